@@ -21,6 +21,7 @@
 pub mod errno;
 pub mod event;
 pub mod ids;
+pub mod kernel;
 pub mod resource;
 pub mod span;
 
