@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod config;
 pub mod errno;
 pub mod event;
 pub mod ids;
