@@ -18,8 +18,10 @@
     )
 )]
 
+pub mod encode;
 pub mod errno;
 pub mod event;
+pub mod export;
 pub mod ids;
 pub mod resource;
 pub mod span;
