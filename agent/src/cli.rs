@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::units::parse_duration;
+use crate::config::units::HumanDuration;
 
 /// OpenTelemetry spans of Linux POSIX message queue system calls.
 #[derive(Debug, Parser)]
@@ -94,7 +94,7 @@ pub struct TraceArgs {
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
+    text.parse::<HumanDuration>().map(|duration| duration.0).map_err(|error| error.to_string())
 }
 
 /// Arguments of `doctor`.

@@ -78,7 +78,7 @@ fn configure(args: &TraceArgs) -> Result<Config, Failure> {
 }
 
 /// Traces until the command ends, or a signal comes.
-fn follow<S: SpanSink + Send>(
+fn follow<S: SpanSink>(
     tracer: &mut Tracer,
     config: &Config,
     counts: &PipelineCounts,
