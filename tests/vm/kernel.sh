@@ -58,14 +58,14 @@ trap 'rm -rf "$unpacked"' EXIT
 for _ in 1 2 3 4; do
 	(cd "$unpacked" && apt-get "${apt_options[@]}" "${release[@]}" -qq download "$package" >&2)
 	deb=("$unpacked"/*.deb)
-	dpkg-deb --fsys-tarfile "${deb[0]}" | tar -x -C "$unpacked" --wildcards './boot/vmlinuz*' 2>/dev/null || true
-	found=("$unpacked"/boot/vmlinuz*)
-	if [ -s "${found[0]}" ]; then
+	dpkg-deb --fsys-tarfile "${deb[0]}" | tar -x -C "$unpacked" --wildcards '*/vmlinuz*' 2>/dev/null || true
+	# In /boot, or from 7.x on in /usr/lib/modules/VERSION.
+	found=$(find "$unpacked" -type f -name 'vmlinuz*')
+	if [ -s "$found" ]; then
 		mkdir -p "$(dirname "$vmlinuz")"
-		cp "${found[0]}" "$vmlinuz.new"
+		cp "$found" "$vmlinuz.new"
 		mv "$vmlinuz.new" "$vmlinuz"
-		basename "${found[0]}" >"$(dirname "$vmlinuz")/version"
-		echo "kernel.sh: $(basename "${found[0]}")" >&2
+		echo "kernel.sh: $(basename "${deb[0]}")" >&2
 		echo "$vmlinuz"
 		exit 0
 	fi
