@@ -1,1 +1,40 @@
-//! lib
+//! mqspan: OpenTelemetry spans of Linux POSIX message queue system calls.
+//!
+//! ```text
+//!  kernel hook ──> ring buffer ──> decode ──> correlate ──> enrich ──> encode ──> send
+//!  bpf/*.bpf.c     kernel::ring    event      ids, span     process    encode     export
+//! ```
+//!
+//! Modules stand in the order in which data flows; none uses a later one,
+//! and `pipeline` wires them.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        missing_docs
+    )
+)]
+
+pub mod errno;
+pub mod event;
+pub mod ids;
+pub mod resource;
+pub mod span;
+
+/// The skeleton of `bpf/`: programs, maps, and the types of `events.h`.
+#[allow(
+    clippy::all,
+    clippy::wildcard_imports,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+pub(crate) mod skel {
+    include!(concat!(env!("OUT_DIR"), "/mqspan.skel.rs"));
+}

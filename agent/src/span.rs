@@ -1,0 +1,471 @@
+//! A call as an OpenTelemetry span: name, kind, status, ids and attributes.
+//!
+//! This is the one place that says which attribute a call has. Encoders walk
+//! [`Span::attributes`] with a sink of their own; nothing is collected.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use crate::errno;
+use crate::event::{Call, Notify, OpenArguments, Timeout};
+use crate::ids::{Ids, SpanId, TraceId};
+
+/// How a receive refers to the send of its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Correlation {
+    /// The receive is a child of the send.
+    #[default]
+    Parent,
+    /// The receive is a root with a link to the send.
+    Link,
+    /// The receive is a root.
+    None,
+}
+
+/// What spans depend on besides the call.
+#[derive(Debug, Clone)]
+pub struct SpanSettings {
+    /// The source of ids.
+    pub ids: Ids,
+    /// How a receive refers to its send.
+    pub correlation: Correlation,
+    /// Errnos (positive) that leave the status unset.
+    pub unset_status_errnos: Vec<i32>,
+}
+
+/// `SpanKind` of the OTLP protocol, with its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the protocol")]
+pub enum Kind {
+    Internal = 1,
+    Client = 3,
+    Producer = 4,
+}
+
+/// A reference to another span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its id.
+    pub span_id: SpanId,
+}
+
+/// One call as a span. Times are Unix nanoseconds.
+#[derive(Debug, Clone)]
+pub struct Span<'a> {
+    /// The call.
+    pub call: &'a Call<'a>,
+    /// The trace.
+    pub trace_id: TraceId,
+    /// This span.
+    pub span_id: SpanId,
+    /// The send of the message, with [`Correlation::Parent`].
+    pub parent_span_id: Option<SpanId>,
+    /// The send of the message, with [`Correlation::Link`].
+    pub sender_link: Option<Link>,
+    /// The interrupted call that this one restarts.
+    pub restart_link: Option<Link>,
+    /// Start of the call.
+    pub start_unix_ns: u64,
+    /// End of the call.
+    pub end_unix_ns: u64,
+    /// Set for `STATUS_CODE_ERROR`, else the status is unset.
+    pub error: Option<&'static str>,
+    /// The symbol of the errno or signal, for `error.type`.
+    pub error_type: Option<Cow<'static, str>>,
+}
+
+/// Takes attributes one by one, in a fixed order, each key once.
+pub trait AttributeSink {
+    /// A string.
+    fn text(&mut self, key: &'static str, value: &str);
+    /// A signed integer.
+    fn int(&mut self, key: &'static str, value: i64);
+    /// A double.
+    fn double(&mut self, key: &'static str, value: f64);
+    /// A boolean.
+    fn bool(&mut self, key: &'static str, value: bool);
+}
+
+impl<'a> Span<'a> {
+    /// `boot_to_unix_ns` is what to add to a boot time for Unix time.
+    pub fn new(call: &'a Call<'a>, settings: &SpanSettings, boot_to_unix_ns: i64) -> Self {
+        let ids = &settings.ids;
+        let sender = call.sender.map(|sender| Link {
+            trace_id: ids.trace_id(sender.tid, sender.start_ns),
+            span_id: ids.span_id(sender.tid, sender.start_ns),
+        });
+        let parent = sender.filter(|_| settings.correlation == Correlation::Parent);
+        let error_type = error_type(call);
+        let is_error = error_type.is_some() && !is_unset(call, settings);
+        Self {
+            trace_id: match parent {
+                Some(parent) => parent.trace_id,
+                None => ids.trace_id(call.tid, call.start_ns),
+            },
+            span_id: ids.span_id(call.tid, call.start_ns),
+            parent_span_id: parent.map(|parent| parent.span_id),
+            sender_link: sender.filter(|_| settings.correlation == Correlation::Link),
+            restart_link: call.restarts.map(|start_ns| Link {
+                trace_id: ids.trace_id(call.tid, start_ns),
+                span_id: ids.span_id(call.tid, start_ns),
+            }),
+            start_unix_ns: call.start_ns.saturating_add_signed(boot_to_unix_ns),
+            end_unix_ns: call.end_ns.saturating_add_signed(boot_to_unix_ns),
+            error: is_error.then(|| error_text(call)),
+            error_type,
+            call,
+        }
+    }
+
+    /// The name in its two parts: the operation, and the queue where known.
+    /// They are joined by a space.
+    pub fn name(&self) -> (&'static str, Option<&str>) {
+        (self.call.operation.name(), self.call.name.as_deref())
+    }
+
+    /// Send `PRODUCER`, receive `CLIENT`, others `INTERNAL`.
+    pub fn kind(&self) -> Kind {
+        let operation = self.call.operation;
+        if operation.is_send() {
+            Kind::Producer
+        } else if operation.is_receive() {
+            Kind::Client
+        } else {
+            Kind::Internal
+        }
+    }
+
+    /// Seconds between the return and the timeout; negative past it.
+    pub fn deadline_margin(&self) -> Option<f64> {
+        let timeout = self.call.timeout.filter(|timeout| timeout.is_valid())?;
+        let deadline_ns = i128::from(timeout.sec) * 1_000_000_000 + i128::from(timeout.nsec);
+        Some((deadline_ns - i128::from(self.end_unix_ns)) as f64 / 1e9)
+    }
+
+    /// Seconds from the message's making to the return of its receive.
+    pub fn time_in_queue(&self) -> Option<f64> {
+        let sender = self.call.sender.filter(|_| self.call.ret >= 0)?;
+        Some(self.call.end_ns.saturating_sub(sender.created_ns) as f64 / 1e9)
+    }
+
+    /// Shows every attribute to the sink.
+    pub fn attributes(&self, sink: &mut impl AttributeSink) {
+        let call = self.call;
+        let operation = call.operation;
+        sink.text("messaging.system", "posix_mq");
+        sink.text("messaging.operation.name", operation.name());
+        if operation.is_send() {
+            sink.text("messaging.operation.type", "send");
+        } else if operation.is_receive() {
+            sink.text("messaging.operation.type", "receive");
+        }
+        if let Some(name) = &call.name {
+            sink.text("messaging.destination.name", name);
+        }
+        sink.text("posix_mq.abi", call.abi.name());
+        if let Some(mqdes) = call.mqdes {
+            sink.int("posix_mq.mqdes", mqdes.into());
+        }
+        if operation.is_send() || operation.is_receive() {
+            self.transfer_attributes(sink);
+        }
+        if let Some(open) = call.open {
+            open_attributes(open, sink);
+        }
+        match call.notify {
+            Some(Notify::Unregister) => sink.text("posix_mq.notify", "none"),
+            Some(Notify::Register { notify, signo }) => notify_attributes(notify, signo, sink),
+            None => {}
+        }
+        sink.int("posix_mq.return", call.ret);
+        if let Some(error_type) = &self.error_type {
+            sink.text("error.type", error_type);
+        }
+        if let Some(depth) = call.depth {
+            sink.int("posix_mq.queue.depth", depth.into());
+        }
+        if let Some(queue) = call.queue {
+            sink.int("posix_mq.queue.max_messages", queue.max_messages.into());
+            sink.int(
+                "posix_mq.queue.max_message_size",
+                queue.max_message_size.into(),
+            );
+        }
+        if call.restarts.is_some() {
+            sink.bool("posix_mq.restarted", true);
+        }
+        if call.start_unknown {
+            sink.bool("posix_mq.start_unknown", true);
+        }
+        sink.int("posix_mq.ipc_namespace", call.ipc_namespace.into());
+        sink.int("thread.id", call.tid.into());
+        sink.text("thread.name", &call.comm);
+    }
+
+    /// What only sends and receives have.
+    fn transfer_attributes(&self, sink: &mut impl AttributeSink) {
+        let call = self.call;
+        if call.ret >= 0 {
+            let size = if call.operation.is_send() {
+                i64::try_from(call.msg_len).unwrap_or(i64::MAX)
+            } else {
+                call.ret
+            };
+            sink.int("messaging.message.body.size", size);
+        }
+        sink.int("posix_mq.msg_len", call.msg_len.cast_signed());
+        if let Some(priority) = call.priority
+            && (call.operation.is_send() || call.ret >= 0)
+        {
+            sink.int("posix_mq.priority", priority.into());
+        }
+        if let Some(timeout) = call.timeout {
+            let mut buffer = Rfc3339::default();
+            if let Some(text) = buffer.format(timeout) {
+                sink.text("posix_mq.abs_timeout", text);
+            }
+            sink.int("posix_mq.abs_timeout_sec", timeout.sec);
+            sink.int("posix_mq.abs_timeout_nsec", timeout.nsec);
+        }
+        if let Some(margin) = self.deadline_margin() {
+            sink.double("posix_mq.deadline_margin", margin);
+        }
+        if let Some(nonblocking) = call.nonblocking {
+            sink.bool("posix_mq.nonblocking", nonblocking);
+        }
+        if let Some(seconds) = self.time_in_queue() {
+            sink.double("posix_mq.time_in_queue", seconds);
+        }
+    }
+}
+
+fn error_type(call: &Call<'_>) -> Option<Cow<'static, str>> {
+    if let Some(signal) = call.death_signal {
+        return Some(signal_name(signal));
+    }
+    if call.ret >= 0 {
+        return None;
+    }
+    let number = i32::try_from(call.ret.unsigned_abs()).unwrap_or(i32::MAX);
+    Some(match errno::name(number) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(format!("errno {number}")),
+    })
+}
+
+/// `-512`, `ERESTARTSYS`, is `EINTR` to all but the kernel.
+fn is_unset(call: &Call<'_>, settings: &SpanSettings) -> bool {
+    let number = match call.ret {
+        -512 => libc::EINTR,
+        ret => i32::try_from(ret.unsigned_abs()).unwrap_or(i32::MAX),
+    };
+    call.death_signal.is_none() && settings.unset_status_errnos.contains(&number)
+}
+
+/// The description of an `ERROR` status, in the words of `strerror(3)`.
+fn error_text(call: &Call<'_>) -> &'static str {
+    static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        (0..=133)
+            .map(|number| {
+                let text = std::io::Error::from_raw_os_error(number).to_string();
+                text.split(" (os error")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect()
+    });
+    if call.death_signal.is_some() {
+        return "the thread was killed in the call";
+    }
+    let number = match call.ret {
+        -512 => libc::EINTR.unsigned_abs().into(),
+        ret => ret.unsigned_abs(),
+    };
+    usize::try_from(number)
+        .ok()
+        .and_then(|number| TEXTS.get(number))
+        .map_or("unknown error", String::as_str)
+}
+
+/// `SIGKILL` and the like, by `asm-generic/signal.h`.
+pub fn signal_name(signal: u32) -> Cow<'static, str> {
+    const NAMES: [&str; 31] = [
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    match (signal as usize)
+        .checked_sub(1)
+        .and_then(|at| NAMES.get(at))
+    {
+        Some(name) => Cow::Borrowed(name),
+        None if signal >= 34 => Cow::Owned(format!("SIGRTMIN+{}", signal - 34)),
+        None => Cow::Owned(format!("SIG{signal}")),
+    }
+}
+
+fn open_attributes(open: OpenArguments, sink: &mut impl AttributeSink) {
+    let mut buffer = Text::<128>::default();
+    open_flags(&mut buffer, open.oflag);
+    sink.text("posix_mq.oflag", buffer.as_str());
+    if open.oflag & libc::O_CREAT.cast_unsigned() != 0 {
+        let mut buffer = Text::<16>::default();
+        // A mode has at most six octal digits.
+        write!(buffer, "{:04o}", open.mode).unwrap_or_default();
+        sink.text("posix_mq.mode", buffer.as_str());
+    }
+}
+
+/// The flags that `mq_open(3)` knows, the rest in hexadecimal.
+fn open_flags(buffer: &mut Text<128>, oflag: u32) {
+    const FLAGS: [(i32, &str); 5] = [
+        (libc::O_CREAT, "O_CREAT"),
+        (libc::O_EXCL, "O_EXCL"),
+        (libc::O_TRUNC, "O_TRUNC"),
+        (libc::O_NONBLOCK, "O_NONBLOCK"),
+        (libc::O_CLOEXEC, "O_CLOEXEC"),
+    ];
+    buffer.push(match oflag & libc::O_ACCMODE.cast_unsigned() {
+        0 => "O_RDONLY",
+        1 => "O_WRONLY",
+        2 => "O_RDWR",
+        _ => "O_ACCMODE",
+    });
+    let mut rest = oflag & !libc::O_ACCMODE.cast_unsigned();
+    for (bit, name) in FLAGS {
+        if rest & bit.cast_unsigned() != 0 {
+            rest &= !bit.cast_unsigned();
+            buffer.push("|");
+            buffer.push(name);
+        }
+    }
+    if rest != 0 {
+        write!(buffer, "|{rest:#x}").unwrap_or_default();
+    }
+}
+
+fn notify_attributes(notify: i32, signo: i32, sink: &mut impl AttributeSink) {
+    // include/uapi/asm-generic/siginfo.h
+    match notify {
+        0 => sink.text("posix_mq.notify", "SIGEV_SIGNAL"),
+        1 => sink.text("posix_mq.notify", "SIGEV_NONE"),
+        2 => sink.text("posix_mq.notify", "SIGEV_THREAD"),
+        other => sink.text("posix_mq.notify", &other.to_string()),
+    }
+    if notify == 0 {
+        sink.int("posix_mq.notify_signal", signo.into());
+    }
+}
+
+/// Text of bounded length on the stack; what does not fit is cut.
+struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self {
+            bytes: [0; N],
+            len: 0,
+        }
+    }
+}
+
+impl<const N: usize> Text<N> {
+    fn push(&mut self, text: &str) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            room.copy_from_slice(text.as_bytes());
+            self.len += text.len();
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> std::fmt::Write for Text<N> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.push(text);
+        Ok(())
+    }
+}
+
+/// Room for `2026-11-24T05:58:30.123456789Z`.
+#[derive(Default)]
+pub struct Rfc3339 {
+    bytes: [u8; 30],
+}
+
+impl Rfc3339 {
+    /// The time as RFC 3339 in UTC with nanoseconds; `None` where it is not
+    /// valid or beyond the year 9999, which RFC 3339 cannot say. The calendar
+    /// is the algorithm of Howard Hinnant, "chrono-compatible low-level date
+    /// algorithms".
+    pub fn format(&mut self, time: Timeout) -> Option<&str> {
+        if !time.is_valid() || time.sec > 253_402_300_799 {
+            return None;
+        }
+        let (days, second) = (time.sec / 86_400, time.sec % 86_400);
+        let z = days + 719_468;
+        let era = z / 146_097;
+        let doe = z % 146_097;
+        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let day = doy - (153 * mp + 2) / 5 + 1;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        let year = yoe + era * 400 + i64::from(month <= 2);
+        self.bytes = *b"0000-00-00T00:00:00.000000000Z";
+        self.digits(0, 4, year);
+        self.digits(5, 2, month);
+        self.digits(8, 2, day);
+        self.digits(11, 2, second / 3_600);
+        self.digits(14, 2, second / 60 % 60);
+        self.digits(17, 2, second % 60);
+        self.digits(20, 9, time.nsec);
+        std::str::from_utf8(&self.bytes).ok()
+    }
+
+    fn digits(&mut self, at: usize, count: usize, mut value: i64) {
+        let room = self.bytes.get_mut(at..at + count).unwrap_or_default();
+        for digit in room.iter_mut().rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+}

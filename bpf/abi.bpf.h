@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * System call numbers and arguments of the ABIs, from
+ * arch/x86/entry/syscalls/syscall_{64,32}.tbl and
+ * arch/arm64/tools/syscall_{64,32}.tbl.
+ */
+#ifndef MQSPAN_ABI_BPF_H
+#define MQSPAN_ABI_BPF_H
+
+struct call_args {
+	__u64 arg[5];
+};
+
+/* How to read a field of a struct pt_regs: a plain load where the verifier
+ * knows the pointer, a probe where it does not. */
+#define DIRECT(pointer, field) ((pointer)->field)
+#define PROBE(pointer, field) BPF_CORE_READ(pointer, field)
+
+/* Numbers of mq_timedsend and mq_timedreceive with 64-bit time, 32-bit ABIs. */
+#define NR_TIMEDSEND_TIME64 418
+#define NR_TIMEDRECEIVE_TIME64 419
+
+#if defined(__TARGET_ARCH_x86)
+
+#define ABI_NATIVE ABI_X86_64
+#define ABI_COMPAT ABI_I386
+#define NR_NATIVE_FIRST 240 /* mq_open */
+#define NR_COMPAT_FIRST 277 /* mq_open */
+
+#define NATIVE_ARGS(READ, regs)                                      \
+	{                                                            \
+		{ READ(regs, di), READ(regs, si), READ(regs, dx),    \
+		  READ(regs, r10), READ(regs, r8) }                  \
+	}
+#define COMPAT_ARGS(READ, regs)                                      \
+	{                                                            \
+		{ (__u32)READ(regs, bx), (__u32)READ(regs, cx),      \
+		  (__u32)READ(regs, dx), (__u32)READ(regs, si),      \
+		  (__u32)READ(regs, di) }                            \
+	}
+#define SYSCALL_NR(regs) ((regs)->orig_ax)
+
+/* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
+#define TS_COMPAT 0x2
+
+#elif defined(__TARGET_ARCH_arm64)
+
+#define ABI_NATIVE ABI_AARCH64
+#define ABI_COMPAT ABI_ARM
+#define NR_NATIVE_FIRST 180 /* mq_open */
+#define NR_COMPAT_FIRST 274 /* mq_open */
+
+#define NATIVE_ARGS(READ, r)                                         \
+	{                                                            \
+		{ READ(r, regs[0]), READ(r, regs[1]),                \
+		  READ(r, regs[2]), READ(r, regs[3]),                \
+		  READ(r, regs[4]) }                                 \
+	}
+#define COMPAT_ARGS(READ, r)                                         \
+	{                                                            \
+		{ (__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]),  \
+		  (__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),  \
+		  (__u32)READ(r, regs[4]) }                          \
+	}
+#define SYSCALL_NR(r) ((r)->syscallno)
+
+/* arch/arm64/include/asm/thread_info.h */
+#define TIF_32BIT (1UL << 22)
+
+#endif
+
+/*
+ * From a system call number to an operation. The six calls of 2004 stand side
+ * by side in every table: open, unlink, timedsend, timedreceive, notify,
+ * getsetattr. 0 where the number is none of ours.
+ */
+static __always_inline __u8 operation_of(long nr, bool compat)
+{
+	__u64 index = nr - (compat ? NR_COMPAT_FIRST : NR_NATIVE_FIRST);
+
+	switch (index) {
+	case 0:
+		return CALL_OPEN;
+	case 1:
+		return CALL_UNLINK;
+	case 2:
+		return compat ? CALL_TIMEDSEND_TIME32 : CALL_TIMEDSEND;
+	case 3:
+		return compat ? CALL_TIMEDRECEIVE_TIME32 : CALL_TIMEDRECEIVE;
+	case 4:
+		return CALL_NOTIFY;
+	case 5:
+		return CALL_GETSETATTR;
+	}
+	if (compat && nr == NR_TIMEDSEND_TIME64)
+		return CALL_TIMEDSEND_TIME64;
+	if (compat && nr == NR_TIMEDRECEIVE_TIME64)
+		return CALL_TIMEDRECEIVE_TIME64;
+	return 0;
+}
+
+static __always_inline bool is_send(__u8 op)
+{
+	return op >= CALL_TIMEDSEND && op <= CALL_TIMEDSEND_TIME64;
+}
+
+static __always_inline bool is_receive(__u8 op)
+{
+	return op >= CALL_TIMEDRECEIVE && op <= CALL_TIMEDRECEIVE_TIME64;
+}
+
+static __always_inline bool is_transfer(__u8 op)
+{
+	return op >= CALL_TIMEDSEND && op <= CALL_TIMEDRECEIVE_TIME64;
+}
+
+/* The timeout is two 32-bit words. */
+static __always_inline bool is_time32(__u8 op)
+{
+	return op == CALL_TIMEDSEND_TIME32 || op == CALL_TIMEDRECEIVE_TIME32;
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Backend fentry: BTF trampolines on the entry functions of the system calls.
+ * No instance pool, so any number of callers can be blocked. Missed is only a
+ * call whose program was interrupted by itself on the same CPU
+ * (recursion_misses of the program).
+ */
+#ifndef MQSPAN_BACKEND_FENTRY_BPF_H
+#define MQSPAN_BACKEND_FENTRY_BPF_H
+
+#define FENTRY_CALL(name, symbol, op, kind)                           \
+	SEC("fentry/" #symbol)                                        \
+	int BPF_PROG(fe_##name, const struct pt_regs *regs)           \
+	{                                                             \
+		ENTER_##kind(op, regs, DIRECT);                       \
+		return 0;                                             \
+	}                                                             \
+	SEC("fexit/" #symbol)                                         \
+	int BPF_PROG(fx_##name, const struct pt_regs *regs, long ret) \
+	{                                                             \
+		call_return(ret);                                     \
+		return 0;                                             \
+	}
+
+ENTRY_FUNCTIONS(FENTRY_CALL)
+
+SEC("fentry/do_mq_timedsend")
+int BPF_PROG(fe_do_send, int mqdes, const char *msg, unsigned long len,
+	     unsigned int priority, struct timespec64 *timeout)
+{
+	timeout_copied(timeout);
+	return 0;
+}
+
+SEC("fentry/do_mq_timedreceive")
+int BPF_PROG(fe_do_receive, int mqdes, char *msg, unsigned long len,
+	     unsigned int *priority, struct timespec64 *timeout)
+{
+	timeout_copied(timeout);
+	return 0;
+}
+
+/* The first argument is const void *, which 6.1's verifier will not touch. */
+SEC("fexit/load_msg")
+int BPF_PROG(fx_load_msg, const void *source, unsigned long len,
+	     struct msg_msg *message)
+{
+	message_made((__u64)message);
+	return 0;
+}
+
+SEC("fentry/store_msg")
+int BPF_PROG(fe_store_msg, void *destination, struct msg_msg *message)
+{
+	message_delivered((__u64)message, message->m_type);
+	return 0;
+}
+
+SEC("fentry/free_msg")
+int BPF_PROG(fe_free_msg, struct msg_msg *message)
+{
+	message_freed((__u64)message);
+	return 0;
+}
+
+#endif

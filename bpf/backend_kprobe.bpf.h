@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Backend kprobe: kprobe and kretprobe on the same functions as fentry. Missed
+ * is a return when all instances of a kretprobe are in use by blocked callers;
+ * the agent asks for as many as tracefs allows.
+ */
+#ifndef MQSPAN_BACKEND_KPROBE_BPF_H
+#define MQSPAN_BACKEND_KPROBE_BPF_H
+
+#define KPROBE_CALL(name, symbol, op, kind)                            \
+	SEC("kprobe/" #symbol)                                         \
+	int BPF_KPROBE(kp_##name, const struct pt_regs *regs)          \
+	{                                                              \
+		ENTER_##kind(op, regs, PROBE);                         \
+		return 0;                                              \
+	}                                                              \
+	SEC("kretprobe/" #symbol)                                      \
+	int BPF_KRETPROBE(kr_##name, long ret)                         \
+	{                                                              \
+		call_return(ret);                                      \
+		return 0;                                              \
+	}
+
+ENTRY_FUNCTIONS(KPROBE_CALL)
+
+SEC("kprobe/do_mq_timedsend")
+int BPF_KPROBE(kp_do_send, int mqdes, const char *msg, unsigned long len,
+	       unsigned int priority, const struct timespec64 *timeout)
+{
+	timeout_copied(timeout);
+	return 0;
+}
+
+SEC("kprobe/do_mq_timedreceive")
+int BPF_KPROBE(kp_do_receive, int mqdes, char *msg, unsigned long len,
+	       unsigned int *priority, const struct timespec64 *timeout)
+{
+	timeout_copied(timeout);
+	return 0;
+}
+
+SEC("kretprobe/load_msg")
+int BPF_KRETPROBE(kr_load_msg, struct msg_msg *message)
+{
+	message_made((__u64)message);
+	return 0;
+}
+
+SEC("kprobe/store_msg")
+int BPF_KPROBE(kp_store_msg, void *destination, struct msg_msg *message)
+{
+	message_delivered((__u64)message, BPF_CORE_READ(message, m_type));
+	return 0;
+}
+
+SEC("kprobe/free_msg")
+int BPF_KPROBE(kp_free_msg, struct msg_msg *message)
+{
+	message_freed((__u64)message);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Backend tracepoint: the raw tracepoints sys_enter and sys_exit
+ * (include/trace/events/syscalls.h). They run at every system call on the
+ * host, so the number is looked at before all else. The kernel's own copies
+ * and the messages' identity are out of reach here.
+ */
+#ifndef MQSPAN_BACKEND_TRACEPOINT_BPF_H
+#define MQSPAN_BACKEND_TRACEPOINT_BPF_H
+
+/* May the number be one of ours in either ABI? */
+static __always_inline bool number_of_interest(__u64 nr)
+{
+	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
+	       nr - NR_TIMEDSEND_TIME64 < 2;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long nr)
+{
+	bool compat;
+	__u8 op;
+
+	if (!number_of_interest(nr))
+		return 0;
+	compat = current_is_compat();
+	op = operation_of(nr, compat);
+	if (!op)
+		return 0;
+	if (compat)
+		ENTER_COMPAT(op, regs, DIRECT);
+	else
+		ENTER_NATIVE(op, regs, DIRECT);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
+{
+	long nr = SYSCALL_NR(regs);
+
+	if (!number_of_interest(nr) || !operation_of(nr, current_is_compat()))
+		return 0;
+	call_return(ret);
+	return 0;
+}
+
+#endif

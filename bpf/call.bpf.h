@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One call from its entry to its return: the body that all backends share.
+ * The state of a thread goes IDLE -> IN_CALL -> IDLE; a wait that a signal
+ * ended goes through INTERRUPTED, until it is known whether the thread
+ * restarts the call, comes back with EINTR, or dies.
+ */
+#ifndef MQSPAN_CALL_BPF_H
+#define MQSPAN_CALL_BPF_H
+
+#define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
+
+struct user_timespec32 {
+	__s32 tv_sec;
+	__s32 tv_nsec;
+};
+
+struct user_timespec64 {
+	__s64 tv_sec;
+	__s64 tv_nsec;
+};
+
+/* struct sigevent without what follows; sigev_value is one word. */
+struct user_sigevent32 {
+	__s32 value;
+	__s32 signo;
+	__s32 notify;
+};
+
+struct user_sigevent64 {
+	__s64 value;
+	__s32 signo;
+	__s32 notify;
+};
+
+static __always_inline void timeout_read(struct thread_record *thread, __u8 op,
+					 __u8 abi)
+{
+	struct call_event *call = &thread->call;
+	const void *address = (const void *)thread->timeout_ptr;
+	struct user_timespec32 time32;
+	struct user_timespec64 time64;
+
+	if (is_time32(op)) {
+		if (bpf_probe_read_user(&time32, sizeof(time32), address))
+			return;
+		call->timeout_sec = time32.tv_sec;
+		call->timeout_nsec = time32.tv_nsec;
+	} else {
+		if (bpf_probe_read_user(&time64, sizeof(time64), address))
+			return;
+		call->timeout_sec = time64.tv_sec;
+		/* get_timespec64(): the upper half is padding there. */
+		call->timeout_nsec = abi == ABI_COMPAT ?
+					     (__s32)time64.tv_nsec :
+					     time64.tv_nsec;
+	}
+	call->flags |= CALL_TIMEOUT_READ;
+}
+
+static __always_inline void name_read(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+
+	queue_name_set(call, bpf_probe_read_user_str(
+				     call->name + 1, QUEUE_NAME_MAX,
+				     (const void *)thread->argument_ptr));
+}
+
+static __always_inline void sigevent_read(struct thread_record *thread,
+					  __u8 abi)
+{
+	const void *address = (const void *)thread->argument_ptr;
+	struct call_event *call = &thread->call;
+	struct user_sigevent32 event32;
+	struct user_sigevent64 event64;
+
+	if (!address) {
+		call->flags |= CALL_NOTIFY_NONE;
+		return;
+	}
+	if (abi == ABI_COMPAT) {
+		if (bpf_probe_read_user(&event32, sizeof(event32), address))
+			return;
+		call->notify = event32.notify;
+		call->signo = event32.signo;
+	} else {
+		if (bpf_probe_read_user(&event64, sizeof(event64), address))
+			return;
+		call->notify = event64.notify;
+		call->signo = event64.signo;
+	}
+	call->flags |= CALL_ARGUMENTS;
+}
+
+/* The finished record goes to the agent; the thread is free for its next. */
+static __always_inline void call_submit(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+	__u64 size, waiting, flags = BPF_RB_NO_WAKEUP;
+
+	thread->state = THREAD_IDLE;
+	if (!wanted_at_return(call)) {
+		COUNT(filtered_return);
+		return;
+	}
+	bpf_get_current_comm(call->comm, sizeof(call->comm));
+	size = call->flags & CALL_NAME ? call->name_len : 0;
+	if (size > QUEUE_NAME_MAX)
+		size = QUEUE_NAME_MAX;
+	size = CALL_FIXED_SIZE + ((size + 7) & ~7ULL);
+	/* One wake-up when the fill level is reached, not one a call. */
+	waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	if (waiting >= wakeup_bytes && waiting < wakeup_bytes + 4 * size)
+		flags = BPF_RB_FORCE_WAKEUP;
+	if (bpf_ringbuf_output(&events, call, size, flags))
+		COUNT(ring_full);
+	else
+		COUNT(submitted);
+}
+
+/* The same call from the same place, as the kernel enters it again. */
+static __always_inline __u64 args_hash(const struct call_args *args, __u8 op)
+{
+	__u64 hash = op;
+
+	for (int i = 0; i < 5; i++)
+		hash = (hash ^ args->arg[i]) * 0x9e3779b97f4a7c15ULL;
+	return hash | 1;
+}
+
+static __always_inline void call_begin(struct thread_record *thread, __u8 op,
+				       __u8 abi, const struct call_args *args)
+{
+	struct call_event *call = &thread->call;
+
+	call->kind = EVENT_CALL;
+	call->op = op;
+	call->abi = abi;
+	call->flags = 0;
+	thread->timeout_ptr = 0;
+	thread->priority_ptr = 0;
+	thread->argument_ptr = 0;
+	thread->state = THREAD_IN_CALL;
+	process_identify(thread);
+
+	if (op == CALL_OPEN || op == CALL_UNLINK) {
+		thread->file = 0; /* the name is overwritten */
+		thread->argument_ptr = args->arg[0];
+		name_read(thread);
+		if (op == CALL_UNLINK)
+			return;
+		call->oflag = args->arg[1];
+		call->mode = (umode_t)args->arg[2];
+		call->flags |= CALL_ARGUMENTS;
+		return;
+	}
+
+	call->mqdes = args->arg[0];
+	queue_resolve(thread, call->mqdes);
+	if (op == CALL_NOTIFY) {
+		thread->argument_ptr = args->arg[1];
+		sigevent_read(thread, abi);
+	}
+	if (!is_transfer(op))
+		return;
+
+	call->msg_len = args->arg[2];
+	if (is_send(op)) {
+		call->priority = args->arg[3];
+		call->flags |= CALL_PRIORITY;
+	} else {
+		thread->priority_ptr = args->arg[3];
+	}
+	if (args->arg[4]) {
+		call->flags |= CALL_TIMEOUT_GIVEN;
+		thread->timeout_ptr = args->arg[4];
+		timeout_read(thread, op, abi);
+	}
+}
+
+/* What the entry could not read, and what only the return knows. */
+static __always_inline void call_complete(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+	__u8 op = call->op;
+
+	if (is_transfer(op)) {
+		if ((call->flags & CALL_TIMEOUT_GIVEN) &&
+		    !(call->flags & CALL_TIMEOUT_READ))
+			timeout_read(thread, op, call->abi);
+		if (is_receive(op) && call->ret >= 0 &&
+		    !(call->flags & CALL_PRIORITY) && thread->priority_ptr &&
+		    !bpf_probe_read_user(&call->priority,
+					 sizeof(call->priority),
+					 (const void *)thread->priority_ptr))
+			call->flags |= CALL_PRIORITY;
+		queue_depth(thread);
+	} else if (op == CALL_GETSETATTR) {
+		queue_depth(thread);
+	} else if (op == CALL_OPEN || op == CALL_UNLINK) {
+		if (!(call->flags & CALL_NAME))
+			name_read(thread);
+		if (op == CALL_OPEN && call->ret >= 0) {
+			call->mqdes = call->ret;
+			queue_resolve(thread, call->mqdes);
+		}
+	} else if (op == CALL_NOTIFY) {
+		if (!(call->flags & (CALL_ARGUMENTS | CALL_NOTIFY_NONE)))
+			sigevent_read(thread, call->abi);
+	}
+}
+
+/* The wait that a signal ended is over, with EINTR or a restart to come. */
+static __always_inline void call_interrupted(struct thread_record *thread,
+					     bool restarts)
+{
+	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
+	thread->interrupted_hash = thread->args_hash;
+	call_submit(thread);
+}
+
+/*
+ * Entry of a call. A thread that is still IN_CALL here has come back without
+ * being seen; one that is INTERRUPTED was restarted by the kernel with no
+ * handler in between (SIGSTOP and SIGCONT, a debugger).
+ */
+static __always_inline void call_enter(__u8 op, __u8 abi,
+				       const struct call_args *args)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct thread_record *thread;
+	__u64 hash;
+
+	if (!wanted_at_entry(op, abi)) {
+		COUNT(filtered_entry);
+		return;
+	}
+	thread = thread_find_or_make();
+	if (!thread) {
+		COUNT(in_flight_full);
+		return;
+	}
+	if (thread->state == THREAD_IN_CALL) {
+		COUNT(return_missed);
+	} else if (thread->state == THREAD_INTERRUPTED) {
+		call_interrupted(thread, true);
+	}
+
+	hash = args_hash(args, op);
+	call_begin(thread, op, abi, args);
+	/* A handler may have made calls of its own in between. */
+	if (thread->interrupted_start_ns && thread->interrupted_hash == hash) {
+		thread->call.flags |= CALL_RESTARTED;
+		thread->call.interrupted_start_ns =
+			thread->interrupted_start_ns;
+		thread->interrupted_start_ns = 0;
+	}
+	thread->args_hash = hash;
+	thread->call.start_ns = now;
+	COUNT(entered);
+}
+
+/* Return of a call; ret as the kernel has it, -512 where a signal came. */
+static __always_inline void call_return(long ret)
+{
+	struct thread_record *thread = thread_find();
+	struct call_event *call;
+
+	if (!thread || thread->state != THREAD_IN_CALL)
+		return;
+	call = &thread->call;
+	call->end_ns = bpf_ktime_get_boot_ns();
+	call->ret = ret;
+	call_complete(thread);
+	if (ret == -ERESTARTSYS)
+		thread->state = THREAD_INTERRUPTED;
+	else
+		call_submit(thread);
+}
+
+#endif

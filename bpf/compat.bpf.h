@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What differs between kernels. Features are tested, not versions. */
+#ifndef MQSPAN_COMPAT_BPF_H
+#define MQSPAN_COMPAT_BPF_H
+
+/*
+ * bpf_get_current_task_btf() came with 5.11 (3ca1032ab7ab): the verifier knows
+ * what it returns, and its fields are plain loads. Before that each field is a
+ * bpf_probe_read_kernel().
+ */
+#define HAVE_TASK_BTF                               \
+	bpf_core_enum_value_exists(enum bpf_func_id, \
+				   BPF_FUNC_get_current_task_btf)
+
+/* A field of the current task, by a plain load where the kernel can. */
+#define CURRENT(...)                                                           \
+	({                                                                     \
+		typeof(___arrow(((struct task_struct *)0), __VA_ARGS__)) val_; \
+		if (HAVE_TASK_BTF)                                             \
+			val_ = ___arrow(bpf_get_current_task_btf(),            \
+					__VA_ARGS__);                          \
+		else                                                           \
+			val_ = BPF_CORE_READ(                                  \
+				(struct task_struct *)bpf_get_current_task(),  \
+				__VA_ARGS__);                                  \
+		val_;                                                          \
+	})
+
+/*
+ * Linux 6.15 renamed kernfs_node.parent to __parent (633488947ef6), read under
+ * RCU.
+ */
+struct kernfs_node___rcu_parent {
+	struct kernfs_node *__parent;
+} __attribute__((preserve_access_index));
+
+static __always_inline struct kernfs_node *
+kernfs_parent_of(struct kernfs_node *node)
+{
+	struct kernfs_node___rcu_parent *renamed = (void *)node;
+
+	if (bpf_core_field_exists(renamed->__parent))
+		return BPF_CORE_READ(renamed, __parent);
+	return BPF_CORE_READ(node, parent);
+}
+
+/* The current thread's record if it has one. */
+static __always_inline struct thread_record *thread_find(void)
+{
+	__u32 tid;
+
+	if (use_task_storage)
+		return bpf_task_storage_get(&threads,
+					    bpf_get_current_task_btf(), NULL,
+					    0);
+	tid = (__u32)bpf_get_current_pid_tgid();
+	return bpf_map_lookup_elem(&threads_by_id, &tid);
+}
+
+/* The current thread's record, made if need be; NULL when there is no room. */
+static __always_inline struct thread_record *thread_find_or_make(void)
+{
+	struct thread_record *thread;
+	__u32 tid;
+
+	if (use_task_storage)
+		return bpf_task_storage_get(&threads,
+					    bpf_get_current_task_btf(), NULL,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	tid = (__u32)bpf_get_current_pid_tgid();
+	thread = bpf_map_lookup_elem(&threads_by_id, &tid);
+	if (thread)
+		return thread;
+	bpf_map_update_elem(&threads_by_id, &tid, &empty_thread, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&threads_by_id, &tid);
+}
+
+#endif

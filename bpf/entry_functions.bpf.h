@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The entry function of every call in every ABI, once: ENTRY(name, symbol,
+ * op, kind). The symbols come from SYSCALL_DEFINE and COMPAT_SYSCALL_DEFINE
+ * (arch/{x86,arm64}/include/asm/syscall_wrapper.h) and the tables of system
+ * calls. A trap: __x64_sys_mq_timedreceive_time32 exists and is never called.
+ *
+ * kind: NATIVE, COMPAT, or SHARED by both ABIs, where the thread tells.
+ */
+#ifndef MQSPAN_ENTRY_FUNCTIONS_BPF_H
+#define MQSPAN_ENTRY_FUNCTIONS_BPF_H
+
+#if defined(__TARGET_ARCH_x86)
+
+#define ENTRY_FUNCTIONS(ENTRY)                                                 \
+	ENTRY(open, __x64_sys_mq_open, CALL_OPEN, NATIVE)                      \
+	ENTRY(unlink, __x64_sys_mq_unlink, CALL_UNLINK, NATIVE)                \
+	ENTRY(send, __x64_sys_mq_timedsend, CALL_TIMEDSEND, NATIVE)            \
+	ENTRY(recv, __x64_sys_mq_timedreceive, CALL_TIMEDRECEIVE, NATIVE)      \
+	ENTRY(notify, __x64_sys_mq_notify, CALL_NOTIFY, NATIVE)                \
+	ENTRY(attr, __x64_sys_mq_getsetattr, CALL_GETSETATTR, NATIVE)          \
+	ENTRY(c_open, __ia32_compat_sys_mq_open, CALL_OPEN, COMPAT)            \
+	ENTRY(c_unlink, __ia32_sys_mq_unlink, CALL_UNLINK, COMPAT)             \
+	ENTRY(c_send32, __ia32_sys_mq_timedsend_time32, CALL_TIMEDSEND_TIME32, \
+	      COMPAT)                                                          \
+	ENTRY(c_recv32, __ia32_sys_mq_timedreceive_time32,                     \
+	      CALL_TIMEDRECEIVE_TIME32, COMPAT)                                \
+	ENTRY(c_send64, __ia32_sys_mq_timedsend, CALL_TIMEDSEND_TIME64,        \
+	      COMPAT)                                                          \
+	ENTRY(c_recv64, __ia32_sys_mq_timedreceive, CALL_TIMEDRECEIVE_TIME64,  \
+	      COMPAT)                                                          \
+	ENTRY(c_notify, __ia32_compat_sys_mq_notify, CALL_NOTIFY, COMPAT)      \
+	ENTRY(c_attr, __ia32_compat_sys_mq_getsetattr, CALL_GETSETATTR, COMPAT)
+
+#elif defined(__TARGET_ARCH_arm64)
+
+#define ENTRY_FUNCTIONS(ENTRY)                                                \
+	ENTRY(open, __arm64_sys_mq_open, CALL_OPEN, NATIVE)                   \
+	ENTRY(unlink, __arm64_sys_mq_unlink, CALL_UNLINK, SHARED)             \
+	ENTRY(send, __arm64_sys_mq_timedsend, CALL_TIMEDSEND, SHARED)         \
+	ENTRY(recv, __arm64_sys_mq_timedreceive, CALL_TIMEDRECEIVE, SHARED)   \
+	ENTRY(notify, __arm64_sys_mq_notify, CALL_NOTIFY, NATIVE)             \
+	ENTRY(attr, __arm64_sys_mq_getsetattr, CALL_GETSETATTR, NATIVE)       \
+	ENTRY(c_open, __arm64_compat_sys_mq_open, CALL_OPEN, COMPAT)          \
+	ENTRY(c_send32, __arm64_sys_mq_timedsend_time32,                      \
+	      CALL_TIMEDSEND_TIME32, COMPAT)                                  \
+	ENTRY(c_recv32, __arm64_sys_mq_timedreceive_time32,                   \
+	      CALL_TIMEDRECEIVE_TIME32, COMPAT)                               \
+	ENTRY(c_notify, __arm64_compat_sys_mq_notify, CALL_NOTIFY, COMPAT)    \
+	ENTRY(c_attr, __arm64_compat_sys_mq_getsetattr, CALL_GETSETATTR,      \
+	      COMPAT)
+
+#endif
+
+/* Of a SHARED function; the thread's ABI is that of its call. */
+static __always_inline bool current_is_compat(void)
+{
+#if defined(__TARGET_ARCH_x86)
+	return CURRENT(thread_info.status) & TS_COMPAT;
+#elif defined(__TARGET_ARCH_arm64)
+	return CURRENT(thread_info.flags) & TIF_32BIT;
+#endif
+}
+
+/* The operation that the 32-bit ABI means by a SHARED function. */
+static __always_inline __u8 shared_op_of_compat(__u8 op)
+{
+	if (op == CALL_TIMEDSEND)
+		return CALL_TIMEDSEND_TIME64;
+	if (op == CALL_TIMEDRECEIVE)
+		return CALL_TIMEDRECEIVE_TIME64;
+	return op;
+}
+
+/* ENTER_<kind>: regs by plain loads (READ = DIRECT) or by probe (PROBE). */
+#define ENTER_NATIVE(op, regs, READ)                                \
+	do {                                                        \
+		struct call_args args_ = NATIVE_ARGS(READ, (regs)); \
+		call_enter(op, ABI_NATIVE, &args_);                 \
+	} while (0)
+#define ENTER_COMPAT(op, regs, READ)                                \
+	do {                                                        \
+		struct call_args args_ = COMPAT_ARGS(READ, (regs)); \
+		call_enter(op, ABI_COMPAT, &args_);                 \
+	} while (0)
+#define ENTER_SHARED(op, regs, READ)                                    \
+	do {                                                            \
+		if (current_is_compat())                                \
+			ENTER_COMPAT(shared_op_of_compat(op), regs, READ); \
+		else                                                    \
+			ENTER_NATIVE(op, regs, READ);                   \
+	} while (0)
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Signals, forks and exits: what a call's return alone does not tell. */
+#ifndef MQSPAN_LIFECYCLE_BPF_H
+#define MQSPAN_LIFECYCLE_BPF_H
+
+#define SA_RESTART 0x10000000 /* include/uapi/asm-generic/signal-defs.h */
+#define SIGNAL_GROUP_EXIT 0x4 /* include/linux/sched/signal.h */
+#define SIGKILL 9
+
+/*
+ * get_signal() has dequeued a signal for the current thread. With a handler,
+ * its SA_RESTART decides between a restart and EINTR. Without one the thread
+ * dies or restarts, and its exit or its next entry tells.
+ */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(tp_signal, int sig, void *info, struct k_sigaction *action)
+{
+	struct thread_record *thread = thread_find();
+	__u64 handler;
+
+	if (!thread || thread->state != THREAD_INTERRUPTED)
+		return 0;
+	handler = (__u64)action->sa.sa_handler;
+	if (handler > 1) /* neither SIG_DFL nor SIG_IGN */
+		call_interrupted(thread, action->sa.sa_flags & SA_RESTART);
+	return 0;
+}
+
+/* The signal that ends the process; SIGKILL where execve() ends the thread. */
+static __always_inline __u32 signal_of_death(void)
+{
+	if (CURRENT(signal, flags) & SIGNAL_GROUP_EXIT)
+		return CURRENT(signal, group_exit_code) & 0x7f;
+	return SIGKILL;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(tp_exit, struct task_struct *task)
+{
+	struct thread_record *thread = thread_find();
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 pid = pid_tgid >> 32, tid = (__u32)pid_tgid;
+
+	if (thread && thread->state == THREAD_INTERRUPTED) {
+		thread->call.end_ns = bpf_ktime_get_boot_ns();
+		thread->call.death_signal = signal_of_death();
+		thread->call.flags |= CALL_DIED;
+		call_submit(thread);
+	} else if (thread && thread->state == THREAD_IN_CALL) {
+		thread->state = THREAD_IDLE;
+		COUNT(return_missed);
+	}
+	if (!use_task_storage && thread)
+		bpf_map_delete_elem(&threads_by_id, &tid);
+	if (filter_pids && !CURRENT(signal, live.counter))
+		bpf_map_delete_elem(&pids, &pid);
+	return 0;
+}
+
+/* A wanted process's child is wanted. Loaded only with a filter by process. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(tp_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 parent_pid = parent->tgid, pid = child->tgid;
+	__u8 *verdict;
+
+	if (pid == parent_pid)
+		return 0;
+	verdict = bpf_map_lookup_elem(&pids, &parent_pid);
+	if (verdict)
+		bpf_map_update_elem(&pids, &pid, verdict, BPF_ANY);
+	return 0;
+}
+
+#endif

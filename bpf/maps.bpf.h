@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef MQSPAN_MAPS_BPF_H
+#define MQSPAN_MAPS_BPF_H
+
+/* Set before load, constant from then on: the verifier drops what is off. */
+const volatile bool use_task_storage = true;
+const volatile bool filter_pids = false;
+const volatile bool follow_children = false;
+const volatile bool messages_known = false;
+/* Bytes in the ring from which on the agent is woken. */
+const volatile __u64 wakeup_bytes = 1 << 20;
+
+/* Set by the agent, may change at run time. */
+struct filter_settings {
+	__u64 min_duration_ns; /* 0: off */
+	__u32 operations; /* bit n: calls of enum call_op n are wanted */
+	__u8 native; /* calls of the native ABI are wanted */
+	__u8 compat; /* calls of the 32-bit ABI are wanted */
+	__u8 errors_only;
+	__u8 pid_default; /* of a process that the map pids does not name */
+};
+struct filter_settings filter;
+
+/* What a thread is doing, as far as message queues go. */
+enum thread_state {
+	THREAD_IDLE = 0,
+	THREAD_IN_CALL = 1,
+	/* A signal ended the wait; what comes of it is not known yet. */
+	THREAD_INTERRUPTED = 2,
+};
+
+/*
+ * A thread's call in flight. It stays between calls: the next call on the
+ * same descriptor finds name and limits of the queue already there.
+ */
+struct thread_record {
+	struct call_event call; /* goes into the ring as it is */
+	__u64 state; /* enum thread_state */
+	__u64 timeout_ptr; /* user address of the timespec */
+	__u64 priority_ptr; /* receive: user address of the priority */
+	__u64 argument_ptr; /* user address of the name or the sigevent */
+	__u64 args_hash; /* of the call, to tell a restarted one */
+	__u64 interrupted_hash; /* the same of the call a signal ended last */
+	__u64 interrupted_start_ns; /* of the wait a signal ended last, or 0 */
+	/* The descriptor resolved last, and what was found behind it. */
+	__u64 file;
+	__u64 inode;
+	__u64 inode_number;
+	__u32 announced; /* exec_id + 1 that a process event was sent for */
+	__u32 queue_ipc_ns;
+};
+
+/*
+ * One record a thread. Inserted at the first call, deleted by the kernel with
+ * the thread. Cannot be full; an insert fails only without memory.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread_record);
+} threads SEC(".maps");
+
+/*
+ * The same where tracing programs have no task storage (before 5.11), by
+ * thread id. Inserted at the first call, deleted at thread exit. When full the
+ * call is lost and counted as in_flight_full. No LRU: it would forget the
+ * receiver first that has been blocked longest.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct thread_record);
+} threads_by_id SEC(".maps");
+
+/* Events on their way to the agent. When full the event is lost, counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} events SEC(".maps");
+
+/* Made by a send; found again by the receive of the same message. */
+struct message_origin {
+	__u64 start_ns; /* of the send */
+	__u64 created_ns;
+	__u32 tid; /* of the send */
+	__u32 padding;
+};
+
+/*
+ * Messages in queues, by the address of their struct msg_msg. Inserted when a
+ * traced send makes the message, deleted when the kernel frees it: received,
+ * not sent after all, or gone with its queue. When full the message travels
+ * without identity, counted as message_lost.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct message_origin);
+} messages SEC(".maps");
+
+/* Wanted (1) and unwanted (2) processes by thread group id; children inherit
+ * at fork, and are deleted with the process. When full a child is as
+ * pid_default says. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u8);
+} pids SEC(".maps");
+
+/* Inserted at creation, never deleted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+/* For the inserts into hash maps: a record has no room on the stack. */
+static const struct thread_record empty_thread;
+
+/* So that the types of the wire reach the agent's generated code. */
+struct process_event layout_of_process_event;
+enum event_kind layout_of_event_kind;
+enum call_op layout_of_call_op;
+enum call_abi layout_of_call_abi;
+enum call_flag layout_of_call_flag;
+
+/* fentry programs can be preempted on their CPU, hence the atomic add. */
+#define COUNT(field)                                                     \
+	do {                                                             \
+		__u32 zero_ = 0;                                         \
+		struct counters *counters_ =                             \
+			bpf_map_lookup_elem(&counts, &zero_);            \
+		if (counters_)                                           \
+			__sync_fetch_and_add(&counters_->field, 1);      \
+	} while (0)
+
+#endif

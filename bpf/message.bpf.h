@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which message is which. load_msg() makes a struct msg_msg in the sender;
+ * store_msg() copies the same one out in the receiver, whether it lay in the
+ * queue or was handed over directly; free_msg() ends it on every path
+ * (ipc/msgutil.c). System V queues go through the same functions, so only
+ * threads inside one of our calls count.
+ */
+#ifndef MQSPAN_MESSAGE_BPF_H
+#define MQSPAN_MESSAGE_BPF_H
+
+/* IS_ERR(), include/linux/err.h: the last 4095 addresses are errnos. */
+#define MAX_ERRNO_POINTER (-4096ULL)
+
+static __always_inline void message_made(__u64 message)
+{
+	struct thread_record *thread;
+	struct message_origin origin = {};
+
+	if (!message || message > MAX_ERRNO_POINTER)
+		return;
+	thread = thread_find();
+	if (!thread || thread->state != THREAD_IN_CALL ||
+	    !is_send(thread->call.op))
+		return;
+	origin.start_ns = thread->call.start_ns;
+	origin.tid = thread->call.tid;
+	origin.created_ns = bpf_ktime_get_boot_ns();
+	thread->call.message_created_ns = origin.created_ns;
+	thread->call.flags |= CALL_MESSAGE;
+	if (bpf_map_update_elem(&messages, &message, &origin, BPF_ANY))
+		COUNT(message_lost);
+}
+
+static __always_inline void message_delivered(__u64 message, long type)
+{
+	struct thread_record *thread = thread_find();
+	struct message_origin *origin;
+
+	if (!thread || thread->state != THREAD_IN_CALL ||
+	    !is_receive(thread->call.op))
+		return;
+	thread->call.priority = type;
+	thread->call.flags |= CALL_PRIORITY;
+	origin = bpf_map_lookup_elem(&messages, &message);
+	if (!origin)
+		return;
+	thread->call.sender_start_ns = origin->start_ns;
+	thread->call.sender_tid = origin->tid;
+	thread->call.message_created_ns = origin->created_ns;
+	thread->call.flags |= CALL_MESSAGE;
+}
+
+static __always_inline void message_freed(__u64 message)
+{
+	bpf_map_delete_elem(&messages, &message);
+}
+
+/* do_mq_timed{send,receive}() get the kernel's own copy of the timeout. */
+static __always_inline void timeout_copied(const struct timespec64 *timeout)
+{
+	struct thread_record *thread = thread_find();
+	struct timespec64 copy;
+
+	if (!timeout || !thread || thread->state != THREAD_IN_CALL)
+		return;
+	if (bpf_probe_read_kernel(&copy, sizeof(copy), timeout))
+		return;
+	thread->call.timeout_sec = copy.tv_sec;
+	thread->call.timeout_nsec = copy.tv_nsec;
+	thread->call.flags |= CALL_TIMEOUT_READ;
+}
+
+#endif

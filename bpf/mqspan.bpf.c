@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * All programs of mqspan, one object. The files follow one call:
+ *
+ *   maps      what the programs keep, and who inserts and deletes it
+ *   filter    which calls are wanted
+ *   queue     from a descriptor to the queue behind it
+ *   process   who calls
+ *   call      entry and return of one call: the body of all backends
+ *   message   which message is which
+ *   backend_* the same body at three kinds of hooks; one is attached
+ *   lifecycle signals, forks and exits: the ends that have no return
+ */
+#include "vmlinux.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "events.h"
+#include "abi.bpf.h"
+#include "maps.bpf.h"
+#include "compat.bpf.h"
+#include "filter.bpf.h"
+#include "queue.bpf.h"
+#include "process.bpf.h"
+#include "call.bpf.h"
+#include "message.bpf.h"
+#include "entry_functions.bpf.h"
+#include "backend_fentry.bpf.h"
+#include "backend_kprobe.bpf.h"
+#include "backend_tracepoint.bpf.h"
+#include "lifecycle.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a descriptor of the current process to the queue behind it: file ->
+ * inode -> struct mqueue_inode_info (ipc/mqueue.c), name from the dentry.
+ */
+#ifndef MQSPAN_QUEUE_BPF_H
+#define MQSPAN_QUEUE_BPF_H
+
+#define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define O_NONBLOCK 04000
+#define O_CREAT 0100
+
+#define QUEUE_FLAGS (CALL_QUEUE | CALL_NAME)
+
+/* Addresses of the parts of a queue; 0 for what is not to be had. */
+static __always_inline __u64 queue_attr_address(__u64 inode)
+{
+	return inode -
+	       bpf_core_field_offset(struct mqueue_inode_info, vfs_inode) +
+	       bpf_core_field_offset(struct mqueue_inode_info, attr);
+}
+
+/* A name that was read behind the slash, into the record. */
+static __always_inline void queue_name_set(struct call_event *call, long len)
+{
+	if (len <= 1)
+		return;
+	call->name[0] = '/';
+	call->name_len = len; /* the slash for the zero byte */
+	call->flags |= CALL_NAME;
+}
+
+/*
+ * Fills name, limits and namespace from what is behind the descriptor. Two
+ * reads when it is the descriptor of the thread's last call: the number of an
+ * inode in use never changes, and a mqueue file cannot be renamed.
+ */
+static __always_inline void queue_resolve(struct thread_record *thread,
+					  __s32 mqdes)
+{
+	struct call_event *call = &thread->call;
+	struct file **slots, *file = NULL;
+	struct super_block *sb;
+	struct ipc_namespace *ipc_ns;
+	struct mq_attr attr;
+	struct inode *inode;
+	unsigned long ino;
+
+	slots = CURRENT(files, fdt, fd);
+	if ((__u32)mqdes >= CURRENT(files, fdt, max_fds))
+		goto unknown;
+	bpf_probe_read_kernel(&file, sizeof(file), slots + (__u32)mqdes);
+	if (!file)
+		goto unknown;
+	call->flags |= CALL_DESCRIPTOR;
+	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
+		call->flags |= CALL_NONBLOCK;
+	inode = BPF_CORE_READ(file, f_inode);
+	ino = BPF_CORE_READ(inode, i_ino);
+	if (thread->file == (__u64)file && thread->inode == (__u64)inode &&
+	    thread->inode_number == ino) {
+		call->flags |= QUEUE_FLAGS;
+		call->ipc_ns = thread->queue_ipc_ns;
+		return;
+	}
+
+	sb = BPF_CORE_READ(inode, i_sb);
+	/* The directory of a mounted mqueue has the magic, but is no queue. */
+	if (BPF_CORE_READ(sb, s_magic) != MQUEUE_MAGIC ||
+	    (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG) {
+		call->flags &= ~CALL_DESCRIPTOR;
+		goto unknown;
+	}
+	if (bpf_probe_read_kernel(&attr, sizeof(attr),
+				  (void *)queue_attr_address((__u64)inode)))
+		goto unknown;
+	ipc_ns = BPF_CORE_READ(sb, s_fs_info);
+	call->ipc_ns = BPF_CORE_READ(ipc_ns, ns.inum);
+	call->queue_ino = ino;
+	call->max_messages = attr.mq_maxmsg;
+	call->max_message_size = attr.mq_msgsize;
+	call->flags |= CALL_QUEUE;
+	queue_name_set(call, bpf_probe_read_kernel_str(
+				     call->name + 1, QUEUE_NAME_MAX,
+				     BPF_CORE_READ(file, f_path.dentry,
+						   d_name.name)));
+	if (call->flags & CALL_NAME) {
+		thread->file = (__u64)file;
+		thread->inode = (__u64)inode;
+		thread->inode_number = ino;
+		thread->queue_ipc_ns = call->ipc_ns;
+	}
+	return;
+
+unknown:
+	thread->file = 0;
+	thread->inode = 0;
+}
+
+/*
+ * Messages queued now. The descriptor's file still holds the inode: a close by
+ * another thread takes effect only when this thread is back in user space.
+ */
+static __always_inline void queue_depth(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+	long depth;
+
+	if (!(call->flags & CALL_QUEUE) || !thread->inode)
+		return;
+	if (bpf_probe_read_kernel(
+		    &depth, sizeof(depth),
+		    (void *)(queue_attr_address(thread->inode) +
+			     bpf_core_field_offset(struct mq_attr,
+						   mq_curmsgs))))
+		return;
+	call->depth = depth;
+	call->flags |= CALL_DEPTH;
+}
+
+#endif
