@@ -57,7 +57,8 @@ int scenario_blocked(int argc, char **argv)
 
 		queue_share(&receivers[i].queue, &queue);
 		receivers[i].begins = &begins;
-		error = pthread_create(&receivers[i].thread, &attr, receive, &receivers[i]);
+		error = pthread_create(&receivers[i].thread, &attr, receive,
+				       &receivers[i]);
 		if (error)
 			fail("thread %ld: %s", i, strerror(error));
 	}

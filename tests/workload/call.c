@@ -141,12 +141,13 @@ static uint64_t stamp_message(void *body)
 	return message;
 }
 
-long call_send(struct queue *queue, const void *body, size_t body_size, unsigned int priority,
-	       const struct timespec *timeout)
+long call_send(struct queue *queue, const void *body, size_t body_size,
+	       unsigned int priority, const struct timespec *timeout)
 {
 	unsigned char stamped[QUEUE_MESSAGE_SIZE];
 	uint64_t message = 0;
-	bool message_known = body_size >= sizeof(message) && body_size <= sizeof(stamped);
+	bool message_known =
+		body_size >= sizeof(message) && body_size <= sizeof(stamped);
 	struct call call;
 
 	if (message_known) {
@@ -155,8 +156,10 @@ long call_send(struct queue *queue, const void *body, size_t body_size, unsigned
 		body = stamped;
 	}
 	call_begin(&call, OP_SEND);
-	call_end(&call, timeout ? mq_timedsend(queue->mqdes, body, body_size, priority, timeout)
-				: mq_send(queue->mqdes, body, body_size, priority));
+	call_end(&call,
+		 timeout ? mq_timedsend(queue->mqdes, body, body_size, priority,
+					timeout) :
+			   mq_send(queue->mqdes, body, body_size, priority));
 	call.transfers = true;
 	call.msg_len = body_size;
 	call.priority_known = true;
@@ -182,8 +185,10 @@ long call_receive(struct queue *queue, void *buffer, size_t buffer_size,
 
 	call_begin(&call, OP_RECEIVE);
 	call_end(&call,
-		 timeout ? mq_timedreceive(queue->mqdes, buffer, buffer_size, &priority, timeout)
-			 : mq_receive(queue->mqdes, buffer, buffer_size, &priority));
+		 timeout ? mq_timedreceive(queue->mqdes, buffer, buffer_size,
+					   &priority, timeout) :
+			   mq_receive(queue->mqdes, buffer, buffer_size,
+				      &priority));
 	call.transfers = true;
 	call.msg_len = buffer_size;
 	call.priority_asked = true;
@@ -213,10 +218,12 @@ long call_getsetattr(struct queue *queue, const struct mq_attr *newattr)
 	struct call call;
 
 	call_begin(&call, "mq_getsetattr");
-	call_end(&call, newattr ? mq_setattr(queue->mqdes, newattr, &old)
-				: mq_getattr(queue->mqdes, &old));
-	if (call.ret == 0 && queue->known && queue->depth >= 0 && old.mq_curmsgs != queue->depth)
-		fail("%ld messages are queued, not %ld", old.mq_curmsgs, queue->depth);
+	call_end(&call, newattr ? mq_setattr(queue->mqdes, newattr, &old) :
+				  mq_getattr(queue->mqdes, &old));
+	if (call.ret == 0 && queue->known && queue->depth >= 0 &&
+	    old.mq_curmsgs != queue->depth)
+		fail("%ld messages are queued, not %ld", old.mq_curmsgs,
+		     queue->depth);
 	if (call.ret == 0 && newattr)
 		queue->nonblocking = newattr->mq_flags & O_NONBLOCK;
 	call_on_queue(&call, queue);
@@ -224,7 +231,8 @@ long call_getsetattr(struct queue *queue, const struct mq_attr *newattr)
 	return call.ret;
 }
 
-static long notify(struct queue *queue, const struct sigevent *event, const char *name)
+static long notify(struct queue *queue, const struct sigevent *event,
+		   const char *name)
 {
 	struct call call;
 
@@ -243,7 +251,8 @@ long call_notify(struct queue *queue, int kind, int signal)
 {
 	struct sigevent event = { .sigev_notify = kind, .sigev_signo = signal };
 
-	return notify(queue, &event, kind == SIGEV_SIGNAL ? "SIGEV_SIGNAL" : "SIGEV_NONE");
+	return notify(queue, &event,
+		      kind == SIGEV_SIGNAL ? "SIGEV_SIGNAL" : "SIGEV_NONE");
 }
 
 long call_notify_none(struct queue *queue)

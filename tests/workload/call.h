@@ -53,7 +53,8 @@ struct call {
 	bool timed;
 	int64_t timeout_sec, timeout_nsec;
 	bool message_known;
-	uint64_t message; /* identity of the message: the first eight bytes of its body */
+	uint64_t
+		message; /* identity of the message: the first eight bytes of its body */
 
 	/* Only where the call takes or returns a descriptor. */
 	bool has_mqdes;
@@ -93,8 +94,8 @@ void call_with_timeout(struct call *call, const struct timespec *timeout);
 long call_open(struct queue *queue, const char *name, int oflag, mode_t mode,
 	       const struct mq_attr *attr);
 long call_unlink(const char *name);
-long call_send(struct queue *queue, const void *body, size_t body_size, unsigned int priority,
-	       const struct timespec *timeout);
+long call_send(struct queue *queue, const void *body, size_t body_size,
+	       unsigned int priority, const struct timespec *timeout);
 long call_receive(struct queue *queue, void *buffer, size_t buffer_size,
 		  const struct timespec *timeout);
 long call_getsetattr(struct queue *queue, const struct mq_attr *newattr);

@@ -45,7 +45,8 @@ static void *wait_for_message(void *argument)
 	handled_ns = 0;
 	call_begin(&call, OP_RECEIVE);
 	sem_post(&waiter->begins);
-	call_end(&call, mq_receive(waiter->queue.mqdes, body, sizeof(body), &priority));
+	call_end(&call, mq_receive(waiter->queue.mqdes, body, sizeof(body),
+				   &priority));
 	call.transfers = true;
 	call.msg_len = sizeof(body);
 	call.priority_asked = true;
@@ -160,7 +161,8 @@ static void kill_blocked(struct victim *victim, int signal, const char *name)
 	sem_wait(&victim->begins);
 	await_blocked(child, child);
 	kill(child, signal);
-	if (waitpid(child, &status, 0) < 0 || !WIFSIGNALED(status) || WTERMSIG(status) != signal)
+	if (waitpid(child, &status, 0) < 0 || !WIFSIGNALED(status) ||
+	    WTERMSIG(status) != signal)
 		fail("the child did not die of %s", name);
 	print_ended(victim, name);
 }
@@ -180,8 +182,9 @@ static void cancel_blocked(struct victim *victim)
 
 int scenario_killed(int argc, char **argv)
 {
-	struct victim *victim = mmap(NULL, sizeof(*victim), PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct victim *victim =
+		mmap(NULL, sizeof(*victim), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct queue queue;
 
 	(void)argc, (void)argv;

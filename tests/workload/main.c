@@ -21,11 +21,16 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } scenarios[] = {
-	{ "basic", scenario_basic },	   { "paced", scenario_paced },
-	{ "pingpong", scenario_pingpong }, { "flood", scenario_flood },
-	{ "blocked", scenario_blocked },   { "interrupted", scenario_interrupted },
-	{ "killed", scenario_killed },	   { "odd", scenario_odd },
-	{ "closed", scenario_closed },	   { "tocttou", scenario_tocttou },
+	{ "basic", scenario_basic },
+	{ "paced", scenario_paced },
+	{ "pingpong", scenario_pingpong },
+	{ "flood", scenario_flood },
+	{ "blocked", scenario_blocked },
+	{ "interrupted", scenario_interrupted },
+	{ "killed", scenario_killed },
+	{ "odd", scenario_odd },
+	{ "closed", scenario_closed },
+	{ "tocttou", scenario_tocttou },
 #ifndef __LP64__
 	{ "time64", scenario_time64 },
 #endif
@@ -104,7 +109,9 @@ int main(int argc, char **argv)
 			fail("unknown option %s", argv[i]);
 	}
 	if (i >= argc) {
-		fputs("usage: mqwork [--truth FILE] [--prefix /NAME] SCENARIO [ARGS]\n", stderr);
+		fputs("usage: mqwork [--truth FILE] [--prefix /NAME] SCENARIO "
+		      "[ARGS]\n",
+		      stderr);
 		return 2;
 	}
 	raise_limit();

@@ -7,7 +7,8 @@
 
 struct call;
 
-extern const char *option_prefix; /* of every queue's name, with a leading slash */
+extern const char
+	*option_prefix; /* of every queue's name, with a leading slash */
 
 /* Each returns the exit code. */
 int scenario_basic(int argc, char **argv);
@@ -25,7 +26,8 @@ int scenario_time64(int argc, char **argv);
 /* A count argument, or the default where there is none. */
 long argument_count(int argc, char **argv, int index, long fallback);
 
-_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void fail(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
 
 /* Appends the call as one JSON line in one write, so that threads and processes do not mix. */
 void truth_open(const char *path);

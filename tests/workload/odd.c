@@ -22,7 +22,8 @@ static void expect(long ret, long expected, const char *what)
 /* An address that is not mapped. */
 static void *unmapped(void)
 {
-	void *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *page =
+		mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
@@ -52,26 +53,36 @@ static void bad_pointers(struct queue *queue)
 	char body[QUEUE_MESSAGE_SIZE] = { 'o' };
 	unsigned int priority;
 	struct raw_transfer null_body = { .body_size = 16, .priority = 5 };
-	struct raw_transfer bad_body = { .body = unmapped(), .body_size = 16, .priority = 5 };
-	struct raw_transfer bad_timeout = { body, 16, 5, unmapped(), NULL, false };
+	struct raw_transfer bad_body = { .body = unmapped(),
+					 .body_size = 16,
+					 .priority = 5 };
+	struct raw_transfer bad_timeout = {
+		body, 16, 5, unmapped(), NULL, false
+	};
 	struct raw_transfer no_room = {
 		NULL, sizeof(body), (uintptr_t)&priority, NULL, NULL, true
 	};
-	struct raw_transfer bad_priority = { body, sizeof(body), (uintptr_t)unmapped(),
-					     NULL, NULL,	 true };
-	struct raw_transfer no_priority = { .body = body, .body_size = sizeof(body) };
-	struct raw_transfer late = { body,	 sizeof(body), (uintptr_t)&priority,
-				     unmapped(), NULL,	       false };
+	struct raw_transfer bad_priority = {
+		body, sizeof(body), (uintptr_t)unmapped(), NULL, NULL, true
+	};
+	struct raw_transfer no_priority = { .body = body,
+					    .body_size = sizeof(body) };
+	struct raw_transfer late = {
+		body,	    sizeof(body), (uintptr_t)&priority,
+		unmapped(), NULL,	  false
+	};
 
 	expect(raw_send(queue, &null_body), -EFAULT, "send, NULL body");
 	expect(raw_send(queue, &bad_body), -EFAULT, "send, unmapped body");
-	expect(raw_send(queue, &bad_timeout), -EFAULT, "send, unmapped timeout");
+	expect(raw_send(queue, &bad_timeout), -EFAULT,
+	       "send, unmapped timeout");
 	expect(raw_receive(queue, &late), -EFAULT, "receive, unmapped timeout");
 	/* The kernel takes the message off the queue before it finds that it cannot store it. */
 	expect(call_send(queue, body, 17, 9, NULL), 0, "send");
 	expect(raw_receive(queue, &no_room), -EFAULT, "receive, NULL body");
 	expect(call_send(queue, body, 18, 9, NULL), 0, "send");
-	expect(raw_receive(queue, &bad_priority), -EFAULT, "receive, unmapped priority");
+	expect(raw_receive(queue, &bad_priority), -EFAULT,
+	       "receive, unmapped priority");
 	expect(call_send(queue, body, 19, 9, NULL), 0, "send");
 	expect(raw_receive(queue, &no_priority), 19, "receive, NULL priority");
 	expect(call_getsetattr(queue, NULL), 0, "getattr");
@@ -81,17 +92,25 @@ static void odd_lengths(struct queue *queue)
 {
 	char body[QUEUE_MESSAGE_SIZE] = { 'l' };
 	unsigned int priority;
-	struct raw_transfer huge_send = { .body = body, .body_size = 0xffffffff, .priority = 1 };
-	struct raw_transfer huge_receive = { body, 0xffffffff, (uintptr_t)&priority,
-					     NULL, NULL,       false };
-	struct raw_transfer nothing = { .body = NULL, .body_size = 0, .priority = 2 };
+	struct raw_transfer huge_send = { .body = body,
+					  .body_size = 0xffffffff,
+					  .priority = 1 };
+	struct raw_transfer huge_receive = {
+		body, 0xffffffff, (uintptr_t)&priority, NULL, NULL, false
+	};
+	struct raw_transfer nothing = { .body = NULL,
+					.body_size = 0,
+					.priority = 2 };
 
 	expect(raw_send(queue, &nothing), 0, "send of nothing from NULL");
-	expect(call_receive(queue, body, sizeof(body), NULL), 0, "receive of nothing");
-	expect(raw_send(queue, &huge_send), -EMSGSIZE, "send, length 0xffffffff");
+	expect(call_receive(queue, body, sizeof(body), NULL), 0,
+	       "receive of nothing");
+	expect(raw_send(queue, &huge_send), -EMSGSIZE,
+	       "send, length 0xffffffff");
 #ifdef __LP64__
 	expect(call_send(queue, body, 23, 1, NULL), 0, "send");
-	expect(raw_receive(queue, &huge_receive), 23, "receive, length 0xffffffff");
+	expect(raw_receive(queue, &huge_receive), 23,
+	       "receive, length 0xffffffff");
 #else
 	/* Four gigabytes do not fit the address space: the receive finds out at access_ok. */
 	(void)huge_receive;
@@ -103,22 +122,26 @@ static void missing_pages(struct queue *queue)
 	char body[QUEUE_MESSAGE_SIZE] = { 'm' };
 	unsigned int priority;
 	struct timespec past = { .tv_sec = 1234567, .tv_nsec = 891011 };
-	struct timespec64 value = { past.tv_sec, past.tv_nsec }, zero = { 0, 0 };
+	struct timespec64 value = { past.tv_sec, past.tv_nsec },
+			  zero = { 0, 0 };
 	int fd = open("/dev/zero", O_RDONLY);
 	void *zeros = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
-	struct raw_transfer file = {
-		body,	sizeof(body), (uintptr_t)&priority, not_present(&past, sizeof(past)),
-		&value, false
-	};
-	struct raw_transfer fresh = {
-		body, sizeof(body), (uintptr_t)&priority, zeros, &zero, false
-	};
+	struct raw_transfer file = { body,
+				     sizeof(body),
+				     (uintptr_t)&priority,
+				     not_present(&past, sizeof(past)),
+				     &value,
+				     false };
+	struct raw_transfer fresh = { body,  sizeof(body), (uintptr_t)&priority,
+				      zeros, &zero,	   false };
 
 	if (zeros == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
 	close(fd);
-	expect(raw_receive(queue, &file), -ETIMEDOUT, "receive, timeout in a file");
-	expect(raw_receive(queue, &fresh), -ETIMEDOUT, "receive, timeout in a fresh page");
+	expect(raw_receive(queue, &file), -ETIMEDOUT,
+	       "receive, timeout in a file");
+	expect(raw_receive(queue, &fresh), -ETIMEDOUT,
+	       "receive, timeout in a fresh page");
 }
 
 static void names(void)
@@ -149,9 +172,11 @@ static void names(void)
 		     O_RDWR | O_CREAT | O_EXCL) < 0)
 		fail("a name in a file does not open");
 	queue_close(&queue);
-	expect(raw_unlink(not_present(name + 1, strlen(name)), name + 1), 0, "unlink");
+	expect(raw_unlink(not_present(name + 1, strlen(name)), name + 1), 0,
+	       "unlink");
 
-	expect(raw_open(&queue, unmapped(), NULL, O_RDWR | O_CREAT), -EFAULT, "open, no name");
+	expect(raw_open(&queue, unmapped(), NULL, O_RDWR | O_CREAT), -EFAULT,
+	       "open, no name");
 	expect(raw_unlink(NULL, NULL), -EFAULT, "unlink, no name");
 }
 
@@ -160,7 +185,8 @@ static void structures(struct queue *queue)
 	struct call call;
 
 	call_begin(&call, "mq_getsetattr");
-	call_end(&call, syscall(SYS_mq_getsetattr, queue->mqdes, NULL, unmapped()));
+	call_end(&call,
+		 syscall(SYS_mq_getsetattr, queue->mqdes, NULL, unmapped()));
 	expect(call.ret, -EFAULT, "getattr, unmapped");
 	call_on_queue(&call, queue);
 	truth_print(&call);
@@ -199,8 +225,8 @@ static void thirty_two_bit_entry(struct queue *queue)
 		char body[QUEUE_MESSAGE_SIZE];
 		unsigned int priority;
 		int32_t timeout[2];
-	} *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
-		      -1, 0);
+	} *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	struct call call;
 	long ret;
 
@@ -209,8 +235,8 @@ static void thirty_two_bit_entry(struct queue *queue)
 	low->timeout[0] = 77;
 	low->timeout[1] = 88;
 	call_begin(&call, "mq_timedreceive_time32");
-	ret = int80(280, queue->mqdes, (long)low->body, sizeof(low->body), (long)&low->priority,
-		    (long)low->timeout);
+	ret = int80(280, queue->mqdes, (long)low->body, sizeof(low->body),
+		    (long)&low->priority, (long)low->timeout);
 	call_end(&call, 0);
 	call.abi = "i386";
 	call.ret = ret;
@@ -218,7 +244,8 @@ static void thirty_two_bit_entry(struct queue *queue)
 	call.transfers = true;
 	call.msg_len = sizeof(low->body);
 	call.priority_asked = true;
-	call_with_timeout(&call, &(struct timespec){ .tv_sec = 77, .tv_nsec = 88 });
+	call_with_timeout(&call,
+			  &(struct timespec){ .tv_sec = 77, .tv_nsec = 88 });
 	call_on_queue(&call, queue);
 	call.nonblocking = queue->nonblocking;
 	truth_print(&call);
@@ -237,7 +264,8 @@ static void thirty_two_bit_entry(struct queue *queue)
 	call_on_queue(&call, queue);
 	call.nonblocking = queue->nonblocking;
 	truth_print(&call);
-	expect(call_receive(queue, low->body, sizeof(low->body), NULL), 26, "receive");
+	expect(call_receive(queue, low->body, sizeof(low->body), NULL), 26,
+	       "receive");
 }
 #endif
 

@@ -11,7 +11,8 @@
 #include "call.h"
 #include "mqwork.h"
 
-#define PACE_NS 100000 /* between one send and receive and the next: at most 20,000 calls/s */
+#define PACE_NS \
+	100000 /* between one send and receive and the next: at most 20,000 calls/s */
 
 static int64_t monotonic_ns(void)
 {
@@ -34,7 +35,8 @@ int scenario_paced(int argc, char **argv)
 	for (long i = 0; i < count; i++) {
 		struct timespec at;
 
-		if (call_send(&queue, body, 8 + (size_t)(i % 64), (unsigned int)i % 32, NULL) ||
+		if (call_send(&queue, body, 8 + (size_t)(i % 64),
+			      (unsigned int)i % 32, NULL) ||
 		    call_receive(&queue, body, sizeof(body), NULL) < 0)
 			fail("call %ld failed", i);
 		next_ns += PACE_NS;

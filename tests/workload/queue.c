@@ -47,8 +47,8 @@ void queue_destroy(struct queue *queue)
 	call_unlink(queue->name);
 }
 
-void queue_pushed(struct queue *queue, unsigned int priority, bool message_known,
-		  unsigned long long message)
+void queue_pushed(struct queue *queue, unsigned int priority,
+		  bool message_known, unsigned long long message)
 {
 	if (queue->depth < 0)
 		return;
@@ -63,7 +63,8 @@ int queue_next(const struct queue *queue)
 	int next = -1;
 
 	for (int i = 0; i < queue->depth; i++)
-		if (next < 0 || queue->messages[i].priority > queue->messages[next].priority)
+		if (next < 0 || queue->messages[i].priority >
+					queue->messages[next].priority)
 			next = i;
 	return next;
 }

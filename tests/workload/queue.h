@@ -37,8 +37,8 @@ void queue_close(struct queue *queue);
 void queue_destroy(struct queue *queue);
 
 /* Bookkeeping after a message went in; and which one comes out next, or -1. */
-void queue_pushed(struct queue *queue, unsigned int priority, bool message_known,
-		  unsigned long long message);
+void queue_pushed(struct queue *queue, unsigned int priority,
+		  bool message_known, unsigned long long message);
 int queue_next(const struct queue *queue);
 void queue_popped(struct queue *queue);
 

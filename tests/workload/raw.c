@@ -20,7 +20,8 @@
 #define NR_MQ_TIMEDRECEIVE 277
 #endif
 
-static void call_with_value(struct call *call, const struct raw_transfer *transfer)
+static void call_with_value(struct call *call,
+			    const struct raw_transfer *transfer)
 {
 	if (!transfer->timeout_value)
 		return;
@@ -29,14 +30,15 @@ static void call_with_value(struct call *call, const struct raw_transfer *transf
 	call->timeout_nsec = transfer->timeout_value->tv_nsec;
 }
 
-static long do_send(struct queue *queue, const struct raw_transfer *transfer, const char *op,
-		    long number)
+static long do_send(struct queue *queue, const struct raw_transfer *transfer,
+		    const char *op, long number)
 {
 	struct call call;
 
 	call_begin(&call, op);
-	call_end(&call, syscall(number, queue->mqdes, transfer->body, transfer->body_size,
-				transfer->priority, transfer->timeout));
+	call_end(&call, syscall(number, queue->mqdes, transfer->body,
+				transfer->body_size, transfer->priority,
+				transfer->timeout));
 	call.transfers = true;
 	call.msg_len = transfer->body_size;
 	call.priority_known = true;
@@ -50,15 +52,16 @@ static long do_send(struct queue *queue, const struct raw_transfer *transfer, co
 	return call.ret;
 }
 
-static long do_receive(struct queue *queue, const struct raw_transfer *transfer, const char *op,
-		       long number)
+static long do_receive(struct queue *queue, const struct raw_transfer *transfer,
+		       const char *op, long number)
 {
 	int next = queue_next(queue);
 	struct call call;
 
 	call_begin(&call, op);
-	call_end(&call, syscall(number, queue->mqdes, transfer->body, transfer->body_size,
-				transfer->priority, transfer->timeout));
+	call_end(&call, syscall(number, queue->mqdes, transfer->body,
+				transfer->body_size, transfer->priority,
+				transfer->timeout));
 	call.transfers = true;
 	call.msg_len = transfer->body_size;
 	call.priority_asked = transfer->priority != 0;
@@ -93,13 +96,16 @@ long raw_send_time64(struct queue *queue, const struct raw_transfer *transfer)
 	return do_send(queue, transfer, OP_SEND_TIME64, NR_MQ_TIMEDSEND_TIME64);
 }
 
-long raw_receive_time64(struct queue *queue, const struct raw_transfer *transfer)
+long raw_receive_time64(struct queue *queue,
+			const struct raw_transfer *transfer)
 {
-	return do_receive(queue, transfer, OP_RECEIVE_TIME64, NR_MQ_TIMEDRECEIVE_TIME64);
+	return do_receive(queue, transfer, OP_RECEIVE_TIME64,
+			  NR_MQ_TIMEDRECEIVE_TIME64);
 }
 #endif
 
-long raw_open(struct queue *queue, const void *name, const char *known, int oflag)
+long raw_open(struct queue *queue, const void *name, const char *known,
+	      int oflag)
 {
 	struct mq_attr attr = {
 		.mq_maxmsg = QUEUE_MAX_MESSAGES,

@@ -25,7 +25,8 @@ struct timespec64 {
 struct raw_transfer {
 	const void *body;
 	size_t body_size;
-	uintptr_t priority; /* the value for a send, the pointer for a receive */
+	uintptr_t
+		priority; /* the value for a send, the pointer for a receive */
 	const void *timeout;
 	const struct timespec64 *timeout_value;
 	bool message_lost;
@@ -35,11 +36,13 @@ long raw_send(struct queue *queue, const struct raw_transfer *transfer);
 long raw_receive(struct queue *queue, const struct raw_transfer *transfer);
 #if defined(NR_MQ_TIMEDSEND_TIME64)
 long raw_send_time64(struct queue *queue, const struct raw_transfer *transfer);
-long raw_receive_time64(struct queue *queue, const struct raw_transfer *transfer);
+long raw_receive_time64(struct queue *queue,
+			const struct raw_transfer *transfer);
 #endif
 
 /* mq_open by number of a name in the kernel's form, without the slash; known: as it can be read. */
-long raw_open(struct queue *queue, const void *name, const char *known, int oflag);
+long raw_open(struct queue *queue, const void *name, const char *known,
+	      int oflag);
 long raw_unlink(const void *name, const char *known);
 
 #endif

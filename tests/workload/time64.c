@@ -15,9 +15,11 @@ static void expect(long ret, long expected, const char *what)
 
 int scenario_time64(int argc, char **argv)
 {
-	static const struct timespec64 past = { 1, 2 }, beyond = { 4102444800, 123456789 },
+	static const struct timespec64 past = { 1, 2 },
+				       beyond = { 4102444800, 123456789 },
 				       negative = { -1, 0 },
-				       nsec_too_big = { 4102444800, 1000000000 };
+				       nsec_too_big = { 4102444800,
+							1000000000 };
 	char body[QUEUE_MESSAGE_SIZE] = { '6' };
 	unsigned int priority;
 	struct raw_transfer send = { body, 28, 3, NULL, NULL, false };
@@ -29,14 +31,18 @@ int scenario_time64(int argc, char **argv)
 	(void)argc, (void)argv;
 	queue_create(&queue, ".time64", O_RDWR);
 	expect(raw_send_time64(&queue, &send), 0, "send without a timeout");
-	expect(raw_receive_time64(&queue, &receive), 28, "receive without a timeout");
+	expect(raw_receive_time64(&queue, &receive), 28,
+	       "receive without a timeout");
 
 	receive.timeout = receive.timeout_value = &past;
-	expect(raw_receive_time64(&queue, &receive), -ETIMEDOUT, "receive in the past");
+	expect(raw_receive_time64(&queue, &receive), -ETIMEDOUT,
+	       "receive in the past");
 	receive.timeout = receive.timeout_value = &negative;
-	expect(raw_receive_time64(&queue, &receive), -EINVAL, "receive, negative");
+	expect(raw_receive_time64(&queue, &receive), -EINVAL,
+	       "receive, negative");
 	receive.timeout = receive.timeout_value = &nsec_too_big;
-	expect(raw_receive_time64(&queue, &receive), -EINVAL, "receive, bad nsec");
+	expect(raw_receive_time64(&queue, &receive), -EINVAL,
+	       "receive, bad nsec");
 
 	send.timeout = send.timeout_value = &beyond;
 	receive.timeout = receive.timeout_value = &beyond;

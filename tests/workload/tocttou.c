@@ -40,7 +40,8 @@ static void time_out(struct queue *queue)
 	timeout.tv_nsec = (long)(until_ns % 1000000000);
 	future_sec = (time_t)(until_ns / 1000000000);
 	call_begin(&call, OP_RECEIVE);
-	call_end(&call, mq_timedreceive(queue->mqdes, body, sizeof(body), &priority, &timeout));
+	call_end(&call, mq_timedreceive(queue->mqdes, body, sizeof(body),
+					&priority, &timeout));
 	if (call.ret != -ETIMEDOUT)
 		fail("an empty queue returned %ld", call.ret);
 	call.transfers = true;
@@ -62,7 +63,8 @@ static void take_priority(struct queue *queue)
 		body, sizeof(body), (uintptr_t)&priority, NULL, NULL, false
 	};
 
-	if (call_send(queue, body, 27, 12, NULL) || raw_receive(queue, &receive) != 27)
+	if (call_send(queue, body, 27, 12, NULL) ||
+	    raw_receive(queue, &receive) != 27)
 		fail("a send or a receive failed");
 }
 

@@ -27,13 +27,15 @@ void truth_open(const char *path)
 		fail("%s: %s", path, strerror(errno));
 }
 
-static void __attribute__((format(printf, 2, 3))) append(struct line *line, const char *format, ...)
+static void __attribute__((format(printf, 2, 3)))
+append(struct line *line, const char *format, ...)
 {
 	va_list args;
 	int written;
 
 	va_start(args, format);
-	written = vsnprintf(line->text + line->used, sizeof(line->text) - line->used, format, args);
+	written = vsnprintf(line->text + line->used,
+			    sizeof(line->text) - line->used, format, args);
 	va_end(args);
 	if (written < 0 || (size_t)written >= sizeof(line->text) - line->used)
 		fail("a line of truth is longer than %d bytes", LINE_SIZE);
@@ -58,7 +60,8 @@ static void append_string(struct line *line, const char *key, const char *value)
 	append(line, "\"");
 }
 
-static void append_number(struct line *line, const char *key, bool known, int64_t value)
+static void append_number(struct line *line, const char *key, bool known,
+			  int64_t value)
 {
 	if (known)
 		append(line, ",\"%s\":%" PRId64, key, value);
@@ -68,7 +71,10 @@ static void append_number(struct line *line, const char *key, bool known, int64_
 
 static void append_bool(struct line *line, const char *key, int value)
 {
-	append(line, ",\"%s\":%s", key, value < 0 ? "null" : value ? "true" : "false");
+	append(line, ",\"%s\":%s", key,
+	       value < 0 ? "null" :
+	       value	 ? "true" :
+			   "false");
 }
 
 static const char *error_name(const struct call *call)
@@ -77,7 +83,9 @@ static const char *error_name(const struct call *call)
 		return call->error_name;
 	if (call->ret >= 0)
 		return NULL;
-	return call->ret == -KERNEL_ERESTARTSYS ? "EINTR" : strerrorname_np((int)-call->ret);
+	return call->ret == -KERNEL_ERESTARTSYS ?
+		       "EINTR" :
+		       strerrorname_np((int)-call->ret);
 }
 
 void truth_print(const struct call *call)
@@ -90,12 +98,16 @@ void truth_print(const struct call *call)
 	append_number(&line, "tid", true, call->tid);
 	append_string(&line, "comm", call->comm);
 	append_number(&line, "mqdes", call->has_mqdes, call->mqdes);
-	append_number(&line, "msg_len", call->transfers, (int64_t)call->msg_len);
+	append_number(&line, "msg_len", call->transfers,
+		      (int64_t)call->msg_len);
 	append_number(&line, "priority", call->priority_known, call->priority);
 	append_bool(&line, "priority_asked", call->priority_asked);
-	append_number(&line, "message", call->message_known, (int64_t)call->message);
+	append_number(&line, "message", call->message_known,
+		      (int64_t)call->message);
 	if (call->timed)
-		append(&line, ",\"timeout\":{\"sec\":%" PRId64 ",\"nsec\":%" PRId64 "}",
+		append(&line,
+		       ",\"timeout\":{\"sec\":%" PRId64 ",\"nsec\":%" PRId64
+		       "}",
 		       call->timeout_sec, call->timeout_nsec);
 	else
 		append(&line, ",\"timeout\":null");
@@ -103,15 +115,20 @@ void truth_print(const struct call *call)
 	append_string(&line, "errno_name", error_name(call));
 	append_bool(&line, "restarted", call->restarted);
 	append_string(&line, "queue", call->queue);
-	append_number(&line, "max_messages", call->has_limits, call->max_messages);
-	append_number(&line, "max_message_size", call->has_limits, call->max_message_size);
+	append_number(&line, "max_messages", call->has_limits,
+		      call->max_messages);
+	append_number(&line, "max_message_size", call->has_limits,
+		      call->max_message_size);
 	append_bool(&line, "nonblocking", call->nonblocking);
 	append_number(&line, "depth", call->depth >= 0, call->depth);
 	append_number(&line, "oflag", call->opens, call->oflag);
 	append_number(&line, "mode", call->opens, call->mode);
 	append_string(&line, "notify", call->notify);
-	append_number(&line, "notify_signal", call->notify_signal >= 0, call->notify_signal);
-	append(&line, ",\"realtime_start_ns\":%" PRId64 ",\"realtime_end_ns\":%" PRId64 "}\n",
+	append_number(&line, "notify_signal", call->notify_signal >= 0,
+		      call->notify_signal);
+	append(&line,
+	       ",\"realtime_start_ns\":%" PRId64 ",\"realtime_end_ns\":%" PRId64
+	       "}\n",
 	       call->start_ns, call->end_ns);
 
 	while (done < line.used) {
