@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::sink::free_address;
 use crate::{Bench, http};
 
 /// How often something is looked at that cannot tell by itself that it has changed.
-const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// A running agent; it is killed when dropped.
 pub(crate) struct Agent {
@@ -25,7 +26,7 @@ pub(crate) struct Agent {
     pub(crate) health: SocketAddr,
     log: Arc<Mutex<String>>,
     reader: JoinHandle<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Lays `over` on `base`, key by key.
@@ -51,19 +52,25 @@ pub(crate) fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
     config
 }
 
+fn config_path(dir: &TempDir) -> PathBuf {
+    dir.path().join("mqspan.yaml")
+}
+
+fn listening_on(health: SocketAddr) -> Value {
+    json!({"health": {"address": health.to_string()}})
+}
+
 impl Agent {
     pub(crate) async fn start(bench: &Bench, mut config: Value) -> Result<Agent> {
         let dir = TempDir::with_prefix("mqspan-e2e")?;
-        let path = dir.path().join("mqspan.yaml");
+        let path = config_path(&dir);
         let health = free_address().await?;
-        merge(
-            &mut config,
-            json!({"health": {"address": health.to_string()}}),
-        );
+        merge(&mut config, listening_on(health));
         std::fs::write(&path, serde_json::to_string_pretty(&config)?)?;
         let mut child = Command::new(&bench.agent)
             .args(["run", "--config"])
             .arg(&path)
+            .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -78,7 +85,7 @@ impl Agent {
             health,
             log,
             reader,
-            _dir: dir,
+            dir,
         };
         agent.wait_ready(bench.bound(30)).await?;
         Ok(agent)
@@ -134,6 +141,14 @@ impl Agent {
         Ok(())
     }
 
+    /// Puts another configuration in the place of the first, and SIGHUP.
+    pub(crate) fn reload(&self, mut config: Value) -> Result<()> {
+        merge(&mut config, listening_on(self.health));
+        let text = serde_json::to_string_pretty(&config)?;
+        std::fs::write(config_path(&self.dir), text)?;
+        self.signal("HUP")
+    }
+
     /// SIGTERM; the exit status and the whole log.
     pub(crate) async fn stop(mut self, bench: &Bench) -> Result<(ExitStatus, String)> {
         self.signal("TERM")?;
@@ -179,6 +194,7 @@ pub(crate) async fn command<S: AsRef<str>>(bench: &Bench, args: &[S]) -> Result<
     let child = Command::new(&bench.agent)
         .args(args.iter().map(AsRef::as_ref))
         .env("MQSPAN__CAPTURE__BACKEND", bench.backend.name())
+        .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -15,12 +15,23 @@ use crate::truth::{self, Call};
 /// A report stops after this many spans that differ.
 const REPORTED_SPANS: usize = 8;
 
+/// How a receive is related to the send of its message: `traces.correlation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Correlation {
+    Parent,
+    Link,
+    None,
+}
+
 pub(crate) struct Comparison<'a> {
     pub(crate) backend: Backend,
     /// The workload's executable: where the resource's names come from.
     pub(crate) program: &'a Path,
     /// Scope and schema come with every export but not with `mqspan trace`.
     pub(crate) has_scope: bool,
+    pub(crate) correlation: Correlation,
+    /// How many bytes of a message its spans carry.
+    pub(crate) payload_max_bytes: Option<usize>,
 }
 
 /// Differences, told once and together.
@@ -108,8 +119,12 @@ impl Comparison<'_> {
             pairs.extend(calls.into_iter().zip(spans));
         }
         for (call, traced) in &pairs {
-            let expected = Expected::new(call, self.backend, end_ns(traced), ipc_namespace);
+            let mut expected = Expected::new(call, self.backend, end_ns(traced), ipc_namespace);
             let mut differences = compare_span(call, traced, &expected);
+            if let Some(max_bytes) = self.payload_max_bytes {
+                expected.may_carry_payload();
+                differences.extend(wrong_payload(call, traced, max_bytes));
+            }
             differences.extend(compare_attributes(traced, &expected));
             report.add(&title(call), &differences);
         }
@@ -140,8 +155,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Receives are children of the sends of their messages, re-entries link to what they go on
-    /// with, and nothing else is related.
+    /// Receives are related to the sends of their messages as the correlation has it, re-entries
+    /// link to what they go on with, and nothing else is related.
     fn relations(&self, pairs: &[(&Call, &Traced)], report: &mut Report) {
         let senders: HashMap<i64, &Traced> = pairs
             .iter()
@@ -151,38 +166,27 @@ impl Comparison<'_> {
         let mut last_of_thread: HashMap<i64, &Traced> = HashMap::new();
         for (call, traced) in pairs {
             let mut differences = Vec::new();
-            let span = &traced.span;
-            let sender = call.message.and_then(|message| senders.get(&message));
-            let related = call.is_receive() && call.ret >= 0 && self.backend.sees_messages();
-            match sender.filter(|_| related) {
-                Some(sender) => {
-                    if span.parent_span_id != sender.span.span_id
-                        || span.trace_id != sender.span.trace_id
-                    {
-                        differences.push(format!(
-                            "parent: trace {:02x?} span {:02x?}, not the sender's, trace {:02x?} span {:02x?}",
-                            span.trace_id, span.parent_span_id, sender.span.trace_id, sender.span.span_id
-                        ));
-                    }
-                    differences.extend(time_in_queue(sender, traced));
-                }
-                // A message that the truth cannot tell apart has a sender all the same.
-                None if related && !call.start_unknown => {}
-                None if !span.parent_span_id.is_empty() => {
-                    differences.push(format!("parent: {:02x?}, not none", span.parent_span_id));
-                }
-                None => {}
-            }
             let previous = last_of_thread.insert(call.tid, traced);
-            let links: Vec<_> = span.links.iter().map(|link| &link.span_id).collect();
-            let want: Vec<_> = previous
-                .filter(|_| call.restarted)
-                .map(|previous| &previous.span.span_id)
-                .into_iter()
-                .collect();
-            if links != want {
-                differences.push(format!("links: to {links:02x?}, not {want:02x?}"));
+            let delivers = call.is_receive() && call.ret >= 0 && self.backend.sees_messages();
+            let sender = call
+                .message
+                .filter(|_| delivers)
+                .and_then(|message| senders.get(&message));
+            // A message that the truth cannot tell from others has a sender all the same.
+            if delivers && sender.is_none() {
+                continue;
             }
+            if let Some(sender) = sender.filter(|_| self.correlation != Correlation::None) {
+                differences.extend(time_in_queue(sender, traced));
+            }
+            let parent = sender.filter(|_| self.correlation == Correlation::Parent);
+            let linked = sender.filter(|_| self.correlation == Correlation::Link);
+            differences.extend(wrong_parent(traced, parent.copied()));
+            let interrupted = previous.filter(|_| call.restarted);
+            differences.extend(wrong_links(
+                traced,
+                linked.copied().into_iter().chain(interrupted),
+            ));
             report.add(&title(call), &differences);
         }
     }
@@ -298,6 +302,57 @@ fn difference(key: &str, want: &Want, got: Option<&Value>) -> Option<String> {
         None => Some(format!("{key}: missing, must be {want}")),
         Some(value) if !want.accepts(value) => Some(format!("{key}: {value}, must be {want}")),
         Some(_) => None,
+    }
+}
+
+fn wrong_parent(traced: &Traced, parent: Option<&Traced>) -> Option<String> {
+    let span = &traced.span;
+    match parent.map(|parent| &parent.span) {
+        None if span.parent_span_id.is_empty() => None,
+        None => Some(format!("parent: {:02x?}, not none", span.parent_span_id)),
+        Some(parent)
+            if span.parent_span_id == parent.span_id && span.trace_id == parent.trace_id =>
+        {
+            None
+        }
+        Some(parent) => Some(format!(
+            "parent: trace {:02x?} span {:02x?}, not the sender's, trace {:02x?} span {:02x?}",
+            span.trace_id, span.parent_span_id, parent.trace_id, parent.span_id
+        )),
+    }
+}
+
+fn wrong_links<'a>(traced: &Traced, targets: impl Iterator<Item = &'a Traced>) -> Option<String> {
+    let got: BTreeSet<_> = traced
+        .span
+        .links
+        .iter()
+        .map(|link| (&link.trace_id, &link.span_id))
+        .collect();
+    let want: BTreeSet<_> = targets
+        .map(|target| (&target.span.trace_id, &target.span.span_id))
+        .collect();
+    (got != want || traced.span.links.len() != want.len())
+        .then(|| format!("links: to {got:02x?}, not {want:02x?}"))
+}
+
+/// The first bytes of a message, of which the truth knows the first eight.
+fn wrong_payload(call: &Call, traced: &Traced, max_bytes: usize) -> Option<String> {
+    let (got, _) = attributes(&traced.span.attributes);
+    let message = call.message?;
+    let size = call.msg_len.filter(|_| call.is_send()).unwrap_or(call.ret);
+    let size = usize::try_from(size).unwrap_or(0).min(max_bytes);
+    match got.get("posix_mq.payload") {
+        Some(Value::Bytes(bytes))
+            if bytes.len() == size && bytes.starts_with(&message.to_le_bytes()) =>
+        {
+            None
+        }
+        other => Some(format!(
+            "posix_mq.payload: {}, must be {size} bytes that begin with {:02x?}",
+            other.map_or("missing".to_owned(), Value::to_string),
+            message.to_le_bytes()
+        )),
     }
 }
 

@@ -154,8 +154,10 @@ async fn main() -> Result<ExitCode> {
             Err(error) => {
                 failed += 1;
                 println!("test {} ... FAILED ({:.1?})", case.name, began.elapsed());
-                for line in format!("{error:?}").lines() {
-                    println!("    {line}");
+                for cause in error.chain() {
+                    for line in cause.to_string().lines() {
+                        println!("    {line}");
+                    }
                 }
             }
         }

@@ -5,7 +5,10 @@ mod calls;
 mod command;
 mod config;
 mod delivery;
+mod filter;
 mod health;
+mod metrics;
+mod relation;
 mod tls;
 
 use std::future::Future;
@@ -15,7 +18,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::agent::{self, Agent};
-use crate::compare::{Comparison, is_of};
+use crate::compare::{Comparison, Correlation, is_of};
 use crate::sink::Sink;
 use crate::workload::Workload;
 use crate::{Backend, Bench};
@@ -48,6 +51,9 @@ pub(crate) fn all() -> Vec<Case> {
         command::cases(),
         config::cases(),
         health::cases(),
+        filter::cases(),
+        relation::cases(),
+        metrics::cases(),
     ]
     .into_iter()
     .flatten()
@@ -102,6 +108,8 @@ fn comparison<'a>(bench: &Bench, workload: &'a Workload) -> Comparison<'a> {
         backend: bench.backend,
         program: workload.program(),
         has_scope: true,
+        correlation: Correlation::Parent,
+        payload_max_bytes: None,
     }
 }
 

@@ -109,6 +109,8 @@ fn check(calls: &[Call], spans: &[Traced]) -> Result<()> {
         backend: Backend::Tracepoint,
         program: Path::new("/bin/mqwork"),
         has_scope: true,
+        correlation: Correlation::Parent,
+        payload_max_bytes: None,
     }
     .check(calls, spans)
 }
