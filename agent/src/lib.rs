@@ -18,9 +18,11 @@
     )
 )]
 
+pub mod config;
 pub mod errno;
 pub mod event;
 pub mod ids;
+pub mod kernel;
 pub mod resource;
 pub mod span;
 

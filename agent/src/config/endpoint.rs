@@ -1,0 +1,268 @@
+//! The address of the collector.
+
+use std::fmt;
+
+use http::uri::{Authority, Uri};
+
+use super::values::{REDACTED, Secret};
+
+/// What an endpoint looks like, for error messages.
+const FORM: &str = "`http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`";
+
+/// The port of OTLP over HTTP, which speaks another protocol than the agent.
+const OTLP_HTTP_PORT: u16 = 4318;
+
+/// Where an OTLP/gRPC server listens. `Debug` and `Display` show no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    tls: bool,
+    userinfo: Option<Secret>,
+    host: String,
+    port: u16,
+}
+
+/// An endpoint and what is odd about it, in sentences.
+pub(super) type Parsed = (Endpoint, Vec<String>);
+
+impl Endpoint {
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Host name or address; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// TCP port, at least 1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// User name and password as they stood before the `@`, still percent-encoded.
+    #[must_use]
+    pub fn userinfo(&self) -> Option<&str> {
+        self.userinfo.as_ref().map(Secret::expose)
+    }
+
+    /// `http://HOST:PORT` or `https://HOST:PORT`, without user name and password.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}:{}", self.scheme(), self.host, self.port)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// Parses an endpoint; without a scheme, `insecure` chooses between `http` and `https`, as in the Collector.
+    ///
+    /// A URL without a port has the port of its scheme, 80 or 443. The error is one sentence that shows no password.
+    pub(super) fn parse(text: &str, insecure: bool) -> Result<Parsed, String> {
+        if text.is_empty() {
+            return Err(format!("found an empty endpoint, expected {FORM}"));
+        }
+        let shown = mask_userinfo(text);
+        let unix = ["unix:", "unix-abstract:"];
+        if unix.iter().any(|scheme| text.starts_with(scheme)) {
+            return Err(format!(
+                "found `{shown}`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP"
+            ));
+        }
+        let wrong = || format!("found `{shown}`, expected {FORM}");
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
+            None => (None, text),
+        };
+        let tls = match scheme.as_deref() {
+            None => !insecure,
+            Some("https") => true,
+            Some("http") => false,
+            Some(_) => return Err(wrong()),
+        };
+        let (authority, path) = match scheme {
+            None => (rest.parse::<Authority>().map_err(|_| wrong())?, None),
+            Some(_) => split_url(text).ok_or_else(wrong)?,
+        };
+        let port = match (authority.port_u16(), &scheme) {
+            (Some(0), _) => return Err(wrong()),
+            (Some(port), _) => port,
+            (None, Some(_)) if authority.as_str().ends_with(authority.host()) => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            (None, _) => return Err(wrong()),
+        };
+        if authority.host().is_empty() {
+            return Err(wrong());
+        }
+        let userinfo = authority.as_str().rsplit_once('@');
+        let endpoint = Self {
+            tls,
+            userinfo: userinfo.map(|(userinfo, _)| Secret::new(userinfo)),
+            host: authority.host().to_owned(),
+            port,
+        };
+        let warnings = oddities(port, path.as_deref(), insecure && tls);
+        Ok((endpoint, warnings))
+    }
+}
+
+/// Authority and path of a URL.
+fn split_url(text: &str) -> Option<(Authority, Option<String>)> {
+    let uri: Uri = text.parse().ok()?;
+    let authority = uri.authority()?.clone();
+    let path = uri.path_and_query().map(ToString::to_string);
+    Some((authority, path))
+}
+
+/// What is allowed and yet probably not meant.
+fn oddities(port: u16, path: Option<&str>, insecure_https: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(path) = path.filter(|path| *path != "/" && !path.is_empty()) {
+        out.push(format!(
+            "the path `{path}` is ignored, because OTLP over gRPC has none"
+        ));
+    }
+    if port == OTLP_HTTP_PORT {
+        out.push(
+            "port 4318 is usually OTLP over HTTP; the agent speaks OTLP over gRPC, usually port 4317"
+                .into(),
+        );
+    }
+    if insecure_https {
+        out.push("`tls.insecure` has no effect, because the endpoint says `https`".into());
+    }
+    out
+}
+
+/// The text with user name and password replaced.
+pub(super) fn mask_userinfo(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, after)) => format!("{scheme}{REDACTED}@{after}"),
+        None => text.to_owned(),
+    }
+}
+
+impl Default for Endpoint {
+    /// `http://localhost:4317`, the default of the OTLP/gRPC exporters.
+    fn default() -> Self {
+        Self {
+            tls: false,
+            userinfo: None,
+            host: "localhost".into(),
+            port: 4317,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let userinfo = match self.userinfo {
+            Some(_) => format!("{REDACTED}@"),
+            None => String::new(),
+        };
+        let scheme = self.scheme();
+        write!(f, "{scheme}://{userinfo}{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted() {
+        for (text, insecure, url) in [
+            ("http://localhost:4317", false, "http://localhost:4317"),
+            ("http://localhost:4317/", false, "http://localhost:4317"),
+            ("https://otel.example.com:443", false, "https://otel.example.com:443"),
+            ("HTTPS://otel.example.com", false, "https://otel.example.com:443"),
+            ("http://otel", true, "http://otel:80"),
+            ("collector:4317", true, "http://collector:4317"),
+            ("collector:4317", false, "https://collector:4317"),
+            ("127.0.0.1:4317", true, "http://127.0.0.1:4317"),
+            ("[::1]:4317", true, "http://[::1]:4317"),
+            ("http://[::1]:4317", false, "http://[::1]:4317"),
+            ("https://[2001:db8::1]", false, "https://[2001:db8::1]:443"),
+            ("https://u:p@host:1", false, "https://host:1"),
+        ] {
+            let (endpoint, warnings) = Endpoint::parse(text, insecure).unwrap();
+            assert_eq!(endpoint.url(), url, "{text}");
+            assert_eq!(warnings, Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused_without_showing_a_password() {
+        for (text, shown) in [
+            ("localhost", "localhost"),
+            ("http://", "http://"),
+            ("http://:4317", "http://:4317"),
+            (":4317", ":4317"),
+            ("localhost:", "localhost:"),
+            ("localhost:0", "localhost:0"),
+            ("http://localhost:99999", "http://localhost:99999"),
+            ("localhost:port", "localhost:port"),
+            ("grpc://localhost:4317", "grpc://localhost:4317"),
+            ("dns:///localhost:4317", "dns:///localhost:4317"),
+            ("http:/localhost:4317", "http:/localhost:4317"),
+            (" localhost:4317", " localhost:4317"),
+            ("local host:4317", "local host:4317"),
+            ("localhost:4317/v1/traces", "localhost:4317/v1/traces"),
+            ("ftp://user:secret@host:1", "ftp://[REDACTED]@host:1"),
+            ("http://user:sec@ret@host:99999", "http://[REDACTED]@host:99999"),
+            ("user:secret@host", "[REDACTED]@host"),
+        ] {
+            let error = Endpoint::parse(text, false).unwrap_err();
+            assert_eq!(error, format!("found `{shown}`, expected {FORM}"), "{text}");
+        }
+        let unix = Endpoint::parse("unix:///run/otel.sock", false).unwrap_err();
+        assert_eq!(
+            unix,
+            format!("found `unix:///run/otel.sock`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP")
+        );
+        let empty = Endpoint::parse("", false).unwrap_err();
+        assert_eq!(empty, format!("found an empty endpoint, expected {FORM}"));
+    }
+
+    #[test]
+    fn oddities_are_warned_about() {
+        let (_, warnings) = Endpoint::parse("https://host:4318/v1/traces?x=1", true).unwrap();
+        assert_eq!(
+            warnings,
+            [
+                "the path `/v1/traces?x=1` is ignored, because OTLP over gRPC has none",
+                "port 4318 is usually OTLP over HTTP; the agent speaks OTLP over gRPC, usually port 4317",
+                "`tls.insecure` has no effect, because the endpoint says `https`",
+            ]
+        );
+    }
+
+    #[test]
+    fn parts_and_masking() {
+        let (endpoint, _) = Endpoint::parse("https://user:p%40ss@host:1", false).unwrap();
+        assert_eq!(endpoint.userinfo(), Some("user:p%40ss"));
+        assert!(endpoint.is_tls());
+        assert_eq!((endpoint.host(), endpoint.port()), ("host", 1));
+        assert_eq!(endpoint.to_string(), "https://[REDACTED]@host:1");
+        assert_eq!(format!("{endpoint:?}"), "https://[REDACTED]@host:1");
+    }
+}

@@ -1,0 +1,129 @@
+//! Lists of glob patterns, compiled.
+
+use std::fmt;
+
+use globset::{Error, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// A list of glob patterns in the syntax of the globset crate: `*`, `?`, `[a-z]`, `[!a-z]`, `{a,b}` and `\` to escape.
+///
+/// `*` and `?` match slashes too. Two lists are equal if their patterns are.
+#[derive(Clone)]
+pub struct Globs {
+    patterns: Vec<String>,
+    set: GlobSet,
+}
+
+impl Globs {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// The first pattern that is malformed, with the reason.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, Error> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            set.add(compile(pattern.as_ref())?);
+        }
+        Ok(Self {
+            patterns: patterns.iter().map(|p| p.as_ref().to_owned()).collect(),
+            set: set.build()?,
+        })
+    }
+
+    /// The patterns as they were given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// Whether there are no patterns. Such a list matches nothing; in a filter it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Whether any pattern matches the whole text.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.set.is_match(text)
+    }
+
+    /// Whether any pattern matches the name of a queue, with or without its leading slash, so that `orders*` and `/orders*` mean the same.
+    #[must_use]
+    pub fn matches_queue(&self, name: &str) -> bool {
+        self.matches(name) || name.strip_prefix('/').is_some_and(|bare| self.matches(bare))
+    }
+}
+
+impl Default for Globs {
+    fn default() -> Self {
+        Self {
+            patterns: Vec::new(),
+            set: GlobSet::empty(),
+        }
+    }
+}
+
+impl PartialEq for Globs {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl fmt::Debug for Globs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.patterns.fmt(f)
+    }
+}
+
+/// Compiles one pattern.
+pub(super) fn compile(pattern: &str) -> Result<Glob, Error> {
+    GlobBuilder::new(pattern)
+        .literal_separator(false)
+        .backslash_escape(true)
+        .build()
+}
+
+/// Whether a pattern matches nothing but its own text.
+pub(super) fn is_literal(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '[', '{', '\\'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_match_with_and_without_the_slash() {
+        for (pattern, name, expected) in [
+            ("/orders", "/orders", true),
+            ("orders", "/orders", true),
+            ("/orders*", "/orders-eu", true),
+            ("orders*", "/orders-eu", true),
+            ("*", "/orders", true),
+            ("/*", "/orders", true),
+            ("{/a,b}", "/a", true),
+            ("{/a,b}", "/b", true),
+            ("[op]rders", "/orders", true),
+            ("order?", "/orders", true),
+            (r"\*", "/*", true),
+            (r"\*", "/a", false),
+            ("orders", "/orders2", false),
+            ("/", "/orders", false),
+            ("ORDERS", "/orders", false),
+        ] {
+            let globs = Globs::new(&[pattern]).unwrap();
+            assert_eq!(globs.matches_queue(name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn lists() {
+        let globs = Globs::new(&["a*", "b?"]).unwrap();
+        assert!(globs.matches("abc") && globs.matches("b1") && !globs.matches("b"));
+        assert_eq!(globs, Globs::new(&["a*", "b?"]).unwrap());
+        assert_ne!(globs, Globs::default());
+        assert!(!Globs::default().matches("") && Globs::default().is_empty());
+        assert_eq!(format!("{globs:?}"), r#"["a*", "b?"]"#);
+        assert!(Globs::new(&["a", "[z"]).is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! The layers, put together: defaults, file, `OTEL_*`, `MQSPAN__*`, flags.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::de::{KeyPath, read};
+use super::env_layer::mqspan_layer;
+use super::error::{ConfigError, Problem, key_path};
+use super::layer::{Findings, Layer, Places, Writer, merge};
+use super::otel_env::otel_layer;
+use super::raw::RawConfig;
+use super::validate::Checks;
+use super::yaml::{Content, Scalar, parse, resolve};
+use super::Config;
+
+/// Environment variables by name. Variables whose name or value is no UTF-8 are left out.
+#[derive(Clone, Default)]
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    /// The environment of this process.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        std::env::vars_os().filter_map(utf8).collect()
+    }
+
+    /// The value of a variable, which may be empty; `None` if it is unset.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// All variables in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Env {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        let owned = |(name, value): (N, V)| (name.into(), value.into());
+        Self(variables.into_iter().map(owned).collect())
+    }
+}
+
+/// What flags set, the strongest layer.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides(Vec<Override>);
+
+#[derive(Clone, Debug)]
+struct Override {
+    key: KeyPath,
+    value: OverrideValue,
+    flag: String,
+}
+
+#[derive(Clone, Debug)]
+enum OverrideValue {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Overrides {
+    /// No overrides.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a key such as `logs.level` to the text that a flag was given; the text takes the type of the key, as in an
+    /// `MQSPAN__` variable. `flag` is named in messages, for example `--log-level`.
+    #[must_use]
+    pub fn set(self, flag: &str, key: &str, text: impl Into<String>) -> Self {
+        self.push(flag, key, OverrideValue::Text(text.into()))
+    }
+
+    /// Sets a key that is a list to the values of a flag that was given several times.
+    #[must_use]
+    pub fn set_list<S: Into<String>>(
+        self,
+        flag: &str,
+        key: &str,
+        texts: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let texts = texts.into_iter().map(Into::into).collect();
+        self.push(flag, key, OverrideValue::List(texts))
+    }
+
+    fn push(mut self, flag: &str, key: &str, value: OverrideValue) -> Self {
+        self.0.push(Override {
+            key: key.split('.').map(str::to_owned).collect(),
+            value,
+            flag: flag.to_owned(),
+        });
+        self
+    }
+}
+
+/// A configuration and what is odd about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Sentences to log as warnings; they hold no secrets.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the configuration from all layers. Without a path there is no file, and the defaults are the lowest layer.
+///
+/// # Errors
+/// The file cannot be read or is no YAML mapping, or keys or values are wrong; all wrong ones are reported that can be found at once.
+pub fn load(
+    path: Option<&Path>,
+    overrides: &Overrides,
+    env: &Env,
+) -> Result<Loaded, ConfigError> {
+    let mut findings = Findings::default();
+    let mut layers = Vec::new();
+    if let Some(path) = path {
+        layers.push(file_layer(path, env, &mut findings)?);
+    }
+    layers.push(otel_layer(env, &mut findings));
+    layers.push(mqspan_layer(env, &mut findings));
+    layers.push(override_layer(overrides, &mut findings));
+    finish(&layers, findings)
+}
+
+/// Loads one file above the defaults and nothing else, to check it. References in the file still take their values from `env`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(path: &Path, env: &Env) -> Result<Loaded, ConfigError> {
+    let mut findings = Findings::default();
+    let layer = file_layer(path, env, &mut findings)?;
+    finish(&[layer], findings)
+}
+
+fn file_layer(path: &Path, env: &Env, findings: &mut Findings) -> Result<Layer, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let syntax = |line, column, message| ConfigError::Syntax {
+        path: path.to_owned(),
+        line,
+        column,
+        message,
+    };
+    let root = parse(&text).map_err(|error| {
+        syntax(error.position.line, error.position.column, error.message)
+    })?;
+    let mut writer = Writer::new(findings);
+    let found = match root {
+        None => return Ok(writer.layer),
+        Some(node) => match node.content {
+            Content::Map(entries) => {
+                writer.file(path, &entries, env);
+                return Ok(writer.layer);
+            }
+            Content::Scalar { text, plain: true } if resolve(&text) == Scalar::Null => {
+                return Ok(writer.layer);
+            }
+            Content::Scalar { .. } => (node.position, "a scalar"),
+            Content::List(_) => (node.position, "a list"),
+        },
+    };
+    let message = format!(
+        "found {} at the root, expected a mapping of sections such as `exporters:`",
+        found.1
+    );
+    Err(syntax(found.0.line, found.0.column, message))
+}
+
+fn override_layer(overrides: &Overrides, findings: &mut Findings) -> Layer {
+    let mut writer = Writer::new(findings);
+    for set in &overrides.0 {
+        match &set.value {
+            OverrideValue::Text(text) => writer.text(&set.key, text, &set.flag),
+            OverrideValue::List(texts) => writer.texts(&set.key, texts, &set.flag),
+        }
+    }
+    writer.layer
+}
+
+/// Merges the layers, reads the result strictly and checks it.
+fn finish(layers: &[Layer], findings: Findings) -> Result<Loaded, ConfigError> {
+    let mut places = Places::default();
+    for layer in layers {
+        places.extend(layer.places.clone());
+    }
+    let Findings {
+        mut problems,
+        mut warnings,
+    } = findings;
+    let problem = |(path, message): (KeyPath, String)| Problem {
+        place: places.of(&path),
+        key: key_path(&path),
+        message,
+    };
+    let tree = merge(layers).map_err(|error| {
+        let message = format!("cannot merge the layers: {error}");
+        ConfigError::Invalid(vec![problem((KeyPath::new(), message))])
+    })?;
+    let raw = read(tree).unwrap_or_else(|found| {
+        problems.extend(found.into_iter().map(problem));
+        RawConfig::default()
+    });
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    let mut checks = Checks::new(rustix::param::page_size() as u64);
+    let config = checks.config(raw);
+    if !checks.problems.is_empty() {
+        return Err(invalid(checks.problems.into_iter().map(problem).collect()));
+    }
+    let odd = checks.warnings.into_iter().map(problem);
+    warnings.extend(odd.map(|odd| odd.to_string()));
+    Ok(Loaded { config, warnings })
+}
+
+fn invalid(mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by(|a, b| a.key.cmp(&b.key));
+    ConfigError::Invalid(problems)
+}

@@ -1,0 +1,217 @@
+//! The standard `OTEL_*` variables, as far as the agent has what they configure.
+//!
+//! Sources: OpenTelemetry specification, `protocol/exporter.md` and `configuration/sdk-environment-variables.md`. An empty variable is unset.
+//! One that cannot be parsed is warned about and ignored. The variable of the signal beats the general one.
+//!
+//! `OTEL_SERVICE_NAME`, and `service.name` and `service.instance.id` in `OTEL_RESOURCE_ATTRIBUTES`, describe the agent's own process, so
+//! they are not given to the traced processes. Limits in numbers of spans (`OTEL_BSP_MAX_QUEUE_SIZE`,
+//! `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`) have no key here, because the agent counts bytes.
+
+use ::config::{Map, Value, ValueKind};
+use http::header::{HeaderName, HeaderValue};
+
+use super::endpoint::Endpoint;
+use super::error::closest;
+use super::layer::{Findings, Layer, Writer};
+use super::load::Env;
+use super::units::HumanDuration;
+use super::{Compression, LogLevel};
+
+/// Reads the text of a variable, or says what was expected instead of it.
+type Parse = fn(&str) -> Result<ValueKind, String>;
+
+/// One key and the variables that set it, the stronger one first.
+struct Standard {
+    variables: &'static [&'static str],
+    key: &'static [&'static str],
+    parse: Parse,
+}
+
+macro_rules! otlp {
+    ($suffix:literal, [$($key:literal),+], $parse:expr) => {
+        Standard {
+            variables: &[
+                concat!("OTEL_EXPORTER_OTLP_TRACES_", $suffix),
+                concat!("OTEL_EXPORTER_OTLP_", $suffix),
+            ],
+            key: &["exporters", "otlp", $($key),+],
+            parse: $parse,
+        }
+    };
+}
+
+const STANDARD: &[Standard] = &[
+    otlp!("ENDPOINT", ["endpoint"], endpoint),
+    otlp!("INSECURE", ["tls", "insecure"], boolean),
+    otlp!("CERTIFICATE", ["tls", "ca_file"], text),
+    otlp!("CLIENT_KEY", ["tls", "key_file"], text),
+    otlp!("CLIENT_CERTIFICATE", ["tls", "cert_file"], text),
+    otlp!("HEADERS", ["headers"], headers),
+    otlp!("COMPRESSION", ["compression"], compression),
+    otlp!("TIMEOUT", ["timeout"], milliseconds),
+    Standard {
+        variables: &["OTEL_BSP_SCHEDULE_DELAY"],
+        key: &["exporters", "otlp", "batch", "flush_timeout"],
+        parse: milliseconds,
+    },
+    Standard {
+        variables: &["OTEL_METRIC_EXPORT_INTERVAL"],
+        key: &["metrics", "otlp", "interval"],
+        parse: milliseconds,
+    },
+    Standard {
+        variables: &["OTEL_LOG_LEVEL"],
+        key: &["logs", "level"],
+        parse: log_level,
+    },
+    Standard {
+        variables: &["OTEL_RESOURCE_ATTRIBUTES"],
+        key: &["resource", "attributes"],
+        parse: attributes,
+    },
+];
+
+/// Variables that say how OTLP is spoken. The agent knows one way only.
+const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+
+/// Attributes that describe the process whose environment holds them, and no other.
+const OWN_ATTRIBUTES: [&str; 2] = ["service.name", "service.instance.id"];
+
+/// The layer of the standard variables.
+pub(super) fn otel_layer(env: &Env, findings: &mut Findings) -> Layer {
+    let mut writer = Writer::new(findings);
+    for standard in STANDARD {
+        for variable in standard.variables {
+            let Some(value) = env.get(variable).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            match (standard.parse)(value) {
+                Ok(kind) => {
+                    let path: Vec<String> = standard.key.iter().map(|k| (*k).to_owned()).collect();
+                    writer.typed(&path, Value::new(None, kind), variable);
+                    break;
+                }
+                Err(message) => writer.warning(format!("{variable}: ignored: {message}")),
+            }
+        }
+    }
+    let protocol = PROTOCOL.iter().find_map(|name| Some((name, env.get(name)?)));
+    if let Some((name, value)) = protocol.filter(|(_, value)| !["", "grpc"].contains(value)) {
+        writer.warning(format!(
+            "{name}: ignored: found `{value}`, the agent speaks `grpc` only"
+        ));
+    }
+    writer.layer
+}
+
+fn endpoint(text: &str) -> Result<ValueKind, String> {
+    Endpoint::parse(text, true).map(|_| text.into())
+}
+
+/// The specification: only `true`, in any case, is true; what is neither true nor false is warned about and false.
+/// Ignoring such a value comes to the same for a key that is false by default.
+fn boolean(text: &str) -> Result<ValueKind, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true.into()),
+        "false" => Ok(false.into()),
+        _ => Err(format!("found `{text}`, expected `true` or `false`")),
+    }
+}
+
+fn text(text: &str) -> Result<ValueKind, String> {
+    Ok(text.into())
+}
+
+fn compression(text: &str) -> Result<ValueKind, String> {
+    one_of(text, Compression::ALL.iter().map(|choice| choice.as_str()))
+}
+
+fn log_level(text: &str) -> Result<ValueKind, String> {
+    let levels = LogLevel::ALL.iter().map(|choice| choice.as_str());
+    one_of(&text.to_ascii_lowercase(), levels)
+}
+
+fn one_of(text: &str, names: impl Iterator<Item = &'static str>) -> Result<ValueKind, String> {
+    let names: Vec<&str> = names.collect();
+    if names.contains(&text) {
+        return Ok(text.into());
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let hint = closest(text, &names).map(|name| format!("; did you mean `{name}`?"));
+    Err(format!(
+        "found `{text}`, expected one of {}{}",
+        quoted.join(", "),
+        hint.unwrap_or_default()
+    ))
+}
+
+fn milliseconds(text: &str) -> Result<ValueKind, String> {
+    match text.parse::<u32>() {
+        Ok(millis) if millis > 0 => {
+            let duration = std::time::Duration::from_millis(millis.into());
+            Ok(HumanDuration(duration).to_string().into())
+        }
+        _ => Err(format!(
+            "found `{text}`, expected a whole number of milliseconds above zero"
+        )),
+    }
+}
+
+fn headers(text: &str) -> Result<ValueKind, String> {
+    let mut table = Map::<String, Value>::new();
+    for (name, value) in pairs(text)? {
+        let name = name.to_ascii_lowercase();
+        let is_header = HeaderName::from_bytes(name.as_bytes()).is_ok()
+            && HeaderValue::from_str(&value).is_ok()
+            && value.is_ascii();
+        if !is_header {
+            return Err("found a pair that is no HTTP header, expected names of letters, digits and `-`, and values of printable ASCII".into());
+        }
+        table.insert(name, value.into());
+    }
+    Ok(ValueKind::Table(table))
+}
+
+fn attributes(text: &str) -> Result<ValueKind, String> {
+    let mut table = Map::<String, Value>::new();
+    for (name, value) in pairs(text)? {
+        if !OWN_ATTRIBUTES.contains(&name.as_str()) {
+            table.insert(name, value.into());
+        }
+    }
+    Ok(ValueKind::Table(table))
+}
+
+/// Pairs in the form of a W3C Baggage header without properties: `name=value,name=value`, percent-encoded. The error shows no values.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    const FORM: &str = "expected `name=value` pairs between commas, percent-encoded";
+    let mut out = Vec::new();
+    for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(format!("found an item without `=`, {FORM}"));
+        };
+        let decoded = (percent_decode(name.trim()), percent_decode(value.trim()));
+        match decoded {
+            (Some(name), Some(value)) if !name.is_empty() => out.push((name, value)),
+            (Some(_), Some(_)) => return Err(format!("found a pair without a name, {FORM}")),
+            _ => return Err(format!("found a malformed `%` sequence, {FORM}")),
+        }
+    }
+    Ok(out)
+}
+
+/// Undoes percent-encoding; `None` if a `%` is not followed by two hexadecimal digits or the bytes are no UTF-8.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    out.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        out.push(u8::from_str_radix(digits, 16).ok()?);
+        out.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(out).ok()
+}

@@ -1,0 +1,355 @@
+//! Durations and sizes as they are written in the configuration.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// What a duration looks like, for error messages.
+const DURATION_FORM: &str = "a duration with a unit, such as \"5s\", \"200ms\" or \"1m30s\"";
+
+/// What a size looks like, for error messages.
+const SIZE_FORM: &str = "a size such as \"64MiB\", \"4KiB\", \"512B\" or a whole number of bytes";
+
+/// Units of a duration with their length in nanoseconds, longest first.
+const DURATION_UNITS: &[(&str, u64)] = &[
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// Units of a size with their length in bytes, largest first.
+const SIZE_UNITS: &[(&str, u64)] = &[
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+/// A length of time in the form of Go's `time.ParseDuration`, which the OpenTelemetry Collector uses: one or more decimal
+/// numbers, each with a unit of `h`, `m`, `s`, `ms`, `us`, `µs` or `ns`. A plain `0` needs no unit.
+///
+/// Whole nanoseconds up to 2^64 - 1, about 584 years; never negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct HumanDuration(pub Duration);
+
+/// A number of bytes, written as a whole number with a unit of `B`, `KiB`, `MiB`, `GiB` or `TiB`, or without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Size(pub u64);
+
+/// Why a text is no duration or no size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found `{found}`, expected {expected}")]
+pub struct UnitError {
+    found: String,
+    expected: &'static str,
+}
+
+impl FromStr for HumanDuration {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let nanos = duration_nanos(text).ok_or_else(|| UnitError {
+            found: text.to_owned(),
+            expected: DURATION_FORM,
+        })?;
+        Ok(Self(Duration::from_nanos(nanos)))
+    }
+}
+
+/// Nanoseconds of a whole duration text; `None` if it is malformed, finer than a nanosecond or too long.
+fn duration_nanos(text: &str) -> Option<u64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let mut rest = text;
+    let mut total: u64 = 0;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(unit_at);
+        let unit_len = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, next) = after.split_at(unit_len);
+        let unit = if unit == "µs" || unit == "μs" {
+            "us"
+        } else {
+            unit
+        };
+        let unit_nanos = DURATION_UNITS.iter().find(|row| row.0 == unit)?.1;
+        total = total.checked_add(decimal_times(number, unit_nanos)?)?;
+        rest = next;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// The decimal number in `text` times `unit`; `None` if the product is not whole or does not fit.
+fn decimal_times(text: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
+    let fraction = fraction.trim_end_matches('0');
+    let part = if fraction.is_empty() {
+        0
+    } else {
+        let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let product = fraction.parse::<u128>().ok()?.checked_mul(unit.into())?;
+        if product % scale != 0 {
+            return None;
+        }
+        u64::try_from(product / scale).ok()?
+    };
+    whole.checked_mul(unit)?.checked_add(part)
+}
+
+impl fmt::Display for HumanDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
+        if left == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, nanos) in DURATION_UNITS {
+            let count = left / nanos;
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+            }
+            left %= nanos;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Size {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = if unit.is_empty() { "B" } else { unit };
+        SIZE_UNITS
+            .iter()
+            .find(|row| row.0 == unit)
+            .and_then(|row| number.parse::<u64>().ok()?.checked_mul(row.1))
+            .map(Self)
+            .ok_or_else(|| UnitError {
+                found: text.to_owned(),
+                expected: SIZE_FORM,
+            })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = SIZE_UNITS
+            .iter()
+            .find(|row| self.0 > 0 && self.0.is_multiple_of(row.1));
+        let (unit, bytes) = exact.copied().unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / bytes)
+    }
+}
+
+impl Serialize for HumanDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DurationVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+struct DurationVisitor;
+
+impl Visitor<'_> for DurationVisitor {
+    type Value = HumanDuration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(DURATION_FORM)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<HumanDuration, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<HumanDuration, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<HumanDuration, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+struct SizeVisitor;
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = Size;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SIZE_FORM)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Size, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Size, E> {
+        Ok(Size(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    #[test]
+    fn durations() {
+        for (text, nanos) in [
+            ("0", 0),
+            ("0s", 0),
+            ("5s", 5_000_000_000),
+            ("200ms", 200_000_000),
+            ("1m30s", 90_000_000_000),
+            ("1.5s", 1_500_000_000),
+            (".5s", 500_000_000),
+            ("2.s", 2_000_000_000),
+            ("1h1m1s1ms1us1ns", 3_661_001_001_001),
+            ("3µs", 3_000),
+            ("3μs", 3_000),
+            ("0.000000001s", 1),
+            ("18446744073709551615ns", u64::MAX),
+        ] {
+            let parsed = text.parse::<HumanDuration>().unwrap();
+            assert_eq!(parsed.0, Duration::from_nanos(nanos), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            ".",
+            ".s",
+            "-5s",
+            "+5s",
+            "5 s",
+            " 5s",
+            "5S",
+            "1..5s",
+            "1.5.2s",
+            "5sec",
+            "1d",
+            "0.5ns",
+            "18446744073709551616ns",
+            "99999999999h",
+            "1e3s",
+            "5s,",
+            "00",
+        ] {
+            let error = text.parse::<HumanDuration>().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("found `{text}`, expected {DURATION_FORM}"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("0B", 0),
+            ("512B", 512),
+            ("512", 512),
+            ("4KiB", 4096),
+            ("64MiB", 64 << 20),
+            ("1GiB", 1 << 30),
+            ("2TiB", 2 << 40),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "4 KiB",
+            "4KB",
+            "4kib",
+            "4k",
+            "18446744073709551616",
+            "16777216TiB",
+        ] {
+            let error = text.parse::<Size>().unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("found `{text}`, expected {SIZE_FORM}"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn shortest_forms() {
+        for text in ["0s", "5s", "1m", "1m30s", "200ms", "1h2m3s4ms5us6ns"] {
+            assert_eq!(text.parse::<HumanDuration>().unwrap().to_string(), text);
+        }
+        for text in ["0B", "1B", "1023B", "1KiB", "1025B", "64MiB", "3TiB"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn durations_round_trip(nanos in any::<u64>()) {
+            let duration = HumanDuration(Duration::from_nanos(nanos));
+            prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+        }
+
+        #[test]
+        fn sizes_round_trip(count in any::<u32>(), shift in 0_u32..32) {
+            let size = Size(u64::from(count) << shift);
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let duration = text.parse::<HumanDuration>();
+            let size = text.parse::<Size>();
+            prop_assert_eq!(duration.is_err() && size.is_err() || !text.is_empty(), true);
+        }
+    }
+}

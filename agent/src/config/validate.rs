@@ -1,0 +1,433 @@
+//! `RawConfig` to `Config`: every rule about values, each with a message that names the mend.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+
+use super::error::closest;
+use super::globs::{compile, is_literal};
+use super::raw::{
+    RawBatch, RawCapture, RawConfig, RawOtlp, RawRetry, RawSelector, RawSendingQueue, RawTls,
+};
+use super::units::{HumanDuration, Size};
+use super::{
+    AlwaysKeep, AttributeValue, Batch, Capture, Config, Endpoint, Enrich, Exporters, FileTarget,
+    Filter, Globs, Health, Kubernetes, Logs, Metrics, Otlp, OtlpMetrics, Payload, Resource, Retry,
+    Sampling, Secret, Selector, SendingQueue, Storage, Tls, Traces,
+};
+use crate::errno;
+
+/// Largest BPF ring buffer: the map's `max_entries` is 32 bits wide and a power of two.
+const MAX_RING_BUFFER: u64 = 1 << 31;
+
+/// The kernel's limit of threads on 64-bit machines, `PID_MAX_LIMIT` in `include/linux/threads.h`.
+const MAX_THREADS: u32 = 4 * 1024 * 1024;
+
+/// Bytes of a command name without its end, `TASK_COMM_LEN` - 1 in `include/linux/sched.h`.
+const MAX_COMM: usize = 15;
+
+/// Headers that gRPC sets itself.
+const RESERVED_HEADERS: &[&str] = &["content-type", "content-length", "host", "te", "connection"];
+
+/// Collects what is wrong, and what is only odd, by key path.
+pub(super) struct Checks {
+    /// Bytes of a memory page on this machine.
+    pub(super) page_size: u64,
+    pub(super) problems: Vec<(Vec<String>, String)>,
+    pub(super) warnings: Vec<(Vec<String>, String)>,
+}
+
+impl Checks {
+    pub(super) fn new(page_size: u64) -> Self {
+        Self {
+            page_size,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push((split(key), message.into()));
+    }
+
+    fn warning(&mut self, key: &str, message: impl Into<String>) {
+        self.warnings.push((split(key), message.into()));
+    }
+
+    fn require(&mut self, holds: bool, key: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            self.problem(key, message());
+        }
+    }
+
+    /// Checks everything. The result counts only if there are no problems.
+    pub(super) fn config(&mut self, raw: RawConfig) -> Config {
+        Config {
+            capture: self.capture(raw.capture),
+            filter: Filter {
+                include: self.selector("filter.include", raw.filter.include),
+                exclude: self.selector("filter.exclude", raw.filter.exclude),
+                min_duration: raw.filter.min_duration.0,
+                errors_only: raw.filter.errors_only,
+            },
+            sampling: Sampling {
+                ratio: self.share("sampling.ratio", raw.sampling.ratio),
+                always_keep: AlwaysKeep {
+                    errors: raw.sampling.always_keep.errors,
+                    slower_than: off_if_zero(raw.sampling.always_keep.slower_than),
+                },
+            },
+            traces: Traces {
+                correlation: raw.traces.correlation,
+                unset_status_errnos: self.errnos(&raw.traces.unset_status_errnos),
+            },
+            enrich: Enrich {
+                process: raw.enrich.process,
+                container: raw.enrich.container,
+                kubernetes: Kubernetes {
+                    enabled: raw.enrich.kubernetes.enabled,
+                    node_name: some_if_given(raw.enrich.kubernetes.node_name),
+                },
+            },
+            resource: Resource {
+                attributes: self.attributes(raw.resource.attributes),
+            },
+            exporters: Exporters {
+                otlp: self.otlp(raw.exporters.otlp),
+                file: some_if_given(raw.exporters.file.path).map(|path| match path.as_str() {
+                    "-" => FileTarget::Stdout,
+                    _ => FileTarget::Path(path.into()),
+                }),
+            },
+            metrics: Metrics {
+                otlp: OtlpMetrics {
+                    enabled: raw.metrics.otlp.enabled,
+                    interval: self.above_zero("metrics.otlp.interval", raw.metrics.otlp.interval),
+                },
+                prometheus_address: self
+                    .address("metrics.prometheus.address", &raw.metrics.prometheus.address),
+            },
+            health: Health {
+                address: self.address("health.address", &raw.health.address),
+            },
+            logs: Logs {
+                level: raw.logs.level,
+                format: raw.logs.format,
+            },
+        }
+    }
+
+    fn capture(&mut self, raw: RawCapture) -> Capture {
+        let lists = [
+            ("capture.syscalls", raw.syscalls.is_empty(), "`mq_timedreceive`"),
+            ("capture.abis", raw.abis.is_empty(), "`native`"),
+        ];
+        for (key, is_empty, example) in lists {
+            self.require(!is_empty, key, || {
+                format!("found an empty list, expected at least one name, such as {example}; leave the key out to get all")
+            });
+        }
+        let in_range = (1..=MAX_THREADS).contains(&raw.max_in_flight);
+        self.require(in_range, "capture.max_in_flight", || {
+            format!(
+                "found {}, expected 1 to {MAX_THREADS}, the kernel's limit of threads",
+                raw.max_in_flight
+            )
+        });
+        let max_bytes = raw.payload.max_bytes;
+        self.require((1..=4096).contains(&max_bytes), "capture.payload.max_bytes", || {
+            format!("found {max_bytes}, expected 1 to 4096; to capture none set `capture.payload.enabled: false`")
+        });
+        Capture {
+            backend: raw.backend,
+            syscalls: sorted(raw.syscalls),
+            abis: sorted(raw.abis),
+            ring_buffer_size_bytes: self.ring_buffer(raw.ring_buffer_size),
+            max_in_flight: raw.max_in_flight,
+            payload: Payload {
+                enabled: raw.payload.enabled,
+                max_bytes,
+            },
+        }
+    }
+
+    /// The rules of `BPF_MAP_TYPE_RINGBUF`, see `ringbuf_map_alloc()` in the kernel's `kernel/bpf/ringbuf.c`.
+    fn ring_buffer(&mut self, size: Size) -> u32 {
+        let page_size = self.page_size;
+        let fits = (page_size..=MAX_RING_BUFFER).contains(&size.0);
+        self.require(fits && size.0.is_power_of_two(), "capture.ring_buffer_size", || {
+            let next = size.0.clamp(page_size, MAX_RING_BUFFER).next_power_of_two();
+            format!(
+                "found {size}, expected a power of two from one page ({}) to {}; the next one is {}",
+                Size(page_size),
+                Size(MAX_RING_BUFFER),
+                Size(next)
+            )
+        });
+        u32::try_from(size.0).unwrap_or(u32::MAX)
+    }
+
+    fn selector(&mut self, key: &str, raw: RawSelector) -> Selector {
+        for (index, pid) in raw.pids.iter().enumerate() {
+            self.require(*pid > 0, &format!("{key}.pids.{index}"), || {
+                "found 0, expected a process id of at least 1".into()
+            });
+        }
+        for (index, comm) in raw.comms.iter().enumerate() {
+            if is_literal(comm) && comm.len() > MAX_COMM {
+                let message = format!(
+                    "`{comm}` never matches, because the kernel keeps {MAX_COMM} bytes of a command name; shorten it or end it with `*`"
+                );
+                self.warning(&format!("{key}.comms.{index}"), message);
+            }
+        }
+        Selector {
+            pids: raw.pids,
+            comms: self.globs(&format!("{key}.comms"), &raw.comms),
+            uids: raw.uids,
+            queues: self.globs(&format!("{key}.queues"), &raw.queues),
+            namespaces: raw.namespaces.iter().map(|inode| inode.0).collect(),
+            containers: self.globs(&format!("{key}.containers"), &raw.containers),
+        }
+    }
+
+    fn globs(&mut self, key: &str, patterns: &[String]) -> Globs {
+        for (index, pattern) in patterns.iter().enumerate() {
+            let key = format!("{key}.{index}");
+            self.require(!pattern.is_empty(), &key, || {
+                "found an empty pattern, which matches nothing, expected a glob such as `a*`".into()
+            });
+            if let Err(error) = compile(pattern) {
+                let reason = error.kind();
+                let message = format!("found the malformed glob `{pattern}` ({reason}), expected a glob such as `a*`; write `\\[` or `\\{{` for the characters themselves");
+                self.problem(&key, message);
+            }
+        }
+        Globs::new(patterns).unwrap_or_default()
+    }
+
+    fn errnos(&mut self, names: &[String]) -> Vec<i32> {
+        let mut out = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            match errno::number(name) {
+                Some(errno) => out.push(errno),
+                None => {
+                    let all: Vec<&str> = errno::names().collect();
+                    let hint = match closest(name, &all) {
+                        Some(close) => format!("; did you mean `{close}`?"),
+                        None => String::new(),
+                    };
+                    let message = format!(
+                        "found `{name}`, expected the name of a Linux error code, such as `ETIMEDOUT`{hint}"
+                    );
+                    self.problem(&format!("traces.unset_status_errnos.{index}"), message);
+                }
+            }
+        }
+        sorted(out)
+    }
+
+    fn attributes(
+        &mut self,
+        attributes: BTreeMap<String, AttributeValue>,
+    ) -> BTreeMap<String, AttributeValue> {
+        self.require(
+            !attributes.contains_key(""),
+            "resource.attributes",
+            || "found an attribute with an empty name, expected a name such as `team`".into(),
+        );
+        attributes
+    }
+
+    fn otlp(&mut self, raw: RawOtlp) -> Otlp {
+        let key = "exporters.otlp.endpoint";
+        let endpoint = match Endpoint::parse(&raw.endpoint, raw.tls.insecure) {
+            Ok((endpoint, warnings)) => {
+                for warning in warnings {
+                    self.warning(key, warning);
+                }
+                endpoint
+            }
+            Err(message) => {
+                self.problem(key, message);
+                Endpoint::default()
+            }
+        };
+        let max_request_size = self.size("exporters.otlp.max_request_size", raw.max_request_size);
+        Otlp {
+            headers: self.headers(raw.headers),
+            compression: raw.compression,
+            timeout: self.above_zero("exporters.otlp.timeout", raw.timeout),
+            max_request_size_bytes: max_request_size,
+            tls: self.tls(raw.tls, &endpoint),
+            retry_on_failure: self.retry(&raw.retry_on_failure),
+            sending_queue: self.sending_queue(raw.sending_queue, raw.batch.max_size),
+            batch: self.batch(&raw.batch, raw.max_request_size),
+            endpoint,
+        }
+    }
+
+    fn headers(&mut self, headers: BTreeMap<String, Secret>) -> BTreeMap<String, Secret> {
+        for (name, value) in &headers {
+            let path = ["exporters", "otlp", "headers", name].map(str::to_owned);
+            let message = if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                "found a name that is no HTTP header, expected letters, digits and `-`, such as `x-api-key`"
+            } else if name.starts_with("grpc-") || RESERVED_HEADERS.contains(&name.as_str()) {
+                "found a header that gRPC sets itself; leave it out"
+            } else if name.ends_with("-bin") {
+                "found a binary header, expected a name that does not end in `-bin`"
+            } else if HeaderValue::from_str(value.expose()).is_err() || !value.expose().is_ascii() {
+                "found a value with characters that a header cannot hold, expected printable ASCII"
+            } else {
+                continue;
+            };
+            self.problems.push((path.to_vec(), message.into()));
+        }
+        headers
+    }
+
+    fn tls(&mut self, raw: RawTls, endpoint: &Endpoint) -> Tls {
+        let (cert, key) = (!raw.cert_file.is_empty(), !raw.key_file.is_empty());
+        self.require(key || !cert, "exporters.otlp.tls.cert_file", || {
+            "found a certificate without a key, expected both; set `exporters.otlp.tls.key_file`".into()
+        });
+        self.require(cert || !key, "exporters.otlp.tls.key_file", || {
+            "found a key without a certificate, expected both; set `exporters.otlp.tls.cert_file`".into()
+        });
+        if !endpoint.is_tls() && (cert || key || !raw.ca_file.is_empty()) {
+            let message = "the files have no effect, because the endpoint is not encrypted; write `https://` in `exporters.otlp.endpoint`";
+            self.warning("exporters.otlp.tls", message);
+        }
+        Tls {
+            insecure: raw.insecure,
+            ca_file: some_if_given(raw.ca_file).map(PathBuf::from),
+            cert_file: some_if_given(raw.cert_file).map(PathBuf::from),
+            key_file: some_if_given(raw.key_file).map(PathBuf::from),
+            server_name_override: some_if_given(raw.server_name_override),
+            reload_interval: off_if_zero(raw.reload_interval),
+        }
+    }
+
+    fn retry(&mut self, raw: &RawRetry) -> Retry {
+        let at = |name: &str| format!("exporters.otlp.retry_on_failure.{name}");
+        let initial = self.above_zero(&at("initial_interval"), raw.initial_interval);
+        let ordered = raw.initial_interval <= raw.max_interval;
+        self.require(ordered, &at("initial_interval"), || {
+            format!(
+                "found {}, expected at most `max_interval`, which is {}",
+                raw.initial_interval, raw.max_interval
+            )
+        });
+        let grows = raw.multiplier >= 1.0 && raw.multiplier.is_finite();
+        self.require(grows, &at("multiplier"), || {
+            format!("found {}, expected a number of at least 1", raw.multiplier)
+        });
+        let max_elapsed_time = off_if_zero(raw.max_elapsed_time);
+        let outlasts = max_elapsed_time.is_none_or(|elapsed| elapsed >= raw.max_interval.0);
+        self.require(outlasts, &at("max_elapsed_time"), || {
+            format!(
+                "found {}, expected at least `max_interval`, which is {}, or 0s to retry for ever",
+                raw.max_elapsed_time, raw.max_interval
+            )
+        });
+        Retry {
+            enabled: raw.enabled,
+            initial_interval: initial,
+            max_interval: raw.max_interval.0,
+            multiplier: raw.multiplier,
+            randomization_factor: self
+                .share(&at("randomization_factor"), raw.randomization_factor),
+            max_elapsed_time,
+        }
+    }
+
+    fn sending_queue(&mut self, raw: RawSendingQueue, batch: Size) -> SendingQueue {
+        let at = |name: &str| format!("exporters.otlp.sending_queue.{name}");
+        for (name, size) in [
+            ("queue_size", raw.queue_size),
+            ("storage.max_size", raw.storage.max_size),
+        ] {
+            self.require(size >= batch, &at(name), || {
+                format!("found {size}, expected room for one batch; `exporters.otlp.batch.max_size` is {batch}")
+            });
+        }
+        let consumers = raw.num_consumers;
+        self.require((1..=1024).contains(&consumers), &at("num_consumers"), || {
+            format!("found {consumers}, expected 1 to 1024")
+        });
+        SendingQueue {
+            queue_size_bytes: raw.queue_size.0,
+            num_consumers: consumers,
+            storage: Storage {
+                directory: some_if_given(raw.storage.directory).map(PathBuf::from),
+                max_size_bytes: raw.storage.max_size.0,
+            },
+        }
+    }
+
+    fn batch(&mut self, raw: &RawBatch, max_request_size: Size) -> Batch {
+        let key = "exporters.otlp.batch.max_size";
+        self.require(raw.max_size <= max_request_size, key, || {
+            format!(
+                "found {}, expected at most `exporters.otlp.max_request_size`, which is {max_request_size}",
+                raw.max_size
+            )
+        });
+        Batch {
+            flush_timeout: self.above_zero("exporters.otlp.batch.flush_timeout", raw.flush_timeout),
+            max_size_bytes: self.size(key, raw.max_size),
+        }
+    }
+
+    fn above_zero(&mut self, key: &str, duration: HumanDuration) -> Duration {
+        self.require(!duration.0.is_zero(), key, || {
+            "found 0s, expected a duration above zero".into()
+        });
+        duration.0
+    }
+
+    fn size(&mut self, key: &str, size: Size) -> u64 {
+        self.require(size.0 > 0, key, || "found 0B, expected a size above zero".into());
+        size.0
+    }
+
+    fn share(&mut self, key: &str, share: f64) -> f64 {
+        self.require((0.0..=1.0).contains(&share), key, || {
+            format!("found {share}, expected a number from 0 to 1")
+        });
+        share
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        if text.is_empty() {
+            return None;
+        }
+        let with_ip = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let parsed = with_ip.as_deref().unwrap_or(text).parse().ok();
+        self.require(parsed.is_some(), key, || {
+            format!("found `{text}`, expected an IP address and a port, such as `127.0.0.1:13133`, `[::]:13133` or `localhost:13133`; leave it empty to switch it off")
+        });
+        parsed
+    }
+}
+
+fn split(key: &str) -> Vec<String> {
+    key.split('.').map(str::to_owned).collect()
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list.dedup();
+    list
+}
+
+fn some_if_given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn off_if_zero(duration: HumanDuration) -> Option<Duration> {
+    (!duration.0.is_zero()).then_some(duration.0)
+}

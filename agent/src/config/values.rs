@@ -1,0 +1,151 @@
+//! Small values of the configuration: secrets, attribute values, the target of the file exporter.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What is shown in place of a secret, as the Collector's `configopaque` does.
+pub(super) const REDACTED: &str = "[REDACTED]";
+
+/// A string that is never shown: `Debug` and serialization give `[REDACTED]`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a string.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The string itself, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}
+
+/// The value of a resource attribute: the scalars of OTLP's `AnyValue`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AttributeValue {
+    /// `string_value`.
+    String(String),
+    /// `int_value`.
+    Int(i64),
+    /// `double_value`, never NaN.
+    Double(f64),
+    /// `bool_value`.
+    Bool(bool),
+}
+
+impl<'de> Deserialize<'de> for AttributeValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AttributeVisitor)
+    }
+}
+
+struct AttributeVisitor;
+
+impl Visitor<'_> for AttributeVisitor {
+    type Value = AttributeValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, an integer, a finite number or a boolean")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<AttributeValue, E> {
+        Ok(AttributeValue::String(value.to_owned()))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<AttributeValue, E> {
+        Ok(AttributeValue::Int(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<AttributeValue, E> {
+        match i64::try_from(value) {
+            Ok(value) => Ok(AttributeValue::Int(value)),
+            Err(_) => Ok(AttributeValue::String(value.to_string())),
+        }
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<AttributeValue, E> {
+        if value.is_finite() {
+            return Ok(AttributeValue::Double(value));
+        }
+        Err(E::invalid_value(serde::de::Unexpected::Float(value), &self))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<AttributeValue, E> {
+        Ok(AttributeValue::Bool(value))
+    }
+}
+
+/// Where the file exporter writes (`exporters.file.path`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileTarget {
+    /// Standard output, written `-`.
+    Stdout,
+    /// A file, which is appended to.
+    Path(PathBuf),
+}
+
+/// An inode number, written as a number, as a string of digits, or as `/proc/PID/ns/ipc` links to it: `ipc:[4026531839]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NamespaceInode(pub(super) u32);
+
+impl Serialize for NamespaceInode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for NamespaceInode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamespaceVisitor)
+    }
+}
+
+struct NamespaceVisitor;
+
+impl Visitor<'_> for NamespaceVisitor {
+    type Value = NamespaceInode;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an inode number from 1 to 4294967295, such as 4026531839 or \"ipc:[4026531839]\"")
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<NamespaceInode, E> {
+        match u32::try_from(value) {
+            Ok(inode) if inode > 0 => Ok(NamespaceInode(inode)),
+            _ => Err(E::invalid_value(
+                serde::de::Unexpected::Signed(value),
+                &self,
+            )),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<NamespaceInode, E> {
+        let inside = text
+            .strip_prefix("ipc:[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        match inside.unwrap_or(text).parse::<u32>() {
+            Ok(inode) if inode > 0 => Ok(NamespaceInode(inode)),
+            _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+        }
+    }
+}

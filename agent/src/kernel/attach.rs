@@ -1,0 +1,251 @@
+//! Attaches the programs of a backend, and takes them back in the order that
+//! loses nothing.
+
+use std::io;
+
+use libbpf_rs::skel::Skel;
+use libbpf_rs::{Link, ProgramMut};
+
+use super::backend::{Backend, BackendChoice};
+use super::counters::KernelCounts;
+use super::hooks::{Hook, HookTarget};
+use super::kretprobe::ReturnProbes;
+use super::load::{KernelSettings, LoadError, Loaded, load};
+use super::ring::CaptureRing;
+use super::symbols::KernelSymbols;
+use crate::skel::MqspanSkel;
+
+/// What became of one hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookState {
+    /// Runs.
+    Attached,
+    /// The kernel does not have the function.
+    Absent,
+}
+
+/// One hook and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookStatus {
+    /// The hook.
+    pub hook: Hook,
+    /// What became of it.
+    pub state: HookState,
+}
+
+/// Why a backend cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The list of the kernel's functions cannot be read.
+    #[error("cannot read /proc/kallsyms")]
+    Symbols(#[source] io::Error),
+    /// The programs cannot be loaded.
+    #[error("backend {backend}: cannot load: {source}")]
+    Load {
+        /// The backend that was tried.
+        backend: Backend,
+        /// Why.
+        source: LoadError,
+    },
+    /// A hook is refused.
+    #[error("backend {backend}: cannot attach {program} to {symbol}: {source}")]
+    Hook {
+        /// The backend that was tried.
+        backend: Backend,
+        /// The program.
+        program: String,
+        /// The function or tracepoint.
+        symbol: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No backend attaches; one line each.
+    #[error("no backend attaches:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
+    None(Vec<AttachError>),
+}
+
+/// Programs at work in the kernel.
+pub struct Tracer {
+    /// Entries first: they are the first to go.
+    entry_links: Vec<Link>,
+    other_links: Vec<Link>,
+    /// After the links: a probe in use cannot be taken back.
+    return_probes: Option<ReturnProbes>,
+    skel: MqspanSkel<'static>,
+    backend: Backend,
+    hooks: Vec<HookStatus>,
+    passed_over: Vec<AttachError>,
+}
+
+impl Tracer {
+    /// Loads and attaches by the first backend that can.
+    ///
+    /// # Errors
+    /// When none can, with the reason of each.
+    pub fn start(choice: BackendChoice, settings: &KernelSettings) -> Result<Self, AttachError> {
+        let symbols = KernelSymbols::read().map_err(AttachError::Symbols)?;
+        let mut errors = Vec::new();
+        for backend in choice.candidates() {
+            match Self::with_backend(backend, settings, &symbols) {
+                Ok(mut tracer) => {
+                    tracer.passed_over = errors;
+                    return Ok(tracer);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        match (errors.pop(), errors.is_empty()) {
+            (Some(only), true) => Err(only),
+            (last, _) => {
+                errors.extend(last);
+                Err(AttachError::None(errors))
+            }
+        }
+    }
+
+    /// Loads and attaches by this backend.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program or a hook.
+    pub fn with_backend(
+        backend: Backend,
+        settings: &KernelSettings,
+        symbols: &KernelSymbols,
+    ) -> Result<Self, AttachError> {
+        let Loaded {
+            skel,
+            hooks,
+            absent,
+        } = load(backend, settings, symbols)
+            .map_err(|source| AttachError::Load { backend, source })?;
+        let absent = absent.into_iter().map(|hook| HookStatus {
+            hook,
+            state: HookState::Absent,
+        });
+        let mut tracer = Self {
+            entry_links: Vec::new(),
+            other_links: Vec::new(),
+            return_probes: None,
+            skel,
+            backend,
+            hooks: absent.collect(),
+            passed_over: Vec::new(),
+        };
+        tracer.attach_all(hooks)?;
+        Ok(tracer)
+    }
+
+    /// Returns before entries, so that no call is entered whose return would
+    /// not be seen.
+    fn attach_all(&mut self, mut hooks: Vec<Hook>) -> Result<(), AttachError> {
+        hooks.sort_by_key(is_entry);
+        if self.backend == Backend::Kprobe {
+            match ReturnProbes::open() {
+                Ok(probes) => self.return_probes = Some(probes),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "tracefs cannot be used: calls beyond max(10, 2 x CPUs) that block at once \
+                     are lost and counted; mount tracefs or use capture.backend fentry"
+                ),
+            }
+        }
+        for hook in hooks {
+            let link = self.attach(&hook).map_err(|source| AttachError::Hook {
+                backend: self.backend,
+                program: hook.program.clone(),
+                symbol: hook.target.symbol().to_owned(),
+                source,
+            })?;
+            if is_entry(&hook) {
+                self.entry_links.push(link);
+            } else {
+                self.other_links.push(link);
+            }
+            self.hooks.push(HookStatus {
+                hook,
+                state: HookState::Attached,
+            });
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, hook: &Hook) -> io::Result<Link> {
+        let program = self
+            .skel
+            .object_mut()
+            .progs_mut()
+            .find(|program| program.name().to_str() == Some(&hook.program))
+            .ok_or(io::ErrorKind::NotFound)?;
+        match (&hook.target, &mut self.return_probes) {
+            (HookTarget::Return(symbol), Some(probes)) => {
+                let event = probes.add(&hook.program, symbol)?;
+                attach_to_event(&program, event)
+            }
+            _ => program.attach().map_err(into_io),
+        }
+    }
+
+    /// The backend in use.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The backends that were tried before, and why they cannot be used.
+    pub fn passed_over(&self) -> &[AttachError] {
+        &self.passed_over
+    }
+
+    /// Every hook that the settings ask for.
+    pub fn hooks(&self) -> &[HookStatus] {
+        &self.hooks
+    }
+
+    /// The reading end of the ring buffer.
+    ///
+    /// # Errors
+    /// When the kernel refuses to map it.
+    pub fn ring<'cb>(&self, record: impl FnMut(&[u8]) + 'cb) -> libbpf_rs::Result<CaptureRing<'cb>> {
+        CaptureRing::new(&self.skel.maps.events, record)
+    }
+
+    /// What the programs counted so far.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
+        KernelCounts::read(&self.skel.maps.counts)
+    }
+
+    /// Returns that the kernel says found no free instance of a return probe.
+    pub fn missed_returns(&self) -> Option<u64> {
+        self.return_probes.as_ref()?.missed().ok()
+    }
+
+    /// Stops taking new calls; calls under way still end as events.
+    pub fn detach_entries(&mut self) {
+        self.entry_links.clear();
+    }
+
+    /// Stops everything. The ring keeps what is in it.
+    pub fn detach(&mut self) {
+        self.entry_links.clear();
+        self.other_links.clear();
+        self.return_probes = None;
+    }
+}
+
+fn is_entry(hook: &Hook) -> bool {
+    match &hook.target {
+        HookTarget::Entry(symbol) => symbol.contains("sys_mq_"),
+        HookTarget::Tracepoint(name) => name == "sys_enter",
+        HookTarget::Return(_) => false,
+    }
+}
+
+fn attach_to_event(program: &ProgramMut<'_>, event: i32) -> io::Result<Link> {
+    program.attach_perf_event(event).map_err(into_io)
+}
+
+fn into_io(error: libbpf_rs::Error) -> io::Error {
+    io::Error::other(format!("{error:#}"))
+}

@@ -1,0 +1,59 @@
+//! The three ways to hook a system call.
+
+use std::fmt;
+
+/// A kind of hook; see `bpf/backend_*.bpf.h` for what each can and misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// BTF trampolines on the entry functions.
+    Fentry,
+    /// kprobe and kretprobe on the entry functions.
+    Kprobe,
+    /// The raw tracepoints `sys_enter` and `sys_exit`.
+    Tracepoint,
+}
+
+impl Backend {
+    /// From the cheapest to the one that works nearly everywhere.
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+
+    /// As `capture.backend` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+
+    /// Can tell which message is which, so that a receive finds its send.
+    pub fn knows_messages(self) -> bool {
+        self != Self::Tracepoint
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which backends may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackendChoice {
+    /// The first of [`Backend::ALL`] that attaches.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Backend),
+}
+
+impl BackendChoice {
+    /// The backends to try, in order.
+    pub fn candidates(self) -> Vec<Backend> {
+        match self {
+            Self::Auto => Backend::ALL.to_vec(),
+            Self::Only(backend) => vec![backend],
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What each program hooks, read from its own section name, so that the list
+//! of hooks stands in `bpf/` alone.
+
+use super::backend::Backend;
+
+/// Where a program runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookTarget {
+    /// At the entry of a kernel function.
+    Entry(String),
+    /// At the return of a kernel function.
+    Return(String),
+    /// At a tracepoint.
+    Tracepoint(String),
+}
+
+impl HookTarget {
+    /// The function's or tracepoint's name.
+    pub fn symbol(&self) -> &str {
+        match self {
+            Self::Entry(name) | Self::Return(name) | Self::Tracepoint(name) => name,
+        }
+    }
+}
+
+/// One program and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The program's name.
+    pub program: String,
+    /// Where it runs.
+    pub target: HookTarget,
+    /// The backend it belongs to; `None` for what all need.
+    pub backend: Option<Backend>,
+}
+
+/// What a hook is for; decides whether a configuration needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// One system call by the given base name, in the given ABI.
+    Call {
+        /// Base name, such as `mq_timedsend`.
+        name: &'static str,
+        /// Of the 32-bit ABI.
+        compat: bool,
+    },
+    /// The inside of sends and receives.
+    Transfer,
+    /// Every system call.
+    AllCalls,
+    /// Signals and exits.
+    Lifecycle,
+    /// Forks of processes that a filter names.
+    Fork,
+}
+
+impl Hook {
+    /// From a program's name and section, such as `fe_recv` and
+    /// `fentry/__x64_sys_mq_timedreceive`.
+    pub fn of_program(program: &str, section: &str) -> Option<Self> {
+        let (kind, target) = section.split_once('/')?;
+        let target = target.to_owned();
+        let (target, backend) = match kind {
+            "fentry" => (HookTarget::Entry(target), Some(Backend::Fentry)),
+            "fexit" => (HookTarget::Return(target), Some(Backend::Fentry)),
+            "kprobe" => (HookTarget::Entry(target), Some(Backend::Kprobe)),
+            "kretprobe" => (HookTarget::Return(target), Some(Backend::Kprobe)),
+            "tp_btf" if target.starts_with("sys_") => {
+                (HookTarget::Tracepoint(target), Some(Backend::Tracepoint))
+            }
+            "tp_btf" => (HookTarget::Tracepoint(target), None),
+            _ => return None,
+        };
+        Some(Self {
+            program: program.to_owned(),
+            target,
+            backend,
+        })
+    }
+
+    /// What the hook is for.
+    pub fn purpose(&self) -> Purpose {
+        match &self.target {
+            HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
+            HookTarget::Tracepoint(name) if name.starts_with("sys_") => Purpose::AllCalls,
+            HookTarget::Tracepoint(_) => Purpose::Lifecycle,
+            HookTarget::Entry(symbol) | HookTarget::Return(symbol) => {
+                call_of(symbol, &self.program).unwrap_or(Purpose::Transfer)
+            }
+        }
+    }
+}
+
+/// The system call of an entry function such as `__ia32_compat_sys_mq_open`.
+fn call_of(symbol: &str, program: &str) -> Option<Purpose> {
+    const CALLS: [&str; 6] = [
+        "mq_open",
+        "mq_unlink",
+        "mq_timedsend",
+        "mq_timedreceive",
+        "mq_notify",
+        "mq_getsetattr",
+    ];
+    let (_, call) = symbol.split_once("sys_")?;
+    let name = CALLS.into_iter().find(|name| call.starts_with(name))?;
+    // Program names are fe_open, fe_c_open: c for the compat ABI.
+    let compat = program.get(2..).is_some_and(|rest| rest.starts_with("_c_"));
+    Some(Purpose::Call { name, compat })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_by_name_and_section() {
+        let hook =
+            Hook::of_program("fx_c_recv32", "fexit/__ia32_sys_mq_timedreceive_time32").unwrap();
+        assert_eq!(hook.backend, Some(Backend::Fentry));
+        assert_eq!(
+            hook.purpose(),
+            Purpose::Call {
+                name: "mq_timedreceive",
+                compat: true
+            }
+        );
+        let hook = Hook::of_program("kp_store_msg", "kprobe/store_msg").unwrap();
+        assert_eq!(hook.backend, Some(Backend::Kprobe));
+        assert_eq!(hook.purpose(), Purpose::Transfer);
+        let hook = Hook::of_program("tp_exit", "tp_btf/sched_process_exit").unwrap();
+        assert_eq!((hook.backend, hook.purpose()), (None, Purpose::Lifecycle));
+        let hook = Hook::of_program("tp_sys_exit", "tp_btf/sys_exit").unwrap();
+        assert_eq!(hook.purpose(), Purpose::AllCalls);
+    }
+}

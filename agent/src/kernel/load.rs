@@ -1,0 +1,278 @@
+//! Opens and loads the programs that a backend and a configuration need.
+
+use std::mem::MaybeUninit;
+use std::sync::Mutex;
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, PrintLevel, set_print};
+
+use super::backend::Backend;
+use super::hooks::{Hook, HookTarget, Purpose};
+use super::symbols::KernelSymbols;
+use crate::skel::types::{call_op, filter_settings};
+use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
+
+/// What the programs are to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelSettings {
+    /// Base names of system calls, such as `mq_timedsend`.
+    pub syscalls: Vec<String>,
+    /// Trace the 64-bit ABI.
+    pub native: bool,
+    /// Trace the 32-bit ABI.
+    pub compat: bool,
+    /// Bytes of the ring buffer: a power of two and a multiple of the page.
+    pub ring_buffer_size: u32,
+    /// Threads in the hash map, where there is no task storage.
+    pub max_in_flight: u32,
+    /// What to leave out.
+    pub filter: KernelFilter,
+}
+
+/// The part of a filter that the kernel decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelFilter {
+    /// Only these processes and their children; empty for all.
+    pub include_pids: Vec<u32>,
+    /// Not these processes and their children.
+    pub exclude_pids: Vec<u32>,
+    /// Calls shorter than this are dropped, nanoseconds; 0 for none.
+    pub min_duration_ns: u64,
+    /// Calls that succeed are dropped.
+    pub errors_only: bool,
+}
+
+impl KernelFilter {
+    fn by_process(&self) -> bool {
+        !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
+    }
+
+    /// `PID_WANTED` and `PID_UNWANTED` of `bpf/filter.bpf.h`.
+    fn verdicts(&self) -> impl Iterator<Item = (u32, u8)> {
+        let wanted = self.include_pids.iter().map(|&pid| (pid, 1));
+        let unwanted = self.exclude_pids.iter().map(|&pid| (pid, 2));
+        wanted.chain(unwanted)
+    }
+}
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object itself, or a map, is refused.
+    #[error("{0}")]
+    Libbpf(#[from] libbpf_rs::Error),
+    /// A program is refused.
+    #[error("{source}: {log}")]
+    Program {
+        /// The errno.
+        source: libbpf_rs::Error,
+        /// The last words of libbpf and the verifier.
+        log: String,
+    },
+    /// The object does not hold what this agent expects.
+    #[error("the BPF object has no section {0}")]
+    Section(&'static str),
+    /// A function that the backend needs is not there.
+    #[error("this kernel has no function {0}")]
+    Symbol(String),
+}
+
+/// Programs in the kernel, not attached yet, and what each hooks.
+pub(super) struct Loaded {
+    pub(super) skel: MqspanSkel<'static>,
+    pub(super) hooks: Vec<Hook>,
+    /// Wanted, but the kernel does not have the function.
+    pub(super) absent: Vec<Hook>,
+}
+
+/// What libbpf said last; it explains a refusal better than the errno.
+static LIBBPF_LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn keep_libbpf_line(level: PrintLevel, line: String) {
+    let line = line.trim_end();
+    tracing::trace!(target: "libbpf", ?level, line);
+    if level != PrintLevel::Debug
+        && let Ok(mut log) = LIBBPF_LOG.lock()
+    {
+        log.extend(line.lines().map(str::to_owned));
+    }
+}
+
+/// The lines that tell why, from what libbpf said.
+fn take_libbpf_log() -> String {
+    let lines = LIBBPF_LOG
+        .lock()
+        .map(|mut log| std::mem::take(&mut *log))
+        .unwrap_or_default();
+    let telling: Vec<&str> = lines
+        .iter()
+        .map(|line| line.trim_start_matches("libbpf: "))
+        .filter(|line| {
+            !line.is_empty()
+                && !line.starts_with("processed ")
+                && !line.contains("PROG LOAD LOG")
+                && !line.starts_with("failed to load object")
+        })
+        .collect();
+    let start = telling.len().saturating_sub(6);
+    telling.get(start..).unwrap_or_default().join("; ")
+}
+
+/// Is the hook needed for these settings?
+fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings) -> bool {
+    if hook.backend.is_some_and(|of| of != backend) {
+        return false;
+    }
+    let traces = |name: &str| settings.syscalls.iter().any(|call| call == name);
+    match hook.purpose() {
+        Purpose::Call { name, compat } => {
+            // A native function can be shared with the 32-bit ABI (arm64).
+            let shared = !compat && cfg!(target_arch = "aarch64");
+            traces(name)
+                && if compat {
+                    settings.compat
+                } else {
+                    settings.native || shared
+                }
+        }
+        Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
+        Purpose::AllCalls | Purpose::Lifecycle => true,
+        Purpose::Fork => settings.filter.by_process(),
+    }
+}
+
+/// Bits of `filter_settings.operations`.
+fn operations(settings: &KernelSettings) -> u32 {
+    let bit = |op: call_op| 1_u32 << op.0;
+    settings
+        .syscalls
+        .iter()
+        .map(|name| match name.as_str() {
+            "mq_open" => bit(call_op::CALL_OPEN),
+            "mq_unlink" => bit(call_op::CALL_UNLINK),
+            "mq_timedsend" => {
+                bit(call_op::CALL_TIMEDSEND)
+                    | bit(call_op::CALL_TIMEDSEND_TIME32)
+                    | bit(call_op::CALL_TIMEDSEND_TIME64)
+            }
+            "mq_timedreceive" => {
+                bit(call_op::CALL_TIMEDRECEIVE)
+                    | bit(call_op::CALL_TIMEDRECEIVE_TIME32)
+                    | bit(call_op::CALL_TIMEDRECEIVE_TIME64)
+            }
+            "mq_notify" => bit(call_op::CALL_NOTIFY),
+            "mq_getsetattr" => bit(call_op::CALL_GETSETATTR),
+            _ => 0,
+        })
+        .fold(0, |bits, bit| bits | bit)
+}
+
+pub(super) fn filter_of(settings: &KernelSettings) -> filter_settings {
+    let filter = &settings.filter;
+    filter_settings {
+        min_duration_ns: filter.min_duration_ns,
+        operations: operations(settings),
+        native: settings.native.into(),
+        compat: settings.compat.into(),
+        errors_only: filter.errors_only.into(),
+        // Unnamed processes: unwanted (2) once some are wanted by name.
+        pid_default: if filter.include_pids.is_empty() { 1 } else { 2 },
+    }
+}
+
+fn has_task_storage() -> bool {
+    // Tracing programs got it together with bpf_get_current_task_btf().
+    libbpf_rs::ProgramType::Tracing
+        .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_task_storage_get)
+        .unwrap_or(false)
+}
+
+/// Selects programs, and sizes and fills what is constant after load.
+fn prepare(
+    open: &mut OpenMqspanSkel<'static>,
+    backend: Backend,
+    settings: &KernelSettings,
+    symbols: &KernelSymbols,
+) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
+    let (mut hooks, mut absent) = (Vec::new(), Vec::new());
+    for mut program in open.open_object_mut().progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        let section = program.section().to_string_lossy().into_owned();
+        let needed = Hook::of_program(&name, &section)
+            .filter(|hook| is_needed(hook, backend, settings));
+        let mut load = false;
+        if let Some(hook) = needed {
+            load = matches!(hook.target, HookTarget::Tracepoint(_))
+                || symbols.has(hook.target.symbol());
+            if load { &mut hooks } else { &mut absent }.push(hook);
+        }
+        program.set_autoload(load);
+    }
+
+    let task_storage = has_task_storage();
+    let rodata = open
+        .maps
+        .rodata_data
+        .as_deref_mut()
+        .ok_or(LoadError::Section(".rodata"))?;
+    rodata.use_task_storage = task_storage;
+    rodata.filter_pids = settings.filter.by_process();
+    rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
+    let bss = open
+        .maps
+        .bss_data
+        .as_deref_mut()
+        .ok_or(LoadError::Section(".bss"))?;
+    bss.filter = filter_of(settings);
+
+    open.maps
+        .events
+        .set_max_entries(settings.ring_buffer_size)?;
+    open.maps.threads.set_autocreate(task_storage)?;
+    open.maps.threads_by_id.set_autocreate(!task_storage)?;
+    open.maps
+        .threads_by_id
+        .set_max_entries(settings.max_in_flight)?;
+    open.maps
+        .messages
+        .set_autocreate(backend.knows_messages())?;
+    Ok((hooks, absent))
+}
+
+/// Loads the programs of one backend.
+pub(super) fn load(
+    backend: Backend,
+    settings: &KernelSettings,
+    symbols: &KernelSymbols,
+) -> Result<Loaded, LoadError> {
+    set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
+    take_libbpf_log();
+    // The skeleton borrows this for as long as the programs live, which is as
+    // long as the process; a few hundred bytes a backend that is tried.
+    let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = MqspanSkelBuilder::default().open(storage)?;
+    let (hooks, absent) = prepare(&mut open, backend, settings, symbols)?;
+    if let Some(hook) = absent.iter().find(|hook| is_essential(hook)) {
+        return Err(LoadError::Symbol(hook.target.symbol().to_owned()));
+    }
+    let skel = open.load().map_err(|source| LoadError::Program {
+        source,
+        log: take_libbpf_log(),
+    })?;
+    for (pid, verdict) in settings.filter.verdicts() {
+        skel.maps
+            .pids
+            .update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
+    }
+    Ok(Loaded {
+        skel,
+        hooks,
+        absent,
+    })
+}
+
+/// Without a native entry function the backend is of no use; a 32-bit one is
+/// absent where the kernel runs no 32-bit programs.
+fn is_essential(hook: &Hook) -> bool {
+    matches!(hook.purpose(), Purpose::Call { compat: false, .. })
+}

@@ -1,0 +1,22 @@
+//! The kernel side: loads the programs of `bpf/`, attaches them by one of the
+//! three backends, and reads their ring buffer and counters.
+
+mod attach;
+mod backend;
+mod counters;
+mod hooks;
+mod kretprobe;
+mod load;
+mod privilege;
+mod ring;
+mod symbols;
+mod tracefs;
+
+pub use attach::{AttachError, HookState, HookStatus, Tracer};
+pub use backend::{Backend, BackendChoice};
+pub use counters::KernelCounts;
+pub use hooks::{Hook, HookTarget};
+pub use load::{KernelFilter, KernelSettings, LoadError};
+pub use privilege::{Capabilities, memory_lock_hint};
+pub use ring::{CaptureRing, Wait};
+pub use symbols::KernelSymbols;
