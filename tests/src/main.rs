@@ -1,1 +1,171 @@
-fn main() {}
+//! End-to-end tests of the `mqspan` binary.
+//!
+//! ```text
+//! workload ── system calls ──> kernel ──> mqspan ── OTLP ──> sink
+//!     └── truth: one JSON line a call ──────────> compare <────┘
+//! ```
+//!
+//! The same binary runs on the machine itself and in the test kernels under QEMU. Nothing passes by
+//! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
+
+mod agent;
+mod cases;
+mod compare;
+mod expect;
+mod http;
+mod otlp_json;
+mod sink;
+mod span;
+mod truth;
+mod workload;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Parser, ValueEnum};
+
+/// How the agent attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    Tracepoint,
+    Fentry,
+    Kprobe,
+}
+
+impl Backend {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Backend::Tracepoint => "tracepoint",
+            Backend::Fentry => "fentry",
+            Backend::Kprobe => "kprobe",
+        }
+    }
+
+    /// Whether it sees a message itself pass from sender to receiver, and the kernel's own copies
+    /// of what the caller's memory held.
+    pub(crate) fn sees_messages(self) -> bool {
+        self != Backend::Tracepoint
+    }
+}
+
+/// Runs mqspan against real workloads and compares every span with what really happened.
+#[derive(Parser)]
+#[command(name = "mqspan-e2e")]
+struct Args {
+    /// The mqspan binary under test
+    #[arg(long)]
+    agent: PathBuf,
+    /// mqwork of this machine's native ABI
+    #[arg(long)]
+    workload: PathBuf,
+    /// mqwork of the 32-bit ABI; without it the cases that need it fail
+    #[arg(long)]
+    workload32: Option<PathBuf>,
+    #[arg(long, value_enum)]
+    backend: Backend,
+    /// Run only the cases whose name contains this
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Print the names of the cases, and what is left out for this backend and why
+    #[arg(long)]
+    list: bool,
+    /// Multiplies every bound on waiting: for emulated machines
+    #[arg(long, default_value_t = 1)]
+    slow_factor: u32,
+}
+
+/// What every case works with.
+pub(crate) struct Bench {
+    pub(crate) agent: PathBuf,
+    pub(crate) backend: Backend,
+    workload: PathBuf,
+    workload32: Option<PathBuf>,
+    slow_factor: u32,
+}
+
+impl Bench {
+    /// How long to wait for something that takes `seconds` at the very most on a fast machine.
+    pub(crate) fn bound(&self, seconds: u64) -> Duration {
+        Duration::from_secs(seconds) * self.slow_factor
+    }
+
+    pub(crate) fn workload(&self) -> Result<PathBuf> {
+        Ok(self.workload.clone())
+    }
+
+    pub(crate) fn workload32(&self) -> Result<PathBuf> {
+        self.workload32
+            .clone()
+            .ok_or_else(|| anyhow!("needs the 32-bit workload: --workload32"))
+    }
+}
+
+fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| path.display().to_string())
+}
+
+async fn run_case(bench: &'static Bench, case: &cases::Case) -> Result<()> {
+    let bound = bench.bound(120);
+    tokio::time::timeout(bound, (case.run)(bench))
+        .await
+        .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let selected: Vec<_> = cases::all()
+        .into_iter()
+        .filter(|case| case.name.contains(&args.filter))
+        .collect();
+    let (excluded, runs): (Vec<_>, Vec<_>) = selected
+        .into_iter()
+        .partition(|case| cases::excluded(args.backend, case.name).is_some());
+    if args.list {
+        for case in &runs {
+            println!("{}", case.name);
+        }
+        for case in &excluded {
+            let why = cases::excluded(args.backend, case.name).unwrap_or_default();
+            println!("{}: not for {}: {why}", case.name, args.backend.name());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    // Lives as long as the program: the cases' futures may borrow it freely.
+    let bench: &'static Bench = Box::leak(Box::new(Bench {
+        agent: absolute(&args.agent)?,
+        backend: args.backend,
+        workload: absolute(&args.workload)?,
+        workload32: args.workload32.as_deref().map(absolute).transpose()?,
+        slow_factor: args.slow_factor.max(1),
+    }));
+    let (mut passed, mut failed) = (0, 0);
+    for case in &runs {
+        let began = Instant::now();
+        match run_case(bench, case).await {
+            Ok(()) => {
+                passed += 1;
+                println!("test {} ... ok ({:.1?})", case.name, began.elapsed());
+            }
+            Err(error) => {
+                failed += 1;
+                println!("test {} ... FAILED ({:.1?})", case.name, began.elapsed());
+                for cause in error.chain() {
+                    for line in cause.to_string().lines() {
+                        println!("    {line}");
+                    }
+                }
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 && passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## the agent: target/release/mqspan
+	tests/install-deps.sh --for build
+	cargo build --release -p mqspan
+
+demo: ## trace two programs that talk over queues; ten seconds
+	tests/demo.sh
+
+test: ## everything that CI runs: checks, unit tests, end to end here and in a test kernel
+	tests/run.sh
+
+unit: ## unit tests alone
+	cargo test --workspace
+
+BACKEND ?= tracepoint
+E2E_ARGS ?=
+e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E2E_ARGS="--filter NAME"
+	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
+		--workload32 target/workload/mqwork-i386 $(E2E_ARGS)
+
+KERNEL ?= 6.1
+VM_BACKENDS ?= fentry kprobe
+vm: programs ## end to end in QEMU; KERNEL=5.10|6.1|6.12|backports, VM_BACKENDS="fentry kprobe tracepoint"
+	tests/vm/e2e.sh $(KERNEL) $(VM_BACKENDS) -- $(E2E_ARGS)
+
+programs:
+	cargo build --release -p mqspan
+	cargo build -p mqspan-tests
+	$(MAKE) -s -C tests/workload
+
+fmt: ## format Rust and C
+	cargo fmt --all
+	git ls-files -z 'bpf/*.c' 'bpf/*.h' 'tests/*.c' 'tests/*.h' | xargs -0 clang-format -i
+
+lint: ## clippy, shellcheck
+	cargo clippy --workspace --all-targets -- -D warnings
+	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
+
+.PHONY: help build demo test unit e2e vm programs fmt lint

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# All checks and tests, as CI runs them. Ends with one line that sums them up, and fails if any failed.
+set -uo pipefail
+
+cd "$(dirname "$0")/.." || exit 1
+passed=0
+failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+section() {
+	printf '\n== %s (%s s)\n' "$1" "$SECONDS"
+}
+
+# check NAME COMMAND...: one test, passed when the command succeeds.
+check() {
+	local name=$1
+	shift
+	section "$name"
+	if "$@"; then
+		passed=$((passed + 1))
+		echo "-- $name: passed"
+	else
+		failed=$((failed + 1))
+		echo "-- $name: FAILED"
+	fi
+}
+
+# counted NAME COMMAND...: as many tests as the command's closing lines count. One that fails without
+# counting a failure, or that counts nothing, is a failure of its own.
+counted() {
+	local name=$1 code=0 sums p f
+	shift
+	section "$name"
+	# Indented, so that none of these lines is taken for the sum of all.
+	"$@" 2>&1 | tee "$log" | sed 's/^/    /' || code=1
+	sums=$(sed -nE 's/^(test result: [a-zA-Z]+\. )?([0-9]+) passed[,;] ([0-9]+) failed.*/\2 \3/p' "$log" |
+		awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }')
+	p=${sums% *}
+	f=${sums#* }
+	if [ "$f" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$p" -eq 0 ]; }; then
+		f=1
+	fi
+	passed=$((passed + p))
+	failed=$((failed + f))
+	echo "-- $name: $p passed, $f failed"
+}
+
+# refuses COMMAND...: the harness must not call this well.
+refuses() {
+	local code=0
+	"$@" >"$log" 2>&1 || code=$?
+	[ "$code" -eq 1 ] && return
+	cat "$log"
+	echo "ended with $code, not 1"
+	return 1
+}
+
+exits_with() {
+	local want=$1 code=0
+	shift
+	"$@" >"$log" 2>&1 || code=$?
+	[ "$code" -eq "$want" ] && return
+	cat "$log"
+	echo "ended with $code, not $want"
+	return 1
+}
+
+format_c() {
+	git ls-files -z 'bpf/*.c' 'bpf/*.h' 'tests/*.c' 'tests/*.h' | xargs -0 clang-format --dry-run -Werror
+}
+
+shell_scripts() {
+	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
+}
+
+e2e() {
+	target/debug/mqspan-e2e --agent target/release/mqspan --backend "$1" \
+		--workload target/workload/mqwork-x86_64 --workload32 target/workload/mqwork-i386
+}
+
+check "dependencies" tests/install-deps.sh --for test
+check "Rust formatting" cargo fmt --all -- --check
+check "C formatting" format_c
+check "shell scripts" shell_scripts
+check "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
+counted "unit tests" cargo test --workspace --quiet
+check "build of the agent" cargo build --release --quiet -p mqspan
+check "build of the cases" cargo build --quiet -p mqspan-tests
+check "build of the workloads" make -s -C tests/workload
+counted "end to end, tracepoint, on this machine" e2e tracepoint
+check "a test kernel gives a command's exit code" exits_with 3 tests/vm/run.sh -- sh -c 'exit 3'
+check "a test kernel's panic is a failure" refuses tests/vm/run.sh -- sh -c 'echo c >/proc/sysrq-trigger'
+check "a test kernel's warning is a failure" refuses tests/vm/run.sh -- sh -c 'echo "WARNING: CPU: 0 PID: 1" >/dev/kmsg'
+for backend in fentry kprobe; do
+	counted "end to end, $backend, on Linux 6.1" tests/vm/e2e.sh 6.1 "$backend"
+done
+
+printf '\n%s s\n%s passed, %s failed\n' "$SECONDS" "$passed" "$failed"
+[ "$failed" -eq 0 ]

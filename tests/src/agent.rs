@@ -1,0 +1,211 @@
+//! Starts `mqspan run`, waits until it traces, and stops it.
+
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::sink::free_address;
+use crate::{Bench, http};
+
+/// How often something is looked at that cannot tell by itself that it has changed.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// A running agent; it is killed when dropped.
+pub(crate) struct Agent {
+    child: Child,
+    pub(crate) health: SocketAddr,
+    log: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+    dir: TempDir,
+}
+
+/// Lays `over` on `base`, key by key.
+fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// The configuration that sends to `endpoint`, with `over` laid on it; JSON is YAML too.
+pub(crate) fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
+    let mut config = json!({
+        "capture": {"backend": bench.backend.name()},
+        "exporters": {"otlp": {"endpoint": endpoint}},
+        "metrics": {"otlp": {"enabled": false}},
+    });
+    merge(&mut config, over);
+    config
+}
+
+fn config_path(dir: &TempDir) -> PathBuf {
+    dir.path().join("mqspan.yaml")
+}
+
+fn listening_on(health: SocketAddr) -> Value {
+    json!({"health": {"address": health.to_string()}})
+}
+
+impl Agent {
+    pub(crate) async fn start(bench: &Bench, mut config: Value) -> Result<Agent> {
+        let dir = TempDir::with_prefix("mqspan-e2e")?;
+        let path = config_path(&dir);
+        let health = free_address().await?;
+        merge(&mut config, listening_on(health));
+        std::fs::write(&path, serde_json::to_string_pretty(&config)?)?;
+        let mut child = Command::new(&bench.agent)
+            .args(["run", "--config"])
+            .arg(&path)
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| bench.agent.display().to_string())?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().context("no standard error")?;
+        let reader = tokio::spawn(keep_log(BufReader::new(stderr), Arc::clone(&log)));
+        let mut agent = Agent {
+            child,
+            health,
+            log,
+            reader,
+            dir,
+        };
+        agent.wait_ready(bench.bound(30)).await?;
+        Ok(agent)
+    }
+
+    async fn wait_ready(&mut self, bound: Duration) -> Result<()> {
+        let give_up = tokio::time::Instant::now() + bound;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the agent ended at its start, {status}:\n{}", self.log());
+            }
+            let last = match http::get(self.health, "/readyz").await {
+                Ok(response) if response.status == 200 => return Ok(()),
+                Ok(response) => format!("answered {}: {}", response.status, response.body),
+                Err(error) => format!("{error:#}"),
+            };
+            ensure!(
+                tokio::time::Instant::now() < give_up,
+                "the agent was not ready after {bound:?}; /readyz: {last}; its log:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until the log has this text.
+    pub(crate) async fn wait_for_log(&self, text: &str, bound: Duration) -> Result<()> {
+        let give_up = tokio::time::Instant::now() + bound;
+        while !self.log().contains(text) {
+            ensure!(
+                tokio::time::Instant::now() < give_up,
+                "no {text:?} in the agent's log after {bound:?}:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.child.id().context("the agent has ended already")?;
+        let status = std::process::Command::new("kill")
+            .args(["-s", name, &pid.to_string()])
+            .status()?;
+        ensure!(status.success(), "kill -s {name} {pid}: {status}");
+        Ok(())
+    }
+
+    /// Puts another configuration in the place of the first, and SIGHUP.
+    pub(crate) fn reload(&self, mut config: Value) -> Result<()> {
+        merge(&mut config, listening_on(self.health));
+        let text = serde_json::to_string_pretty(&config)?;
+        std::fs::write(config_path(&self.dir), text)?;
+        self.signal("HUP")
+    }
+
+    /// SIGTERM; the exit status and the whole log.
+    pub(crate) async fn stop(mut self, bench: &Bench) -> Result<(ExitStatus, String)> {
+        self.signal("TERM")?;
+        let bound = bench.bound(30);
+        let status = tokio::time::timeout(bound, self.child.wait())
+            .await
+            .map_err(|_| {
+                anyhow!(
+                    "the agent did not end within {bound:?} of SIGTERM:\n{}",
+                    self.log()
+                )
+            })??;
+        tokio::time::timeout(bound, &mut self.reader)
+            .await
+            .context("the agent's log did not end")??;
+        Ok((status, self.log()))
+    }
+
+    /// SIGTERM, after which the agent must end well.
+    pub(crate) async fn stop_well(self, bench: &Bench) -> Result<()> {
+        let (status, log) = self.stop(bench).await?;
+        ensure!(
+            status.code() == Some(0),
+            "the agent ended with {status} (signal {:?}):\n{log}",
+            status.signal()
+        );
+        Ok(())
+    }
+}
+
+async fn keep_log(mut stderr: BufReader<tokio::process::ChildStderr>, log: Arc<Mutex<String>>) {
+    let mut line = Vec::new();
+    while matches!(stderr.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
+        log.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+}
+
+/// Runs another of the agent's commands to its end.
+pub(crate) async fn command<S: AsRef<str>>(bench: &Bench, args: &[S]) -> Result<Output> {
+    let child = Command::new(&bench.agent)
+        .args(args.iter().map(AsRef::as_ref))
+        .env("MQSPAN__CAPTURE__BACKEND", bench.backend.name())
+        .env_remove("RUST_BACKTRACE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| bench.agent.display().to_string())?;
+    tokio::time::timeout(bench.bound(60), child.wait_with_output())
+        .await
+        .with_context(|| {
+            let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
+            format!("mqspan {} did not end", args.join(" "))
+        })?
+        .map_err(Into::into)
+}

@@ -1,0 +1,141 @@
+//! `mqspan trace`, `doctor` and `config`: what they print and how they end.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Case, case, comparison, ensure_contains};
+use crate::Bench;
+use crate::agent;
+use crate::compare::Comparison;
+use crate::otlp_json;
+use crate::workload::Workload;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("trace_json_64", |b: &'static Bench| trace_json(
+            b,
+            b.workload()
+        )),
+        case!("trace_json_32", |b: &'static Bench| trace_json(
+            b,
+            b.workload32()
+        )),
+        case!("trace_pretty", trace_pretty),
+        case!("trace_exit_codes", trace_exit_codes),
+        case!("doctor", doctor),
+        case!("wrong_usage", wrong_usage),
+        case!("version", version),
+    ]
+}
+
+fn words(line: &[&str]) -> Vec<String> {
+    line.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// The same spans as `run`, one JSON object a line.
+async fn trace_json(bench: &'static Bench, program: Result<std::path::PathBuf>) -> Result<()> {
+    let workload = Workload::new(program?, &["basic"])?;
+    let mut line = words(&["trace", "--output", "json", "--"]);
+    line.extend(workload.command_line());
+    let output = agent::command(bench, &line).await?;
+    ensure!(
+        output.status.code() == Some(0),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let spans = otlp_json::span_lines(std::str::from_utf8(&output.stdout)?)?;
+    let comparison = Comparison {
+        has_scope: false,
+        ..comparison(bench, &workload)
+    };
+    comparison.check(&workload.truth()?, &spans)
+}
+
+/// What a person sees names each call, its queue and its error.
+async fn trace_pretty(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["basic"])?;
+    let mut line = words(&["trace", "--"]);
+    line.extend(workload.command_line());
+    let output = agent::command(bench, &line).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    for call in workload.truth()? {
+        ensure_contains(&text, &call.op, "trace")?;
+        if let Some(queue) = &call.queue {
+            ensure_contains(&text, queue, "trace")?;
+        }
+        if let Some(error) = &call.error_name {
+            ensure_contains(&text, error, "trace")?;
+        }
+    }
+    Ok(())
+}
+
+async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
+    let table: [(&[&str], i32); 4] = [
+        (&["sh", "-c", "exit 0"], 0),
+        (&["sh", "-c", "exit 7"], 7),
+        // As a shell has it: 128 and the signal.
+        (&["sh", "-c", "kill -TERM $$"], 143),
+        (&["/no/such/command"], 127),
+    ];
+    for (command, code) in table {
+        let mut line = words(&["trace", "--"]);
+        line.extend(words(command));
+        let output = agent::command(bench, &line).await?;
+        ensure!(
+            output.status.code() == Some(code),
+            "trace -- {}: {}, not {code}: {}",
+            command.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// Here `run` works, so the doctor says so, for a person and for a program.
+async fn doctor(bench: &'static Bench) -> Result<()> {
+    let output = agent::command(bench, &["doctor"]).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    ensure_contains(&text, bench.backend.name(), "the doctor")?;
+    let output = agent::command(bench, &["doctor", "--output", "json"]).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    let report: Value = serde_json::from_str(&text).with_context(|| text.to_string())?;
+    ensure!(report.is_object(), "not an object: {text}");
+    Ok(())
+}
+
+async fn wrong_usage(bench: &'static Bench) -> Result<()> {
+    let table: [&[&str]; 4] = [
+        &["fly"],
+        &["run", "--no-such-flag"],
+        &["trace", "--output", "yaml"],
+        &["trace", "--min-duration", "soon"],
+    ];
+    for line in table {
+        let output = agent::command(bench, line).await?;
+        ensure!(
+            output.status.code() == Some(2) && !output.stderr.is_empty(),
+            "mqspan {}: {}, not 2 with a word on standard error: {}",
+            line.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+async fn version(bench: &'static Bench) -> Result<()> {
+    let output = agent::command(bench, &["--version"]).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.code() == Some(0) && text.starts_with("mqspan "),
+        "{}: {text}",
+        output.status
+    );
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Calls that the configuration leaves out are left out, and no others.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::{Case, case, comparison, defaults};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::compare::is_of;
+use crate::sink::Sink;
+use crate::truth::Call;
+use crate::workload::Workload;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("filter_errors_only", |b| kept(
+            b,
+            json!({"filter": {"errors_only": true}}),
+            |call| call.ret < 0
+        )),
+        case!("filter_include_queue", |b| kept(
+            b,
+            json!({"filter": {"include": {"queues": ["/e2e.*.other"]}}}),
+            |call| is_on(call, ".other")
+        )),
+        case!("filter_exclude_comm", |b| kept(
+            b,
+            json!({"filter": {"exclude": {"comms": ["mqwork-*"]}}}),
+            |_| false
+        )),
+        case!("filter_include_comm", |b| kept(
+            b,
+            json!({"filter": {"include": {"comms": ["mqwork-*"]}}}),
+            |_| true
+        )),
+        case!("filter_syscalls", |b| kept(
+            b,
+            json!({"capture": {"syscalls": ["mq_open", "mq_notify"]}}),
+            |call| call.op == "mq_open" || call.op == "mq_notify"
+        )),
+        case!("filter_min_duration", min_duration),
+        case!("sampling_keeps_errors", |b| kept(
+            b,
+            json!({"sampling": {"ratio": 0.0, "always_keep": {"errors": true}}}),
+            |call| call.ret < 0
+        )),
+        case!("abis_native_only", |b| kept_of_32(
+            b,
+            json!({"capture": {"abis": ["native"]}}),
+            |_| false
+        )),
+        case!("sighup_reloads", sighup_reloads),
+    ]
+}
+
+fn is_on(call: &Call, suffix: &str) -> bool {
+    call.queue
+        .as_ref()
+        .is_some_and(|queue| queue.ends_with(suffix))
+}
+
+async fn kept(bench: &Bench, config: Value, keeps: fn(&Call) -> bool) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["basic"])?;
+    check_kept(bench, &workload, config, keeps).await
+}
+
+async fn kept_of_32(bench: &Bench, config: Value, keeps: fn(&Call) -> bool) -> Result<()> {
+    let workload = Workload::new(bench.workload32()?, &["basic"])?;
+    check_kept(bench, &workload, config, keeps).await
+}
+
+async fn check_kept(
+    bench: &Bench,
+    workload: &Workload,
+    config: Value,
+    keeps: fn(&Call) -> bool,
+) -> Result<()> {
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let calls = workload.run(bench).await?;
+    agent.stop_well(bench).await?;
+    let ours = is_of(&calls);
+    let kept: Vec<_> = calls.into_iter().filter(keeps).collect();
+    if kept.is_empty() {
+        let spans = sink.spans().iter().filter(|span| ours(span)).count();
+        ensure!(spans == 0, "{spans} spans, not none");
+        return Ok(());
+    }
+    comparison(bench, workload).check(&kept, &sink.spans())
+}
+
+/// Every call that waited is there, and nothing that was shorter.
+async fn min_duration(bench: &'static Bench) -> Result<()> {
+    const MIN_NS: u64 = 15_000_000;
+    let workload = Workload::new(bench.workload()?, &["basic"])?;
+    let sink = Sink::start().await?;
+    let config = json!({"filter": {"min_duration": "15ms"}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let calls = workload.run(bench).await?;
+    agent.stop_well(bench).await?;
+    let ours = is_of(&calls);
+    let spans: Vec<_> = sink.spans().into_iter().filter(|s| ours(s)).collect();
+    for traced in &spans {
+        let span = &traced.span;
+        ensure!(
+            span.end_time_unix_nano - span.start_time_unix_nano >= MIN_NS,
+            "{} is there and took {} ns",
+            span.name,
+            span.end_time_unix_nano - span.start_time_unix_nano
+        );
+    }
+    // The two that wait for 50 and for 20 ms.
+    for op in ["mq_timedreceive ", "mq_timedsend "] {
+        ensure!(
+            spans.iter().any(|traced| traced.span.name.starts_with(op)),
+            "no span of a waiting {op}"
+        );
+    }
+    Ok(())
+}
+
+/// What was filtered at the start is traced after a reload.
+async fn sighup_reloads(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let endpoint = sink.endpoint();
+    let none = json!({"filter": {"exclude": {"comms": ["mqwork-*"]}}});
+    let agent = Agent::start(bench, agent::config(bench, &endpoint, none)).await?;
+    let before = Workload::new(bench.workload()?, &["paced", "1"])?
+        .run(bench)
+        .await?;
+    agent.reload(agent::config(bench, &endpoint, defaults()))?;
+    let give_up = tokio::time::Instant::now() + bench.bound(30);
+    loop {
+        let workload = Workload::new(bench.workload()?, &["paced", "1"])?;
+        let calls = workload.run(bench).await?;
+        let first = sink.wait_for_spans(1, bench.bound(1), is_of(&calls)).await;
+        if first.is_ok() {
+            break;
+        }
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "nothing is traced after SIGHUP; the log:\n{}",
+            agent.log()
+        );
+    }
+    agent.stop_well(bench).await?;
+    let spans = sink.spans();
+    let old = is_of(&before);
+    ensure!(!spans.iter().any(&old), "filtered calls were traced");
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! What an orchestrator asks.
+
+use anyhow::{Result, ensure};
+
+use super::{Case, case, defaults};
+use crate::agent::{self, Agent};
+use crate::sink::Sink;
+use crate::{Bench, http};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![case!("health", health)]
+}
+
+async fn health(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/nothing", 404)] {
+        let response = http::get(agent.health, path).await?;
+        ensure!(
+            response.status == status,
+            "{path}: {}, not {status}: {}",
+            response.status,
+            response.body
+        );
+    }
+    let address = agent.health;
+    agent.stop_well(bench).await?;
+    ensure!(
+        http::get(address, "/healthz").await.is_err(),
+        "health answers after the end"
+    );
+    Ok(())
+}

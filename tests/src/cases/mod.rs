@@ -1,0 +1,128 @@
+//! The cases, by theme, and what is left out for which backend.
+
+mod blocking;
+mod calls;
+mod command;
+mod config;
+mod delivery;
+mod filter;
+mod health;
+mod metrics;
+mod relation;
+mod tls;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::agent::{self, Agent};
+use crate::compare::{Comparison, Correlation, is_of};
+use crate::sink::Sink;
+use crate::workload::Workload;
+use crate::{Backend, Bench};
+
+type Run = fn(&'static Bench) -> Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// One thing that must be so.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) run: Run,
+}
+
+/// Names an async function of the bench as a case.
+macro_rules! case {
+    ($name:literal, $run:expr) => {
+        $crate::cases::Case {
+            name: $name,
+            run: |bench| Box::pin($run(bench)),
+        }
+    };
+}
+use case;
+
+pub(crate) fn all() -> Vec<Case> {
+    [
+        calls::cases(),
+        blocking::cases(),
+        delivery::cases(),
+        tls::cases(),
+        command::cases(),
+        config::cases(),
+        health::cases(),
+        filter::cases(),
+        relation::cases(),
+        metrics::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What a backend cannot do by design; everything else runs on each.
+const EXCLUDED: [(Backend, &str, &str); 2] = [
+    (
+        Backend::Tracepoint,
+        "tocttou_64",
+        "a raw tracepoint reads the caller's memory, not the kernel's copy",
+    ),
+    (
+        Backend::Tracepoint,
+        "tocttou_32",
+        "a raw tracepoint reads the caller's memory, not the kernel's copy",
+    ),
+];
+
+/// Why this case is not for this backend.
+pub(crate) fn excluded(backend: Backend, name: &str) -> Option<&'static str> {
+    EXCLUDED
+        .iter()
+        .find(|(for_backend, case, _)| *for_backend == backend && *case == name)
+        .map(|(_, _, why)| *why)
+}
+
+/// Traces a workload with `run` and compares every span that the sink got.
+async fn trace_and_compare(bench: &Bench, workload: &Workload, config: Value) -> Result<()> {
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let calls = workload.run(bench).await?;
+    let arrived = sink
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await;
+    // What was too much or late comes by the end of the agent at the latest.
+    let log = agent.log();
+    agent.stop_well(bench).await?;
+    let compared = comparison(bench, workload).check(&calls, &sink.spans());
+    match (arrived, compared) {
+        (Err(missing), Err(differences)) => {
+            Err(differences.context(format!("{missing}; the agent's log:\n{log}")))
+        }
+        (Err(late), Ok(())) => Err(late.context("the last spans came only with SIGTERM")),
+        (Ok(()), compared) => compared,
+    }
+}
+
+fn comparison<'a>(bench: &Bench, workload: &'a Workload) -> Comparison<'a> {
+    Comparison {
+        backend: bench.backend,
+        program: workload.program(),
+        has_scope: true,
+        correlation: Correlation::Parent,
+        payload_max_bytes: None,
+    }
+}
+
+/// No setting beyond those that every agent under test gets.
+fn defaults() -> Value {
+    json!({})
+}
+
+/// That something holds of a text, or the whole text in the message.
+fn ensure_contains(text: &str, wanted: &str, what: &str) -> Result<()> {
+    ensure!(
+        text.to_lowercase().contains(&wanted.to_lowercase()),
+        "{what} does not say {wanted:?}:\n{text}"
+    );
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! How a receive is related to the send of its message, and what of the message itself is kept.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Case, case, comparison};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::compare::{Comparison, Correlation, is_of};
+use crate::sink::Sink;
+use crate::workload::Workload;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("correlation_link", |b| correlated(
+            b,
+            "link",
+            Correlation::Link
+        )),
+        case!("correlation_none", |b| correlated(
+            b,
+            "none",
+            Correlation::None
+        )),
+        case!("payload", payload),
+    ]
+}
+
+async fn compared(
+    bench: &Bench,
+    config: Value,
+    adjust: impl FnOnce(Comparison<'_>) -> Comparison<'_>,
+) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["pingpong", "50"])?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let calls = workload.run(bench).await?;
+    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    agent.stop_well(bench).await?;
+    adjust(comparison(bench, &workload)).check(&calls, &sink.spans())
+}
+
+async fn correlated(bench: &Bench, setting: &str, correlation: Correlation) -> Result<()> {
+    let config = json!({"traces": {"correlation": setting}});
+    compared(bench, config, |comparison| Comparison {
+        correlation,
+        ..comparison
+    })
+    .await
+}
+
+async fn payload(bench: &'static Bench) -> Result<()> {
+    // Less than the bodies have, so that there is something to cut.
+    let config = json!({"capture": {"payload": {"enabled": true, "max_bytes": 9}}});
+    compared(bench, config, |comparison| Comparison {
+        payload_max_bytes: Some(9),
+        ..comparison
+    })
+    .await
+}

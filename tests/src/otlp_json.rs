@@ -1,0 +1,42 @@
+//! OTLP's JSON encoding, read with opentelemetry-proto's own types.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
+use serde_json::Value;
+
+use crate::span::{Origin, Traced, attributes, flatten};
+
+/// The file exporter's lines: a `TracesData` each.
+pub(crate) fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
+    let mut spans = Vec::new();
+    for line in text.lines() {
+        let data: TracesData =
+            serde_json::from_str(line).with_context(|| format!("not OTLP/JSON: {line}"))?;
+        spans.extend(flatten(data.resource_spans));
+    }
+    Ok(spans)
+}
+
+/// The lines of `mqspan trace --output json`: a span each, with its `resource` beside its fields.
+pub(crate) fn span_lines(text: &str) -> Result<Vec<Traced>> {
+    let mut spans = Vec::new();
+    for line in text.lines() {
+        let context = || format!("not a span with its resource: {line}");
+        let mut object: serde_json::Map<String, Value> =
+            serde_json::from_str(line).with_context(context)?;
+        let resource = object.remove("resource").with_context(context)?;
+        let resource: Resource = serde_json::from_value(resource).with_context(context)?;
+        let span: Span = serde_json::from_value(Value::Object(object)).with_context(context)?;
+        spans.push(Traced {
+            span,
+            origin: Arc::new(Origin {
+                resource: attributes(&resource.attributes).0,
+                ..Origin::default()
+            }),
+        });
+    }
+    Ok(spans)
+}

@@ -1,0 +1,116 @@
+//! Runs `mqwork` and reads its truth.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::Bench;
+use crate::truth::{self, Call};
+
+/// A `mqwork` command line whose queues and truth are its own.
+pub(crate) struct Workload {
+    program: PathBuf,
+    args: Vec<String>,
+    truth: PathBuf,
+    _dir: TempDir,
+}
+
+impl Workload {
+    pub(crate) fn new(program: PathBuf, scenario: &[&str]) -> Result<Workload> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = TempDir::with_prefix("mqspan-e2e")?;
+        let truth = dir.path().join("truth");
+        let mut args = vec![
+            "--truth".to_owned(),
+            truth.display().to_string(),
+            "--prefix".to_owned(),
+            format!("/e2e.{}.{number}", std::process::id()),
+        ];
+        args.extend(scenario.iter().map(|&arg| arg.to_owned()));
+        Ok(Workload {
+            program,
+            args,
+            truth,
+            _dir: dir,
+        })
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The program and its arguments, for a command that runs it.
+    pub(crate) fn command_line(&self) -> Vec<String> {
+        let mut line = vec![self.program.display().to_string()];
+        line.extend(self.args.iter().cloned());
+        line
+    }
+
+    pub(crate) fn truth(&self) -> Result<Vec<Call>> {
+        truth::read(&self.truth)
+    }
+
+    pub(crate) async fn run(&self, bench: &Bench) -> Result<Vec<Call>> {
+        let child = Command::new(&self.program)
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| self.program.display().to_string())?;
+        let output = tokio::time::timeout(bench.bound(60), child.wait_with_output())
+            .await
+            .context("the workload did not end")??;
+        ensure!(
+            output.status.success(),
+            "the workload failed, {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        self.truth()
+    }
+
+    /// Starts a scenario that holds, and returns once it says that it is blocked.
+    pub(crate) async fn hold(&self, bench: &Bench) -> Result<Held> {
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        let mut reader = BufReader::new(stdout);
+        tokio::time::timeout(bench.bound(60), reader.read_line(&mut line))
+            .await
+            .context("the workload did not block")??;
+        ensure!(
+            line == "blocked\n",
+            "the workload said {line:?}, not blocked"
+        );
+        Ok(Held { child })
+    }
+}
+
+/// A workload whose threads are blocked until it is released.
+pub(crate) struct Held {
+    child: Child,
+}
+
+impl Held {
+    pub(crate) async fn release(mut self, bench: &Bench) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = tokio::time::timeout(bench.bound(60), self.child.wait())
+            .await
+            .context("the workload did not end")??;
+        ensure!(status.success(), "the workload failed, {status}");
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# e2e.sh KERNEL BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one boot a backend.
+# Build first: target/release/mqspan, target/debug/mqspan-e2e, target/workload.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+[ $# -ge 2 ] || { sed -n '3,4s/^# //p' "$0" >&2 && exit 2; }
+kernel=$1
+shift
+backends=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+	backends+=("$1")
+	shift
+done
+[ $# -gt 0 ] && shift
+
+# Debugging symbols would be most of the image.
+target=$root/target
+mkdir -p "$target/vm"
+strip -o "$target/vm/mqspan-e2e" "$target/debug/mqspan-e2e"
+
+failed=0
+for backend in "${backends[@]}"; do
+	"$root/tests/vm/run.sh" --kernel "$kernel" --timeout "${MQSPAN_VM_TIMEOUT:-900}" \
+		--add "$target/release/mqspan" --add "$target/workload/mqwork-x86_64" --add "$target/workload/mqwork-i386" \
+		-- "$target/vm/mqspan-e2e" --agent "$target/release/mqspan" --backend "$backend" --slow-factor 8 \
+		--workload "$target/workload/mqwork-x86_64" --workload32 "$target/workload/mqwork-i386" "$@" || failed=1
+done
+exit "$failed"

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--timeout SECONDS] -- COMMAND [ARGS]
+#
+# Boots a Debian kernel in QEMU without hardware acceleration, runs the command there as root and ends
+# with its exit code. Fails, with 1, when the kernel complains (panic, BUG, WARNING, stall, KASAN,
+# lockdep) or when nothing came of it in time. Files are in the guest at the paths they have here.
+set -euo pipefail
+
+usage() {
+	sed -n '3,7s/^# \{0,1\}//p' "$0"
+	echo "kernels: 5.10 6.1 (default) 6.12 backports, or a Debian package's name; arches: x86_64 arm64"
+}
+
+here=$(cd "$(dirname "$0")" && pwd)
+kernel=6.1
+arch=x86_64
+append=
+timeout=300
+add=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel) kernel=$2 && shift 2 ;;
+	--arch) arch=$2 && shift 2 ;;
+	--append) append=$2 && shift 2 ;;
+	--add) add+=("$2") && shift 2 ;;
+	--timeout) timeout=$2 && shift 2 ;;
+	--help) usage && exit 0 ;;
+	--) shift && break ;;
+	*) usage >&2 && exit 2 ;;
+	esac
+done
+[ $# -gt 0 ] || { usage >&2 && exit 2; }
+
+vmlinuz=$("$here/kernel.sh" "$kernel" "$arch")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# A command that is a file here goes along; any other is looked up in the guest.
+if [[ $1 == */* && -f $1 ]]; then
+	command=$(realpath "$1")
+	add+=("$command")
+	shift
+	set -- "$command" "$@"
+fi
+printf '%q ' "$@" >"$work/command"
+"$here/initramfs.sh" "$work/initramfs" "$arch" "$work/command" "${add[@]}"
+
+case $arch in
+x86_64)
+	# The kernel's console on the first serial port, the command's output on the second.
+	machine=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -serial "file:$work/console" -serial stdio)
+	console="console=ttyS0 mqspan.out=ttyS1"
+	;;
+arm64)
+	# One port for both.
+	machine=(qemu-system-aarch64 -M virt -accel "tcg,thread=multi" -cpu cortex-a72 -serial stdio)
+	console="console=ttyAMA0 mqspan.out=ttyAMA0"
+	;;
+esac
+
+code=0
+timeout --kill-after=10 "$timeout" "${machine[@]}" -smp 2 -m 2G -display none -monitor none -nodefaults -no-user-config \
+	-no-reboot -kernel "$vmlinuz" -initrd "$work/initramfs" \
+	-append "$console loglevel=7 panic=-1 oops=panic random.trust_cpu=on rdinit=/init $append" \
+	</dev/null | tee "$work/output" || code=$?
+[ "$arch" = arm64 ] && mv "$work/output" "$work/console"
+
+failed() {
+	echo "vm: $1" >&2
+	echo "vm: the end of the console ($kernel, $arch):" >&2
+	tail -n 40 "$work/console" >&2
+	exit 1
+}
+
+complaints='Kernel panic|BUG: |BUG at |kernel BUG|WARNING: |Oops|general protection fault|KASAN|UBSAN|rcu.*(stall|detected)|soft lockup|hard LOCKUP|blocked for more than|possible (circular|recursive) locking|inconsistent lock state|possible irq lock|suspicious RCU|[Cc]all [Tt]race:'
+if grep -aE "$complaints" "$work/console" >"$work/complaints"; then
+	sed 's/^/vm: /' "$work/complaints" >&2
+	failed "the kernel complained"
+fi
+[ "$code" -eq 124 ] || [ "$code" -eq 137 ] && failed "not done within $timeout s"
+exit_code=$(grep -aoE 'mqspan-vm-exit: [0-9]+' "$work/console" | tail -n 1 | grep -oE '[0-9]+$') ||
+	failed "the guest ended without an exit code (qemu: $code)"
+exit "$exit_code"

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scenarios, and what they share. */
+#ifndef MQWORK_H
+#define MQWORK_H
+
+#include <sys/types.h>
+
+struct call;
+
+extern const char
+	*option_prefix; /* of every queue's name, with a leading slash */
+
+/* Each returns the exit code. */
+int scenario_basic(int argc, char **argv);
+int scenario_paced(int argc, char **argv);
+int scenario_pingpong(int argc, char **argv);
+int scenario_flood(int argc, char **argv);
+int scenario_blocked(int argc, char **argv);
+int scenario_interrupted(int argc, char **argv);
+int scenario_killed(int argc, char **argv);
+int scenario_odd(int argc, char **argv);
+int scenario_closed(int argc, char **argv);
+int scenario_tocttou(int argc, char **argv);
+int scenario_time64(int argc, char **argv);
+
+/* A count argument, or the default where there is none. */
+long argument_count(int argc, char **argv, int index, long fallback);
+
+_Noreturn void fail(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+/* Appends the call as one JSON line in one write, so that threads and processes do not mix. */
+void truth_open(const char *path);
+void truth_print(const struct call *call);
+
+/* Returns when the thread sleeps in a system call; fails if it has not in half a minute. */
+void await_blocked(pid_t pid, pid_t tid);
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Another thread rewrites a call's memory while the kernel reads it. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include "call.h"
+#include "mqwork.h"
+#include "raw.h"
+
+#define AHEAD_NS 100000000
+#define PAST_SEC 5
+
+static struct timespec timeout;
+static unsigned int priority;
+static _Atomic(time_t) future_sec;
+static atomic_bool stop;
+
+static void *rewrite(void *argument)
+{
+	(void)argument;
+	while (!stop) {
+		*(volatile time_t *)&timeout.tv_sec = PAST_SEC;
+		*(volatile unsigned int *)&priority = 0xdead;
+		*(volatile time_t *)&timeout.tv_sec = future_sec;
+		*(volatile unsigned int *)&priority = 0xbeef;
+	}
+	return NULL;
+}
+
+/* An empty queue times out at once or after AHEAD_NS: which of the two tells what was used. */
+static void time_out(struct queue *queue)
+{
+	char body[QUEUE_MESSAGE_SIZE];
+	int64_t until_ns = realtime_ns() + AHEAD_NS;
+	struct call call;
+
+	timeout.tv_nsec = (long)(until_ns % 1000000000);
+	future_sec = (time_t)(until_ns / 1000000000);
+	call_begin(&call, OP_RECEIVE);
+	call_end(&call, mq_timedreceive(queue->mqdes, body, sizeof(body),
+					&priority, &timeout));
+	if (call.ret != -ETIMEDOUT)
+		fail("an empty queue returned %ld", call.ret);
+	call.transfers = true;
+	call.msg_len = sizeof(body);
+	call.priority_asked = true;
+	call.timed = true;
+	call.timeout_sec = call.end_ns < until_ns ? PAST_SEC : future_sec;
+	call.timeout_nsec = timeout.tv_nsec;
+	call_on_queue(&call, queue);
+	call.nonblocking = queue->nonblocking;
+	truth_print(&call);
+}
+
+/* A message's own priority, whatever stands in the caller's memory by then. */
+static void take_priority(struct queue *queue)
+{
+	char body[QUEUE_MESSAGE_SIZE] = { 'w' };
+	struct raw_transfer receive = {
+		body, sizeof(body), (uintptr_t)&priority, NULL, NULL, false
+	};
+
+	if (call_send(queue, body, 27, 12, NULL) ||
+	    raw_receive(queue, &receive) != 27)
+		fail("a send or a receive failed");
+}
+
+int scenario_tocttou(int argc, char **argv)
+{
+	long count = argument_count(argc, argv, 0, 20);
+	struct queue queue;
+	pthread_t thread;
+
+	queue_create(&queue, ".tocttou", O_RDWR);
+	future_sec = PAST_SEC;
+	if (pthread_create(&thread, NULL, rewrite, NULL))
+		fail("no thread");
+	for (long i = 0; i < count; i++) {
+		time_out(&queue);
+		take_priority(&queue);
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	queue_destroy(&queue);
+	return 0;
+}
