@@ -11,7 +11,9 @@ use crate::config::yaml::{Content, Node, Scalar, parse, resolve};
 use crate::config::{Config, Env, check, print};
 
 fn repository(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(path)
 }
 
 fn yaml_file() -> Node {
@@ -28,7 +30,9 @@ fn schema() -> Value {
 fn to_json(node: &Node) -> Value {
     match &node.content {
         Content::Map(entries) => {
-            let entries = entries.iter().map(|(key, node)| (key.clone(), to_json(node)));
+            let entries = entries
+                .iter()
+                .map(|(key, node)| (key.clone(), to_json(node)));
             Value::Object(entries.collect::<Map<_, _>>())
         }
         Content::List(items) => items.iter().map(to_json).collect(),
@@ -137,7 +141,12 @@ fn the_schema_accepts_what_the_code_accepts() {
         "resource: {attributes: {a: 1, b: 1.5, c: true, d: x}}",
         "sampling: {ratio: 0, always_keep: {slower_than: 1m30s}}",
     ] {
-        super::load_text(text, &[("T", "1"), ("E", "http://h:1"), ("N", "3")], &super::Overrides::new()).unwrap();
+        super::load_text(
+            text,
+            &[("T", "1"), ("E", "http://h:1"), ("N", "3")],
+            &super::Overrides::new(),
+        )
+        .unwrap();
         let value = to_json(&parse(text).unwrap().unwrap());
         assert!(schema.is_valid(&value), "{text}");
     }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::{file, load_text, variables};
-use crate::config::{
-    AttributeValue, Compression, Config, LogLevel, Overrides, Syscall,
-};
+use crate::config::{AttributeValue, Compression, Config, LogLevel, Overrides, Syscall};
 
 #[test]
 fn each_layer_beats_those_below_it() {
@@ -18,8 +16,18 @@ fn each_layer_beats_those_below_it() {
         ("", vec![], &none, "http://localhost:4317"),
         (yaml, vec![], &none, "http://file:1"),
         (yaml, vec![(key, "http://otel:1")], &none, "http://otel:1"),
-        (yaml, vec![(key, "http://otel:1"), (own, "http://own:1")], &none, "http://own:1"),
-        (yaml, vec![(key, "http://otel:1"), (own, "http://own:1")], &flag, "http://flag:1"),
+        (
+            yaml,
+            vec![(key, "http://otel:1"), (own, "http://own:1")],
+            &none,
+            "http://own:1",
+        ),
+        (
+            yaml,
+            vec![(key, "http://otel:1"), (own, "http://own:1")],
+            &flag,
+            "http://flag:1",
+        ),
         (yaml, vec![(own, "")], &none, "http://file:1"),
         ("", vec![(key, "")], &none, "http://localhost:4317"),
     ] {
@@ -40,16 +48,25 @@ fn own_variables_set_every_kind_of_key() {
         ("MQSPAN__FILTER__EXCLUDE__UIDS", "[]"),
         ("MQSPAN__SAMPLING__RATIO", "0.25"),
         ("mqspan__sampling__always_keep__slower_than", "1m30s"),
-        ("MQSPAN__EXPORTERS__OTLP__HEADERS", "{Authorization: 'Basic $$x', x-n: 0123}"),
+        (
+            "MQSPAN__EXPORTERS__OTLP__HEADERS",
+            "{Authorization: 'Basic $$x', x-n: 0123}",
+        ),
         ("MQSPAN__EXPORTERS__OTLP__HEADERS__X_TEAM", "${env:A}"),
-        ("MQSPAN__RESOURCE__ATTRIBUTES", "{a.b: 1, c: '2', d: true, e: text}"),
+        (
+            "MQSPAN__RESOURCE__ATTRIBUTES",
+            "{a.b: 1, c: '2', d: true, e: text}",
+        ),
         ("MQSPAN__LOGS", "{level: debug}"),
         ("MQSPAN__ENRICH__KUBERNETES__NODE_NAME", "123"),
     ])
     .unwrap()
     .config;
     assert_eq!(config.capture.ring_buffer_size_bytes, 16 << 20);
-    assert_eq!(config.capture.syscalls, [Syscall::MqOpen, Syscall::MqTimedreceive]);
+    assert_eq!(
+        config.capture.syscalls,
+        [Syscall::MqOpen, Syscall::MqTimedreceive]
+    );
     assert!(config.capture.payload.enabled);
     assert_eq!(config.filter.include.pids, [1, 2]);
     assert_eq!(config.filter.include.comms.patterns(), ["a,b", "7"]);
@@ -58,8 +75,18 @@ fn own_variables_set_every_kind_of_key() {
     let slower_than = config.sampling.always_keep.slower_than;
     assert_eq!(slower_than, Some(Duration::from_secs(90)));
     let headers: Vec<_> = config.exporters.otlp.headers.iter().collect();
-    let headers: Vec<_> = headers.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
-    assert_eq!(headers, [("authorization", "Basic $$x"), ("x-n", "0123"), ("x_team", "${env:A}")]);
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.expose()))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            ("authorization", "Basic $$x"),
+            ("x-n", "0123"),
+            ("x_team", "${env:A}")
+        ]
+    );
     let attributes: Vec<_> = config.resource.attributes.into_iter().collect();
     assert_eq!(
         attributes,
@@ -119,14 +146,20 @@ fn standard_variables() {
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317"),
         ("OTEL_EXPORTER_OTLP_INSECURE", "TRUE"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=general"),
-        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "X-Key=a%20b , other = c=d,"),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "X-Key=a%20b , other = c=d,",
+        ),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca"),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key"),
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/cert"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb,service.name=agent,n=1"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "team=a%2Cb,service.name=agent,n=1",
+        ),
         ("OTEL_SERVICE_NAME", "agent"),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
@@ -137,7 +170,11 @@ fn standard_variables() {
     .config;
     let otlp = config.exporters.otlp;
     assert_eq!(otlp.endpoint.url(), "http://collector:4317");
-    let headers: Vec<_> = otlp.headers.iter().map(|(k, v)| (k.as_str(), v.expose())).collect();
+    let headers: Vec<_> = otlp
+        .headers
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.expose()))
+        .collect();
     assert_eq!(headers, [("other", "c=d"), ("x-key", "a b")]);
     assert_eq!(otlp.timeout, Duration::from_millis(1500));
     assert_eq!(otlp.compression, Compression::Gzip);
@@ -223,7 +260,9 @@ fn flags_set_texts_and_lists() {
         .set_list("--queue", "filter.include.queues", ["[ab]*", "/{c,d}"])
         .set("--min-duration", "filter.min_duration", "5ms")
         .set("--errors", "filter.errors_only", "true");
-    let config = load_text("filter: {include: {pids: [1]}}", &[], &flags).unwrap().config;
+    let config = load_text("filter: {include: {pids: [1]}}", &[], &flags)
+        .unwrap()
+        .config;
     assert_eq!(config.filter.include.pids, [7, 8]);
     assert_eq!(config.filter.include.queues.patterns(), ["[ab]*", "/{c,d}"]);
     assert_eq!(config.filter.min_duration, Duration::from_millis(5));

@@ -3,6 +3,7 @@
 mod documents;
 mod errors;
 mod layers;
+mod more_errors;
 mod round_trip;
 mod yaml_files;
 

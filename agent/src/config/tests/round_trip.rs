@@ -151,18 +151,29 @@ proptest! {
 fn the_default_prints_as_documented() {
     let printed = print::to_yaml(&Config::default());
     assert!(printed.starts_with("capture:\n  backend: auto\n  syscalls: [mq_open, mq_unlink, mq_timedsend, mq_timedreceive, mq_notify, mq_getsetattr]\n  abis: [native, compat]\n  ring_buffer_size: 8MiB\n"), "{printed}");
-    assert!(printed.contains("    endpoint: http://localhost:4317\n    headers: {}\n"), "{printed}");
-    assert!(printed.ends_with("logs:\n  level: info\n  format: text\n"), "{printed}");
+    assert!(
+        printed.contains("    endpoint: http://localhost:4317\n    headers: {}\n"),
+        "{printed}"
+    );
+    assert!(
+        printed.ends_with("logs:\n  level: info\n  format: text\n"),
+        "{printed}"
+    );
     assert_eq!(file(&printed).unwrap().config, Config::default());
 }
 
 #[test]
 fn secrets_are_masked_when_printed_and_debugged() {
     let yaml = "exporters:\n  otlp:\n    endpoint: https://user:hunter2@otel:4317\n    headers: {authorization: 'Bearer ${env:TOKEN}', x-key: hunter2}\n";
-    let config = load_text(yaml, &[("TOKEN", "hunter2")], &Overrides::new()).unwrap().config;
+    let config = load_text(yaml, &[("TOKEN", "hunter2")], &Overrides::new())
+        .unwrap()
+        .config;
     let headers: BTreeMap<_, _> = config.exporters.otlp.headers.clone();
     assert_eq!(headers["authorization"].expose(), "Bearer hunter2");
-    assert_eq!(config.exporters.otlp.endpoint.userinfo(), Some("user:hunter2"));
+    assert_eq!(
+        config.exporters.otlp.endpoint.userinfo(),
+        Some("user:hunter2")
+    );
     let printed = print::to_yaml(&config);
     assert!(printed.contains("    endpoint: \"https://[REDACTED]@otel:4317\"\n    headers:\n      authorization: \"[REDACTED]\"\n      x-key: \"[REDACTED]\"\n"), "{printed}");
     for shown in [printed, format!("{config:?}"), format!("{config:#?}")] {

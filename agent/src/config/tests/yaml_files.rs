@@ -27,15 +27,15 @@ fn syntax_errors_have_their_place() {
     for (text, expected) in [
         (
             "logs:\n\tlevel: info\n",
-            "mqspan.yaml:2:1: invalid YAML: tabs disallowed within this context (block indentation); indent with spaces, YAML does not allow tabs there",
+            "mqspan.yaml:2:2: invalid YAML: tabs disallowed within this context (block indentation); indent with spaces, YAML does not allow tabs there",
         ),
         (
             "logs: {level: info\n",
-            "mqspan.yaml:2:1: invalid YAML: did not find expected ',' or '}'",
+            "mqspan.yaml:2:1: invalid YAML: while parsing a flow mapping, did not find expected ',' or '}'",
         ),
         (
             "logs: \"info\n",
-            "mqspan.yaml:2:1: invalid YAML: unclosed quote",
+            "mqspan.yaml:1:7: invalid YAML: while scanning a quoted scalar, found unexpected end of stream",
         ),
         (
             "logs:\n  level: info\n  level: warn\n",
@@ -83,7 +83,10 @@ fn aliases_that_multiply_are_refused() {
         text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
     }
     let error = file(&text).unwrap_err();
-    assert!(error.ends_with("invalid YAML: found more than 100000 values"), "{error}");
+    assert!(
+        error.ends_with("invalid YAML: found more than 100000 values"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -164,7 +167,8 @@ fn expanded_scalars_take_the_type_of_their_key() {
         let env = [("ENV", value)];
         let yaml = "filter: {errors_only: '${env:ENV}'}";
         let error = load_text(yaml, &env, &Overrides::new()).unwrap_err();
-        let expected = format!("mqspan.yaml:1:10: filter.errors_only: {message}, expected `true` or `false`");
+        let expected =
+            format!("mqspan.yaml:1:10: filter.errors_only: {message}, expected `true` or `false`");
         assert_eq!(error, expected, "{value}");
     }
 }
@@ -187,7 +191,11 @@ fn an_unset_variable_means_the_default_and_a_warning() {
 #[test]
 fn an_expanded_list_or_mapping_is_one_where_the_key_is_one() {
     let yaml = "filter:\n  include: {pids: '${env:PIDS}', comms: '${env:COMMS}', queues: ['${env:COMMS}']}\nexporters: {otlp: {headers: '${env:HEADERS}'}}\n";
-    let env = [("PIDS", "[1, 2]"), ("COMMS", "a*, b"), ("HEADERS", "{X-Key: 0123}")];
+    let env = [
+        ("PIDS", "[1, 2]"),
+        ("COMMS", "a*, b"),
+        ("HEADERS", "{X-Key: 0123}"),
+    ];
     let config = load_text(yaml, &env, &Overrides::new()).unwrap().config;
     assert_eq!(config.filter.include.pids, [1, 2]);
     assert_eq!(config.filter.include.comms.patterns(), ["a*", "b"]);
