@@ -182,3 +182,46 @@ fn the_schema_refuses_what_the_code_refuses() {
         assert!(!schema.is_valid(&value), "{text}");
     }
 }
+
+/// No key equals its default or another key of its type, so that no two can be mixed up unnoticed.
+const EVERY_KEY_CHANGED: &str = r#"
+capture: {backend: kprobe, syscalls: [mq_unlink, mq_notify], abis: [compat], ring_buffer_size: 1MiB, max_in_flight: 11, payload: {enabled: true, max_bytes: 12}}
+filter:
+  include: {pids: [21], comms: [c22], uids: [23], queues: [q24], namespaces: [25], containers: [k26]}
+  exclude: {pids: [31], comms: [c32], uids: [33], queues: [q34], namespaces: [35], containers: [k36]}
+  min_duration: 37ms
+  errors_only: true
+sampling: {ratio: 0.41, always_keep: {errors: false, slower_than: 42ms}}
+traces: {correlation: link, unset_status_errnos: [EPERM, EBADF]}
+enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51}}
+resource: {attributes: {a61: v62}}
+exporters:
+  otlp:
+    endpoint: https://h71:71
+    headers: {}
+    compression: zstd
+    timeout: 72ms
+    max_request_size: 73MiB
+    tls: {insecure: true, ca_file: /f74, cert_file: /f75, key_file: /f76, server_name_override: s77, reload_interval: 78ms}
+    retry_on_failure: {enabled: false, initial_interval: 79ms, max_interval: 80ms, multiplier: 8.1, randomization_factor: 0.82, max_elapsed_time: 83ms}
+    sending_queue: {queue_size: 84MiB, num_consumers: 85, storage: {directory: /d86, max_size: 87MiB}}
+    batch: {flush_timeout: 88ms, max_size: 71MiB}
+  file: {path: /f89}
+metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}}
+health: {address: "10.0.0.2:93"}
+logs: {level: trace, format: json}
+"#;
+
+#[test]
+fn every_key_reaches_the_configuration_and_is_printed_again() {
+    let loaded = super::file(EVERY_KEY_CHANGED).unwrap();
+    let given = to_json(&parse(EVERY_KEY_CHANGED).unwrap().unwrap());
+    let printed = to_json(&parse(&print::to_yaml(&loaded.config)).unwrap().unwrap());
+    assert_eq!(printed, given);
+    let default = to_json(&yaml_file());
+    for path in all_paths(&default) {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let unchanged = default.pointer(&pointer) == given.pointer(&pointer);
+        assert!(!unchanged || path == "exporters.otlp.headers", "{path}");
+    }
+}

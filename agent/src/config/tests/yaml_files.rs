@@ -66,6 +66,10 @@ fn syntax_errors_have_their_place() {
             "mqspan.yaml:1:13: invalid YAML: found the unknown tag `!mine`",
         ),
         (
+            &format!("logs: {}", "[".repeat(100_000)),
+            "mqspan.yaml:1:262: invalid YAML: recursion limit exceeded",
+        ),
+        (
             "logs: *nowhere\n",
             "mqspan.yaml:1:7: invalid YAML: while parsing node, found unknown anchor",
         ),
