@@ -28,16 +28,14 @@ struct call_args {
 #define NR_COMPAT_FIRST 277 /* mq_open */
 
 #define NATIVE_ARGS(READ, regs)                                      \
-	{                                                            \
-		{ READ(regs, di), READ(regs, si), READ(regs, dx),    \
-		  READ(regs, r10), READ(regs, r8) }                  \
-	}
+	((struct call_args){ {                                       \
+		READ(regs, di), READ(regs, si), READ(regs, dx),      \
+		READ(regs, r10), READ(regs, r8) } })
 #define COMPAT_ARGS(READ, regs)                                      \
-	{                                                            \
-		{ (__u32)READ(regs, bx), (__u32)READ(regs, cx),      \
-		  (__u32)READ(regs, dx), (__u32)READ(regs, si),      \
-		  (__u32)READ(regs, di) }                            \
-	}
+	((struct call_args){ {                                       \
+		(__u32)READ(regs, bx), (__u32)READ(regs, cx),        \
+		(__u32)READ(regs, dx), (__u32)READ(regs, si),        \
+		(__u32)READ(regs, di) } })
 #define SYSCALL_NR(regs) ((regs)->orig_ax)
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
@@ -51,17 +49,15 @@ struct call_args {
 #define NR_COMPAT_FIRST 274 /* mq_open */
 
 #define NATIVE_ARGS(READ, r)                                         \
-	{                                                            \
-		{ READ(r, regs[0]), READ(r, regs[1]),                \
-		  READ(r, regs[2]), READ(r, regs[3]),                \
-		  READ(r, regs[4]) }                                 \
-	}
+	((struct call_args){ {                                       \
+		READ(r, regs[0]), READ(r, regs[1]),                  \
+		READ(r, regs[2]), READ(r, regs[3]),                  \
+		READ(r, regs[4]) } })
 #define COMPAT_ARGS(READ, r)                                         \
-	{                                                            \
-		{ (__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]),  \
-		  (__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),  \
-		  (__u32)READ(r, regs[4]) }                          \
-	}
+	((struct call_args){ {                                       \
+		(__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]),    \
+		(__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),    \
+		(__u32)READ(r, regs[4]) } })
 #define SYSCALL_NR(r) ((r)->syscallno)
 
 /* arch/arm64/include/asm/thread_info.h */

@@ -27,6 +27,22 @@
 	})
 
 /*
+ * task_pt_regs() of the current thread: the registers at its entry into the
+ * kernel (arch/x86/include/asm/processor.h). bpf_task_pt_regs() is of 5.15.
+ */
+static __always_inline const struct pt_regs *current_registers(void)
+{
+#if defined(__TARGET_ARCH_x86)
+	const __u64 thread_size = 4096 << 2; /* THREAD_SIZE without KASAN */
+#elif defined(__TARGET_ARCH_arm64)
+	const __u64 thread_size = 16384; /* THREAD_SIZE with pages of 4 KiB */
+#endif
+
+	return (const struct pt_regs *)((__u64)CURRENT(stack) + thread_size -
+					bpf_core_type_size(struct pt_regs));
+}
+
+/*
  * Linux 6.15 renamed kernfs_node.parent to __parent (633488947ef6), read under
  * RCU.
  */

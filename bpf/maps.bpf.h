@@ -5,8 +5,8 @@
 /* Set before load, constant from then on: the verifier drops what is off. */
 const volatile bool use_task_storage = true;
 const volatile bool filter_pids = false;
-const volatile bool follow_children = false;
-const volatile bool messages_known = false;
+/* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
+const volatile bool registers_on_stack = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 

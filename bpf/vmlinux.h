@@ -254,6 +254,7 @@ struct k_sigaction {
 /* include/linux/sched.h */
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	struct mm_struct *mm;
 	int pid;
 	int tgid;

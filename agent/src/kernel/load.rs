@@ -239,11 +239,29 @@ fn prepare(
     Ok((hooks, absent))
 }
 
-/// Loads the programs of one backend.
+/// Loads the programs of one backend. Where the verifier refuses the argument
+/// of the entry functions, they are loaded once more without it.
 pub(super) fn load(
     backend: Backend,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
+) -> Result<Loaded, LoadError> {
+    match load_with(backend, settings, symbols, false) {
+        Err(LoadError::Program { source, log })
+            if backend == Backend::Fentry && log.contains("FWD is not a struct") =>
+        {
+            tracing::debug!(%source, log, "the registers are read from the stack");
+            load_with(backend, settings, symbols, true)
+        }
+        outcome => outcome,
+    }
+}
+
+fn load_with(
+    backend: Backend,
+    settings: &KernelSettings,
+    symbols: &KernelSymbols,
+    registers_on_stack: bool,
 ) -> Result<Loaded, LoadError> {
     set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
     take_libbpf_log();
@@ -252,6 +270,9 @@ pub(super) fn load(
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = MqspanSkelBuilder::default().open(storage)?;
     let (hooks, absent) = prepare(&mut open, backend, settings, symbols)?;
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.registers_on_stack = registers_on_stack;
+    }
     if let Some(hook) = absent.iter().find(|hook| is_essential(hook)) {
         return Err(LoadError::Symbol(hook.target.symbol().to_owned()));
     }
