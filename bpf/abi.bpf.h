@@ -37,6 +37,7 @@ struct call_args {
 		(__u32)READ(regs, dx), (__u32)READ(regs, si),        \
 		(__u32)READ(regs, di) } })
 #define SYSCALL_NR(regs) ((regs)->orig_ax)
+#define SYSCALL_NR_PROBE(regs) BPF_CORE_READ(regs, orig_ax)
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
 #define TS_COMPAT 0x2
@@ -59,6 +60,7 @@ struct call_args {
 		(__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),    \
 		(__u32)READ(r, regs[4]) } })
 #define SYSCALL_NR(r) ((r)->syscallno)
+#define SYSCALL_NR_PROBE(r) BPF_CORE_READ(r, syscallno)
 
 /* arch/arm64/include/asm/thread_info.h */
 #define TIF_32BIT (1UL << 22)
@@ -95,6 +97,13 @@ static __always_inline __u8 operation_of(long nr, bool compat)
 	return 0;
 }
 
+/* May the number be one of ours in either ABI? */
+static __always_inline bool number_of_interest(__u64 nr)
+{
+	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
+	       nr - NR_TIMEDSEND_TIME64 < 2;
+}
+
 static __always_inline bool is_send(__u8 op)
 {
 	return op >= CALL_TIMEDSEND && op <= CALL_TIMEDSEND_TIME64;
@@ -108,6 +117,11 @@ static __always_inline bool is_receive(__u8 op)
 static __always_inline bool is_transfer(__u8 op)
 {
 	return op >= CALL_TIMEDSEND && op <= CALL_TIMEDRECEIVE_TIME64;
+}
+
+static __always_inline bool takes_descriptor(__u8 op)
+{
+	return op != CALL_OPEN && op != CALL_UNLINK;
 }
 
 /* The timeout is two 32-bit words. */

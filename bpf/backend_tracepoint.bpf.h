@@ -8,13 +8,6 @@
 #ifndef MQSPAN_BACKEND_TRACEPOINT_BPF_H
 #define MQSPAN_BACKEND_TRACEPOINT_BPF_H
 
-/* May the number be one of ours in either ABI? */
-static __always_inline bool number_of_interest(__u64 nr)
-{
-	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
-	       nr - NR_TIMEDSEND_TIME64 < 2;
-}
-
 #define TRACEPOINT_ARGS(kind) kind##_ARGS(DIRECT, regs)
 
 SEC("tp_btf/sys_enter")

@@ -21,6 +21,9 @@ struct filter_settings {
 };
 struct filter_settings filter;
 
+/* Calls that were blocked at attach and have not returned yet. */
+__u64 found_blocked;
+
 /* What a thread is doing, as far as message queues go. */
 enum thread_state {
 	THREAD_IDLE = 0,

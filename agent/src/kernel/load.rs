@@ -137,6 +137,8 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings) -> bool {
         }
         Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
         Purpose::AllCalls | Purpose::Lifecycle => true,
+        Purpose::FindBlocked => traces("mq_timedsend") || traces("mq_timedreceive"),
+        Purpose::CatchUp => backend != Backend::Tracepoint,
         Purpose::Fork => settings.filter.by_process(),
     }
 }
@@ -202,8 +204,10 @@ fn prepare(
             .filter(|hook| is_needed(hook, backend, settings));
         let mut load = false;
         if let Some(hook) = needed {
-            load = matches!(hook.target, HookTarget::Tracepoint(_))
-                || symbols.has(hook.target.symbol());
+            load = matches!(
+                hook.target,
+                HookTarget::Tracepoint(_) | HookTarget::Iterator(_)
+            ) || symbols.has(hook.target.symbol());
             if load { &mut hooks } else { &mut absent }.push(hook);
         }
         program.set_autoload(load);
