@@ -107,25 +107,42 @@ static __always_inline void blocked_returns(struct thread_record *thread)
 	__sync_fetch_and_add(&found_blocked, -1);
 }
 
+static __always_inline void comm_read(struct call_event *call)
+{
+	struct task_struct *task;
+	__u64 *to = (__u64 *)call->comm;
+
+	if (!HAVE_TASK_BTF) {
+		bpf_get_current_comm(call->comm, sizeof(call->comm));
+		return;
+	}
+	task = bpf_get_current_task_btf();
+	to[0] = *(__u64 *)&task->comm[0];
+	to[1] = *(__u64 *)&task->comm[8];
+}
+
 /* The finished record goes to the agent; the thread is free for its next. */
 static __always_inline void call_submit(struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
-	__u64 size, waiting, flags = BPF_RB_NO_WAKEUP;
+	__u64 size, flags = BPF_RB_NO_WAKEUP;
 
 	thread->state = THREAD_IDLE;
 	if (!wanted_at_return(call)) {
 		COUNT(filtered_return);
 		return;
 	}
-	bpf_get_current_comm(call->comm, sizeof(call->comm));
+	comm_read(call);
 	size = call->flags & CALL_NAME ? call->name_len : 0;
 	if (size > QUEUE_NAME_MAX)
 		size = QUEUE_NAME_MAX;
 	size = CALL_FIXED_SIZE + ((size + 7) & ~7ULL);
-	/* One wake-up when the fill level is reached, not one a call. */
-	waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
-	if (waiting >= wakeup_bytes && waiting < wakeup_bytes + 4 * size)
+	/*
+	 * No wake-up a call. Now and then the fill level is looked at, and the
+	 * agent woken if it has not come by itself for too long.
+	 */
+	if (!(call->end_ns & 31) &&
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
 		flags = BPF_RB_FORCE_WAKEUP;
 	if (bpf_ringbuf_output(&events, call, size, flags))
 		COUNT(ring_full);
@@ -251,6 +268,7 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct thread_record *thread;
+	struct file *file = NULL;
 	__u64 hash;
 
 	if (!wanted_at_entry(op, abi)) {
@@ -271,9 +289,12 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	thread->call.flags = 0;
 	thread->state = THREAD_IN_CALL;
 	process_identify(thread);
-	call_arguments(thread, op, abi, args,
-		       takes_descriptor(op) ? current_file(args->arg[0]) :
-					      NULL);
+	if (takes_descriptor(op)) {
+		file = current_file(args->arg[0]);
+		/* A branch: the verifier allows no arithmetic on it. */
+		barrier_var(file);
+	}
+	call_arguments(thread, op, abi, args, file);
 	if (thread->timeout_ptr)
 		timeout_read(thread, op, abi);
 	hash = args_hash(args, op);

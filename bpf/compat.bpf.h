@@ -27,6 +27,32 @@
 	})
 
 /*
+ * bpf_rdonly_cast() came with 6.2 (a35b9af4ec2c); kprobe programs may not call
+ * it everywhere. With it a field of any kernel address is a plain load, without
+ * it a bpf_probe_read_kernel(). Either gives 0 for an address that is bad.
+ */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+#define CAST(type, address) \
+	((type *)bpf_rdonly_cast(address, bpf_core_type_id_kernel(type)))
+
+#define KERNEL(type, address, ...)                                        \
+	({                                                                \
+		typeof(___arrow(((type *)0), __VA_ARGS__)) value_;        \
+		const void *address_ = (const void *)(address);           \
+		if (use_casts)                                            \
+			value_ = ___arrow(CAST(type, address_),           \
+					  __VA_ARGS__);                   \
+		else                                                      \
+			value_ = BPF_CORE_READ((type *)address_,          \
+					       __VA_ARGS__);              \
+		value_;                                                   \
+	})
+
+/* The pointer at an address; any structure that begins with one will do. */
+#define KERNEL_POINTER(address) KERNEL(struct llist_node, address, next)
+
+/*
  * The registers of a task at its entry into the kernel, task_pt_regs().
  * bpf_task_pt_regs() is of 5.15 (dd6e10fbd9fb); before that the place is
  * worked out as arch/{x86,arm64}/include/asm/processor.h have it.

@@ -5,6 +5,8 @@
 /* Set before load, constant from then on: the verifier drops what is off. */
 const volatile bool use_task_storage = true;
 const volatile bool filter_pids = false;
+/* The kernel has bpf_rdonly_cast(), and these programs may call it. */
+const volatile bool use_casts = false;
 /* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
 const volatile bool registers_on_stack = false;
 /* Bytes in the ring from which on the agent is woken. */

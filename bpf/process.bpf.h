@@ -46,10 +46,9 @@ static __always_inline void process_announce(struct thread_record *thread)
 static __always_inline void process_identify(struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	call->pid = pid_tgid >> 32;
-	call->tid = (__u32)pid_tgid;
+	call->pid = CURRENT(tgid);
+	call->tid = CURRENT(pid);
 	call->process_start_ns = CURRENT(group_leader, start_boottime);
 	call->exec_id = CURRENT(self_exec_id);
 	call->ipc_ns = CURRENT(nsproxy, ipc_ns, ns.inum);

@@ -14,12 +14,12 @@
 
 #define QUEUE_FLAGS (CALL_QUEUE | CALL_NAME)
 
-/* Addresses of the parts of a queue; 0 for what is not to be had. */
-static __always_inline __u64 queue_attr_address(__u64 inode)
+/* struct mqueue_inode_info around its inode. */
+static __always_inline const void *queue_of_inode(__u64 inode)
 {
-	return inode -
-	       bpf_core_field_offset(struct mqueue_inode_info, vfs_inode) +
-	       bpf_core_field_offset(struct mqueue_inode_info, attr);
+	return (const void *)(inode -
+			      bpf_core_field_offset(struct mqueue_inode_info,
+						    vfs_inode));
 }
 
 /* A name that was read behind the slash, into the record. */
@@ -35,12 +35,10 @@ static __always_inline void queue_name_set(struct call_event *call, long len)
 /* The open file behind a descriptor of the current process, or NULL. */
 static __always_inline struct file *current_file(__s32 mqdes)
 {
-	struct file **slots = CURRENT(files, fdt, fd), *file = NULL;
-
-	if ((__u32)mqdes < CURRENT(files, fdt, max_fds))
-		bpf_probe_read_kernel(&file, sizeof(file),
-				      slots + (__u32)mqdes);
-	return file;
+	if ((__u32)mqdes >= CURRENT(files, fdt, max_fds))
+		return NULL;
+	return (struct file *)KERNEL_POINTER(CURRENT(files, fdt, fd) +
+					     (__u32)mqdes);
 }
 
 /*
@@ -54,14 +52,14 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 	struct call_event *call = &thread->call;
 	struct super_block *sb;
 	struct ipc_namespace *ipc_ns;
-	struct mq_attr attr;
+	const void *queue;
 	struct inode *inode;
 	unsigned long ino;
 
 	if (!file)
 		goto unknown;
-	inode = BPF_CORE_READ(file, f_inode);
-	ino = BPF_CORE_READ(inode, i_ino);
+	inode = KERNEL(struct file, file, f_inode);
+	ino = KERNEL(struct inode, inode, i_ino);
 	if (thread->file == (__u64)file && thread->inode == (__u64)inode &&
 	    thread->inode_number == ino) {
 		call->flags |= QUEUE_FLAGS;
@@ -74,27 +72,31 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 	if (BPF_CORE_READ(sb, s_magic) != MQUEUE_MAGIC ||
 	    (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		goto unknown;
-	if (bpf_probe_read_kernel(&attr, sizeof(attr),
-				  (void *)queue_attr_address((__u64)inode)))
-		goto unknown;
+	queue = queue_of_inode((__u64)inode);
 	ipc_ns = BPF_CORE_READ(sb, s_fs_info);
 	call->ipc_ns = BPF_CORE_READ(ipc_ns, ns.inum);
 	call->queue_ino = ino;
-	call->max_messages = attr.mq_maxmsg;
-	call->max_message_size = attr.mq_msgsize;
+	call->max_messages = KERNEL(struct mqueue_inode_info, queue,
+				    attr.mq_maxmsg);
+	call->max_message_size = KERNEL(struct mqueue_inode_info, queue,
+					attr.mq_msgsize);
 	call->flags |= CALL_QUEUE;
 	queue_name_set(call, bpf_probe_read_kernel_str(
 				     call->name + 1, QUEUE_NAME_MAX,
 				     BPF_CORE_READ(file, f_path.dentry,
 						   d_name.name)));
-	thread->file = call->flags & CALL_NAME ? (__u64)file : 0;
+	thread->file = 0;
+	if (call->flags & CALL_NAME) {
+		barrier_var(file); /* no arithmetic on it in place of a branch */
+		thread->file = (__u64)file;
+	}
 	thread->inode = (__u64)inode;
 	thread->inode_number = ino;
 	thread->queue_ipc_ns = call->ipc_ns;
 
 known:
 	call->flags |= CALL_DESCRIPTOR;
-	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
+	if (KERNEL(struct file, file, f_flags) & O_NONBLOCK)
 		call->flags |= CALL_NONBLOCK;
 	return;
 
@@ -110,17 +112,11 @@ unknown:
 static __always_inline void queue_depth(struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
-	long depth;
 
 	if (!(call->flags & CALL_QUEUE) || !thread->inode)
 		return;
-	if (bpf_probe_read_kernel(
-		    &depth, sizeof(depth),
-		    (void *)(queue_attr_address(thread->inode) +
-			     bpf_core_field_offset(struct mq_attr,
-						   mq_curmsgs))))
-		return;
-	call->depth = depth;
+	call->depth = KERNEL(struct mqueue_inode_info,
+			     queue_of_inode(thread->inode), attr.mq_curmsgs);
 	call->flags |= CALL_DEPTH;
 }
 

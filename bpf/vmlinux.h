@@ -121,6 +121,11 @@ struct thread_info {
 
 #endif
 
+/* include/linux/llist.h */
+struct llist_node {
+	struct llist_node *next;
+};
+
 /* include/linux/time64.h */
 struct timespec64 {
 	s64 tv_sec;

@@ -220,6 +220,7 @@ fn prepare(
         .as_deref_mut()
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
+    rodata.use_casts = backend != Backend::Kprobe && symbols.has("bpf_rdonly_cast");
     rodata.filter_pids = settings.filter.by_process();
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
     let bss = open

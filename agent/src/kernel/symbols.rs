@@ -21,14 +21,14 @@ impl KernelSymbols {
     }
 
     /// Keeps of lines `address type name [module]` the functions of
-    /// `ipc/mqueue.c` and `ipc/msgutil.c`.
+    /// `ipc/mqueue.c` and `ipc/msgutil.c`, and what BPF programs may call.
     fn parse(mut lines: impl BufRead) -> io::Result<Self> {
         let mut names = HashSet::new();
         let mut line = String::new();
         while lines.read_line(&mut line)? != 0 {
             let mut words = line.split_ascii_whitespace().skip(1);
             if let (Some("t" | "T"), Some(name)) = (words.next(), words.next())
-                && (name.contains("mq_") || name.ends_with("_msg"))
+                && (name.contains("mq_") || name.ends_with("_msg") || name == "bpf_rdonly_cast")
             {
                 names.insert(name.to_owned());
             }
