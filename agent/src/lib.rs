@@ -19,12 +19,32 @@
 )]
 
 pub mod config;
+pub mod logs;
+
 pub mod errno;
-pub mod event;
-pub mod ids;
 pub mod kernel;
+
+pub mod event;
+
+pub mod clock;
+pub mod ids;
 pub mod resource;
 pub mod span;
+
+pub mod encode;
+pub mod filter;
+pub mod host;
+pub mod process;
+
+pub mod export;
+pub mod health;
+pub mod sink;
+
+pub mod capture;
+pub mod pipeline;
+
+pub mod cli;
+pub mod commands;
 
 /// The skeleton of `bpf/`: programs, maps, and the types of `events.h`.
 #[allow(

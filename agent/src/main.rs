@@ -1,2 +1,9 @@
 //! The command `mqspan`.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    mqspan::commands::run(mqspan::cli::Cli::parse())
+}

@@ -90,8 +90,8 @@ pub trait AttributeSink {
 }
 
 impl<'a> Span<'a> {
-    /// `boot_to_unix_ns` is what to add to a boot time for Unix time.
-    pub fn new(call: &'a Call<'a>, settings: &SpanSettings, boot_to_unix_ns: i64) -> Self {
+    /// `unix_ns` is start and end of the call in Unix nanoseconds.
+    pub fn new(call: &'a Call<'a>, settings: &SpanSettings, unix_ns: (u64, u64)) -> Self {
         let ids = &settings.ids;
         let sender = call.sender.map(|sender| Link {
             trace_id: ids.trace_id(sender.tid, sender.start_ns),
@@ -112,8 +112,8 @@ impl<'a> Span<'a> {
                 trace_id: ids.trace_id(call.tid, start_ns),
                 span_id: ids.span_id(call.tid, start_ns),
             }),
-            start_unix_ns: call.start_ns.saturating_add_signed(boot_to_unix_ns),
-            end_unix_ns: call.end_ns.saturating_add_signed(boot_to_unix_ns),
+            start_unix_ns: unix_ns.0,
+            end_unix_ns: unix_ns.1,
             error: is_error.then(|| error_text(call)),
             error_type,
             call,

@@ -78,6 +78,14 @@ impl Hook {
         })
     }
 
+    /// `native` or `compat`; `None` for what serves both ABIs.
+    pub fn abi(&self) -> Option<&'static str> {
+        match self.purpose() {
+            Purpose::Call { compat, .. } => Some(if compat { "compat" } else { "native" }),
+            _ => None,
+        }
+    }
+
     /// What the hook is for.
     pub fn purpose(&self) -> Purpose {
         match &self.target {

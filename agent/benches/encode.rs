@@ -1,0 +1,130 @@
+//! Our encoder beside opentelemetry-proto's messages, in one run.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../tests/oracle/mod.rs"]
+mod oracle;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use mqspan::encode::{self, Batch, Push, json, otlp, wire::Writer};
+use mqspan::event::Call;
+use mqspan::span::{AttributeSink, Correlation, Span};
+use prost::Message as _;
+
+#[derive(Default)]
+struct Count(usize);
+
+impl AttributeSink for Count {
+    fn text(&mut self, _: &'static str, _: &str) {
+        self.0 += 1;
+    }
+    fn int(&mut self, _: &'static str, _: i64) {
+        self.0 += 1;
+    }
+    fn double(&mut self, _: &'static str, _: f64) {
+        self.0 += 1;
+    }
+    fn bool(&mut self, _: &'static str, _: bool) {
+        self.0 += 1;
+    }
+}
+
+fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
+    let settings = oracle::settings(Correlation::Parent);
+    let span = Span::new(call, &settings, oracle::unix_ns(call));
+    let mut count = Count::default();
+    span.attributes(&mut count);
+    let mut room = vec![0; 1 << 12];
+    let mut writer = Writer::new(&mut room);
+    otlp::span(&mut writer, &span);
+    let bytes = writer.finish().unwrap();
+    println!("{name}: {} attributes, {bytes} bytes a span", count.0);
+
+    let mut group = c.benchmark_group(name);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("ours", |b| {
+        b.iter(|| {
+            let mut writer = Writer::new(black_box(&mut room));
+            otlp::span(&mut writer, black_box(&span));
+            writer.finish()
+        });
+    });
+    group.bench_function("ours, from the call", |b| {
+        b.iter(|| {
+            let span = Span::new(black_box(call), &settings, oracle::unix_ns(call));
+            let mut writer = Writer::new(black_box(&mut room));
+            otlp::span(&mut writer, &span);
+            writer.finish()
+        });
+    });
+    let mut out = Vec::with_capacity(1 << 12);
+    group.bench_function("opentelemetry-proto, build and encode", |b| {
+        b.iter(|| {
+            out.clear();
+            oracle::proto_span(black_box(&span))
+                .encode(&mut out)
+                .unwrap();
+            out.len()
+        });
+    });
+    let message = oracle::proto_span(&span);
+    group.bench_function("opentelemetry-proto, encode only", |b| {
+        b.iter(|| {
+            out.clear();
+            black_box(&message).encode(&mut out).unwrap();
+            out.len()
+        });
+    });
+    group.finish();
+}
+
+fn spans(c: &mut Criterion) {
+    span_bytes(c, "receive", &oracle::receive());
+    span_bytes(
+        c,
+        "receive with timeout and sender",
+        &oracle::full_receive(),
+    );
+}
+
+fn batches(c: &mut Criterion) {
+    let call = oracle::receive();
+    let settings = oracle::settings(Correlation::Parent);
+    let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+    let mut group = c.benchmark_group("batch of 1 MiB, a span");
+    for processes in [1_u32, 2, 1_000] {
+        let resources: Vec<_> = (0..processes)
+            .map(|pid| Arc::new(encode::resource(&oracle::resource(pid))))
+            .collect();
+        let keys: Vec<_> = (0..processes).map(oracle::process).collect();
+        let mut batch = Batch::new(1 << 20);
+        let mut fill = || {
+            let mut at = 0;
+            while batch.push(keys[at], &resources[at], &span) == Push::Added {
+                at = (at + 1) % keys.len();
+            }
+            batch.take()
+        };
+        let spans = fill().spans;
+        println!("{processes} processes: {spans} spans a batch");
+        group.throughput(Throughput::Elements(spans.into()));
+        group.bench_function(format!("{processes} processes"), |b| {
+            b.iter_batched(|| (), |()| fill(), BatchSize::PerIteration);
+        });
+        let request = fill();
+        let mut line = Vec::new();
+        group.bench_function(format!("{processes} processes, as JSON"), |b| {
+            b.iter(|| {
+                line.clear();
+                json::traces_data_line(&mut line, &request.bytes).unwrap();
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spans, batches);
+criterion_main!(benches);

@@ -1,0 +1,35 @@
+//! The capture loop: takes records from the ring buffer in rounds.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::kernel::{Tracer, Wait};
+use crate::pipeline::Pipeline;
+use crate::sink::SpanSink;
+
+/// Longest wait for records. The ring wakes the loop earlier when it fills.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// Runs until `stop` is set, then detaches, drains the ring and ends the
+/// pipeline.
+///
+/// # Errors
+/// When the kernel refuses the ring buffer.
+pub fn run<S: SpanSink>(
+    tracer: &mut Tracer,
+    pipeline: Pipeline<'_, S>,
+    stop: &AtomicBool,
+) -> libbpf_rs::Result<S> {
+    let pipeline = RefCell::new(pipeline);
+    let ring = tracer.ring(|bytes| pipeline.borrow_mut().record(bytes))?;
+    while !stop.load(Ordering::Relaxed) {
+        ring.take(Wait::For(ROUND))?;
+        pipeline.borrow_mut().tick(Instant::now());
+    }
+    tracer.detach();
+    while ring.take(Wait::No)? != 0 {}
+    pipeline.borrow_mut().finish();
+    drop(ring);
+    Ok(pipeline.into_inner().into_sink())
+}

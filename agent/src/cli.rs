@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::units::HumanDuration;
+
+/// OpenTelemetry spans of Linux POSIX message queue system calls.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mqspan",
+    version,
+    about,
+    long_about = "mqspan hooks the mq_* system calls in the kernel, without touching the programs \
+                  that make them, and turns each call into an OpenTelemetry span.\n\n\
+                  It needs CAP_BPF and CAP_PERFMON, or root. `mqspan doctor` tells what this \
+                  machine allows.",
+    after_help = "Examples:\n  \
+                  sudo mqspan trace                        every call on this machine, live\n  \
+                  sudo mqspan trace -- ./orders            the calls of one program\n  \
+                  sudo mqspan run --config mqspan.yaml     spans to a collector, until SIGTERM"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace all processes and export spans, until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// Show spans live on the terminal; needs no collector
+    Trace(TraceArgs),
+    /// Tell what this kernel and these privileges allow
+    Doctor(DoctorArgs),
+    /// Check or print a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Wait for a byte on a descriptor, then become COMMAND (used by `trace`)
+    #[command(hide = true)]
+    Launch(LaunchArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration, YAML; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+/// Arguments of `trace`.
+#[derive(Debug, Args)]
+#[command(after_help = "Filters of different kinds must all match; of one kind, any of those given.\n\
+                        Durations are written 200us, 5ms, 1s.")]
+pub struct TraceArgs {
+    /// Only this process and its children [repeatable]
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only threads whose name matches [repeatable]
+    #[arg(long, value_name = "GLOB")]
+    pub comm: Vec<String>,
+    /// Only queues whose name matches [repeatable]
+    #[arg(long, value_name = "GLOB")]
+    pub queue: Vec<String>,
+    /// Only calls that took at least this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub min_duration: Option<std::time::Duration>,
+    /// Only calls that failed
+    #[arg(long)]
+    pub errors: bool,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Output::Pretty)]
+    pub output: Output,
+    /// How to hook: auto, fentry, kprobe or tracepoint
+    #[arg(long, value_name = "BACKEND", default_value = "auto")]
+    pub backend: String,
+    /// Run this command, trace it and its children, and exit with its code
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<HumanDuration>().map(|duration| duration.0).map_err(|error| error.to_string())
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The configuration to check for; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Output::Pretty)]
+    pub output: Output,
+}
+
+/// The commands of `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a file and say what is wrong with it
+    Check {
+        /// The file, YAML
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the effective configuration, secrets masked
+    Print {
+        /// The configuration; without it the defaults and the environment
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Arguments of `launch`.
+#[derive(Debug, Args)]
+pub struct LaunchArgs {
+    /// The descriptor to wait on
+    pub descriptor: i32,
+    /// What to become
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

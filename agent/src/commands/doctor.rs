@@ -1,0 +1,33 @@
+//! `mqspan doctor`: what this kernel and these privileges allow.
+
+mod checks;
+mod report;
+
+use std::process::ExitCode;
+
+use super::{Failure, settings};
+use crate::cli::{DoctorArgs, Output};
+use crate::config::{self, Env, Overrides};
+
+pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let loaded = config::load(args.config.as_deref(), &Overrides::new(), &Env::from_process())?;
+    for warning in &loaded.warnings {
+        eprintln!("mqspan: warning: {warning}");
+    }
+    let config = loaded.config;
+    let mut findings = checks::of_machine();
+    findings.extend(checks::of_backends(
+        settings::backend(config.capture.backend),
+        &settings::kernel(&config),
+    ));
+    findings.push(checks::of_collector(&config.exporters.otlp.endpoint));
+    match args.output {
+        Output::Pretty => report::pretty(&findings)?,
+        Output::Json => report::json(&findings)?,
+    }
+    Ok(if findings.iter().any(checks::Finding::stops_run) {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    })
+}

@@ -1,0 +1,305 @@
+//! What the doctor looks at.
+
+use std::fs;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::Endpoint;
+use crate::kernel::{
+    Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols, Tracer,
+};
+
+/// How a finding is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Grade {
+    /// Fine.
+    Ok,
+    /// `run` works, with a limit.
+    Warning,
+    /// `run` does not work.
+    Error,
+}
+
+/// One thing looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    /// What was looked at.
+    pub(super) check: String,
+    /// How it is.
+    pub(super) grade: Grade,
+    /// What was found.
+    pub(super) found: String,
+    /// The command or setting that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mend: Option<String>,
+    /// Of a backend: each hook.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hooks: Vec<HookFinding>,
+}
+
+/// One hook of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct HookFinding {
+    /// The function or tracepoint.
+    pub(super) symbol: String,
+    /// `entry`, `return` or `tracepoint`.
+    pub(super) kind: &'static str,
+    /// `native`, `compat`, or absent for what serves both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) abi: Option<&'static str>,
+    /// Is it attached?
+    pub(super) attached: bool,
+}
+
+impl Finding {
+    fn new(check: &str, grade: Grade, found: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            grade,
+            found: found.into(),
+            mend: None,
+            hooks: Vec::new(),
+        }
+    }
+
+    fn mend(mut self, mend: impl Into<String>) -> Self {
+        self.mend = Some(mend.into());
+        self
+    }
+
+    pub(super) fn stops_run(&self) -> bool {
+        self.grade == Grade::Error
+    }
+}
+
+/// Kernel, privileges and settings.
+pub(super) fn of_machine() -> Vec<Finding> {
+    let uname = rustix::system::uname();
+    vec![
+        Finding::new(
+            "kernel",
+            Grade::Ok,
+            format!(
+                "Linux {} {}",
+                uname.release().to_string_lossy(),
+                uname.machine().to_string_lossy()
+            ),
+        ),
+        of_capabilities(),
+        of_btf(),
+        of_compat(),
+        of_perf_event_paranoid(),
+        of_lockdown(),
+        of_pid_namespace(),
+    ]
+}
+
+fn of_capabilities() -> Finding {
+    const CHECK: &str = "capabilities";
+    let Ok(capabilities) = Capabilities::of_self() else {
+        return Finding::new(CHECK, Grade::Error, "/proc is not mounted")
+            .mend("mount -t proc proc /proc");
+    };
+    let missing = capabilities.missing_to_trace();
+    if !missing.is_empty() {
+        return Finding::new(CHECK, Grade::Error, format!("missing {}", missing.join(", ")))
+            .mend("run as root, or grant CAP_BPF and CAP_PERFMON");
+    }
+    if !capabilities.has("CAP_SYS_PTRACE") {
+        return Finding::new(
+            CHECK,
+            Grade::Warning,
+            "tracing is allowed; without CAP_SYS_PTRACE other users' executables are known by \
+             name only",
+        )
+        .mend("grant CAP_SYS_PTRACE for process.executable.path");
+    }
+    Finding::new(CHECK, Grade::Ok, "tracing is allowed")
+}
+
+fn of_btf() -> Finding {
+    if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        Finding::new("BTF", Grade::Ok, "/sys/kernel/btf/vmlinux")
+    } else {
+        Finding::new("BTF", Grade::Error, "the kernel does not describe its types")
+            .mend("use a kernel with CONFIG_DEBUG_INFO_BTF=y; mount sysfs on /sys")
+    }
+}
+
+/// 32-bit programs: the functions are there, and they are not switched off.
+fn of_compat() -> Finding {
+    const CHECK: &str = "32-bit programs";
+    let entry = if cfg!(target_arch = "aarch64") {
+        "__arm64_compat_sys_mq_open"
+    } else {
+        "__ia32_compat_sys_mq_open"
+    };
+    let built = KernelSymbols::read().is_ok_and(|symbols| symbols.has(entry));
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let off = command_line
+        .split_ascii_whitespace()
+        .any(|word| matches!(word, "ia32_emulation=0" | "ia32_emulation=off"));
+    match (built, off) {
+        (true, false) => Finding::new(CHECK, Grade::Ok, format!("supported, by {entry}")),
+        (true, true) => Finding::new(CHECK, Grade::Ok, "switched off by ia32_emulation=0"),
+        (false, _) => Finding::new(
+            CHECK,
+            Grade::Ok,
+            format!("this kernel runs none: no function {entry}"),
+        ),
+    }
+}
+
+fn of_perf_event_paranoid() -> Finding {
+    const CHECK: &str = "perf_event_paranoid";
+    let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
+    let admin = Capabilities::of_self().is_ok_and(|all| all.has("CAP_SYS_ADMIN"));
+    match level {
+        Some(level) if level > 2 && !admin => Finding::new(
+            CHECK,
+            Grade::Warning,
+            format!("{level}: the kprobe backend needs CAP_SYS_ADMIN here"),
+        )
+        .mend("only for the kprobe backend: sysctl kernel.perf_event_paranoid=2"),
+        Some(level) => Finding::new(CHECK, Grade::Ok, level.to_string()),
+        None => Finding::new(CHECK, Grade::Ok, "not known to this kernel"),
+    }
+}
+
+fn of_lockdown() -> Finding {
+    const CHECK: &str = "lockdown";
+    match fs::read_to_string("/sys/kernel/security/lockdown") {
+        Ok(text) => {
+            let mode = text
+                .split_once('[')
+                .and_then(|(_, rest)| rest.split_once(']'))
+                .map_or("none", |(mode, _)| mode)
+                .to_owned();
+            if mode == "confidentiality" {
+                Finding::new(CHECK, Grade::Error, "confidentiality: BPF may not read the kernel")
+                    .mend("boot with lockdown=integrity or lockdown=none")
+            } else {
+                Finding::new(CHECK, Grade::Ok, mode)
+            }
+        }
+        Err(_) => Finding::new(CHECK, Grade::Ok, "not known: securityfs is not mounted"),
+    }
+}
+
+/// Process ids in events are those of the initial PID namespace.
+fn of_pid_namespace() -> Finding {
+    const CHECK: &str = "PID namespace";
+    // PROC_PID_INIT_INO, include/linux/proc_ns.h
+    let initial = fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|link| link.to_string_lossy() == "pid:[4026531836]");
+    if initial {
+        Finding::new(CHECK, Grade::Ok, "the initial one")
+    } else {
+        Finding::new(
+            CHECK,
+            Grade::Warning,
+            "not the initial one: /proc cannot be asked about other processes",
+        )
+        .mend("run with the host's PID namespace (hostPID: true, --pid=host)")
+    }
+}
+
+/// Tries every backend, and says which one `run` would take.
+pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> Vec<Finding> {
+    let wanted = choice.candidates();
+    let mut findings = Vec::new();
+    let mut chosen = None;
+    let symbols = KernelSymbols::read().unwrap_or_default();
+    for backend in Backend::ALL {
+        let finding = match Tracer::with_backend(backend, settings, &symbols) {
+            Ok(tracer) => {
+                if chosen.is_none() && wanted.contains(&backend) {
+                    chosen = Some(backend);
+                }
+                attached(backend, &tracer)
+            }
+            Err(error) => Finding::new(
+                &format!("backend {backend}"),
+                Grade::Warning,
+                error.to_string(),
+            ),
+        };
+        findings.push(finding);
+    }
+    findings.push(match chosen {
+        Some(backend) => Finding::new("capture", Grade::Ok, format!("run would use {backend}")),
+        None => Finding::new(
+            "capture",
+            Grade::Error,
+            format!(
+                "none of the backends asked for attaches: {}",
+                wanted
+                    .iter()
+                    .map(|backend| backend.name())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        )
+        .mend(match choice {
+            BackendChoice::Auto => "mend what is marked above; most often it is privileges",
+            BackendChoice::Only(_) => "set capture.backend: auto",
+        }),
+    });
+    findings
+}
+
+fn attached(backend: Backend, tracer: &Tracer) -> Finding {
+    use crate::kernel::HookTarget;
+    let hooks: Vec<HookFinding> = tracer
+        .hooks()
+        .iter()
+        .map(|status| HookFinding {
+            symbol: status.hook.target.symbol().to_owned(),
+            kind: match status.hook.target {
+                HookTarget::Entry(_) => "entry",
+                HookTarget::Return(_) => "return",
+                HookTarget::Tracepoint(_) => "tracepoint",
+            },
+            abi: status.hook.abi(),
+            attached: status.state == HookState::Attached,
+        })
+        .collect();
+    let count = hooks.iter().filter(|hook| hook.attached).count();
+    let mut finding = Finding::new(
+        &format!("backend {backend}"),
+        Grade::Ok,
+        format!("attaches, {count} of {} hooks", hooks.len()),
+    );
+    finding.hooks = hooks;
+    finding
+}
+
+/// A collector that is away does not stop `run`: it retries.
+pub(super) fn of_collector(endpoint: &Endpoint) -> Finding {
+    const CHECK: &str = "collector";
+    let address = format!("{}:{}", endpoint.host(), endpoint.port());
+    let connected = address
+        .to_socket_addrs()
+        .map_err(|error| error.to_string())
+        .and_then(|mut addresses| {
+            let mut last = "no address".to_owned();
+            addresses
+                .find_map(|address| {
+                    TcpStream::connect_timeout(&address, Duration::from_secs(2))
+                        .map_err(|error| last = error.to_string())
+                        .ok()
+                })
+                .ok_or(last)
+        });
+    match connected {
+        Ok(_) => Finding::new(CHECK, Grade::Ok, format!("{address} takes connections")),
+        Err(error) => Finding::new(CHECK, Grade::Warning, format!("{address}: {error}"))
+            .mend("start a collector there, or set exporters.otlp.endpoint; run retries until then"),
+    }
+}

@@ -1,0 +1,49 @@
+//! The commands, and what their ends mean: exit code 0 fine, 1 failed at run
+//! time, 2 wrong usage or configuration.
+
+mod config;
+mod doctor;
+mod launch;
+mod run;
+mod settings;
+mod trace;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::config::ConfigError;
+
+/// Why a command ends without success.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The user can mend it by another command line or configuration.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// It did not work out.
+    #[error("{0:#}")]
+    Run(#[from] anyhow::Error),
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Launch(args) => launch::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("mqspan: {failure}");
+            match failure {
+                Failure::Usage(_) | Failure::Config(_) => ExitCode::from(2),
+                Failure::Run(_) => ExitCode::from(1),
+            }
+        }
+    }
+}

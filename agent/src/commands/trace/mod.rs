@@ -1,0 +1,190 @@
+//! `mqspan trace`: live spans on the terminal.
+
+mod child;
+mod json;
+mod pretty;
+
+use std::io::{BufWriter, Write, stdout};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, anyhow};
+
+use self::child::Child;
+use super::{Failure, settings};
+use crate::capture;
+use crate::cli::{Output, TraceArgs};
+use crate::config::{self, Config, Globs, LogLevel};
+use crate::filter::NameFilter;
+use crate::host::Host;
+use crate::kernel::{KernelCounts, Tracer};
+use crate::logs;
+use crate::pipeline::{Pipeline, PipelineCounts};
+use crate::sink::SpanSink;
+
+pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
+    let mut config = configure(args)?;
+    logs::start(&config.logs);
+    let child = match args.command.as_slice() {
+        [] => None,
+        command => {
+            let child = Child::prepare(command).context("cannot start the command")?;
+            config.filter.include.pids.push(child.pid());
+            Some(child)
+        }
+    };
+    let mut tracer = Tracer::start(
+        settings::backend(config.capture.backend),
+        &settings::kernel(&config),
+    )
+    .map_err(|error| super::run::explain(&error))?;
+    eprintln!("mqspan: tracing by {}", tracer.backend());
+
+    let out = BufWriter::with_capacity(1 << 16, stdout().lock());
+    let counts = PipelineCounts::default();
+    let code = match args.output {
+        Output::Pretty => follow(&mut tracer, &config, &counts, pretty::Printer::new(out), child),
+        Output::Json => follow(&mut tracer, &config, &counts, json::Lines::new(out), child),
+    }?;
+    report(&tracer, &counts)?;
+    Ok(code)
+}
+
+/// What the flags say, as a configuration; everything else is default.
+fn configure(args: &TraceArgs) -> Result<Config, Failure> {
+    let globs = |flag: &str, patterns: &[String]| {
+        Globs::new(patterns).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
+    };
+    let mut config = Config::default();
+    config.logs.level = LogLevel::Warn;
+    config.capture.backend = config::Backend::ALL
+        .iter()
+        .copied()
+        .find(|backend| backend.as_str() == args.backend)
+        .ok_or_else(|| {
+            Failure::Usage(format!(
+                "--backend {}: expected auto, fentry, kprobe or tracepoint",
+                args.backend
+            ))
+        })?;
+    let include = &mut config.filter.include;
+    include.pids.clone_from(&args.pid);
+    include.comms = globs("--comm", &args.comm)?;
+    include.queues = globs("--queue", &args.queue)?;
+    config.filter.min_duration = args.min_duration.unwrap_or_default();
+    config.filter.errors_only = args.errors;
+    Ok(config)
+}
+
+/// Traces until the command ends, or a signal comes.
+fn follow<S: SpanSink>(
+    tracer: &mut Tracer,
+    config: &Config,
+    counts: &PipelineCounts,
+    sink: S,
+    child: Option<Child>,
+) -> Result<ExitCode, Failure> {
+    let host = Host::read();
+    let pipeline = Pipeline::new(
+        settings::span(config, &host),
+        NameFilter::new(&config.filter),
+        settings::processes(config, host),
+        sink,
+        counts,
+    );
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let code = wait_for_end(child);
+            stop.store(true, Ordering::Relaxed);
+            code
+        });
+        let captured = capture::run(tracer, pipeline, &stop).context("cannot read the ring buffer");
+        if captured.is_err() {
+            // Nobody would end the wait for a signal.
+            std::process::exit(1);
+        }
+        waiting
+            .join()
+            .map_err(|_| anyhow!("the thread that waits for the end is gone"))?
+    })
+}
+
+/// The exit code of the command; without one, of a stop by signal.
+fn wait_for_end(child: Option<Child>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        match child {
+            Some(child) => child.run().await.map(ExitCode::from),
+            None => super::run::stop_signal().await.map(|()| ExitCode::SUCCESS),
+        }
+        .map_err(Failure::Run)
+    })
+}
+
+/// Says what is missing from the output, if anything is.
+fn report(tracer: &Tracer, counts: &PipelineCounts) -> Result<(), Failure> {
+    let kernel = tracer.counts().context("cannot read the counters")?;
+    let KernelCounts {
+        ring_full,
+        in_flight_full,
+        return_missed,
+        ..
+    } = kernel;
+    let undecodable = counts.undecodable.load(Ordering::Relaxed);
+    let lost = ring_full + in_flight_full + return_missed + undecodable;
+    if lost != 0 {
+        eprintln!(
+            "mqspan: {lost} of {} calls are missing: ring buffer full {ring_full}, \
+             in-flight table full {in_flight_full}, return missed {return_missed}, \
+             undecodable {undecodable}",
+            kernel.seen()
+        );
+    }
+    let open = kernel.in_flight();
+    if open != 0 {
+        eprintln!("mqspan: {open} calls had not returned yet");
+    }
+    Ok(())
+}
+
+/// Writes whole lines; an end of the reader (`| head`) ends the process as it
+/// would any other filter.
+struct LineOutput<W> {
+    out: W,
+    unflushed: bool,
+}
+
+impl<W: Write> LineOutput<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            unflushed: false,
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8]) {
+        end_on_error(self.out.write_all(bytes));
+        self.unflushed = true;
+    }
+
+    fn flush(&mut self) {
+        if self.unflushed {
+            end_on_error(self.out.flush());
+            self.unflushed = false;
+        }
+    }
+}
+
+fn end_on_error(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("mqspan: cannot write to standard output: {error}");
+        }
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,272 @@
+//! Many spans as one `ExportTraceServiceRequest`, grouped by process.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::ProcessKey;
+use crate::span::Span;
+
+use super::resource::EncodedResource;
+use super::wire::{Writer, padded_varint};
+use super::{otlp, split};
+
+/// A request, ready to be sent. Clones share the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedBatch {
+    /// An `ExportTraceServiceRequest`.
+    pub bytes: Bytes,
+    /// Spans in it.
+    pub spans: u32,
+}
+
+impl EncodedBatch {
+    /// Two requests with half of the spans each; `None` for fewer than two
+    /// spans.
+    ///
+    /// # Errors
+    /// Bytes that are no such request, as a damaged disk could give them.
+    pub fn split(&self) -> Result<Option<(Self, Self)>, super::wire::Malformed> {
+        split::halves(&self.bytes)
+    }
+}
+
+/// What became of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Push {
+    /// It is in the batch.
+    Added,
+    /// It is not; take the batch and push the span again.
+    Full,
+    /// It is not, and does not fit an empty batch either.
+    TooLarge,
+}
+
+/// Collects spans. Its buffers are used again after [`Batch::take`].
+pub struct Batch {
+    max_bytes: usize,
+    size_bytes: usize,
+    spans: u32,
+    /// The first `open` ones are in use; the rest wait to be.
+    groups: Vec<Group>,
+    open: usize,
+    by_process: HashMap<ProcessKey, usize, BuildHasherDefault<KeyHasher>>,
+}
+
+/// The `ResourceSpans` of one process.
+#[derive(Default)]
+struct Group {
+    resource: Option<Arc<EncodedResource>>,
+    buffer: Buffer,
+}
+
+/// Bytes that are all initialised, of which the first `len` are in use: so
+/// that room can be written to without being cleared first.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Lets `write` append at most `limit` bytes. False, and nothing is
+    /// appended, if it needs more.
+    #[inline(always)]
+    fn append(&mut self, limit: usize, write: impl Fn(&mut Writer<'_>)) -> bool {
+        let end_max = self.len.saturating_add(limit);
+        loop {
+            let end = self.bytes.len().min(end_max);
+            let room = self.bytes.get_mut(self.len..end).unwrap_or_default();
+            let mut writer = Writer::new(room);
+            write(&mut writer);
+            if let Some(written) = writer.finish() {
+                self.len += written;
+                return true;
+            }
+            if end == end_max {
+                return false;
+            }
+            let grown = (self.bytes.len() * 2).max(1 << 10).min(end_max);
+            self.bytes.resize(grown, 0);
+        }
+    }
+
+    fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Group {
+    /// Fills in both lengths.
+    fn close(&mut self) -> &[u8] {
+        let len = self.buffer.len;
+        let scope_len_at = self
+            .resource
+            .as_ref()
+            .map_or(0, |resource| resource.scope_len_at());
+        for at in [EncodedResource::LEN_AT, scope_len_at] {
+            let counted = len.saturating_sub(at + 4);
+            if let Some(room) = self.buffer.bytes.get_mut(at..at + 4) {
+                room.copy_from_slice(&padded_varint::<4>(counted));
+            }
+        }
+        self.buffer.filled()
+    }
+}
+
+impl Batch {
+    /// The longest request that lengths of four bytes can count.
+    pub const MAX_BYTES: usize = (1 << 28) - 1;
+
+    /// Of at most `max_bytes`, which no request exceeds.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes: max_bytes.min(Self::MAX_BYTES),
+            size_bytes: 0,
+            spans: 0,
+            groups: Vec::new(),
+            open: 0,
+            by_process: HashMap::default(),
+        }
+    }
+
+    /// Bytes of the request so far, exactly.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Spans so far.
+    pub fn spans(&self) -> u32 {
+        self.spans
+    }
+
+    /// True without any span.
+    pub fn is_empty(&self) -> bool {
+        self.spans == 0
+    }
+
+    /// Adds a span under the resource of its process. A process whose
+    /// resource is another object than before starts a new group.
+    #[inline]
+    pub fn push(
+        &mut self,
+        process: ProcessKey,
+        resource: &Arc<EncodedResource>,
+        span: &Span<'_>,
+    ) -> Push {
+        if let Some(&at) = self.by_process.get(&process)
+            && let Some(group) = self.groups.get_mut(at)
+            && group
+                .resource
+                .as_ref()
+                .is_some_and(|held| Arc::ptr_eq(held, resource))
+        {
+            let before = group.buffer.len;
+            let limit = self.max_bytes.saturating_sub(self.size_bytes);
+            if !group
+                .buffer
+                .append(limit, |writer| otlp::span(writer, span))
+            {
+                return Push::Full;
+            }
+            self.size_bytes += group.buffer.len - before;
+            self.spans += 1;
+            return Push::Added;
+        }
+        self.push_first(process, resource, span)
+    }
+
+    /// The first span of a process.
+    fn push_first(
+        &mut self,
+        process: ProcessKey,
+        resource: &Arc<EncodedResource>,
+        span: &Span<'_>,
+    ) -> Push {
+        if self.open == self.groups.len() {
+            self.groups.push(Group::default());
+        }
+        let limit = self.max_bytes.saturating_sub(self.size_bytes);
+        let fits = self.groups.get_mut(self.open).is_some_and(|group| {
+            group.buffer.len = 0;
+            group.buffer.append(limit, |writer| {
+                writer.bytes(resource.head());
+                otlp::span(writer, span);
+            })
+        });
+        let Some(group) = self.groups.get_mut(self.open).filter(|_| fits) else {
+            return if self.spans == 0 {
+                Push::TooLarge
+            } else {
+                Push::Full
+            };
+        };
+        group.resource = Some(Arc::clone(resource));
+        self.size_bytes += group.buffer.len;
+        self.spans += 1;
+        self.by_process.insert(process, self.open);
+        self.open += 1;
+        Push::Added
+    }
+
+    /// The request, leaving the batch empty. One allocation, of its size.
+    /// What the buffers keep for the next is at most twice the limit.
+    pub fn take(&mut self) -> EncodedBatch {
+        let mut bytes = Vec::with_capacity(self.size_bytes);
+        let mut kept = 0;
+        for group in self.groups.iter_mut().take(self.open) {
+            bytes.extend_from_slice(group.close());
+            group.resource = None;
+            group.buffer.len = 0;
+            kept += group.buffer.bytes.len();
+            if kept > self.max_bytes * 2 {
+                kept -= group.buffer.bytes.len();
+                group.buffer = Buffer::default();
+            }
+        }
+        for group in self.groups.iter_mut().skip(self.open) {
+            kept += group.buffer.bytes.len();
+            if kept > self.max_bytes * 2 {
+                kept -= group.buffer.bytes.len();
+                group.buffer = Buffer::default();
+            }
+        }
+        let spans = self.spans;
+        self.by_process.clear();
+        (self.open, self.size_bytes, self.spans) = (0, 0, 0);
+        EncodedBatch {
+            bytes: bytes.into(),
+            spans,
+        }
+    }
+}
+
+/// A hash of a [`ProcessKey`]: its numbers multiplied and folded. The keys are
+/// the kernel's, not chosen by anyone who would gain by collisions.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    #[inline]
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    #[inline]
+    fn write_u64(&mut self, value: u64) {
+        let product = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}

@@ -1,0 +1,75 @@
+//! What stands before the spans of one process, encoded once per process.
+
+use crate::resource::{Resource, Value};
+
+use super::wire::{push_bytes, push_varint};
+use super::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+
+/// The start of a `ResourceSpans`, up to its first span: tag and length, the
+/// resource, the schema, tag and length of the one `ScopeSpans`, the scope
+/// and its schema. Both lengths are four bytes to be filled in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EncodedResource {
+    head: Box<[u8]>,
+    scope_len_at: usize,
+}
+
+impl EncodedResource {
+    /// All bytes up to the first span.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Where the length of the `ResourceSpans` stands.
+    pub(crate) const LEN_AT: usize = 1;
+
+    /// Where the length of the `ScopeSpans` stands.
+    pub(crate) fn scope_len_at(&self) -> usize {
+        self.scope_len_at
+    }
+}
+
+/// Encodes a resource, with mqspan's scope and schema.
+pub fn resource(resource: &Resource) -> EncodedResource {
+    let mut message = Vec::new();
+    for (key, value) in &resource.attributes {
+        push_bytes(&mut message, 1, &key_value(key, value));
+    }
+    let mut scope = Vec::new();
+    push_bytes(&mut scope, 1, SCOPE_NAME.as_bytes());
+    push_bytes(&mut scope, 2, SCOPE_VERSION.as_bytes());
+
+    let mut head = vec![1 << 3 | 2, 0, 0, 0, 0];
+    push_bytes(&mut head, 1, &message);
+    push_bytes(&mut head, 3, SCHEMA_URL.as_bytes());
+    head.push(2 << 3 | 2);
+    let scope_len_at = head.len();
+    head.extend_from_slice(&[0; 4]);
+    push_bytes(&mut head, 1, &scope);
+    push_bytes(&mut head, 3, SCHEMA_URL.as_bytes());
+    EncodedResource {
+        head: head.into(),
+        scope_len_at,
+    }
+}
+
+/// A `KeyValue` of `common.proto`.
+fn key_value(key: &str, value: &Value) -> Vec<u8> {
+    let mut any = Vec::new();
+    match value {
+        Value::String(text) => push_bytes(&mut any, 1, text.as_bytes()),
+        Value::Bool(value) => any.extend_from_slice(&[2 << 3, u8::from(*value)]),
+        Value::Int(value) => {
+            any.push(3 << 3);
+            push_varint(&mut any, value.cast_unsigned());
+        }
+        Value::Double(value) => {
+            any.push(4 << 3 | 1);
+            any.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+    let mut pair = Vec::new();
+    push_bytes(&mut pair, 1, key.as_bytes());
+    push_bytes(&mut pair, 2, &any);
+    pair
+}

@@ -1,0 +1,120 @@
+//! A request that is too large for the collector becomes two.
+
+use bytes::Bytes;
+
+use super::batch::EncodedBatch;
+use super::wire::{Fields, Malformed, push_bytes};
+
+/// One `ScopeSpans` taken apart.
+struct Group<'a> {
+    /// All fields of its `ResourceSpans` but the scopes.
+    resource: Vec<u8>,
+    /// All its fields but the spans.
+    scope: Vec<u8>,
+    /// Its spans, each with tag and length.
+    spans: Vec<&'a [u8]>,
+}
+
+/// Spans in a request.
+///
+/// # Errors
+/// [`Malformed`] bytes.
+pub fn count_spans(request: &[u8]) -> Result<u32, Malformed> {
+    let spans: usize = groups(request)?.iter().map(|group| group.spans.len()).sum();
+    u32::try_from(spans).map_err(|_| Malformed)
+}
+
+/// Two requests that hold the first and the second half of the spans, in
+/// order; `None` for fewer than two spans.
+///
+/// # Errors
+/// [`Malformed`] bytes.
+pub fn halves(request: &[u8]) -> Result<Option<(EncodedBatch, EncodedBatch)>, Malformed> {
+    let groups = groups(request)?;
+    let total: usize = groups.iter().map(|group| group.spans.len()).sum();
+    if total < 2 {
+        return Ok(None);
+    }
+    let mut first = Half::default();
+    let mut second = Half::default();
+    let mut room = total / 2;
+    for group in &groups {
+        let (left, right) = group.spans.split_at(group.spans.len().min(room));
+        room -= left.len();
+        first.push(group, left);
+        second.push(group, right);
+    }
+    Ok(Some((first.into(), second.into())))
+}
+
+fn groups(request: &[u8]) -> Result<Vec<Group<'_>>, Malformed> {
+    let mut groups = Vec::new();
+    for field in Fields::new(request) {
+        let field = field?;
+        if field.number != 1 {
+            continue;
+        }
+        let mut resource = Vec::new();
+        let mut scopes = Vec::new();
+        for field in Fields::new(field.value.bytes()) {
+            let field = field?;
+            match field.number {
+                2 => scopes.push(field.value.bytes()),
+                _ => resource.extend_from_slice(field.raw),
+            }
+        }
+        for scope in scopes {
+            groups.push(group(&resource, scope)?);
+        }
+    }
+    Ok(groups)
+}
+
+fn group<'a>(resource: &[u8], message: &'a [u8]) -> Result<Group<'a>, Malformed> {
+    let mut scope = Vec::new();
+    let mut spans = Vec::new();
+    for field in Fields::new(message) {
+        let field = field?;
+        match field.number {
+            2 => spans.push(field.raw),
+            _ => scope.extend_from_slice(field.raw),
+        }
+    }
+    Ok(Group {
+        resource: resource.to_vec(),
+        scope,
+        spans,
+    })
+}
+
+/// A request in the making.
+#[derive(Default)]
+struct Half {
+    bytes: Vec<u8>,
+    spans: usize,
+}
+
+impl Half {
+    fn push(&mut self, group: &Group<'_>, spans: &[&[u8]]) {
+        if spans.is_empty() {
+            return;
+        }
+        let mut scope = group.scope.clone();
+        for span in spans {
+            scope.extend_from_slice(span);
+        }
+        let mut resource = group.resource.clone();
+        push_bytes(&mut resource, 2, &scope);
+        push_bytes(&mut self.bytes, 1, &resource);
+        self.spans += spans.len();
+    }
+}
+
+impl From<Half> for EncodedBatch {
+    fn from(half: Half) -> Self {
+        Self {
+            bytes: Bytes::from(half.bytes),
+            spans: u32::try_from(half.spans).unwrap_or(u32::MAX),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Wires decode, correlate, enrich and what takes the spans.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::clock::{Anchors, Reading};
+use crate::event::{Call, Event};
+use crate::filter::NameFilter;
+use crate::process::Processes;
+use crate::sink::SpanSink;
+use crate::span::{Span, SpanSettings};
+
+/// What became of the records of calls that left the ring buffer.
+#[derive(Debug, Default)]
+pub struct PipelineCounts {
+    /// Became spans.
+    pub spans: AtomicU64,
+    /// Dropped by the filter of names.
+    pub filtered: AtomicU64,
+    /// Could not be decoded.
+    pub undecodable: AtomicU64,
+    /// Rounds of the capture loop; it stands still when the pipeline does.
+    pub rounds: AtomicU64,
+}
+
+impl PipelineCounts {
+    /// Only the capture thread writes, so a load and a store will do.
+    fn add(counter: &AtomicU64, more: u64) {
+        counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+}
+
+/// One owner of all state between ring buffer and sink.
+pub struct Pipeline<'a, S> {
+    settings: SpanSettings,
+    filter: NameFilter,
+    anchors: Anchors,
+    processes: Processes,
+    sink: S,
+    counts: &'a PipelineCounts,
+}
+
+impl<'a, S: SpanSink> Pipeline<'a, S> {
+    /// A pipeline into `sink`.
+    pub fn new(
+        settings: SpanSettings,
+        filter: NameFilter,
+        processes: Processes,
+        sink: S,
+        counts: &'a PipelineCounts,
+    ) -> Self {
+        Self {
+            settings,
+            filter,
+            anchors: Anchors::new(Reading::now()),
+            processes,
+            sink,
+            counts,
+        }
+    }
+
+    /// Takes one record of the ring buffer.
+    pub fn record(&mut self, bytes: &[u8]) {
+        match Event::parse(bytes) {
+            Ok(Event::Call(call)) => self.call(&call),
+            Ok(Event::Process(process)) => self.processes.seen(&process, &self.anchors),
+            Err(error) => {
+                tracing::trace!(%error, "undecodable record");
+                PipelineCounts::add(&self.counts.undecodable, 1);
+            }
+        }
+    }
+
+    fn call(&mut self, call: &Call<'_>) {
+        let process = self.processes.of_call(call, &self.anchors);
+        if !self.filter.is_empty() && !self.filter.wants(call, process.uid) {
+            PipelineCounts::add(&self.counts.filtered, 1);
+            return;
+        }
+        let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
+        let span = Span::new(call, &self.settings, unix_ns);
+        self.sink.span(&process, &span);
+        PipelineCounts::add(&self.counts.spans, 1);
+    }
+
+    /// Between two rounds of records.
+    pub fn tick(&mut self, now: Instant) {
+        self.anchors.renew(Reading::now());
+        self.sink.tick(now);
+        PipelineCounts::add(&self.counts.rounds, 1);
+    }
+
+    /// After the last record.
+    pub fn finish(&mut self) {
+        self.sink.finish();
+    }
+
+    /// The sink, for what its owner wants to read of it in the end.
+    pub fn into_sink(self) -> S {
+        self.sink
+    }
+}

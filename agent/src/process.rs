@@ -1,0 +1,215 @@
+//! Enrich: who a caller is, as the resource of its spans.
+//!
+//! The kernel's process event gives what must not be missed; `/proc` adds what
+//! it still can. Nothing here waits for anything but `/proc`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use crate::clock::Anchors;
+use crate::encode::{self, EncodedResource};
+use crate::event::{Call, ProcessKey, ProcessSeen, Timeout};
+use crate::host::Host;
+use crate::resource::{Resource, Value};
+use crate::span::Rfc3339;
+
+/// Processes remembered; beyond it the one not seen for longest is forgotten
+/// and looked up again at its next call.
+const MAX_PROCESSES: usize = 8192;
+
+/// A process and its resource, also as bytes for the wire.
+#[derive(Debug)]
+pub struct Process {
+    /// The attributes.
+    pub resource: Resource,
+    /// The same, encoded.
+    pub encoded: Arc<EncodedResource>,
+    /// `process.executable.name`, or the thread's name where it is not known.
+    pub name: String,
+    /// Real user id, where known.
+    pub uid: Option<u32>,
+    /// Which execution.
+    pub key: ProcessKey,
+}
+
+/// The processes that called, by their execution.
+pub struct Processes {
+    known: HashMap<ProcessKey, (u64, Arc<Process>)>,
+    host: Host,
+    extra: Vec<(String, Value)>,
+    read_proc: bool,
+    /// Counts look-ups, so that the oldest can be told.
+    turn: u64,
+}
+
+impl Processes {
+    /// `extra` goes into every resource; `read_proc` is `enrich.process`.
+    pub fn new(host: Host, extra: Vec<(String, Value)>, read_proc: bool) -> Self {
+        Self {
+            known: HashMap::new(),
+            host,
+            extra,
+            read_proc,
+            turn: 0,
+        }
+    }
+
+    /// Takes what the kernel reports of a process at its first call.
+    pub fn seen(&mut self, process: &ProcessSeen<'_>, anchors: &Anchors) {
+        let facts = Facts {
+            key: process.key,
+            exe_name: process.exe_name.clone().into_owned(),
+            comm: process.comm.clone().into_owned(),
+            uid: Some(process.uid),
+        };
+        self.remember(facts, anchors);
+    }
+
+    /// The process of a call. One whose event was lost is looked up now.
+    pub fn of_call(&mut self, call: &Call<'_>, anchors: &Anchors) -> Arc<Process> {
+        self.turn += 1;
+        let turn = self.turn;
+        if let Some((seen, process)) = self.known.get_mut(&call.process) {
+            *seen = turn;
+            return Arc::clone(process);
+        }
+        let facts = Facts {
+            key: call.process,
+            exe_name: String::new(),
+            comm: call.comm.clone().into_owned(),
+            uid: None,
+        };
+        self.remember(facts, anchors)
+    }
+
+    fn remember(&mut self, facts: Facts, anchors: &Anchors) -> Arc<Process> {
+        if self.known.len() >= MAX_PROCESSES {
+            self.forget_half();
+        }
+        let key = facts.key;
+        let process = Arc::new(self.describe(facts, anchors));
+        self.known.insert(key, (self.turn, Arc::clone(&process)));
+        process
+    }
+
+    /// Forgets the half not seen for longest: one sort for many processes.
+    fn forget_half(&mut self) {
+        let mut turns: Vec<u64> = self.known.values().map(|(turn, _)| *turn).collect();
+        let middle = turns.len() / 2;
+        let (_, median, _) = turns.select_nth_unstable(middle);
+        let median = *median;
+        self.known.retain(|_, (turn, _)| *turn > median);
+    }
+
+    fn describe(&self, facts: Facts, anchors: &Anchors) -> Process {
+        let proc = if self.read_proc {
+            ProcFacts::read(&facts.key)
+        } else {
+            ProcFacts::default()
+        };
+        // What /proc says is whole; what the kernel sent is cut at 63 bytes.
+        let exe_name = [
+            proc.exe_name().unwrap_or_default().to_owned(),
+            facts.exe_name,
+            facts.comm,
+        ]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_default();
+        let uid = facts.uid.or(proc.uid);
+
+        let mut resource = Resource::default();
+        resource.set_text("service.name", exe_name.clone());
+        resource.set_text("service.instance.id", self.host.instance_id(&facts.key));
+        resource.set("process.pid", Value::Int(facts.key.pid.into()));
+        resource.set_text("process.executable.name", exe_name.clone());
+        resource.set_text("process.executable.path", proc.exe_path);
+        resource.set_text("process.creation.time", created(&facts.key, anchors));
+        resource.set_text(
+            "process.owner",
+            uid.map(|uid| self.host.user_name(uid)).unwrap_or_default(),
+        );
+        self.host.describe(&mut resource);
+        for (key, value) in &self.extra {
+            resource.set(key.clone(), value.clone());
+        }
+        Process {
+            encoded: Arc::new(encode::resource(&resource)),
+            resource,
+            name: exe_name,
+            uid,
+            key: facts.key,
+        }
+    }
+}
+
+/// What is known of a process before `/proc` is asked.
+struct Facts {
+    key: ProcessKey,
+    exe_name: String,
+    comm: String,
+    uid: Option<u32>,
+}
+
+/// What `/proc/<pid>` adds, where it still is the same process.
+#[derive(Default)]
+struct ProcFacts {
+    exe_path: String,
+    uid: Option<u32>,
+}
+
+impl ProcFacts {
+    /// Empty where the process is gone, or the number has gone to another.
+    fn read(key: &ProcessKey) -> Self {
+        let directory = format!("/proc/{}", key.pid);
+        let facts = Self {
+            exe_path: fs::read_link(format!("{directory}/exe"))
+                .map(|path| {
+                    let path = path.to_string_lossy();
+                    path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned()
+                })
+                .unwrap_or_default(),
+            uid: fs::metadata(&directory).ok().map(|meta| meta.uid()),
+        };
+        // Checked last: what was read before is of the process that is there.
+        if start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns)) {
+            facts
+        } else {
+            Self::default()
+        }
+    }
+
+    fn exe_name(&self) -> Option<&str> {
+        self.exe_path.rsplit('/').next()
+    }
+}
+
+/// Start of a process in boot time, from field 22 of `stat`, proc(5). It is in
+/// clock ticks, which are a hundredth of a second to user space everywhere.
+fn start_ns(directory: &str) -> Option<u64> {
+    let stat = fs::read_to_string(format!("{directory}/stat")).ok()?;
+    // The second field is a name in parentheses that may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks * 10_000_000)
+}
+
+/// `stat` cuts the start to the tick.
+fn same_start(from_stat_ns: u64, start_ns: u64) -> bool {
+    start_ns.abs_diff(from_stat_ns) <= 10_000_000
+}
+
+/// `process.creation.time`, ISO 8601 in UTC.
+fn created(key: &ProcessKey, anchors: &Anchors) -> String {
+    let unix_ns = anchors.to_unix_ns(key.start_ns);
+    let time = Timeout {
+        sec: (unix_ns / 1_000_000_000).cast_signed(),
+        nsec: (unix_ns % 1_000_000_000).cast_signed(),
+    };
+    Rfc3339::default()
+        .format(time)
+        .unwrap_or_default()
+        .to_owned()
+}

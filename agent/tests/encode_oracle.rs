@@ -1,0 +1,322 @@
+//! Our bytes and JSON, read by opentelemetry-proto.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod oracle;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use mqspan::encode::{self, Batch, EncodedBatch, Push, json};
+use mqspan::event::{Abi, Call, Notify, OpenArguments, Operation, Queue, Sender, Timeout};
+use mqspan::span::{Correlation, Span};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{Span as ProtoSpan, TracesData};
+use proptest::option;
+use proptest::prelude::*;
+use prost::Message as _;
+
+const OPERATIONS: [Operation; 10] = [
+    Operation::MqOpen,
+    Operation::MqUnlink,
+    Operation::MqTimedsend,
+    Operation::MqTimedsendTime32,
+    Operation::MqTimedsendTime64,
+    Operation::MqTimedreceive,
+    Operation::MqTimedreceiveTime32,
+    Operation::MqTimedreceiveTime64,
+    Operation::MqNotify,
+    Operation::MqGetsetattr,
+];
+
+fn any_i64() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        any::<i64>(),
+        Just(i64::MIN),
+        Just(i64::MAX),
+        -600_i64..600,
+        (0_u32..64).prop_map(|shift| 1_i64.wrapping_shl(shift)),
+    ]
+}
+
+fn any_name() -> impl Strategy<Value = Cow<'static, str>> {
+    prop_oneof![
+        Just(String::new()),
+        "/[a-z]{1,12}",
+        "\\PC{0,255}",
+        "[\\x00-\\x7f]{0,40}",
+        (0_usize..20_000).prop_map(|len| "ü/".repeat(len)),
+        (60_usize..140).prop_map(|len| "n".repeat(len)),
+    ]
+    .prop_map(Cow::Owned)
+}
+
+prop_compose! {
+    fn any_times()(
+        start_ns in prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), 0_u64..1 << 40],
+        took_ns in any::<u32>(),
+        pid in 0_u32..4,
+        tid in any::<u32>(),
+    ) -> (u64, u64, u32, u32) {
+        (start_ns, start_ns.saturating_add(took_ns.into()), pid, tid)
+    }
+}
+
+prop_compose! {
+    fn any_queue()(
+        queue in option::of((any::<u64>(), any::<u32>(), any::<u32>())),
+        depth in option::of(any::<u32>()),
+        nonblocking in any::<Option<bool>>(),
+        mqdes in option::of(any::<i32>()),
+        priority in option::of(any::<u32>()),
+    ) -> (Option<Queue>, Option<u32>, Option<bool>, Option<i32>, Option<u32>) {
+        let queue = queue.map(|(ino, max_messages, max_message_size)| Queue {
+            ino, max_messages, max_message_size,
+        });
+        (queue, depth, nonblocking, mqdes, priority)
+    }
+}
+
+prop_compose! {
+    fn any_arguments()(
+        timeout in option::of((any_i64(), prop_oneof![any_i64(), 0_i64..1_000_000_000])),
+        open in option::of((any::<u32>(), any::<u32>())),
+        notify in option::of((-2_i32..5, any::<i32>())),
+        sender in option::of((any::<u32>(), any::<u64>(), any::<u64>())),
+        restarts in option::of(any::<u64>()),
+        death_signal in option::weighted(0.1, 0_u32..70),
+        start_unknown in any::<bool>(),
+    ) -> Call<'static> {
+        Call {
+            timeout: timeout.map(|(sec, nsec)| Timeout { sec, nsec }),
+            open: open.map(|(oflag, mode)| OpenArguments { oflag, mode }),
+            notify: notify.map(|(notify, signo)| match notify {
+                -2 => Notify::Unregister,
+                _ => Notify::Register { notify, signo },
+            }),
+            sender: sender.map(|(tid, start_ns, created_ns)| Sender { tid, start_ns, created_ns }),
+            restarts,
+            death_signal,
+            start_unknown,
+            ..oracle::receive()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_call()(
+        operation in proptest::sample::select(OPERATIONS.to_vec()),
+        abi in proptest::sample::select(vec![Abi::X86_64, Abi::I386, Abi::Aarch64, Abi::Arm]),
+        (start_ns, end_ns, pid, tid) in any_times(),
+        (queue, depth, nonblocking, mqdes, priority) in any_queue(),
+        ret in any_i64(),
+        msg_len in any_i64(),
+        comm in any_name(),
+        name in option::of(any_name()),
+        ipc_namespace in any::<u32>(),
+        arguments in any_arguments(),
+    ) -> Call<'static> {
+        Call {
+            operation, abi, start_ns, end_ns, tid, queue, depth, nonblocking, mqdes, priority,
+            ret, comm, name, ipc_namespace,
+            msg_len: msg_len.cast_unsigned(),
+            process: oracle::process(pid),
+            ..arguments
+        }
+    }
+}
+
+fn any_correlation() -> impl Strategy<Value = Correlation> {
+    proptest::sample::select(vec![
+        Correlation::Parent,
+        Correlation::Link,
+        Correlation::None,
+    ])
+}
+
+/// Requests of at most `max_bytes`, and the same as messages.
+fn encode_all(
+    calls: &[Call<'_>],
+    correlation: Correlation,
+    max_bytes: usize,
+) -> Vec<(EncodedBatch, ExportTraceServiceRequest)> {
+    let settings = oracle::settings(correlation);
+    let resources: Vec<_> = (0..4).map(oracle::resource).collect();
+    let encoded: Vec<_> = resources
+        .iter()
+        .map(|resource| Arc::new(encode::resource(resource)))
+        .collect();
+    let mut batch = Batch::new(max_bytes);
+    let mut groups: Vec<(u32, Vec<ProtoSpan>)> = Vec::new();
+    let mut all = Vec::new();
+    let mut cut = |batch: &mut Batch, groups: &mut Vec<(u32, Vec<ProtoSpan>)>| {
+        let size = batch.size_bytes();
+        let encoded = batch.take();
+        assert_eq!(encoded.bytes.len(), size);
+        assert!(size <= max_bytes);
+        let groups = groups
+            .drain(..)
+            .map(|(pid, spans)| (oracle::proto_resource(&resources[pid as usize]), spans))
+            .collect();
+        all.push((encoded, oracle::proto_request(groups)));
+    };
+    for call in calls {
+        let span = Span::new(call, &settings, oracle::unix_ns(call));
+        let pid = call.process.pid;
+        let resource = &encoded[pid as usize];
+        loop {
+            match batch.push(call.process, resource, &span) {
+                Push::Added => {
+                    let message = oracle::proto_span(&span);
+                    match groups.iter_mut().find(|(key, _)| *key == pid) {
+                        Some((_, spans)) => spans.push(message),
+                        None => groups.push((pid, vec![message])),
+                    }
+                    break;
+                }
+                Push::Full => cut(&mut batch, &mut groups),
+                Push::TooLarge => break,
+            }
+        }
+    }
+    cut(&mut batch, &mut groups);
+    all
+}
+
+fn spans_of(request: &ExportTraceServiceRequest) -> Vec<(Vec<u8>, ProtoSpan)> {
+    request
+        .resource_spans
+        .iter()
+        .flat_map(|group| {
+            let resource = group.resource.as_ref().unwrap().encode_to_vec();
+            group.scope_spans[0]
+                .spans
+                .iter()
+                .map(move |span| (resource.clone(), span.clone()))
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn prost_reads_what_it_would_have_built(
+        calls in proptest::collection::vec(any_call(), 0..12),
+        correlation in any_correlation(),
+        max_bytes in prop_oneof![Just(1 << 20), 300_usize..6_000],
+    ) {
+        for (encoded, expected) in encode_all(&calls, correlation, max_bytes) {
+            let read = ExportTraceServiceRequest::decode(encoded.bytes.clone()).unwrap();
+            prop_assert_eq!(&read, &expected);
+            prop_assert_eq!(spans_of(&read).len(), encoded.spans as usize);
+            prop_assert_eq!(encode::split::count_spans(&encoded.bytes), Ok(encoded.spans));
+        }
+    }
+
+    #[test]
+    fn halves_hold_all_spans_in_order(
+        calls in proptest::collection::vec(any_call(), 0..12),
+        correlation in any_correlation(),
+    ) {
+        for (encoded, whole) in encode_all(&calls, correlation, 1 << 20) {
+            let Some((first, second)) = encoded.split().unwrap() else {
+                prop_assert!(encoded.spans < 2);
+                continue;
+            };
+            prop_assert_eq!(first.spans, encoded.spans / 2);
+            prop_assert_eq!(first.spans + second.spans, encoded.spans);
+            let mut spans = Vec::new();
+            for half in [first, second] {
+                let read = ExportTraceServiceRequest::decode(half.bytes).unwrap();
+                prop_assert_eq!(spans_of(&read).len(), half.spans as usize);
+                spans.extend(spans_of(&read));
+            }
+            prop_assert_eq!(spans, spans_of(&whole));
+        }
+    }
+
+    #[test]
+    fn serde_reads_our_json(
+        calls in proptest::collection::vec(any_call(), 0..6),
+        correlation in any_correlation(),
+    ) {
+        for (encoded, expected) in encode_all(&calls, correlation, 1 << 20) {
+            let mut line = Vec::new();
+            json::traces_data_line(&mut line, &encoded.bytes).unwrap();
+            prop_assert_eq!(line.pop(), Some(b'\n'));
+            prop_assert!(!line.contains(&b'\n'));
+            let read: TracesData = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(&read.resource_spans, &expected.resource_spans);
+        }
+        for call in &calls {
+            let span = Span::new(call, &oracle::settings(correlation), oracle::unix_ns(call));
+            let resource = oracle::resource(call.process.pid);
+            let mut line = Vec::new();
+            json::span_line(&mut line, &encode::resource(&resource), &span).unwrap();
+            let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            let read: ProtoSpan = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(read, oracle::proto_span(&span));
+            let read = serde_json::from_value(object["resource"].clone()).unwrap();
+            prop_assert_eq!(oracle::proto_resource(&resource), read);
+            prop_assert_eq!(&object["scope"]["name"], "mqspan");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(encode::split::halves(&bytes).is_ok() || !bytes.is_empty());
+        prop_assert!(json::traces_data_line(&mut Vec::new(), &bytes).is_ok() || !bytes.is_empty());
+    }
+}
+
+#[test]
+fn a_changed_resource_starts_a_group() {
+    let call = oracle::receive();
+    let settings = oracle::settings(Correlation::Parent);
+    let span = Span::new(&call, &settings, 0);
+    let before = Arc::new(encode::resource(&oracle::resource(1)));
+    let after = Arc::new(encode::resource(&oracle::resource(2)));
+    let mut batch = Batch::new(1 << 20);
+    for resource in [&before, &before, &after, &after] {
+        assert_eq!(batch.push(call.process, resource, &span), Push::Added);
+    }
+    let read = ExportTraceServiceRequest::decode(batch.take().bytes).unwrap();
+    let spans: Vec<_> = read
+        .resource_spans
+        .iter()
+        .map(|group| group.scope_spans[0].spans.len())
+        .collect();
+    assert_eq!(spans, [2, 2]);
+}
+
+#[test]
+fn json_has_the_names_and_forms_of_the_specification() {
+    let call = oracle::full_receive();
+    let settings = oracle::settings(Correlation::Link);
+    let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+    let mut line = Vec::new();
+    json::span_line(&mut line, &encode::resource(&oracle::resource(1)), &span).unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(object["name"], "mq_timedreceive_time32 /orders");
+    assert_eq!(object["kind"], 3);
+    assert_eq!(object["startTimeUnixNano"], "1795505000000000000");
+    let id = object["traceId"].as_str().unwrap();
+    assert!(id.len() == 32 && id.bytes().all(|b| b"0123456789abcdef".contains(&b)));
+    let attributes = object["attributes"].as_array().unwrap();
+    let find = |key: &str| &attributes.iter().find(|a| a["key"] == key).unwrap()["value"];
+    assert_eq!(find("posix_mq.msg_len")["intValue"], "8192");
+    assert_eq!(find("posix_mq.nonblocking")["boolValue"], false);
+    assert_eq!(
+        find("posix_mq.deadline_margin")["doubleValue"],
+        1.249_987_655
+    );
+    assert_eq!(
+        object["links"][0]["attributes"][0]["value"]["stringValue"],
+        "sender"
+    );
+}

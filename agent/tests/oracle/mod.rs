@@ -1,0 +1,242 @@
+//! Spans and requests built through opentelemetry-proto's types, to compare
+//! ours with, and calls to make them from.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::borrow::Cow;
+
+use mqspan::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, Sender, Timeout};
+use mqspan::ids::Ids;
+use mqspan::resource::{Resource, Value};
+use mqspan::span::{AttributeSink, Correlation, Link, Span, SpanSettings};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
+use opentelemetry_proto::tonic::trace::v1::span::Link as ProtoLink;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as ProtoSpan, Status};
+
+/// Offset from boot time to Unix time in all samples.
+pub(crate) const BOOT_TO_UNIX_NS: i64 = 1_795_500_000_000_000_000;
+
+/// A receive of 16 attributes: the span of the encoding target.
+pub(crate) fn receive() -> Call<'static> {
+    Call {
+        operation: Operation::MqTimedreceiveTime32,
+        abi: Abi::I386,
+        start_ns: 5_000_000_000_000,
+        end_ns: 5_000_000_012_345,
+        ret: 64,
+        process: process(4_242),
+        tid: 4_243,
+        comm: Cow::Borrowed("worker-3"),
+        ipc_namespace: 4_026_531_839,
+        mqdes: Some(3),
+        name: Some(Cow::Borrowed("/orders")),
+        msg_len: 8_192,
+        priority: Some(5),
+        timeout: None,
+        queue: Some(Queue {
+            ino: 21_000,
+            max_messages: 10,
+            max_message_size: 8_192,
+        }),
+        depth: Some(2),
+        nonblocking: None,
+        open: None,
+        notify: None,
+        sender: None,
+        restarts: None,
+        start_unknown: false,
+        death_signal: None,
+    }
+}
+
+/// A receive with all that a receive can have: 22 attributes.
+pub(crate) fn full_receive() -> Call<'static> {
+    Call {
+        timeout: Some(Timeout {
+            sec: 1_795_505_001,
+            nsec: 250_000_000,
+        }),
+        nonblocking: Some(false),
+        sender: Some(Sender {
+            tid: 4_300,
+            start_ns: 4_999_999_990_000,
+            created_ns: 4_999_999_995_000,
+        }),
+        ..receive()
+    }
+}
+
+/// The process with this id.
+pub(crate) fn process(pid: u32) -> ProcessKey {
+    ProcessKey {
+        pid,
+        start_ns: 1_000_000 * u64::from(pid),
+        exec_id: 1,
+    }
+}
+
+/// Settings of all samples.
+pub(crate) fn settings(correlation: Correlation) -> SpanSettings {
+    SpanSettings {
+        ids: Ids::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
+        correlation,
+        unset_status_errnos: vec![libc::EAGAIN, libc::ETIMEDOUT, libc::EINTR],
+    }
+}
+
+/// A resource as a traced process has it.
+pub(crate) fn resource(pid: u32) -> Resource {
+    let mut resource = Resource::default();
+    resource.set_text("service.name", "order-service");
+    resource.set_text(
+        "service.instance.id",
+        "627cc493-f310-47de-96bd-71410b7dec09",
+    );
+    resource.set("process.pid", Value::Int(pid.into()));
+    resource.set_text("process.executable.name", "order-service");
+    resource.set_text("process.creation.time", "2026-11-24T05:58:30.120Z");
+    resource.set_text("host.name", "node-1");
+    resource.set_text("host.arch", "amd64");
+    resource.set_text("os.type", "linux");
+    resource.set_text("telemetry.distro.name", "mqspan");
+    resource.set("posix_mq.test", Value::Bool(true));
+    resource.set("posix_mq.load", Value::Double(-0.5));
+    resource
+}
+
+/// Collects attributes as messages.
+#[derive(Default)]
+struct Collect(Vec<KeyValue>);
+
+impl Collect {
+    fn push(&mut self, key: &str, value: any_value::Value) {
+        self.0.push(KeyValue {
+            key: key.to_owned(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        });
+    }
+}
+
+impl AttributeSink for Collect {
+    fn text(&mut self, key: &'static str, value: &str) {
+        self.push(key, any_value::Value::StringValue(value.to_owned()));
+    }
+    fn int(&mut self, key: &'static str, value: i64) {
+        self.push(key, any_value::Value::IntValue(value));
+    }
+    fn double(&mut self, key: &'static str, value: f64) {
+        self.push(key, any_value::Value::DoubleValue(value));
+    }
+    fn bool(&mut self, key: &'static str, value: bool) {
+        self.push(key, any_value::Value::BoolValue(value));
+    }
+}
+
+/// The span as a message.
+pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
+    let mut attributes = Collect::default();
+    span.attributes(&mut attributes);
+    let mut links = Vec::new();
+    links.extend(
+        span.sender_link
+            .map(|link| proto_link(link, "sender", 0x301)),
+    );
+    links.extend(
+        span.restart_link
+            .map(|link| proto_link(link, "interrupted", 0x101)),
+    );
+    ProtoSpan {
+        trace_id: span.trace_id.to_vec(),
+        span_id: span.span_id.to_vec(),
+        parent_span_id: span.parent_span_id.map(Vec::from).unwrap_or_default(),
+        flags: if span.parent_span_id.is_some() {
+            0x301
+        } else {
+            0x101
+        },
+        name: match span.name() {
+            (operation, Some(queue)) => format!("{operation} {queue}"),
+            (operation, None) => operation.to_owned(),
+        },
+        kind: span.kind() as i32,
+        start_time_unix_nano: span.start_unix_ns,
+        end_time_unix_nano: span.end_unix_ns,
+        attributes: attributes.0,
+        links,
+        status: span.error.map(|message| Status {
+            message: message.to_owned(),
+            code: 2,
+        }),
+        ..ProtoSpan::default()
+    }
+}
+
+fn proto_link(link: Link, role: &str, flags: u32) -> ProtoLink {
+    let mut attributes = Collect::default();
+    attributes.text("posix_mq.link", role);
+    ProtoLink {
+        trace_id: link.trace_id.to_vec(),
+        span_id: link.span_id.to_vec(),
+        attributes: attributes.0,
+        flags,
+        ..ProtoLink::default()
+    }
+}
+
+/// The resource as a message.
+pub(crate) fn proto_resource(resource: &Resource) -> ProtoResource {
+    let mut attributes = Collect::default();
+    for (key, value) in &resource.attributes {
+        attributes.push(
+            key,
+            match value {
+                Value::String(text) => any_value::Value::StringValue(text.clone()),
+                Value::Int(value) => any_value::Value::IntValue(*value),
+                Value::Double(value) => any_value::Value::DoubleValue(*value),
+                Value::Bool(value) => any_value::Value::BoolValue(*value),
+            },
+        );
+    }
+    ProtoResource {
+        attributes: attributes.0,
+        ..ProtoResource::default()
+    }
+}
+
+/// The scope as a message.
+pub(crate) fn proto_scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: SCOPE_NAME.to_owned(),
+        version: SCOPE_VERSION.to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+/// A request of groups in this order.
+pub(crate) fn proto_request(
+    groups: Vec<(ProtoResource, Vec<ProtoSpan>)>,
+) -> ExportTraceServiceRequest {
+    let resource_spans = groups
+        .into_iter()
+        .map(|(resource, spans)| ResourceSpans {
+            resource: Some(resource),
+            scope_spans: vec![ScopeSpans {
+                scope: Some(proto_scope()),
+                spans,
+                schema_url: SCHEMA_URL.to_owned(),
+            }],
+            schema_url: SCHEMA_URL.to_owned(),
+        })
+        .collect();
+    ExportTraceServiceRequest { resource_spans }
+}
+
+/// Start and end of a call in Unix nanoseconds.
+pub(crate) fn unix_ns(call: &Call<'_>) -> (u64, u64) {
+    let unix = |boot_ns: u64| boot_ns.saturating_add_signed(BOOT_TO_UNIX_NS);
+    (unix(call.start_ns), unix(call.end_ns))
+}
