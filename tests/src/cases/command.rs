@@ -12,13 +12,35 @@ use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case!("trace_json_64", |b: &'static Bench| trace_json(
+        case!("trace_json_basic_64", |b: &'static Bench| trace_json(
             b,
-            b.workload()
+            b.workload(),
+            &["basic"]
         )),
-        case!("trace_json_32", |b: &'static Bench| trace_json(
+        case!("trace_json_basic_32", |b: &'static Bench| trace_json(
             b,
-            b.workload32()
+            b.workload32(),
+            &["basic"]
+        )),
+        case!("trace_json_killed", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["killed"]
+        )),
+        case!("trace_json_interrupted", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["interrupted"]
+        )),
+        case!("trace_json_pingpong", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["pingpong", "200"]
+        )),
+        case!("trace_json_blocked", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["blocked", "200"]
         )),
         case!("trace_pretty", trace_pretty),
         case!("trace_exit_codes", trace_exit_codes),
@@ -33,8 +55,12 @@ fn words(line: &[&str]) -> Vec<String> {
 }
 
 /// The same spans as `run`, one JSON object a line.
-async fn trace_json(bench: &'static Bench, program: Result<std::path::PathBuf>) -> Result<()> {
-    let workload = Workload::new(program?, &["basic"])?;
+async fn trace_json(
+    bench: &'static Bench,
+    program: Result<std::path::PathBuf>,
+    scenario: &'static [&'static str],
+) -> Result<()> {
+    let workload = Workload::new(program?, scenario)?;
     let mut line = words(&["trace", "--output", "json", "--"]);
     line.extend(workload.command_line());
     let output = agent::command(bench, &line).await?;
@@ -104,8 +130,10 @@ async fn doctor(bench: &'static Bench) -> Result<()> {
     let output = agent::command(bench, &["doctor", "--output", "json"]).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
-    let report: Value = serde_json::from_str(&text).with_context(|| text.to_string())?;
-    ensure!(report.is_object(), "not an object: {text}");
+    for line in text.lines() {
+        let check: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        ensure!(check["check"].is_string(), "names no check: {line}");
+    }
     Ok(())
 }
 
