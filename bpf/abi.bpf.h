@@ -28,17 +28,16 @@ struct call_args {
 #define NR_COMPAT_FIRST 277 /* mq_open */
 
 #define NATIVE_ARGS(READ, regs)                                      \
-	{                                                            \
-		{ READ(regs, di), READ(regs, si), READ(regs, dx),    \
-		  READ(regs, r10), READ(regs, r8) }                  \
-	}
+	((struct call_args){ {                                       \
+		READ(regs, di), READ(regs, si), READ(regs, dx),      \
+		READ(regs, r10), READ(regs, r8) } })
 #define COMPAT_ARGS(READ, regs)                                      \
-	{                                                            \
-		{ (__u32)READ(regs, bx), (__u32)READ(regs, cx),      \
-		  (__u32)READ(regs, dx), (__u32)READ(regs, si),      \
-		  (__u32)READ(regs, di) }                            \
-	}
+	((struct call_args){ {                                       \
+		(__u32)READ(regs, bx), (__u32)READ(regs, cx),        \
+		(__u32)READ(regs, dx), (__u32)READ(regs, si),        \
+		(__u32)READ(regs, di) } })
 #define SYSCALL_NR(regs) ((regs)->orig_ax)
+#define SYSCALL_NR_PROBE(regs) BPF_CORE_READ(regs, orig_ax)
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
 #define TS_COMPAT 0x2
@@ -51,18 +50,17 @@ struct call_args {
 #define NR_COMPAT_FIRST 274 /* mq_open */
 
 #define NATIVE_ARGS(READ, r)                                         \
-	{                                                            \
-		{ READ(r, regs[0]), READ(r, regs[1]),                \
-		  READ(r, regs[2]), READ(r, regs[3]),                \
-		  READ(r, regs[4]) }                                 \
-	}
+	((struct call_args){ {                                       \
+		READ(r, regs[0]), READ(r, regs[1]),                  \
+		READ(r, regs[2]), READ(r, regs[3]),                  \
+		READ(r, regs[4]) } })
 #define COMPAT_ARGS(READ, r)                                         \
-	{                                                            \
-		{ (__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]),  \
-		  (__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),  \
-		  (__u32)READ(r, regs[4]) }                          \
-	}
+	((struct call_args){ {                                       \
+		(__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]),    \
+		(__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),    \
+		(__u32)READ(r, regs[4]) } })
 #define SYSCALL_NR(r) ((r)->syscallno)
+#define SYSCALL_NR_PROBE(r) BPF_CORE_READ(r, syscallno)
 
 /* arch/arm64/include/asm/thread_info.h */
 #define TIF_32BIT (1UL << 22)
@@ -99,6 +97,13 @@ static __always_inline __u8 operation_of(long nr, bool compat)
 	return 0;
 }
 
+/* May the number be one of ours in either ABI? */
+static __always_inline bool number_of_interest(__u64 nr)
+{
+	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
+	       nr - NR_TIMEDSEND_TIME64 < 2;
+}
+
 static __always_inline bool is_send(__u8 op)
 {
 	return op >= CALL_TIMEDSEND && op <= CALL_TIMEDSEND_TIME64;
@@ -112,6 +117,11 @@ static __always_inline bool is_receive(__u8 op)
 static __always_inline bool is_transfer(__u8 op)
 {
 	return op >= CALL_TIMEDSEND && op <= CALL_TIMEDRECEIVE_TIME64;
+}
+
+static __always_inline bool takes_descriptor(__u8 op)
+{
+	return op != CALL_OPEN && op != CALL_UNLINK;
 }
 
 /* The timeout is two 32-bit words. */

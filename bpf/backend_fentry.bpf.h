@@ -8,18 +8,40 @@
 #ifndef MQSPAN_BACKEND_FENTRY_BPF_H
 #define MQSPAN_BACKEND_FENTRY_BPF_H
 
-#define FENTRY_CALL(name, symbol, op, kind)                           \
-	SEC("fentry/" #symbol)                                        \
-	int BPF_PROG(fe_##name, const struct pt_regs *regs)           \
-	{                                                             \
-		ENTER_##kind(op, regs, DIRECT);                       \
-		return 0;                                             \
-	}                                                             \
-	SEC("fexit/" #symbol)                                         \
-	int BPF_PROG(fx_##name, const struct pt_regs *regs, long ret) \
-	{                                                             \
-		call_return(ret);                                     \
-		return 0;                                             \
+/*
+ * The arguments, from the registers that the entry function gets. Where BTF
+ * only has a forward declaration of them (Debian's 5.10) the verifier refuses
+ * the argument, and they are read from the thread's stack instead. The
+ * argument is taken off ctx in its branch only, so that it is not touched
+ * there.
+ */
+#define FENTRY_ARGS(kind)                                                    \
+	({                                                                   \
+		const struct pt_regs *regs_;                                 \
+		struct call_args got_;                                       \
+									     \
+		if (registers_on_stack) {                                    \
+			regs_ = current_registers();                         \
+			got_ = kind##_ARGS(PROBE, regs_);                    \
+		} else {                                                     \
+			regs_ = (const struct pt_regs *)ctx[0];              \
+			got_ = kind##_ARGS(DIRECT, regs_);                   \
+		}                                                            \
+		got_;                                                        \
+	})
+
+#define FENTRY_CALL(name, symbol, op, kind)                             \
+	SEC("fentry/" #symbol)                                          \
+	int fe_##name(unsigned long long *ctx)                          \
+	{                                                               \
+		ENTER_##kind(op, FENTRY_ARGS);                          \
+		return 0;                                               \
+	}                                                               \
+	SEC("fexit/" #symbol)                                           \
+	int fx_##name(unsigned long long *ctx)                          \
+	{                                                               \
+		call_return(ctx[1]);                                    \
+		return 0;                                               \
 	}
 
 ENTRY_FUNCTIONS(FENTRY_CALL)

@@ -7,11 +7,13 @@
 #ifndef MQSPAN_BACKEND_KPROBE_BPF_H
 #define MQSPAN_BACKEND_KPROBE_BPF_H
 
+#define KPROBE_ARGS(kind) kind##_ARGS(PROBE, regs)
+
 #define KPROBE_CALL(name, symbol, op, kind)                            \
 	SEC("kprobe/" #symbol)                                         \
 	int BPF_KPROBE(kp_##name, const struct pt_regs *regs)          \
 	{                                                              \
-		ENTER_##kind(op, regs, PROBE);                         \
+		ENTER_##kind(op, KPROBE_ARGS);                         \
 		return 0;                                              \
 	}                                                              \
 	SEC("kretprobe/" #symbol)                                      \

@@ -8,12 +8,7 @@
 #ifndef MQSPAN_BACKEND_TRACEPOINT_BPF_H
 #define MQSPAN_BACKEND_TRACEPOINT_BPF_H
 
-/* May the number be one of ours in either ABI? */
-static __always_inline bool number_of_interest(__u64 nr)
-{
-	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
-	       nr - NR_TIMEDSEND_TIME64 < 2;
-}
+#define TRACEPOINT_ARGS(kind) kind##_ARGS(DIRECT, regs)
 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long nr)
@@ -28,9 +23,9 @@ int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long nr)
 	if (!op)
 		return 0;
 	if (compat)
-		ENTER_COMPAT(op, regs, DIRECT);
+		ENTER_COMPAT(op, TRACEPOINT_ARGS);
 	else
-		ENTER_NATIVE(op, regs, DIRECT);
+		ENTER_NATIVE(op, TRACEPOINT_ARGS);
 	return 0;
 }
 

@@ -93,6 +93,20 @@ static __always_inline void sigevent_read(struct thread_record *thread,
 	call->flags |= CALL_ARGUMENTS;
 }
 
+/*
+ * A call that was blocked when the agent attached comes back: now the thread
+ * is at hand to be identified.
+ */
+static __always_inline void blocked_returns(struct thread_record *thread)
+{
+	__u32 ipc_ns = thread->call.ipc_ns;
+
+	process_identify(thread);
+	if (thread->call.flags & CALL_QUEUE)
+		thread->call.ipc_ns = ipc_ns;
+	__sync_fetch_and_add(&found_blocked, -1);
+}
+
 /* The finished record goes to the agent; the thread is free for its next. */
 static __always_inline void call_submit(struct thread_record *thread)
 {
@@ -129,35 +143,34 @@ static __always_inline __u64 args_hash(const struct call_args *args, __u8 op)
 	return hash | 1;
 }
 
-static __always_inline void call_begin(struct thread_record *thread, __u8 op,
-				       __u8 abi, const struct call_args *args)
+/*
+ * What the caller passed. File is what is behind the descriptor, for calls
+ * that take one. Names and sigevents are read by the thread itself only.
+ */
+static __always_inline void call_arguments(struct thread_record *thread,
+					   __u8 op, __u8 abi,
+					   const struct call_args *args,
+					   struct file *file)
 {
 	struct call_event *call = &thread->call;
 
 	call->kind = EVENT_CALL;
 	call->op = op;
 	call->abi = abi;
-	call->flags = 0;
+	call->mqdes = args->arg[0];
 	thread->timeout_ptr = 0;
 	thread->priority_ptr = 0;
 	thread->argument_ptr = 0;
-	thread->state = THREAD_IN_CALL;
-	process_identify(thread);
 
 	if (op == CALL_OPEN || op == CALL_UNLINK) {
 		thread->file = 0; /* the name is overwritten */
 		thread->argument_ptr = args->arg[0];
 		name_read(thread);
-		if (op == CALL_UNLINK)
-			return;
 		call->oflag = args->arg[1];
 		call->mode = (umode_t)args->arg[2];
-		call->flags |= CALL_ARGUMENTS;
 		return;
 	}
-
-	call->mqdes = args->arg[0];
-	queue_resolve(thread, call->mqdes);
+	queue_resolve(thread, file);
 	if (op == CALL_NOTIFY) {
 		thread->argument_ptr = args->arg[1];
 		sigevent_read(thread, abi);
@@ -175,7 +188,6 @@ static __always_inline void call_begin(struct thread_record *thread, __u8 op,
 	if (args->arg[4]) {
 		call->flags |= CALL_TIMEOUT_GIVEN;
 		thread->timeout_ptr = args->arg[4];
-		timeout_read(thread, op, abi);
 	}
 }
 
@@ -203,12 +215,21 @@ static __always_inline void call_complete(struct thread_record *thread)
 			name_read(thread);
 		if (op == CALL_OPEN && call->ret >= 0) {
 			call->mqdes = call->ret;
-			queue_resolve(thread, call->mqdes);
+			queue_resolve(thread, current_file(call->mqdes));
 		}
 	} else if (op == CALL_NOTIFY) {
 		if (!(call->flags & (CALL_ARGUMENTS | CALL_NOTIFY_NONE)))
 			sigevent_read(thread, call->abi);
 	}
+}
+
+/* The thread has left its call without being seen. */
+static __always_inline void call_missed(struct thread_record *thread)
+{
+	thread->state = THREAD_IDLE;
+	if (thread->call.flags & CALL_START_UNKNOWN)
+		__sync_fetch_and_add(&found_blocked, -1);
+	COUNT(return_missed);
 }
 
 /* The wait that a signal ended is over, with EINTR or a restart to come. */
@@ -242,13 +263,20 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 		return;
 	}
 	if (thread->state == THREAD_IN_CALL) {
-		COUNT(return_missed);
+		call_missed(thread);
 	} else if (thread->state == THREAD_INTERRUPTED) {
 		call_interrupted(thread, true);
 	}
 
+	thread->call.flags = 0;
+	thread->state = THREAD_IN_CALL;
+	process_identify(thread);
+	call_arguments(thread, op, abi, args,
+		       takes_descriptor(op) ? current_file(args->arg[0]) :
+					      NULL);
+	if (thread->timeout_ptr)
+		timeout_read(thread, op, abi);
 	hash = args_hash(args, op);
-	call_begin(thread, op, abi, args);
 	/* A handler may have made calls of its own in between. */
 	if (thread->interrupted_start_ns && thread->interrupted_hash == hash) {
 		thread->call.flags |= CALL_RESTARTED;
@@ -272,6 +300,8 @@ static __always_inline void call_return(long ret)
 	call = &thread->call;
 	call->end_ns = bpf_ktime_get_boot_ns();
 	call->ret = ret;
+	if (call->flags & CALL_START_UNKNOWN)
+		blocked_returns(thread);
 	call_complete(thread);
 	if (ret == -ERESTARTSYS)
 		thread->state = THREAD_INTERRUPTED;

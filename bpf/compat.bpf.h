@@ -27,6 +27,65 @@
 	})
 
 /*
+ * The registers of a task at its entry into the kernel, task_pt_regs().
+ * bpf_task_pt_regs() is of 5.15 (dd6e10fbd9fb); before that the place is
+ * worked out as arch/{x86,arm64}/include/asm/processor.h have it.
+ */
+#define HAVE_TASK_REGISTERS                         \
+	bpf_core_enum_value_exists(enum bpf_func_id, \
+				   BPF_FUNC_task_pt_regs)
+
+static __always_inline const struct pt_regs *
+registers_on_stack_of(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	const __u64 thread_size = 4096 << 2; /* THREAD_SIZE without KASAN */
+#elif defined(__TARGET_ARCH_arm64)
+	const __u64 thread_size = 16384; /* THREAD_SIZE with pages of 4 KiB */
+#endif
+
+	return (const struct pt_regs *)((__u64)BPF_CORE_READ(task, stack) +
+					thread_size -
+					bpf_core_type_size(struct pt_regs));
+}
+
+static __always_inline const struct pt_regs *current_registers(void)
+{
+	return registers_on_stack_of((struct task_struct *)
+					     bpf_get_current_task());
+}
+
+/* Linux 5.14 renamed task_struct.state to __state (2f064a59a11f). */
+struct task_struct___state {
+	long state;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool task_is_asleep(struct task_struct *task)
+{
+	struct task_struct___state *old = (void *)task;
+
+	if (bpf_core_field_exists(old->state))
+		return BPF_CORE_READ(old, state) != 0;
+	return BPF_CORE_READ(task, __state) != 0;
+}
+
+/* The record of any task, made if need be; for iterators. */
+static __always_inline struct thread_record *
+thread_of(struct task_struct *task, __u32 tid)
+{
+	struct thread_record *thread;
+
+	if (use_task_storage)
+		return bpf_task_storage_get(&threads, task, NULL,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	thread = bpf_map_lookup_elem(&threads_by_id, &tid);
+	if (thread)
+		return thread;
+	bpf_map_update_elem(&threads_by_id, &tid, &empty_thread, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&threads_by_id, &tid);
+}
+
+/*
  * Linux 6.15 renamed kernfs_node.parent to __parent (633488947ef6), read under
  * RCU.
  */

@@ -72,23 +72,26 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
 	return op;
 }
 
-/* ENTER_<kind>: regs by plain loads (READ = DIRECT) or by probe (PROBE). */
-#define ENTER_NATIVE(op, regs, READ)                                \
-	do {                                                        \
-		struct call_args args_ = NATIVE_ARGS(READ, (regs)); \
-		call_enter(op, ABI_NATIVE, &args_);                 \
+/*
+ * ENTER_<kind>: the entry of a call; ARGS(kind) gives the arguments by the
+ * rules of NATIVE or COMPAT.
+ */
+#define ENTER_NATIVE(op, ARGS)                          \
+	do {                                            \
+		struct call_args args_ = ARGS(NATIVE);  \
+		call_enter(op, ABI_NATIVE, &args_);     \
 	} while (0)
-#define ENTER_COMPAT(op, regs, READ)                                \
-	do {                                                        \
-		struct call_args args_ = COMPAT_ARGS(READ, (regs)); \
-		call_enter(op, ABI_COMPAT, &args_);                 \
+#define ENTER_COMPAT(op, ARGS)                          \
+	do {                                            \
+		struct call_args args_ = ARGS(COMPAT);  \
+		call_enter(op, ABI_COMPAT, &args_);     \
 	} while (0)
-#define ENTER_SHARED(op, regs, READ)                                    \
-	do {                                                            \
-		if (current_is_compat())                                \
-			ENTER_COMPAT(shared_op_of_compat(op), regs, READ); \
-		else                                                    \
-			ENTER_NATIVE(op, regs, READ);                   \
+#define ENTER_SHARED(op, ARGS)                                       \
+	do {                                                         \
+		if (current_is_compat())                             \
+			ENTER_COMPAT(shared_op_of_compat(op), ARGS); \
+		else                                                 \
+			ENTER_NATIVE(op, ARGS);                      \
 	} while (0)
 
 #endif

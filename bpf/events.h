@@ -65,16 +65,12 @@ enum call_flag {
 	CALL_RESTARTED = 1 << 9,
 	/* A send that made a message, or a receive whose sender was seen. */
 	CALL_MESSAGE = 1 << 10,
-	/* oflag and mode (mq_open), or notify and signo (mq_notify), are set. */
+	/* notify and signo hold what mq_notify was passed. */
 	CALL_ARGUMENTS = 1 << 11,
 	/* mq_notify with a NULL sigevent: unregister. */
 	CALL_NOTIFY_NONE = 1 << 12,
 	/* The thread died in the call of death_signal; ret is not meaningful. */
 	CALL_DIED = 1 << 13,
-	/* mode is meaningful: O_CREAT is in oflag. */
-	CALL_MODE = 1 << 14,
-	/* The sampling of traces drops this call; it counts for metrics only. */
-	CALL_UNSAMPLED = 1 << 15,
 };
 
 /*

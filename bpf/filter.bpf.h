@@ -5,21 +5,23 @@
 
 enum { PID_WANTED = 1, PID_UNWANTED = 2 };
 
-static __always_inline bool wanted_at_entry(__u8 op, __u8 abi)
+static __always_inline bool wanted(__u8 op, __u8 abi, __u32 pid)
 {
-	__u32 pid;
 	__u8 *verdict;
 
 	if (!(filter.operations & (1U << op)))
 		return false;
 	if (abi == ABI_NATIVE ? !filter.native : !filter.compat)
 		return false;
-	if (filter_pids) {
-		pid = bpf_get_current_pid_tgid() >> 32;
-		verdict = bpf_map_lookup_elem(&pids, &pid);
-		return (verdict ? *verdict : filter.pid_default) == PID_WANTED;
-	}
-	return true;
+	if (!filter_pids)
+		return true;
+	verdict = bpf_map_lookup_elem(&pids, &pid);
+	return (verdict ? *verdict : filter.pid_default) == PID_WANTED;
+}
+
+static __always_inline bool wanted_at_entry(__u8 op, __u8 abi)
+{
+	return wanted(op, abi, bpf_get_current_pid_tgid() >> 32);
 }
 
 static __always_inline bool wanted_at_return(const struct call_event *call)

@@ -47,8 +47,7 @@ int BPF_PROG(tp_exit, struct task_struct *task)
 		thread->call.flags |= CALL_DIED;
 		call_submit(thread);
 	} else if (thread && thread->state == THREAD_IN_CALL) {
-		thread->state = THREAD_IDLE;
-		COUNT(return_missed);
+		call_missed(thread);
 	}
 	if (!use_task_storage && thread)
 		bpf_map_delete_elem(&threads_by_id, &tid);

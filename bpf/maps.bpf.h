@@ -5,8 +5,8 @@
 /* Set before load, constant from then on: the verifier drops what is off. */
 const volatile bool use_task_storage = true;
 const volatile bool filter_pids = false;
-const volatile bool follow_children = false;
-const volatile bool messages_known = false;
+/* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
+const volatile bool registers_on_stack = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 
@@ -20,6 +20,9 @@ struct filter_settings {
 	__u8 pid_default; /* of a process that the map pids does not name */
 };
 struct filter_settings filter;
+
+/* Calls that were blocked at attach and have not returned yet. */
+__u64 found_blocked;
 
 /* What a thread is doing, as far as message queues go. */
 enum thread_state {

@@ -10,6 +10,7 @@
  *   message   which message is which
  *   backend_* the same body at three kinds of hooks; one is attached
  *   lifecycle signals, forks and exits: the ends that have no return
+ *   blocked   calls that were under way before all this was attached
  */
 #include "vmlinux.h"
 
@@ -31,5 +32,6 @@
 #include "backend_kprobe.bpf.h"
 #include "backend_tracepoint.bpf.h"
 #include "lifecycle.bpf.h"
+#include "blocked.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -32,47 +32,48 @@ static __always_inline void queue_name_set(struct call_event *call, long len)
 	call->flags |= CALL_NAME;
 }
 
+/* The open file behind a descriptor of the current process, or NULL. */
+static __always_inline struct file *current_file(__s32 mqdes)
+{
+	struct file **slots = CURRENT(files, fdt, fd), *file = NULL;
+
+	if ((__u32)mqdes < CURRENT(files, fdt, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file),
+				      slots + (__u32)mqdes);
+	return file;
+}
+
 /*
- * Fills name, limits and namespace from what is behind the descriptor. Two
+ * Fills name, limits and namespace from what is behind a descriptor. Three
  * reads when it is the descriptor of the thread's last call: the number of an
  * inode in use never changes, and a mqueue file cannot be renamed.
  */
 static __always_inline void queue_resolve(struct thread_record *thread,
-					  __s32 mqdes)
+					  struct file *file)
 {
 	struct call_event *call = &thread->call;
-	struct file **slots, *file = NULL;
 	struct super_block *sb;
 	struct ipc_namespace *ipc_ns;
 	struct mq_attr attr;
 	struct inode *inode;
 	unsigned long ino;
 
-	slots = CURRENT(files, fdt, fd);
-	if ((__u32)mqdes >= CURRENT(files, fdt, max_fds))
-		goto unknown;
-	bpf_probe_read_kernel(&file, sizeof(file), slots + (__u32)mqdes);
 	if (!file)
 		goto unknown;
-	call->flags |= CALL_DESCRIPTOR;
-	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
-		call->flags |= CALL_NONBLOCK;
 	inode = BPF_CORE_READ(file, f_inode);
 	ino = BPF_CORE_READ(inode, i_ino);
 	if (thread->file == (__u64)file && thread->inode == (__u64)inode &&
 	    thread->inode_number == ino) {
 		call->flags |= QUEUE_FLAGS;
 		call->ipc_ns = thread->queue_ipc_ns;
-		return;
+		goto known;
 	}
 
 	sb = BPF_CORE_READ(inode, i_sb);
 	/* The directory of a mounted mqueue has the magic, but is no queue. */
 	if (BPF_CORE_READ(sb, s_magic) != MQUEUE_MAGIC ||
-	    (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG) {
-		call->flags &= ~CALL_DESCRIPTOR;
+	    (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		goto unknown;
-	}
 	if (bpf_probe_read_kernel(&attr, sizeof(attr),
 				  (void *)queue_attr_address((__u64)inode)))
 		goto unknown;
@@ -86,12 +87,15 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 				     call->name + 1, QUEUE_NAME_MAX,
 				     BPF_CORE_READ(file, f_path.dentry,
 						   d_name.name)));
-	if (call->flags & CALL_NAME) {
-		thread->file = (__u64)file;
-		thread->inode = (__u64)inode;
-		thread->inode_number = ino;
-		thread->queue_ipc_ns = call->ipc_ns;
-	}
+	thread->file = call->flags & CALL_NAME ? (__u64)file : 0;
+	thread->inode = (__u64)inode;
+	thread->inode_number = ino;
+	thread->queue_ipc_ns = call->ipc_ns;
+
+known:
+	call->flags |= CALL_DESCRIPTOR;
+	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
+		call->flags |= CALL_NONBLOCK;
 	return;
 
 unknown:

@@ -66,6 +66,7 @@ enum {
 enum bpf_func_id {
 	BPF_FUNC_task_storage_get = 156,
 	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), \
@@ -254,6 +255,8 @@ struct k_sigaction {
 /* include/linux/sched.h */
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int __state;
+	void *stack;
 	struct mm_struct *mm;
 	int pid;
 	int tgid;
@@ -266,6 +269,11 @@ struct task_struct {
 	struct signal_struct *signal;
 	u32 self_exec_id;
 	struct css_set *cgroups;
+};
+
+/* kernel/bpf/task_iter.c */
+struct bpf_iter__task {
+	struct task_struct *task;
 };
 
 #pragma clang attribute pop

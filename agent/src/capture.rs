@@ -26,6 +26,7 @@ pub fn run<S: SpanSink>(
     while !stop.load(Ordering::Relaxed) {
         ring.take(Wait::For(ROUND))?;
         pipeline.borrow_mut().tick(Instant::now());
+        tracer.release_catch_up();
     }
     tracer.detach();
     while ring.take(Wait::No)? != 0 {}

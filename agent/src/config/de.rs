@@ -1,4 +1,4 @@
-//! Strict reading of the merged layers into [`RawConfig`].
+//! A strict deserializer for the merged layers.
 //!
 //! The `config` crate's own deserializer turns `"yes"` into true, 1.5 into 2 and 1 into true, and reports one problem at a time. The
 //! Collector does no such casting, and neither does this one: a typed value must have the wanted type. Only an untyped value, which
@@ -8,14 +8,13 @@ use std::fmt;
 
 use ::config::{Map, Value, ValueKind};
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess,
-    SeqAccess, Unexpected, Visitor,
+    DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
 use super::error::expected_one_of;
 use super::layer::is_untyped;
-use super::raw::RawConfig;
 use super::yaml::{Content, Scalar, parse, resolve};
 
 /// A path from the root; list items are their index.
@@ -23,11 +22,11 @@ pub(super) type KeyPath = Vec<String>;
 
 /// A wrong key or value, before its place is looked up.
 #[derive(Debug)]
-struct ReadError {
-    path: KeyPath,
-    message: String,
+pub(super) struct ReadError {
+    pub(super) path: KeyPath,
+    pub(super) message: String,
     /// The value is null, which means the default and is no problem unless it is an item of a list.
-    is_null: bool,
+    pub(super) is_null: bool,
 }
 
 impl ReadError {
@@ -84,58 +83,6 @@ impl Error for ReadError {
     }
 }
 
-/// Reads the tree. A bad node is reported and taken out, so that one run finds all of them; a null takes the default.
-///
-/// Of the items of one list only the first bad one is reported. The pairs are the paths of the bad nodes, in order, with what
-/// is wrong there.
-pub(super) fn read(mut tree: Value) -> Result<RawConfig, Vec<(KeyPath, String)>> {
-    let mut problems = Vec::new();
-    loop {
-        let error = match RawConfig::deserialize(Reader { value: &tree }) {
-            Ok(raw) if problems.is_empty() => return Ok(raw),
-            Ok(_) => break,
-            Err(error) => error,
-        };
-        let removed = remove(&mut tree, &error.path);
-        if !(error.is_null && removed == Removed::Entry) {
-            problems.push((error.path, error.message));
-        }
-        if removed == Removed::Nothing {
-            break;
-        }
-    }
-    problems.sort();
-    Err(problems)
-}
-
-#[derive(PartialEq)]
-enum Removed {
-    /// The value of a key.
-    Entry,
-    /// The whole list, because an item cannot go without renumbering the others.
-    List,
-    Nothing,
-}
-
-/// Takes out the node at a path.
-fn remove(node: &mut Value, path: &[String]) -> Removed {
-    let (Some((key, below)), ValueKind::Table(table)) = (path.split_first(), &mut node.kind) else {
-        return Removed::Nothing;
-    };
-    let in_list = match table.get_mut(key) {
-        None => return Removed::Nothing,
-        Some(child) if !below.is_empty() && matches!(child.kind, ValueKind::Array(_)) => true,
-        Some(child) if !below.is_empty() => return remove(child, below),
-        Some(_) => false,
-    };
-    table.remove(key);
-    if in_list {
-        Removed::List
-    } else {
-        Removed::Entry
-    }
-}
-
 /// What a value of the tree turns out to be.
 enum Found<'a> {
     Scalar(Scalar),
@@ -182,8 +129,8 @@ impl Found<'_> {
 
 /// Serde's view of one value of the tree.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    value: &'a Value,
+pub(super) struct Reader<'a> {
+    pub(super) value: &'a Value,
 }
 
 impl<'a> Reader<'a> {

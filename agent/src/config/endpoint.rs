@@ -193,8 +193,16 @@ mod tests {
         for (text, insecure, url) in [
             ("http://localhost:4317", false, "http://localhost:4317"),
             ("http://localhost:4317/", false, "http://localhost:4317"),
-            ("https://otel.example.com:443", false, "https://otel.example.com:443"),
-            ("HTTPS://otel.example.com", false, "https://otel.example.com:443"),
+            (
+                "https://otel.example.com:443",
+                false,
+                "https://otel.example.com:443",
+            ),
+            (
+                "HTTPS://otel.example.com",
+                false,
+                "https://otel.example.com:443",
+            ),
             ("http://otel", true, "http://otel:80"),
             ("collector:4317", true, "http://collector:4317"),
             ("collector:4317", false, "https://collector:4317"),
@@ -228,7 +236,10 @@ mod tests {
             ("local host:4317", "local host:4317"),
             ("localhost:4317/v1/traces", "localhost:4317/v1/traces"),
             ("ftp://user:secret@host:1", "ftp://[REDACTED]@host:1"),
-            ("http://user:sec@ret@host:99999", "http://[REDACTED]@host:99999"),
+            (
+                "http://user:sec@ret@host:99999",
+                "http://[REDACTED]@host:99999",
+            ),
             ("user:secret@host", "[REDACTED]@host"),
         ] {
             let error = Endpoint::parse(text, false).unwrap_err();
@@ -237,7 +248,9 @@ mod tests {
         let unix = Endpoint::parse("unix:///run/otel.sock", false).unwrap_err();
         assert_eq!(
             unix,
-            format!("found `unix:///run/otel.sock`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP")
+            format!(
+                "found `unix:///run/otel.sock`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP"
+            )
         );
         let empty = Endpoint::parse("", false).unwrap_err();
         assert_eq!(empty, format!("found an empty endpoint, expected {FORM}"));

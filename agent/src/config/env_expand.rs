@@ -129,9 +129,7 @@ fn value_of(
 fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 #[cfg(test)]
@@ -163,7 +161,11 @@ mod tests {
             ("", "", false),
             ("${env:HOST}", "collector", true),
             ("${HOST}", "collector", true),
-            ("http://${env:HOST}:${env:PORT}/", "http://collector:4317/", false),
+            (
+                "http://${env:HOST}:${env:PORT}/",
+                "http://collector:4317/",
+                false,
+            ),
             ("${env:HOST}${env:PORT}", "collector4317", false),
             ("${env:PORT}0", "43170", false),
             ("${env:NONE:-fallback}", "fallback", true),

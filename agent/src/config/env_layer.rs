@@ -12,7 +12,16 @@ const PREFIX: &str = "MQSPAN__";
 
 /// Ends of the variables that Kubernetes makes for a service, see `makeLinkVariables()` in its `pkg/kubelet/envvars/envvars.go`.
 /// For a service named `mqspan` they have one underscore after the prefix; for one named `mqspan--x` they have two.
-const SERVICE_ENDS: &[&str] = &["_service_host", "_service_port", "_port", "_tcp", "_udp", "_sctp", "_addr", "_proto"];
+const SERVICE_ENDS: &[&str] = &[
+    "_service_host",
+    "_service_port",
+    "_port",
+    "_tcp",
+    "_udp",
+    "_sctp",
+    "_addr",
+    "_proto",
+];
 
 /// The layer of all variables with the prefix. Unknown keys are kept; they are reported when the merged tree is read.
 pub(super) fn mqspan_layer(env: &Env, findings: &mut Findings) -> Layer {
@@ -33,7 +42,9 @@ pub(super) fn mqspan_layer(env: &Env, findings: &mut Findings) -> Layer {
             continue;
         }
         if let Some((_, other)) = previous.as_ref().filter(|(same, _)| *same == path) {
-            writer.warning(format!("{name}: overrides {other}, which sets the same key"));
+            writer.warning(format!(
+                "{name}: overrides {other}, which sets the same key"
+            ));
         }
         writer.text(&path, value, name);
         previous = Some((path, name));
@@ -44,9 +55,12 @@ pub(super) fn mqspan_layer(env: &Env, findings: &mut Findings) -> Layer {
 /// The levels of a variable's name, in lower case; `None` if it has another prefix.
 fn levels(name: &str) -> Option<Vec<String>> {
     let (prefix, rest) = name.split_at_checked(PREFIX.len())?;
-    prefix
-        .eq_ignore_ascii_case(PREFIX)
-        .then(|| rest.to_ascii_lowercase().split("__").map(str::to_owned).collect())
+    prefix.eq_ignore_ascii_case(PREFIX).then(|| {
+        rest.to_ascii_lowercase()
+            .split("__")
+            .map(str::to_owned)
+            .collect()
+    })
 }
 
 /// Whether a name of one level is that of a Kubernetes service and not of a section.

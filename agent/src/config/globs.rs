@@ -50,7 +50,10 @@ impl Globs {
     /// Whether any pattern matches the name of a queue, with or without its leading slash, so that `orders*` and `/orders*` mean the same.
     #[must_use]
     pub fn matches_queue(&self, name: &str) -> bool {
-        self.matches(name) || name.strip_prefix('/').is_some_and(|bare| self.matches(bare))
+        self.matches(name)
+            || name
+                .strip_prefix('/')
+                .is_some_and(|bare| self.matches(bare))
     }
 }
 

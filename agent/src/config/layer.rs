@@ -122,14 +122,14 @@ impl<'a> Writer<'a> {
 
     /// Sets the untyped text of a variable or a flag.
     pub(super) fn text(&mut self, path: &[String], text: &str, place: &str) {
-        let value = self.from_text(text, &mut path.to_vec(), place);
+        let value = self.value_of_text(text, &mut path.to_vec(), place);
         self.typed(path, value, place);
     }
 
     /// Sets a list of untyped texts.
     pub(super) fn texts(&mut self, path: &[String], texts: &[String], place: &str) {
-        let items: Vec<Value> = texts.iter().map(|text| untyped(text)).collect();
-        self.typed(path, Value::from(items), place);
+        let value = self.items(texts.iter().map(String::as_str), path, place);
+        self.typed(path, value, place);
     }
 
     /// Sets a value as it is. A null changes nothing.
@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
         self.findings.warnings.push(message);
     }
 
-    /// Whether a path leads to a key that exists, or into a mapping of free names.
+    /// Whether there is a section of this name.
     pub(super) fn is_section(&self, name: &str) -> bool {
         self.defaults.get(name).is_some()
     }
@@ -223,14 +223,16 @@ impl<'a> Writer<'a> {
             ));
         }
         if expanded.whole {
-            return self.from_text(&expanded.text, path, place);
+            return self.value_of_text(&expanded.text, path, place);
         }
         Value::new(None, expanded.text)
     }
 
     /// The value of an untyped text: where the key is a list or a mapping, the text is one too.
-    fn from_text(&mut self, text: &str, path: &mut KeyPath, place: &str) -> Value {
-        let kind = path.iter().try_fold(&self.defaults, |node, key| node.get(key));
+    fn value_of_text(&mut self, text: &str, path: &mut KeyPath, place: &str) -> Value {
+        let kind = path
+            .iter()
+            .try_fold(&self.defaults, |node, key| node.get(key));
         let (is_list, is_map) = match kind {
             Some(serde_json::Value::Array(_)) => (true, false),
             Some(serde_json::Value::Object(_)) => (false, true),
@@ -242,8 +244,8 @@ impl<'a> Writer<'a> {
         }
         let is_flow = text.starts_with('[') && text.ends_with(']');
         if is_list && !is_flow {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            return Value::from(items.map(untyped).collect::<Vec<_>>());
+            let items = text.split(',').map(str::trim);
+            return self.items(items.filter(|item| !item.is_empty()), path, place);
         }
         let form = if is_map {
             "a mapping such as `{name: value}`"
@@ -264,6 +266,22 @@ impl<'a> Writer<'a> {
                 Value::new(None, ValueKind::Nil)
             }
         }
+    }
+
+    /// A list of untyped texts.
+    fn items<'t>(
+        &mut self,
+        texts: impl Iterator<Item = &'t str>,
+        path: &[String],
+        place: &str,
+    ) -> Value {
+        let mut items = Vec::new();
+        for (index, text) in texts.enumerate() {
+            let item = [path, &[index.to_string()]].concat();
+            self.layer.places.set(&item, place);
+            items.push(untyped(text));
+        }
+        Value::from(items)
     }
 }
 

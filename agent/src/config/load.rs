@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::de::{KeyPath, read};
+use super::Config;
+use super::de::KeyPath;
 use super::env_layer::mqspan_layer;
 use super::error::{ConfigError, Problem, key_path};
 use super::layer::{Findings, Layer, Places, Writer, merge};
 use super::otel_env::otel_layer;
 use super::raw::RawConfig;
+use super::read::read;
 use super::validate::Checks;
 use super::yaml::{Content, Scalar, parse, resolve};
-use super::Config;
 
 /// Environment variables by name. Variables whose name or value is no UTF-8 are left out.
 #[derive(Clone, Default)]
@@ -115,11 +116,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// The file cannot be read or is no YAML mapping, or keys or values are wrong; all wrong ones are reported that can be found at once.
-pub fn load(
-    path: Option<&Path>,
-    overrides: &Overrides,
-    env: &Env,
-) -> Result<Loaded, ConfigError> {
+pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loaded, ConfigError> {
     let mut findings = Findings::default();
     let mut layers = Vec::new();
     if let Some(path) = path {
@@ -152,9 +149,8 @@ fn file_layer(path: &Path, env: &Env, findings: &mut Findings) -> Result<Layer, 
         column,
         message,
     };
-    let root = parse(&text).map_err(|error| {
-        syntax(error.position.line, error.position.column, error.message)
-    })?;
+    let root = parse(&text)
+        .map_err(|error| syntax(error.position.line, error.position.column, error.message))?;
     let mut writer = Writer::new(findings);
     let found = match root {
         None => return Ok(writer.layer),

@@ -23,8 +23,10 @@ mod load;
 mod otel_env;
 pub mod print;
 mod raw;
+mod read;
 pub mod units;
 mod validate;
+mod validate_otlp;
 mod values;
 mod yaml;
 
@@ -36,9 +38,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use choices::{
-    Abi, Backend, Compression, Correlation, LogFormat, LogLevel, Syscall,
-};
+pub use choices::{Abi, Backend, Compression, Correlation, LogFormat, LogLevel, Syscall};
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Problem};
 pub use globs::Globs;

@@ -72,7 +72,10 @@ const STANDARD: &[Standard] = &[
 ];
 
 /// Variables that say how OTLP is spoken. The agent knows one way only.
-const PROTOCOL: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+const PROTOCOL: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+];
 
 /// Attributes that describe the process whose environment holds them, and no other.
 const OWN_ATTRIBUTES: [&str; 2] = ["service.name", "service.instance.id"];
@@ -95,7 +98,9 @@ pub(super) fn otel_layer(env: &Env, findings: &mut Findings) -> Layer {
             }
         }
     }
-    let protocol = PROTOCOL.iter().find_map(|name| Some((name, env.get(name)?)));
+    let protocol = PROTOCOL
+        .iter()
+        .find_map(|name| Some((name, env.get(name)?)));
     if let Some((name, value)) = protocol.filter(|(_, value)| !["", "grpc"].contains(value)) {
         writer.warning(format!(
             "{name}: ignored: found `{value}`, the agent speaks `grpc` only"

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::Config;
 use super::raw::RawConfig;
 use super::yaml::{Scalar, resolve};
-use super::Config;
 
 /// All keys with their values, in the order of the documentation, as a file that loads to the same configuration.
 ///
@@ -68,7 +68,9 @@ fn string(text: &str) -> String {
 
 /// Whether a text is a URL that YAML reads as a string without quotes.
 fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+    let rest = text
+        .strip_prefix("http://")
+        .or(text.strip_prefix("https://"));
     rest.is_some_and(|rest| {
         rest.ends_with(|c: char| c.is_ascii_digit())
             && rest
@@ -99,5 +101,9 @@ fn quoted(text: &str) -> String {
 
 /// Whether a character is a control, a line break of Unicode or a byte order mark.
 fn needs_code(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
 }

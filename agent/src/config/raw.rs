@@ -15,7 +15,7 @@ use crate::errno;
 
 /// Defines one mapping of the file. A key that is not given has the default of the whole mapping.
 macro_rules! raw {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)+ } = $default:expr) => {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),+ $(,)? } = $default:expr) => {
         $(#[$doc])*
         #[derive(Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
@@ -54,16 +54,20 @@ raw!(RawCapture {
     max_in_flight: u32,
     payload: RawPayload,
 } = RawConfig::default().capture);
-raw!(RawPayload {
-    enabled: bool,
-    max_bytes: u32,
-} = RawConfig::default().capture.payload);
-raw!(RawFilter {
-    include: RawSelector,
-    exclude: RawSelector,
-    min_duration: HumanDuration,
-    errors_only: bool,
-} = RawConfig::default().filter);
+raw!(
+    RawPayload {
+        enabled: bool,
+        max_bytes: u32,
+    } = RawConfig::default().capture.payload
+);
+raw!(
+    RawFilter {
+        include: RawSelector,
+        exclude: RawSelector,
+        min_duration: HumanDuration,
+        errors_only: bool,
+    } = RawConfig::default().filter
+);
 raw!(RawSelector {
     pids: Vec<u32>,
     comms: Vec<String>,
@@ -72,34 +76,44 @@ raw!(RawSelector {
     namespaces: Vec<NamespaceInode>,
     containers: Vec<String>,
 } = RawConfig::default().filter.include);
-raw!(RawSampling {
-    ratio: f64,
-    always_keep: RawAlwaysKeep,
-} = RawConfig::default().sampling);
-raw!(RawAlwaysKeep {
-    errors: bool,
-    slower_than: HumanDuration,
-} = RawConfig::default().sampling.always_keep);
+raw!(
+    RawSampling {
+        ratio: f64,
+        always_keep: RawAlwaysKeep,
+    } = RawConfig::default().sampling
+);
+raw!(
+    RawAlwaysKeep {
+        errors: bool,
+        slower_than: HumanDuration,
+    } = RawConfig::default().sampling.always_keep
+);
 raw!(RawTraces {
     correlation: Correlation,
     unset_status_errnos: Vec<String>,
 } = RawConfig::default().traces);
-raw!(RawEnrich {
-    process: bool,
-    container: bool,
-    kubernetes: RawKubernetes,
-} = RawConfig::default().enrich);
-raw!(RawKubernetes {
-    enabled: bool,
-    node_name: String,
-} = RawConfig::default().enrich.kubernetes);
+raw!(
+    RawEnrich {
+        process: bool,
+        container: bool,
+        kubernetes: RawKubernetes,
+    } = RawConfig::default().enrich
+);
+raw!(
+    RawKubernetes {
+        enabled: bool,
+        node_name: String,
+    } = RawConfig::default().enrich.kubernetes
+);
 raw!(RawResource {
     attributes: BTreeMap<String, AttributeValue>,
 } = RawConfig::default().resource);
-raw!(RawExporters {
-    otlp: RawOtlp,
-    file: RawFile,
-} = RawConfig::default().exporters);
+raw!(
+    RawExporters {
+        otlp: RawOtlp,
+        file: RawFile,
+    } = RawConfig::default().exporters
+);
 raw!(RawOtlp {
     endpoint: String,
     headers: BTreeMap<String, Secret>,
@@ -111,56 +125,70 @@ raw!(RawOtlp {
     sending_queue: RawSendingQueue,
     batch: RawBatch,
 } = RawConfig::default().exporters.otlp);
-raw!(RawTls {
-    insecure: bool,
-    ca_file: String,
-    cert_file: String,
-    key_file: String,
-    server_name_override: String,
-    reload_interval: HumanDuration,
-} = RawConfig::default().exporters.otlp.tls);
-raw!(RawRetry {
-    enabled: bool,
-    initial_interval: HumanDuration,
-    max_interval: HumanDuration,
-    multiplier: f64,
-    randomization_factor: f64,
-    max_elapsed_time: HumanDuration,
-} = RawConfig::default().exporters.otlp.retry_on_failure);
-raw!(RawSendingQueue {
-    queue_size: Size,
-    num_consumers: u32,
-    storage: RawStorage,
-} = RawConfig::default().exporters.otlp.sending_queue);
-raw!(RawStorage {
-    directory: String,
-    max_size: Size,
-} = RawConfig::default().exporters.otlp.sending_queue.storage);
-raw!(RawBatch {
-    flush_timeout: HumanDuration,
-    max_size: Size,
-} = RawConfig::default().exporters.otlp.batch);
-raw!(RawFile {
-    path: String,
-} = RawConfig::default().exporters.file);
-raw!(RawMetrics {
-    otlp: RawOtlpMetrics,
-    prometheus: RawAddress,
-} = RawConfig::default().metrics);
-raw!(RawOtlpMetrics {
-    enabled: bool,
-    interval: HumanDuration,
-} = RawConfig::default().metrics.otlp);
+raw!(
+    RawTls {
+        insecure: bool,
+        ca_file: String,
+        cert_file: String,
+        key_file: String,
+        server_name_override: String,
+        reload_interval: HumanDuration,
+    } = RawConfig::default().exporters.otlp.tls
+);
+raw!(
+    RawRetry {
+        enabled: bool,
+        initial_interval: HumanDuration,
+        max_interval: HumanDuration,
+        multiplier: f64,
+        randomization_factor: f64,
+        max_elapsed_time: HumanDuration,
+    } = RawConfig::default().exporters.otlp.retry_on_failure
+);
+raw!(
+    RawSendingQueue {
+        queue_size: Size,
+        num_consumers: u32,
+        storage: RawStorage,
+    } = RawConfig::default().exporters.otlp.sending_queue
+);
+raw!(
+    RawStorage {
+        directory: String,
+        max_size: Size,
+    } = RawConfig::default().exporters.otlp.sending_queue.storage
+);
+raw!(
+    RawBatch {
+        flush_timeout: HumanDuration,
+        max_size: Size,
+    } = RawConfig::default().exporters.otlp.batch
+);
+raw!(RawFile { path: String } = RawConfig::default().exporters.file);
+raw!(
+    RawMetrics {
+        otlp: RawOtlpMetrics,
+        prometheus: RawAddress,
+    } = RawConfig::default().metrics
+);
+raw!(
+    RawOtlpMetrics {
+        enabled: bool,
+        interval: HumanDuration,
+    } = RawConfig::default().metrics.otlp
+);
 raw!(
     /// An address to listen on; empty is off.
     RawAddress {
         address: String,
     } = RawConfig::default().health
 );
-raw!(RawLogs {
-    level: LogLevel,
-    format: LogFormat,
-} = RawConfig::default().logs);
+raw!(
+    RawLogs {
+        level: LogLevel,
+        format: LogFormat,
+    } = RawConfig::default().logs
+);
 
 impl From<&Config> for RawConfig {
     /// The way back, for defaults and printing. Secrets are masked on the way.
@@ -192,7 +220,12 @@ impl From<&Config> for RawConfig {
                 container: config.enrich.container,
                 kubernetes: RawKubernetes {
                     enabled: config.enrich.kubernetes.enabled,
-                    node_name: config.enrich.kubernetes.node_name.clone().unwrap_or_default(),
+                    node_name: config
+                        .enrich
+                        .kubernetes
+                        .node_name
+                        .clone()
+                        .unwrap_or_default(),
                 },
             },
             resource: RawResource {

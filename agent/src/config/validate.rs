@@ -2,21 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
-
-use http::header::{HeaderName, HeaderValue};
 
 use super::error::closest;
 use super::globs::{compile, is_literal};
-use super::raw::{
-    RawBatch, RawCapture, RawConfig, RawOtlp, RawRetry, RawSelector, RawSendingQueue, RawTls,
-};
+use super::raw::{RawCapture, RawConfig, RawSelector};
 use super::units::{HumanDuration, Size};
 use super::{
-    AlwaysKeep, AttributeValue, Batch, Capture, Config, Endpoint, Enrich, Exporters, FileTarget,
-    Filter, Globs, Health, Kubernetes, Logs, Metrics, Otlp, OtlpMetrics, Payload, Resource, Retry,
-    Sampling, Secret, Selector, SendingQueue, Storage, Tls, Traces,
+    AlwaysKeep, AttributeValue, Capture, Config, Enrich, Exporters, FileTarget, Filter, Globs,
+    Health, Kubernetes, Logs, Metrics, OtlpMetrics, Payload, Resource, Sampling, Selector, Traces,
 };
 use crate::errno;
 
@@ -28,9 +22,6 @@ const MAX_THREADS: u32 = 4 * 1024 * 1024;
 
 /// Bytes of a command name without its end, `TASK_COMM_LEN` - 1 in `include/linux/sched.h`.
 const MAX_COMM: usize = 15;
-
-/// Headers that gRPC sets itself.
-const RESERVED_HEADERS: &[&str] = &["content-type", "content-length", "host", "te", "connection"];
 
 /// Collects what is wrong, and what is only odd, by key path.
 pub(super) struct Checks {
@@ -49,15 +40,15 @@ impl Checks {
         }
     }
 
-    fn problem(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push((split(key), message.into()));
     }
 
-    fn warning(&mut self, key: &str, message: impl Into<String>) {
+    pub(super) fn warning(&mut self, key: &str, message: impl Into<String>) {
         self.warnings.push((split(key), message.into()));
     }
 
-    fn require(&mut self, holds: bool, key: &str, message: impl FnOnce() -> String) {
+    pub(super) fn require(&mut self, holds: bool, key: &str, message: impl FnOnce() -> String) {
         if !holds {
             self.problem(key, message());
         }
@@ -107,8 +98,10 @@ impl Checks {
                     enabled: raw.metrics.otlp.enabled,
                     interval: self.above_zero("metrics.otlp.interval", raw.metrics.otlp.interval),
                 },
-                prometheus_address: self
-                    .address("metrics.prometheus.address", &raw.metrics.prometheus.address),
+                prometheus_address: self.address(
+                    "metrics.prometheus.address",
+                    &raw.metrics.prometheus.address,
+                ),
             },
             health: Health {
                 address: self.address("health.address", &raw.health.address),
@@ -122,7 +115,11 @@ impl Checks {
 
     fn capture(&mut self, raw: RawCapture) -> Capture {
         let lists = [
-            ("capture.syscalls", raw.syscalls.is_empty(), "`mq_timedreceive`"),
+            (
+                "capture.syscalls",
+                raw.syscalls.is_empty(),
+                "`mq_timedreceive`",
+            ),
             ("capture.abis", raw.abis.is_empty(), "`native`"),
         ];
         for (key, is_empty, example) in lists {
@@ -158,15 +155,19 @@ impl Checks {
     fn ring_buffer(&mut self, size: Size) -> u32 {
         let page_size = self.page_size;
         let fits = (page_size..=MAX_RING_BUFFER).contains(&size.0);
-        self.require(fits && size.0.is_power_of_two(), "capture.ring_buffer_size", || {
-            let next = size.0.clamp(page_size, MAX_RING_BUFFER).next_power_of_two();
-            format!(
-                "found {size}, expected a power of two from one page ({}) to {}; the next one is {}",
-                Size(page_size),
-                Size(MAX_RING_BUFFER),
-                Size(next)
-            )
-        });
+        self.require(
+            fits && size.0.is_power_of_two(),
+            "capture.ring_buffer_size",
+            || {
+                let next = size.0.clamp(page_size, MAX_RING_BUFFER).next_power_of_two();
+                format!(
+                    "found {size}, expected a power of two from one page ({}) to {}, such as {}",
+                    Size(page_size),
+                    Size(MAX_RING_BUFFER),
+                    Size(next)
+                )
+            },
+        );
         u32::try_from(size.0).unwrap_or(u32::MAX)
     }
 
@@ -202,7 +203,9 @@ impl Checks {
             });
             if let Err(error) = compile(pattern) {
                 let reason = error.kind();
-                let message = format!("found the malformed glob `{pattern}` ({reason}), expected a glob such as `a*`; write `\\[` or `\\{{` for the characters themselves");
+                let message = format!(
+                    "found the malformed glob `{pattern}` ({reason}), expected a glob such as `a*`; write `\\[` or `\\{{` for the characters themselves"
+                );
                 self.problem(&key, message);
             }
         }
@@ -234,167 +237,27 @@ impl Checks {
         &mut self,
         attributes: BTreeMap<String, AttributeValue>,
     ) -> BTreeMap<String, AttributeValue> {
-        self.require(
-            !attributes.contains_key(""),
-            "resource.attributes",
-            || "found an attribute with an empty name, expected a name such as `team`".into(),
-        );
+        self.require(!attributes.contains_key(""), "resource.attributes", || {
+            "found an attribute with an empty name, expected a name such as `team`".into()
+        });
         attributes
     }
 
-    fn otlp(&mut self, raw: RawOtlp) -> Otlp {
-        let key = "exporters.otlp.endpoint";
-        let endpoint = match Endpoint::parse(&raw.endpoint, raw.tls.insecure) {
-            Ok((endpoint, warnings)) => {
-                for warning in warnings {
-                    self.warning(key, warning);
-                }
-                endpoint
-            }
-            Err(message) => {
-                self.problem(key, message);
-                Endpoint::default()
-            }
-        };
-        let max_request_size = self.size("exporters.otlp.max_request_size", raw.max_request_size);
-        Otlp {
-            headers: self.headers(raw.headers),
-            compression: raw.compression,
-            timeout: self.above_zero("exporters.otlp.timeout", raw.timeout),
-            max_request_size_bytes: max_request_size,
-            tls: self.tls(raw.tls, &endpoint),
-            retry_on_failure: self.retry(&raw.retry_on_failure),
-            sending_queue: self.sending_queue(raw.sending_queue, raw.batch.max_size),
-            batch: self.batch(&raw.batch, raw.max_request_size),
-            endpoint,
-        }
-    }
-
-    fn headers(&mut self, headers: BTreeMap<String, Secret>) -> BTreeMap<String, Secret> {
-        for (name, value) in &headers {
-            let path = ["exporters", "otlp", "headers", name].map(str::to_owned);
-            let message = if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                "found a name that is no HTTP header, expected letters, digits and `-`, such as `x-api-key`"
-            } else if name.starts_with("grpc-") || RESERVED_HEADERS.contains(&name.as_str()) {
-                "found a header that gRPC sets itself; leave it out"
-            } else if name.ends_with("-bin") {
-                "found a binary header, expected a name that does not end in `-bin`"
-            } else if HeaderValue::from_str(value.expose()).is_err() || !value.expose().is_ascii() {
-                "found a value with characters that a header cannot hold, expected printable ASCII"
-            } else {
-                continue;
-            };
-            self.problems.push((path.to_vec(), message.into()));
-        }
-        headers
-    }
-
-    fn tls(&mut self, raw: RawTls, endpoint: &Endpoint) -> Tls {
-        let (cert, key) = (!raw.cert_file.is_empty(), !raw.key_file.is_empty());
-        self.require(key || !cert, "exporters.otlp.tls.cert_file", || {
-            "found a certificate without a key, expected both; set `exporters.otlp.tls.key_file`".into()
-        });
-        self.require(cert || !key, "exporters.otlp.tls.key_file", || {
-            "found a key without a certificate, expected both; set `exporters.otlp.tls.cert_file`".into()
-        });
-        if !endpoint.is_tls() && (cert || key || !raw.ca_file.is_empty()) {
-            let message = "the files have no effect, because the endpoint is not encrypted; write `https://` in `exporters.otlp.endpoint`";
-            self.warning("exporters.otlp.tls", message);
-        }
-        Tls {
-            insecure: raw.insecure,
-            ca_file: some_if_given(raw.ca_file).map(PathBuf::from),
-            cert_file: some_if_given(raw.cert_file).map(PathBuf::from),
-            key_file: some_if_given(raw.key_file).map(PathBuf::from),
-            server_name_override: some_if_given(raw.server_name_override),
-            reload_interval: off_if_zero(raw.reload_interval),
-        }
-    }
-
-    fn retry(&mut self, raw: &RawRetry) -> Retry {
-        let at = |name: &str| format!("exporters.otlp.retry_on_failure.{name}");
-        let initial = self.above_zero(&at("initial_interval"), raw.initial_interval);
-        let ordered = raw.initial_interval <= raw.max_interval;
-        self.require(ordered, &at("initial_interval"), || {
-            format!(
-                "found {}, expected at most `max_interval`, which is {}",
-                raw.initial_interval, raw.max_interval
-            )
-        });
-        let grows = raw.multiplier >= 1.0 && raw.multiplier.is_finite();
-        self.require(grows, &at("multiplier"), || {
-            format!("found {}, expected a number of at least 1", raw.multiplier)
-        });
-        let max_elapsed_time = off_if_zero(raw.max_elapsed_time);
-        let outlasts = max_elapsed_time.is_none_or(|elapsed| elapsed >= raw.max_interval.0);
-        self.require(outlasts, &at("max_elapsed_time"), || {
-            format!(
-                "found {}, expected at least `max_interval`, which is {}, or 0s to retry for ever",
-                raw.max_elapsed_time, raw.max_interval
-            )
-        });
-        Retry {
-            enabled: raw.enabled,
-            initial_interval: initial,
-            max_interval: raw.max_interval.0,
-            multiplier: raw.multiplier,
-            randomization_factor: self
-                .share(&at("randomization_factor"), raw.randomization_factor),
-            max_elapsed_time,
-        }
-    }
-
-    fn sending_queue(&mut self, raw: RawSendingQueue, batch: Size) -> SendingQueue {
-        let at = |name: &str| format!("exporters.otlp.sending_queue.{name}");
-        for (name, size) in [
-            ("queue_size", raw.queue_size),
-            ("storage.max_size", raw.storage.max_size),
-        ] {
-            self.require(size >= batch, &at(name), || {
-                format!("found {size}, expected room for one batch; `exporters.otlp.batch.max_size` is {batch}")
-            });
-        }
-        let consumers = raw.num_consumers;
-        self.require((1..=1024).contains(&consumers), &at("num_consumers"), || {
-            format!("found {consumers}, expected 1 to 1024")
-        });
-        SendingQueue {
-            queue_size_bytes: raw.queue_size.0,
-            num_consumers: consumers,
-            storage: Storage {
-                directory: some_if_given(raw.storage.directory).map(PathBuf::from),
-                max_size_bytes: raw.storage.max_size.0,
-            },
-        }
-    }
-
-    fn batch(&mut self, raw: &RawBatch, max_request_size: Size) -> Batch {
-        let key = "exporters.otlp.batch.max_size";
-        self.require(raw.max_size <= max_request_size, key, || {
-            format!(
-                "found {}, expected at most `exporters.otlp.max_request_size`, which is {max_request_size}",
-                raw.max_size
-            )
-        });
-        Batch {
-            flush_timeout: self.above_zero("exporters.otlp.batch.flush_timeout", raw.flush_timeout),
-            max_size_bytes: self.size(key, raw.max_size),
-        }
-    }
-
-    fn above_zero(&mut self, key: &str, duration: HumanDuration) -> Duration {
+    pub(super) fn above_zero(&mut self, key: &str, duration: HumanDuration) -> Duration {
         self.require(!duration.0.is_zero(), key, || {
             "found 0s, expected a duration above zero".into()
         });
         duration.0
     }
 
-    fn size(&mut self, key: &str, size: Size) -> u64 {
-        self.require(size.0 > 0, key, || "found 0B, expected a size above zero".into());
+    pub(super) fn size(&mut self, key: &str, size: Size) -> u64 {
+        self.require(size.0 > 0, key, || {
+            "found 0B, expected a size above zero".into()
+        });
         size.0
     }
 
-    fn share(&mut self, key: &str, share: f64) -> f64 {
+    pub(super) fn share(&mut self, key: &str, share: f64) -> f64 {
         self.require((0.0..=1.0).contains(&share), key, || {
             format!("found {share}, expected a number from 0 to 1")
         });
@@ -405,7 +268,9 @@ impl Checks {
         if text.is_empty() {
             return None;
         }
-        let with_ip = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let with_ip = text
+            .strip_prefix("localhost:")
+            .map(|port| format!("127.0.0.1:{port}"));
         let parsed = with_ip.as_deref().unwrap_or(text).parse().ok();
         self.require(parsed.is_some(), key, || {
             format!("found `{text}`, expected an IP address and a port, such as `127.0.0.1:13133`, `[::]:13133` or `localhost:13133`; leave it empty to switch it off")
@@ -424,10 +289,10 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
     list
 }
 
-fn some_if_given(text: String) -> Option<String> {
+pub(super) fn some_if_given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn off_if_zero(duration: HumanDuration) -> Option<Duration> {
+pub(super) fn off_if_zero(duration: HumanDuration) -> Option<Duration> {
     (!duration.0.is_zero()).then_some(duration.0)
 }

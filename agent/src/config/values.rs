@@ -126,7 +126,9 @@ impl Visitor<'_> for NamespaceVisitor {
     type Value = NamespaceInode;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an inode number from 1 to 4294967295, such as 4026531839 or \"ipc:[4026531839]\"")
+        f.write_str(
+            "an inode number from 1 to 4294967295, such as 4026531839 or \"ipc:[4026531839]\"",
+        )
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<NamespaceInode, E> {

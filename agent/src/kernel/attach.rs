@@ -4,11 +4,11 @@
 use std::io;
 
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Link, ProgramMut};
+use libbpf_rs::{Iter, Link, ProgramMut};
 
 use super::backend::{Backend, BackendChoice};
 use super::counters::KernelCounts;
-use super::hooks::{Hook, HookTarget};
+use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
 use super::load::{KernelSettings, LoadError, Loaded, load};
 use super::ring::CaptureRing;
@@ -69,6 +69,8 @@ pub struct Tracer {
     /// Entries first: they are the first to go.
     entry_links: Vec<Link>,
     other_links: Vec<Link>,
+    /// While calls that were blocked at attach have not returned.
+    catch_up: Option<Link>,
     /// After the links: a probe in use cannot be taken back.
     return_probes: Option<ReturnProbes>,
     skel: MqspanSkel<'static>,
@@ -125,6 +127,7 @@ impl Tracer {
         let mut tracer = Self {
             entry_links: Vec::new(),
             other_links: Vec::new(),
+            catch_up: None,
             return_probes: None,
             skel,
             backend,
@@ -138,7 +141,7 @@ impl Tracer {
     /// Returns before entries, so that no call is entered whose return would
     /// not be seen.
     fn attach_all(&mut self, mut hooks: Vec<Hook>) -> Result<(), AttachError> {
-        hooks.sort_by_key(is_entry);
+        hooks.sort_by_key(|hook| (hook.purpose() == Purpose::FindBlocked, is_entry(hook)));
         if self.backend == Backend::Kprobe {
             match ReturnProbes::open() {
                 Ok(probes) => self.return_probes = Some(probes),
@@ -156,10 +159,11 @@ impl Tracer {
                 symbol: hook.target.symbol().to_owned(),
                 source,
             })?;
-            if is_entry(&hook) {
-                self.entry_links.push(link);
-            } else {
-                self.other_links.push(link);
+            match hook.purpose() {
+                Purpose::FindBlocked => find_blocked(&link),
+                Purpose::CatchUp => self.catch_up = Some(link),
+                _ if is_entry(&hook) => self.entry_links.push(link),
+                _ => self.other_links.push(link),
             }
             self.hooks.push(HookStatus {
                 hook,
@@ -221,6 +225,20 @@ impl Tracer {
         self.return_probes.as_ref()?.missed().ok()
     }
 
+    /// Takes back what only calls needed that were blocked at attach, once
+    /// they have all returned.
+    pub fn release_catch_up(&mut self) {
+        let found_blocked = self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
+            // SAFETY: the field is in a page that the kernel writes to as
+            // well, so it is read as such: once, whole, aligned.
+            unsafe { (&raw const bss.found_blocked).read_volatile() }
+        });
+        if self.catch_up.is_some() && found_blocked == 0 {
+            self.catch_up = None;
+            tracing::debug!("no call that was blocked at the start is left");
+        }
+    }
+
     /// Stops taking new calls; calls under way still end as events.
     pub fn detach_entries(&mut self) {
         self.entry_links.clear();
@@ -229,6 +247,7 @@ impl Tracer {
     /// Stops everything. The ring keeps what is in it.
     pub fn detach(&mut self) {
         self.entry_links.clear();
+        self.catch_up = None;
         self.other_links.clear();
         self.return_probes = None;
     }
@@ -238,7 +257,17 @@ fn is_entry(hook: &Hook) -> bool {
     match &hook.target {
         HookTarget::Entry(symbol) => symbol.contains("sys_mq_"),
         HookTarget::Tracepoint(name) => name == "sys_enter",
-        HookTarget::Return(_) => false,
+        HookTarget::Return(_) | HookTarget::Iterator(_) => false,
+    }
+}
+
+/// Reads the iterator to its end, which runs it over all threads.
+fn find_blocked(link: &Link) {
+    let outcome = Iter::new(link)
+        .map_err(into_io)
+        .and_then(|mut threads| io::copy(&mut threads, &mut io::sink()));
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "calls that are blocked already will not be seen");
     }
 }
 

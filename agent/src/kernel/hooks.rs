@@ -12,13 +12,18 @@ pub enum HookTarget {
     Return(String),
     /// At a tracepoint.
     Tracepoint(String),
+    /// Over all threads, once.
+    Iterator(String),
 }
 
 impl HookTarget {
     /// The function's or tracepoint's name.
     pub fn symbol(&self) -> &str {
         match self {
-            Self::Entry(name) | Self::Return(name) | Self::Tracepoint(name) => name,
+            Self::Entry(name)
+            | Self::Return(name)
+            | Self::Tracepoint(name)
+            | Self::Iterator(name) => name,
         }
     }
 }
@@ -52,6 +57,10 @@ pub enum Purpose {
     Lifecycle,
     /// Forks of processes that a filter names.
     Fork,
+    /// Finds calls that are blocked at attach.
+    FindBlocked,
+    /// Sees the return of those, where the backend cannot.
+    CatchUp,
 }
 
 impl Hook {
@@ -65,9 +74,10 @@ impl Hook {
             "fexit" => (HookTarget::Return(target), Some(Backend::Fentry)),
             "kprobe" => (HookTarget::Entry(target), Some(Backend::Kprobe)),
             "kretprobe" => (HookTarget::Return(target), Some(Backend::Kprobe)),
-            "tp_btf" if target.starts_with("sys_") => {
+            "tp_btf" if program.starts_with("tp_sys_") => {
                 (HookTarget::Tracepoint(target), Some(Backend::Tracepoint))
             }
+            "iter" => (HookTarget::Iterator(target), None),
             "tp_btf" => (HookTarget::Tracepoint(target), None),
             _ => return None,
         };
@@ -89,7 +99,9 @@ impl Hook {
     /// What the hook is for.
     pub fn purpose(&self) -> Purpose {
         match &self.target {
+            HookTarget::Iterator(_) => Purpose::FindBlocked,
             HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
+            HookTarget::Tracepoint(_) if self.program == "tp_catch_up" => Purpose::CatchUp,
             HookTarget::Tracepoint(name) if name.starts_with("sys_") => Purpose::AllCalls,
             HookTarget::Tracepoint(_) => Purpose::Lifecycle,
             HookTarget::Entry(symbol) | HookTarget::Return(symbol) => {

@@ -137,6 +137,8 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings) -> bool {
         }
         Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
         Purpose::AllCalls | Purpose::Lifecycle => true,
+        Purpose::FindBlocked => traces("mq_timedsend") || traces("mq_timedreceive"),
+        Purpose::CatchUp => backend != Backend::Tracepoint,
         Purpose::Fork => settings.filter.by_process(),
     }
 }
@@ -202,8 +204,10 @@ fn prepare(
             .filter(|hook| is_needed(hook, backend, settings));
         let mut load = false;
         if let Some(hook) = needed {
-            load = matches!(hook.target, HookTarget::Tracepoint(_))
-                || symbols.has(hook.target.symbol());
+            load = matches!(
+                hook.target,
+                HookTarget::Tracepoint(_) | HookTarget::Iterator(_)
+            ) || symbols.has(hook.target.symbol());
             if load { &mut hooks } else { &mut absent }.push(hook);
         }
         program.set_autoload(load);
@@ -239,11 +243,29 @@ fn prepare(
     Ok((hooks, absent))
 }
 
-/// Loads the programs of one backend.
+/// Loads the programs of one backend. Where the verifier refuses the argument
+/// of the entry functions, they are loaded once more without it.
 pub(super) fn load(
     backend: Backend,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
+) -> Result<Loaded, LoadError> {
+    match load_with(backend, settings, symbols, false) {
+        Err(LoadError::Program { source, log })
+            if backend == Backend::Fentry && log.contains("FWD is not a struct") =>
+        {
+            tracing::debug!(%source, log, "the registers are read from the stack");
+            load_with(backend, settings, symbols, true)
+        }
+        outcome => outcome,
+    }
+}
+
+fn load_with(
+    backend: Backend,
+    settings: &KernelSettings,
+    symbols: &KernelSymbols,
+    registers_on_stack: bool,
 ) -> Result<Loaded, LoadError> {
     set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
     take_libbpf_log();
@@ -252,6 +274,9 @@ pub(super) fn load(
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = MqspanSkelBuilder::default().open(storage)?;
     let (hooks, absent) = prepare(&mut open, backend, settings, symbols)?;
+    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+        rodata.registers_on_stack = registers_on_stack;
+    }
     if let Some(hook) = absent.iter().find(|hook| is_essential(hook)) {
         return Err(LoadError::Symbol(hook.target.symbol().to_owned()));
     }

@@ -265,6 +265,7 @@ fn attached(backend: Backend, tracer: &Tracer) -> Finding {
                 HookTarget::Entry(_) => "entry",
                 HookTarget::Return(_) => "return",
                 HookTarget::Tracepoint(_) => "tracepoint",
+                HookTarget::Iterator(_) => "iterator",
             },
             abi: status.hook.abi(),
             attached: status.state == HookState::Attached,

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Calls that are blocked already when the agent attaches: their entry went by
+ * unseen. An iterator over all threads finds them once, after the hooks are in
+ * place, and makes the records that their entries would have made.
+ */
+#ifndef MQSPAN_BLOCKED_BPF_H
+#define MQSPAN_BLOCKED_BPF_H
+
+/* The file behind a descriptor of any process, or NULL. */
+static __always_inline struct file *task_file(struct task_struct *task,
+					      __s32 mqdes)
+{
+	struct file **slots = BPF_CORE_READ(task, files, fdt, fd);
+	struct file *file = NULL;
+
+	if ((__u32)mqdes < BPF_CORE_READ(task, files, fdt, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file),
+				      slots + (__u32)mqdes);
+	return file;
+}
+
+static __always_inline bool task_is_compat(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+#elif defined(__TARGET_ARCH_arm64)
+	return BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT;
+#endif
+}
+
+/*
+ * The agent waits for this by reading the iterator to its end. A thread that
+ * comes back while it is looked at is counted as return_missed at its next
+ * call.
+ */
+SEC("iter/task")
+int it_blocked(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	const struct pt_regs *regs;
+	struct thread_record *thread;
+	struct call_args args;
+	bool compat;
+	__u64 nr;
+	__u8 op;
+
+	if (!task)
+		return 0;
+	if (HAVE_TASK_REGISTERS)
+		regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+	else
+		regs = registers_on_stack_of(task);
+	/* Running in user space the number is an old one; asleep it is not. */
+	if (!task_is_asleep(task))
+		return 0;
+	nr = SYSCALL_NR_PROBE(regs);
+	compat = task_is_compat(task);
+	op = operation_of(nr, compat);
+	if (!is_transfer(op) ||
+	    !wanted(op, compat ? ABI_COMPAT : ABI_NATIVE, task->tgid))
+		return 0;
+	thread = thread_of(task, task->pid);
+	if (!thread || thread->state != THREAD_IDLE)
+		return 0;
+	if (compat)
+		args = COMPAT_ARGS(PROBE, regs);
+	else
+		args = NATIVE_ARGS(PROBE, regs);
+	thread->call.flags = CALL_START_UNKNOWN;
+	thread->call.start_ns = bpf_ktime_get_boot_ns();
+	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
+		       task_file(task, args.arg[0]));
+	thread->state = THREAD_IN_CALL;
+	__sync_fetch_and_add(&found_blocked, 1);
+	COUNT(start_unknown);
+	return 0;
+}
+
+/*
+ * The return of such a call, where the backend's own return hook is not on the
+ * stack of the thread (fentry, kprobe). Attached only until the last of them
+ * has returned; it runs at every system call.
+ */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(tp_catch_up, struct pt_regs *regs, long ret)
+{
+	struct thread_record *thread;
+
+	if (!found_blocked || !number_of_interest(SYSCALL_NR(regs)))
+		return 0;
+	thread = thread_find();
+	if (thread && (thread->call.flags & CALL_START_UNKNOWN))
+		call_return(ret);
+	return 0;
+}
+
+#endif
