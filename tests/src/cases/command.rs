@@ -50,6 +50,15 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
+/// `trace` hooked as the bench has it, with these options and this command.
+fn trace_line(bench: &Bench, options: &[&str], command: &[String]) -> Vec<String> {
+    let mut line = words(&["trace", "--backend", bench.backend.name()]);
+    line.extend(words(options));
+    line.push("--".to_owned());
+    line.extend_from_slice(command);
+    line
+}
+
 fn words(line: &[&str]) -> Vec<String> {
     line.iter().map(|&word| word.to_owned()).collect()
 }
@@ -61,8 +70,7 @@ async fn trace_json(
     scenario: &'static [&'static str],
 ) -> Result<()> {
     let workload = Workload::new(program?, scenario)?;
-    let mut line = words(&["trace", "--output", "json", "--"]);
-    line.extend(workload.command_line());
+    let line = trace_line(bench, &["--output", "json"], &workload.command_line());
     let output = agent::command(bench, &line).await?;
     ensure!(
         output.status.code() == Some(0),
@@ -81,8 +89,7 @@ async fn trace_json(
 /// What a person sees names each call, its queue and its error.
 async fn trace_pretty(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["basic"])?;
-    let mut line = words(&["trace", "--"]);
-    line.extend(workload.command_line());
+    let line = trace_line(bench, &[], &workload.command_line());
     let output = agent::command(bench, &line).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
@@ -107,8 +114,7 @@ async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
         (&["/no/such/command"], 127),
     ];
     for (command, code) in table {
-        let mut line = words(&["trace", "--"]);
-        line.extend(words(command));
+        let line = trace_line(bench, &[], &words(command));
         let output = agent::command(bench, &line).await?;
         ensure!(
             output.status.code() == Some(code),
