@@ -175,8 +175,10 @@ impl Comparison<'_> {
                 .message
                 .filter(|_| delivers)
                 .and_then(|message| senders.get(&message));
-            // A message that the truth cannot tell from others has a sender all the same.
-            if delivers && sender.is_none() {
+            // A message that the truth cannot tell from others has a sender all the same, and one
+            // that was lost on its way to the caller may have it or not.
+            let lost = call.is_receive() && call.ret < 0 && call.message.is_some();
+            if lost || delivers && sender.is_none() {
                 continue;
             }
             if let Some(sender) = sender.filter(|_| self.correlation != Correlation::None) {
@@ -211,10 +213,7 @@ impl Comparison<'_> {
             {
                 let lived_ns = lives.get(&call.pid).map_or(0, |(from, to)| to - from);
                 let differences = self.compare_origin(call, &traced.origin, lived_ns);
-                report.add(
-                    &format!("resource of process {} ({})", call.pid, call.comm),
-                    &differences,
-                );
+                report.add(&format!("resource of {}", title(call)), &differences);
             }
         }
     }
