@@ -40,6 +40,7 @@ pub mod export;
 pub mod health;
 pub mod sink;
 
+pub mod balance;
 pub mod capture;
 pub mod pipeline;
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading};
 use crate::event::{Call, Event};
 use crate::filter::NameFilter;
@@ -24,6 +25,15 @@ pub struct PipelineCounts {
 }
 
 impl PipelineCounts {
+    /// What became of the calls so far.
+    pub fn decoded(&self) -> Decoded {
+        Decoded {
+            spans: self.spans.load(Ordering::Relaxed),
+            filtered: self.filtered.load(Ordering::Relaxed),
+            undecodable: self.undecodable.load(Ordering::Relaxed),
+        }
+    }
+
     /// Only the capture thread writes, so a load and a store will do.
     fn add(counter: &AtomicU64, more: u64) {
         counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);

@@ -46,6 +46,7 @@ fn any_name() -> impl Strategy<Value = Cow<'static, str>> {
         "\\PC{0,255}",
         "[\\x00-\\x7f]{0,40}",
         (0_usize..20_000).prop_map(|len| "ü/".repeat(len)),
+        (5_900_usize..8_300).prop_map(|len| "n".repeat(len)),
         (60_usize..140).prop_map(|len| "n".repeat(len)),
     ]
     .prop_map(Cow::Owned)

@@ -1,6 +1,10 @@
 //! From a configuration to the settings of the stages.
 
-use crate::config::{self, AttributeValue, Config};
+use crate::config::{self, AttributeValue, Config, FileTarget};
+use crate::export::settings::{
+    BatchSettings, Compression, ExportSettings, FileSettings, OtlpSettings, QueueSettings,
+    RetrySettings, StorageSettings, TlsSettings,
+};
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
@@ -67,4 +71,70 @@ pub(super) fn processes(config: &Config, host: Host) -> Processes {
         })
         .collect();
     Processes::new(host, extra, config.enrich.process)
+}
+
+pub(super) fn export(config: &Config) -> ExportSettings {
+    let otlp = &config.exporters.otlp;
+    ExportSettings {
+        batch: BatchSettings {
+            flush_timeout: otlp.batch.flush_timeout,
+            max_size_bytes: otlp.batch.max_size_bytes,
+        },
+        otlp: Some(self::otlp(otlp)),
+        file: config.exporters.file.as_ref().map(|target| FileSettings {
+            path: match target {
+                FileTarget::Stdout => "-".into(),
+                FileTarget::Path(path) => path.clone(),
+            },
+            queue_size_bytes: otlp.sending_queue.queue_size_bytes,
+        }),
+    }
+}
+
+fn otlp(otlp: &config::Otlp) -> OtlpSettings {
+    let retry = &otlp.retry_on_failure;
+    let queue = &otlp.sending_queue;
+    OtlpSettings {
+        endpoint: otlp.endpoint.url(),
+        headers: otlp
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        compression: match otlp.compression {
+            config::Compression::None => Compression::None,
+            config::Compression::Gzip => Compression::Gzip,
+            config::Compression::Zstd => Compression::Zstd,
+        },
+        timeout: otlp.timeout,
+        max_request_size_bytes: otlp.max_request_size_bytes,
+        tls: TlsSettings {
+            insecure: otlp.tls.insecure,
+            ca_file: otlp.tls.ca_file.clone(),
+            cert_file: otlp.tls.cert_file.clone(),
+            key_file: otlp.tls.key_file.clone(),
+            server_name_override: otlp.tls.server_name_override.clone(),
+            reload_interval: otlp.tls.reload_interval.unwrap_or_default(),
+        },
+        retry: RetrySettings {
+            enabled: retry.enabled,
+            initial_interval: retry.initial_interval,
+            max_interval: retry.max_interval,
+            multiplier: retry.multiplier,
+            randomization_factor: retry.randomization_factor,
+            max_elapsed_time: retry.max_elapsed_time.unwrap_or_default(),
+        },
+        queue: QueueSettings {
+            size_bytes: queue.queue_size_bytes,
+            consumers: queue.num_consumers as usize,
+            storage: queue
+                .storage
+                .directory
+                .as_ref()
+                .map(|directory| StorageSettings {
+                    directory: directory.clone(),
+                    max_size_bytes: queue.storage.max_size_bytes,
+                }),
+        },
+    }
 }

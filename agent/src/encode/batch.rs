@@ -45,6 +45,7 @@ pub enum Push {
 }
 
 /// Collects spans. Its buffers are used again after [`Batch::take`].
+#[derive(Debug)]
 pub struct Batch {
     max_bytes: usize,
     size_bytes: usize,
@@ -56,7 +57,7 @@ pub struct Batch {
 }
 
 /// The `ResourceSpans` of one process.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Group {
     resource: Option<Arc<EncodedResource>>,
     buffer: Buffer,
@@ -64,7 +65,7 @@ struct Group {
 
 /// Bytes that are all initialised, of which the first `len` are in use: so
 /// that room can be written to without being cleared first.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
     len: usize,
@@ -245,7 +246,7 @@ impl Batch {
 
 /// A hash of a [`ProcessKey`]: its numbers multiplied and folded. The keys are
 /// the kernel's, not chosen by anyone who would gain by collisions.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {

@@ -26,7 +26,7 @@ const WINDOW: usize = 64;
 const MAX_KEY: usize = 40;
 /// Bytes of text in a span from which its length may not fit two bytes. All
 /// else in a span is less than 4 KiB.
-const LONG_TEXT: usize = 8 << 10;
+const LONG_TEXT: usize = 12 << 10;
 
 /// Writes a span with the tag of `ScopeSpans.spans` and its length.
 ///
@@ -37,7 +37,8 @@ pub fn span(writer: &mut Writer<'_>, span: &Span<'_>) {
     let call = span.call;
     let name_len = call.name.as_ref().map_or(0, |name| name.len());
     let error_len = span.error_type.as_ref().map_or(0, |text| text.len());
-    if name_len + call.comm.len() + error_len < LONG_TEXT {
+    // The queue stands in the name and in an attribute.
+    if 2 * name_len + call.comm.len() + error_len < LONG_TEXT {
         framed::<2>(writer, span);
     } else {
         framed::<5>(writer, span);

@@ -1,1 +1,253 @@
-//! Send.
+//! Send: batches, queues, retries, a collector and a file.
+//!
+//! ```text
+//!  capture thread            tokio tasks
+//!  SpanSender ──> Queue ──> Delivery × consumers ──> grpc::Client ──> collector
+//!            └──> Queue ──> FileSink (a thread) ──> file
+//! ```
+//!
+//! Spans can be lost here at these places only, each with its reason in
+//! [`counters`]: a span too large for a batch, a full queue, retries that ran
+//! out, a disk or file that fails. What is queued when the deadline of
+//! [`Exporter::shutdown`] passes is reported as left.
+
+pub mod counters;
+mod deliver;
+mod file;
+pub mod grpc;
+pub mod message;
+pub mod queue;
+pub mod retry;
+mod sender;
+pub mod settings;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use counters::{Counters, Snapshot};
+use deliver::Delivery;
+use file::{FileSink, Output};
+use grpc::Client;
+use queue::{Level, MemoryQueue, Queue};
+pub use sender::SpanSender;
+use settings::{ExportSettings, FileSettings, OtlpSettings};
+
+/// One destination: its queue and its counters.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+}
+
+impl Sink {
+    /// What became of the spans so far.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
+    /// What waits.
+    pub fn queue(&self) -> Level {
+        self.queue.level()
+    }
+}
+
+/// Spans that the deadline of a shutdown left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Not sent to the collector: in memory, or kept on disk for the next start.
+    pub otlp_spans: u64,
+    /// The spans of `otlp_spans` are on disk.
+    pub otlp_kept: bool,
+    /// Not written to the file.
+    pub file_spans: u64,
+}
+
+/// The running exporters.
+#[derive(Debug)]
+pub struct Exporter {
+    otlp: Option<Sink>,
+    file: Option<Sink>,
+    /// Each ends with the spans it had in hand.
+    consumers: JoinSet<u64>,
+    file_done: Option<oneshot::Receiver<()>>,
+    closing: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Exporter {
+    /// Starts what the settings ask for, on this runtime. A collector that is
+    /// away is no error.
+    ///
+    /// # Errors
+    /// Settings that cannot work: an endpoint, a header, a TLS file or a path.
+    pub fn start(settings: ExportSettings, runtime: &Handle) -> anyhow::Result<(SpanSender, Self)> {
+        let _context = runtime.enter();
+        let mut exporter = Self {
+            otlp: None,
+            file: None,
+            consumers: JoinSet::new(),
+            file_done: None,
+            closing: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        };
+        if let Some(otlp) = settings.otlp {
+            exporter.start_otlp(otlp, runtime)?;
+        }
+        if let Some(file) = settings.file {
+            exporter.start_file(file, runtime)?;
+        }
+        let sinks = [&exporter.otlp, &exporter.file];
+        let sinks = sinks.into_iter().flatten().cloned().collect();
+        Ok((SpanSender::new(&settings.batch, sinks), exporter))
+    }
+
+    fn start_otlp(&mut self, settings: OtlpSettings, runtime: &Handle) -> anyhow::Result<()> {
+        let sink = Sink {
+            queue: Arc::new(Queue::Memory(MemoryQueue::new(settings.queue.size_bytes))),
+            counters: Arc::default(),
+        };
+        let delivery = Arc::new(Delivery {
+            queue: Arc::clone(&sink.queue),
+            counters: Arc::clone(&sink.counters),
+            retry: settings.retry,
+            max_request_bytes: settings.max_request_size_bytes,
+            closing: self.closing.clone(),
+            stop: self.stop.clone(),
+            random: deliver::random,
+            logged: AtomicU32::new(0),
+            client: Client::new(settings.clone())?,
+        });
+        for _ in 0..settings.queue.consumers.max(1) {
+            self.consumers
+                .spawn_on(Arc::clone(&delivery).run(), runtime);
+        }
+        let every = settings.tls.reload_interval;
+        if !every.is_zero() {
+            runtime.spawn(reload(delivery, every, self.closing.clone()));
+        }
+        self.otlp = Some(sink);
+        Ok(())
+    }
+
+    fn start_file(&mut self, settings: FileSettings, runtime: &Handle) -> anyhow::Result<()> {
+        let sink = Sink {
+            queue: Arc::new(Queue::Memory(MemoryQueue::new(settings.queue_size_bytes))),
+            counters: Arc::default(),
+        };
+        let (done, file_done) = oneshot::channel();
+        let writer = FileSink {
+            queue: Arc::clone(&sink.queue),
+            counters: Arc::clone(&sink.counters),
+            output: open(settings.path)?,
+            broken: false,
+            stop: self.stop.clone(),
+        };
+        let runtime = runtime.clone();
+        std::thread::Builder::new()
+            .name("mqspan-file".to_owned())
+            .spawn(move || {
+                writer.run(&runtime);
+                // Nobody listens once the deadline has passed.
+                done.send(()).unwrap_or_default();
+            })
+            .context("cannot start the thread of the file exporter")?;
+        self.file = Some(sink);
+        self.file_done = Some(file_done);
+        Ok(())
+    }
+
+    /// The collector's side, if there is one.
+    pub fn otlp(&self) -> Option<&Sink> {
+        self.otlp.as_ref()
+    }
+
+    /// The file's side, if there is one.
+    pub fn file(&self) -> Option<&Sink> {
+        self.file.as_ref()
+    }
+
+    /// Takes no more, sends what can be sent until `deadline` from now, and
+    /// tells what was left. Flush and drop the [`SpanSender`] first. A request
+    /// cut off by the deadline counts as left though the collector may have
+    /// taken it.
+    pub async fn shutdown(mut self, deadline: Duration) -> Left {
+        for sink in [&self.otlp, &self.file].into_iter().flatten() {
+            sink.queue.close();
+        }
+        self.closing.cancel();
+        let mut in_hand = 0;
+        let finished = {
+            let consumers = &mut self.consumers;
+            let file_done = &mut self.file_done;
+            let all = async {
+                while let Some(ended) = consumers.join_next().await {
+                    in_hand += ended.unwrap_or(0);
+                }
+                if let Some(done) = file_done {
+                    done.await.unwrap_or_default();
+                }
+            };
+            tokio::time::timeout(deadline, all).await.is_ok()
+        };
+        self.stop.cancel();
+        while let Some(ended) = self.consumers.join_next().await {
+            in_hand += ended.unwrap_or(0);
+        }
+        let file_spans = self
+            .file
+            .as_ref()
+            .filter(|_| !finished)
+            .map_or(0, |sink| sink.queue().spans + sink.counters().in_flight);
+        let waiting = self.otlp.as_ref().map_or(0, |sink| sink.queue().spans);
+        let left = Left {
+            otlp_spans: waiting + in_hand,
+            otlp_kept: false,
+            file_spans,
+        };
+        if left.otlp_spans + left.file_spans > 0 {
+            warn!(
+                otlp_spans = left.otlp_spans,
+                file_spans = left.file_spans,
+                "the deadline of the shutdown left spans"
+            );
+        }
+        left
+    }
+}
+
+fn open(path: PathBuf) -> anyhow::Result<Output> {
+    Output::open(&path)
+}
+
+/// Looks at the TLS files now and then.
+async fn reload(delivery: Arc<Delivery>, every: Duration, closing: CancellationToken) {
+    let mut failed = false;
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        match delivery.client.reload() {
+            Ok(changed) => {
+                failed = false;
+                if changed {
+                    info!("the TLS files changed and are in use");
+                }
+            }
+            Err(cause) if !failed => {
+                failed = true;
+                warn!(cause = %format!("{cause:#}"), "the TLS files changed and cannot be used");
+            }
+            Err(_) => {}
+        }
+    }
+}

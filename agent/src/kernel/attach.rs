@@ -73,6 +73,8 @@ pub struct Tracer {
     catch_up: Option<Link>,
     /// After the links: a probe in use cannot be taken back.
     return_probes: Option<ReturnProbes>,
+    /// Why return probes have only as many instances as is the default.
+    default_instances: Option<io::Error>,
     skel: MqspanSkel<'static>,
     backend: Backend,
     hooks: Vec<HookStatus>,
@@ -129,6 +131,7 @@ impl Tracer {
             other_links: Vec::new(),
             catch_up: None,
             return_probes: None,
+            default_instances: None,
             skel,
             backend,
             hooks: absent.collect(),
@@ -145,11 +148,7 @@ impl Tracer {
         if self.backend == Backend::Kprobe {
             match ReturnProbes::open() {
                 Ok(probes) => self.return_probes = Some(probes),
-                Err(error) => tracing::warn!(
-                    %error,
-                    "tracefs cannot be used: calls beyond max(10, 2 x CPUs) that block at once \
-                     are lost and counted; mount tracefs or use capture.backend fentry"
-                ),
+                Err(error) => self.default_instances = Some(error),
             }
         }
         for hook in hooks {
@@ -197,6 +196,12 @@ impl Tracer {
     /// The backends that were tried before, and why they cannot be used.
     pub fn passed_over(&self) -> &[AttachError] {
         &self.passed_over
+    }
+
+    /// Why calls beyond max(10, 2 x CPUs) that block at once are lost, if they
+    /// are: backend `kprobe` without tracefs.
+    pub fn few_instances(&self) -> Option<&io::Error> {
+        self.default_instances.as_ref()
     }
 
     /// Every hook that the settings ask for.

@@ -1,0 +1,170 @@
+//! What became of every call: the sum that must come out even.
+
+use std::fmt;
+
+use crate::export::counters::Snapshot;
+use crate::kernel::KernelCounts;
+
+/// `seen = exported + filtered + sampled_out + rejected + lost + pending`,
+/// exactly, once the agent has stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Calls that the kernel side saw.
+    pub seen: u64,
+    /// Spans that the destination took.
+    pub exported: u64,
+    /// Dropped by filters, in the kernel or by name.
+    pub filtered: u64,
+    /// Dropped by sampling.
+    pub sampled_out: u64,
+    /// Refused by the collector.
+    pub rejected: u64,
+    /// Lost, by reason; zeros are left out.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Calls that have not returned, and spans on their way.
+    pub pending: u64,
+}
+
+/// What became of the calls that left the ring buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decoded {
+    /// Became spans.
+    pub spans: u64,
+    /// Dropped by the filter of names.
+    pub filtered: u64,
+    /// Could not be decoded.
+    pub undecodable: u64,
+}
+
+impl Decoded {
+    fn total(&self) -> u64 {
+        self.spans + self.filtered + self.undecodable
+    }
+}
+
+impl Balance {
+    /// The sum of the three stages. `left` is how many spans the deadline of a
+    /// shutdown left behind for good; while the agent runs it is 0. The
+    /// counters of a running agent are read one after the other, so calls
+    /// under way can be counted twice or not at all; at rest they are exact.
+    pub fn new(kernel: &KernelCounts, decoded: Decoded, sink: &Snapshot, left: u64) -> Self {
+        let mut lost = vec![
+            ("ring_full", kernel.ring_full),
+            ("in_flight_full", kernel.in_flight_full),
+            ("return_missed", kernel.return_missed),
+            ("undecodable", decoded.undecodable),
+            ("shutdown", left),
+        ];
+        lost.extend(sink.lost.iter().copied());
+        lost.retain(|(_, calls)| *calls != 0);
+        let rejected = sink.rejected_total();
+        let in_ring = kernel.submitted.saturating_sub(decoded.total());
+        let on_their_way = (decoded.spans + sink.recovered)
+            .saturating_sub(sink.exported + rejected + sink.lost_total() + left);
+        Self {
+            seen: kernel.seen() + sink.recovered,
+            exported: sink.exported,
+            filtered: kernel.filtered_entry + kernel.filtered_return + decoded.filtered,
+            sampled_out: 0,
+            rejected,
+            lost,
+            pending: kernel.in_flight() + in_ring + on_their_way,
+        }
+    }
+
+    /// Calls lost for any reason.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().map(|(_, calls)| calls).sum()
+    }
+
+    /// Does the sum come out even?
+    pub fn is_even(&self) -> bool {
+        self.seen
+            == self.exported
+                + self.filtered
+                + self.sampled_out
+                + self.rejected
+                + self.lost_total()
+                + self.pending
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seen {} = exported {} + filtered {} + sampled out {} + rejected {} + lost {}",
+            self.seen,
+            self.exported,
+            self.filtered,
+            self.sampled_out,
+            self.rejected,
+            self.lost_total()
+        )?;
+        if !self.lost.is_empty() {
+            let reasons: Vec<String> = self
+                .lost
+                .iter()
+                .map(|(reason, calls)| format!("{reason} {calls}"))
+                .collect();
+            write!(f, " ({})", reasons.join(", "))?;
+        }
+        write!(f, " + pending {}", self.pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel() -> KernelCounts {
+        KernelCounts {
+            entered: 100,
+            start_unknown: 2,
+            filtered_entry: 10,
+            filtered_return: 5,
+            submitted: 90,
+            ring_full: 3,
+            in_flight_full: 1,
+            return_missed: 1,
+            ..KernelCounts::default()
+        }
+    }
+
+    #[test]
+    fn every_stage_is_in_the_sum() {
+        let decoded = Decoded {
+            spans: 80,
+            filtered: 8,
+            undecodable: 1,
+        };
+        let sink = Snapshot {
+            pushed: 80,
+            exported: 60,
+            rejected: vec![("invalid_argument", 4)],
+            lost: vec![("queue_full", 6)],
+            ..Snapshot::default()
+        };
+        let balance = Balance::new(&kernel(), decoded, &sink, 7);
+        assert!(balance.is_even(), "{balance}");
+        assert_eq!(balance.seen, 113);
+        // 3 in flight, 1 in the ring, 3 on their way.
+        assert_eq!(balance.pending, 7);
+        assert_eq!(
+            balance.to_string(),
+            "seen 113 = exported 60 + filtered 23 + sampled out 0 + rejected 4 + lost 19 \
+             (ring_full 3, in_flight_full 1, return_missed 1, undecodable 1, shutdown 7, \
+             queue_full 6) + pending 7"
+        );
+    }
+
+    #[test]
+    fn spans_that_vanish_make_it_uneven() {
+        let sink = Snapshot {
+            exported: 200,
+            ..Snapshot::default()
+        };
+        let balance = Balance::new(&kernel(), Decoded::default(), &sink, 0);
+        assert!(!balance.is_even(), "{balance}");
+    }
+}

@@ -1,0 +1,256 @@
+//! What became of spans, by number. For each sink, at rest:
+//! pushed + recovered = exported + rejected + lost + left.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// Why the collector did not take spans that reached it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectReason {
+    /// A gRPC status, 0 to 16, that is not to be retried.
+    Status(u8),
+    /// `partial_success.rejected_spans` of a response.
+    PartialSuccess,
+}
+
+/// Names of gRPC status codes by number.
+pub const CODE_NAMES: [&str; 17] = [
+    "ok",
+    "cancelled",
+    "unknown",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+];
+
+/// Name of a gRPC status code.
+pub fn code_name(code: u8) -> &'static str {
+    CODE_NAMES
+        .get(usize::from(code))
+        .copied()
+        .unwrap_or("unknown")
+}
+
+impl RejectReason {
+    const COUNT: usize = CODE_NAMES.len() + 1;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Status(code) => usize::from(code).min(Self::COUNT - 2),
+            Self::PartialSuccess => Self::COUNT - 1,
+        }
+    }
+
+    fn name(index: usize) -> &'static str {
+        CODE_NAMES.get(index).copied().unwrap_or("partial_success")
+    }
+}
+
+/// Why spans were given up on this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossReason {
+    /// The queue had no room.
+    QueueFull,
+    /// One span alone exceeds the size limit, ours or the collector's.
+    TooLarge,
+    /// `max_elapsed_time` passed, or retrying is off.
+    RetriesExhausted,
+    /// The sender outlived the exporter.
+    Closed,
+    /// The disk or the file could not be written.
+    Storage,
+    /// A record on disk was damaged.
+    Corrupt,
+}
+
+impl LossReason {
+    const NAMES: [&str; 6] = [
+        "queue_full",
+        "too_large",
+        "retries_exhausted",
+        "closed",
+        "storage",
+        "corrupt",
+    ];
+}
+
+/// An error and its time.
+#[derive(Debug, Clone)]
+pub struct LastError {
+    /// With its causes; no secrets.
+    pub text: String,
+    /// When it was met.
+    pub at: SystemTime,
+}
+
+/// Counters of one sink. All but the gauges only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pushed: AtomicU64,
+    recovered: AtomicU64,
+    exported: AtomicU64,
+    rejected: [AtomicU64; RejectReason::COUNT],
+    lost: [AtomicU64; LossReason::NAMES.len()],
+    corrupt_records: AtomicU64,
+    in_flight: AtomicU64,
+    requests: AtomicU64,
+    retries: AtomicU64,
+    exhausted_retries: AtomicU64,
+    splits: AtomicU64,
+    unreachable: AtomicBool,
+    last_error: Mutex<Option<LastError>>,
+}
+
+/// The counters at one moment, in spans where nothing else is said.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Given by the capture thread, those still in its batch included.
+    pub pushed: u64,
+    /// Found on disk at the start.
+    pub recovered: u64,
+    /// Accepted by the collector, or written to the file.
+    pub exported: u64,
+    /// Refused by the collector, by reason, zeros left out.
+    pub rejected: Vec<(&'static str, u64)>,
+    /// Given up on this side, by reason, zeros left out.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Records on disk whose number of spans could not be told.
+    pub corrupt_records: u64,
+    /// In requests under way or between tries.
+    pub in_flight: u64,
+    /// Requests, retries included.
+    pub requests: u64,
+    /// Requests that were a second or later try.
+    pub retries: u64,
+    /// Of these, after `RESOURCE_EXHAUSTED` without `RetryInfo`.
+    pub exhausted_retries: u64,
+    /// Requests cut in two because the collector found them too large.
+    pub splits: u64,
+    /// The last try did not reach the collector.
+    pub unreachable: bool,
+    /// The last error.
+    pub last_error: Option<LastError>,
+}
+
+impl Snapshot {
+    /// Spans rejected for any reason.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().map(|(_, spans)| spans).sum()
+    }
+
+    /// Spans lost for any reason.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().map(|(_, spans)| spans).sum()
+    }
+}
+
+impl Counters {
+    /// All counters. Each is exact; together they are exact at rest only.
+    pub fn snapshot(&self) -> Snapshot {
+        let named = |(at, counter): (usize, &AtomicU64), name: fn(usize) -> &'static str| {
+            let spans = counter.load(Relaxed);
+            (spans > 0).then(|| (name(at), spans))
+        };
+        let loss_name = |at: usize| LossReason::NAMES.get(at).copied().unwrap_or_default();
+        Snapshot {
+            pushed: self.pushed.load(Relaxed),
+            recovered: self.recovered.load(Relaxed),
+            exported: self.exported.load(Relaxed),
+            rejected: (self.rejected.iter().enumerate())
+                .filter_map(|entry| named(entry, RejectReason::name))
+                .collect(),
+            lost: (self.lost.iter().enumerate())
+                .filter_map(|entry| named(entry, loss_name))
+                .collect(),
+            corrupt_records: self.corrupt_records.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed),
+            requests: self.requests.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            exhausted_retries: self.exhausted_retries.load(Relaxed),
+            splits: self.splits.load(Relaxed),
+            unreachable: self.unreachable.load(Relaxed),
+            last_error: self.lock_error().clone(),
+        }
+    }
+
+    /// Sets the sum of spans pushed; has one writer, the capture thread.
+    pub(crate) fn set_pushed(&self, spans: u64) {
+        self.pushed.store(spans, Relaxed);
+    }
+
+    pub(crate) fn recovered(&self, spans: u64) {
+        self.recovered.fetch_add(spans, Relaxed);
+    }
+
+    pub(crate) fn exported(&self, spans: u64) {
+        self.exported.fetch_add(spans, Relaxed);
+    }
+
+    pub(crate) fn rejected(&self, reason: RejectReason, spans: u64) {
+        if let Some(counter) = self.rejected.get(reason.index()) {
+            counter.fetch_add(spans, Relaxed);
+        }
+    }
+
+    pub(crate) fn lost(&self, reason: LossReason, spans: u64) {
+        if let Some(counter) = self.lost.get(reason as usize) {
+            counter.fetch_add(spans, Relaxed);
+        }
+    }
+
+    pub(crate) fn corrupt_record(&self) {
+        self.corrupt_records.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn enter_flight(&self, spans: u64) {
+        self.in_flight.fetch_add(spans, Relaxed);
+    }
+
+    pub(crate) fn leave_flight(&self, spans: u64) {
+        self.in_flight.fetch_sub(spans, Relaxed);
+    }
+
+    pub(crate) fn request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn retry(&self, exhausted: bool) {
+        self.retries.fetch_add(1, Relaxed);
+        self.exhausted_retries
+            .fetch_add(u64::from(exhausted), Relaxed);
+    }
+
+    pub(crate) fn split(&self) {
+        self.splits.fetch_add(1, Relaxed);
+    }
+
+    /// Returns whether that was so before.
+    pub(crate) fn set_unreachable(&self, unreachable: bool) -> bool {
+        self.unreachable.swap(unreachable, Relaxed)
+    }
+
+    pub(crate) fn error(&self, text: String) {
+        *self.lock_error() = Some(LastError {
+            text,
+            at: SystemTime::now(),
+        });
+    }
+
+    fn lock_error(&self) -> std::sync::MutexGuard<'_, Option<LastError>> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,414 @@
+//! The OTLP/gRPC client: one unary call per request over tonic's channel.
+//!
+//! The call is made on the channel itself, an HTTP/2 service, rather than
+//! through `tonic::client::Grpc`: bytes go out without being copied into its
+//! buffer, the level of gzip can be chosen, and a malformed
+//! `grpc-status-details-bin` is ignored where tonic 0.14 panics.
+
+use std::future::poll_fn;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http_body_util::BodyExt as _;
+use tonic::body::Body;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tower::Service as _;
+
+use super::message::{Message, PartialSuccess, base64_decode, percent_decode};
+use super::retry::{Refusal, code};
+use super::settings::{Compression, OtlpSettings, TlsSettings};
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// By "User Agent" of the OTLP exporter specification, our name first.
+const USER_AGENT: &str = concat!(
+    "mqspan/",
+    env!("CARGO_PKG_VERSION"),
+    " OTel-OTLP-Exporter-Rust/",
+    env!("CARGO_PKG_VERSION")
+);
+/// An answer is a few bytes; more than this is not read.
+const MAX_ANSWER: usize = 256 << 10;
+/// A peer that vanished is found while a request waits for it.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Why a request has no answer of success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The collector answered.
+    Refused(Refusal),
+    /// No connection, or it broke; with the causes.
+    Unreachable(String),
+    /// No answer within the timeout.
+    TimedOut,
+}
+
+/// A collector.
+#[derive(Debug)]
+pub struct Client {
+    uri: Uri,
+    settings: OtlpSettings,
+    headers: HeaderMap,
+    connection: Mutex<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    channel: Channel,
+    /// Contents of the TLS files that it was made with.
+    files: TlsFiles,
+    generation: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct TlsFiles {
+    ca: Option<Vec<u8>>,
+    cert: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
+}
+
+impl Client {
+    /// Checks the settings and reads the files, but connects at the first
+    /// request only. Needs the runtime's context.
+    ///
+    /// # Errors
+    /// An endpoint, header or file that cannot be used.
+    pub fn new(settings: OtlpSettings) -> anyhow::Result<Self> {
+        let uri = parse_endpoint(&settings)?;
+        let headers = request_headers(&settings)?;
+        let files = TlsFiles::read(&settings.tls)?;
+        let channel = connect(&uri, &settings, &files)?;
+        Ok(Self {
+            uri,
+            settings,
+            headers,
+            connection: Mutex::new(Connection {
+                channel,
+                files,
+                generation: 0,
+            }),
+        })
+    }
+
+    /// Scheme, host and port, for logs.
+    pub fn endpoint(&self) -> String {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self.uri.authority().map_or("", |part| part.as_str());
+        format!("{scheme}://{authority}")
+    }
+
+    /// Sends one request and waits for its answer, no longer than the timeout.
+    ///
+    /// # Errors
+    /// [`Failure`] for all but an OK.
+    pub async fn send(&self, message: &Message) -> Result<PartialSuccess, Failure> {
+        let (channel, generation) = {
+            let connection = self.lock();
+            (connection.channel.clone(), connection.generation)
+        };
+        match tokio::time::timeout(self.settings.timeout, self.call(channel, message)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.reconnect(generation);
+                Err(Failure::TimedOut)
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        mut channel: Channel,
+        message: &Message,
+    ) -> Result<PartialSuccess, Failure> {
+        let mut request = Request::new(Body::new(message.body()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from_static(EXPORT);
+        *request.headers_mut() = self.headers.clone();
+        poll_fn(|cx| channel.poll_ready(cx))
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let response = channel
+            .call(request)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let (head, mut body) = response.into_parts();
+        if head.headers.contains_key("grpc-status") {
+            return answer(&head.headers, &[]);
+        }
+        if head.status != http::StatusCode::OK {
+            return Err(Failure::Refused(http_refusal(head.status)));
+        }
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unreachable(&error))?;
+            match frame.into_data() {
+                Ok(data) if bytes.len() + data.len() <= MAX_ANSWER => {
+                    bytes.extend_from_slice(&data);
+                }
+                Ok(_) => {}
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        return answer(&trailers, &bytes);
+                    }
+                }
+            }
+        }
+        let cause = "the answer ended without a gRPC status";
+        Err(Failure::Unreachable(cause.to_owned()))
+    }
+
+    /// Frames a request.
+    ///
+    /// # Errors
+    /// What the compressor reports.
+    pub fn message(&self, request: Bytes) -> std::io::Result<Message> {
+        Message::new(request, self.settings.compression)
+    }
+
+    /// Gives up a connection on which a request got no answer: the peer may
+    /// be gone without a word. Others that use it keep it until they end.
+    fn reconnect(&self, generation: u64) {
+        let mut connection = self.lock();
+        if connection.generation == generation
+            && let Ok(channel) = connect(&self.uri, &self.settings, &connection.files)
+        {
+            connection.channel = channel;
+            connection.generation += 1;
+        }
+    }
+
+    /// Reads the TLS files again; connects anew if they changed. True if so.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used; then the connection stays.
+    pub fn reload(&self) -> anyhow::Result<bool> {
+        let files = TlsFiles::read(&self.settings.tls)?;
+        if self.lock().files == files {
+            return Ok(false);
+        }
+        let channel = connect(&self.uri, &self.settings, &files)?;
+        let mut connection = self.lock();
+        let generation = connection.generation + 1;
+        *connection = Connection {
+            channel,
+            files,
+            generation,
+        };
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The status in headers or trailers.
+fn answer(headers: &HeaderMap, body: &[u8]) -> Result<PartialSuccess, Failure> {
+    let get = |name: &str| headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
+    let code = std::str::from_utf8(get("grpc-status"))
+        .ok()
+        .and_then(|text| text.parse::<u8>().ok())
+        .filter(|code| *code <= code::UNAUTHENTICATED)
+        .unwrap_or(code::UNKNOWN);
+    if code == 0 {
+        return Ok(PartialSuccess::parse(body));
+    }
+    Err(Failure::Refused(Refusal {
+        code,
+        message: percent_decode(get("grpc-message")),
+        details: base64_decode(get("grpc-status-details-bin")).unwrap_or_default(),
+        http_status: None,
+    }))
+}
+
+/// "HTTP to gRPC Status Code Mapping" of the gRPC documentation.
+fn http_refusal(status: http::StatusCode) -> Refusal {
+    Refusal {
+        code: match status.as_u16() {
+            400 => code::INTERNAL,
+            401 => code::UNAUTHENTICATED,
+            403 => code::PERMISSION_DENIED,
+            404 => code::UNIMPLEMENTED,
+            429 | 502..=504 => code::UNAVAILABLE,
+            _ => code::UNKNOWN,
+        },
+        message: format!("HTTP status {status}"),
+        details: Vec::new(),
+        http_status: Some(status.as_u16()),
+    }
+}
+
+/// An error and its causes, without what repeats itself.
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    Failure::Unreachable(text)
+}
+
+fn parse_endpoint(settings: &OtlpSettings) -> anyhow::Result<Uri> {
+    let text = settings.endpoint.trim();
+    let scheme = match (text.contains("://"), settings.tls.insecure) {
+        (true, _) => "",
+        (false, true) => "http://",
+        (false, false) => "https://",
+    };
+    let uri: Uri = format!("{scheme}{text}")
+        .parse()
+        .context("the OTLP endpoint is no URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        bail!("the OTLP endpoint is neither http nor https");
+    }
+    let authority = uri.authority().context("the OTLP endpoint has no host")?;
+    if authority.as_str().contains('@') {
+        bail!("the OTLP endpoint holds a user name; give it by a header");
+    }
+    Ok(uri)
+}
+
+fn request_headers(settings: &OtlpSettings) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let parsed: HeaderName = name
+            .to_ascii_lowercase()
+            .parse()
+            .with_context(|| format!("{name:?} is no header name"))?;
+        if parsed == header::CONTENT_TYPE || parsed == header::TE || name.starts_with("grpc-") {
+            bail!("the header {name:?} is gRPC's own");
+        }
+        // The value may be a secret: not in the error.
+        let mut value: HeaderValue = value
+            .parse()
+            .with_context(|| format!("the value of the header {name:?} is not valid"))?;
+        value.set_sensitive(true);
+        headers.append(parsed, value);
+    }
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    let encoding = match settings.compression {
+        Compression::None => None,
+        Compression::Gzip => Some("gzip"),
+        Compression::Zstd => Some("zstd"),
+    };
+    if let Some(encoding) = encoding {
+        headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
+    }
+    let millis = settings.timeout.as_millis().clamp(1, 99_999_999);
+    headers.insert("grpc-timeout", format!("{millis}m").parse()?);
+    Ok(headers)
+}
+
+impl TlsFiles {
+    fn read(settings: &TlsSettings) -> anyhow::Result<Self> {
+        if settings.cert_file.is_some() != settings.key_file.is_some() {
+            bail!("tls.cert_file and tls.key_file go together");
+        }
+        let read = |path: &Option<std::path::PathBuf>| {
+            let read = |path: &Path| {
+                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+            };
+            path.as_deref().map(read).transpose()
+        };
+        Ok(Self {
+            ca: read(&settings.ca_file)?,
+            cert: read(&settings.cert_file)?,
+            key: read(&settings.key_file)?,
+        })
+    }
+}
+
+/// A channel that connects when it is first used, and again when it broke.
+fn connect(uri: &Uri, settings: &OtlpSettings, files: &TlsFiles) -> anyhow::Result<Channel> {
+    let mut endpoint = Endpoint::from(uri.clone())
+        .user_agent(USER_AGENT)?
+        .connect_timeout(settings.timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE))
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(settings.timeout)
+        .keep_alive_while_idle(false);
+    if uri.scheme_str() == Some("https") {
+        let mut tls = ClientTlsConfig::new().assume_http2(true);
+        tls = match &files.ca {
+            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+            None => tls.with_native_roots(),
+        };
+        if let (Some(cert), Some(key)) = (&files.cert, &files.key) {
+            tls = tls.identity(Identity::from_pem(cert, key));
+        }
+        if let Some(name) = &settings.tls.server_name_override {
+            tls = tls.domain_name(name);
+        }
+        endpoint = endpoint
+            .tls_config(tls)
+            .context("the TLS files cannot be used")?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl FnOnce(&mut OtlpSettings)) -> anyhow::Result<Client> {
+        let mut settings = OtlpSettings::default();
+        change(&mut settings);
+        Client::new(settings)
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_http_or_https_with_or_without_a_scheme() {
+        for (endpoint, insecure, expected) in [
+            ("http://localhost:4317", false, "http://localhost:4317"),
+            ("collector:4317", true, "http://collector:4317"),
+            ("collector:4317", false, "https://collector:4317"),
+            ("https://collector:4317/x", true, "https://collector:4317"),
+            ("http://[::1]:4317", false, "http://[::1]:4317"),
+        ] {
+            let uri = parse_endpoint(&OtlpSettings {
+                endpoint: endpoint.to_owned(),
+                tls: TlsSettings {
+                    insecure,
+                    ..TlsSettings::default()
+                },
+                ..OtlpSettings::default()
+            })
+            .unwrap();
+            let shown = uri.to_string();
+            assert!(shown.starts_with(expected), "{shown}");
+        }
+        for endpoint in ["", "ftp://x", "http://", "http://user:secret@host:1", "a b"] {
+            let error = with(|s| endpoint.clone_into(&mut s.endpoint)).unwrap_err();
+            assert!(!format!("{error:#}").contains("secret"));
+        }
+    }
+
+    #[tokio::test]
+    async fn headers_that_grpc_needs_are_not_ours_to_set() {
+        for (name, value) in [
+            ("grpc-timeout", "1"),
+            ("TE", "x"),
+            ("a b", "x"),
+            ("authorization", "secret\n"),
+        ] {
+            let header = (name.to_owned(), value.to_owned());
+            let error = with(|s| s.headers.push(header)).unwrap_err();
+            assert!(!format!("{error:#}").contains("secret"));
+        }
+        assert!(with(|s| s.headers.push(("Authorization".into(), "x".into()))).is_ok());
+    }
+}

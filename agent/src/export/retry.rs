@@ -1,0 +1,310 @@
+//! Which failures are worth another try, and when.
+//!
+//! Source: "Failures" under OTLP/gRPC in the OTLP specification, with one
+//! deliberate difference: `RESOURCE_EXHAUSTED` without `RetryInfo`, which the
+//! specification lets clients give up on, is retried within the limits of the
+//! queue. A collector under pressure answers so without saying when to come
+//! back (its memory limiter does), and giving up would lose what waiting
+//! saves. [`super::counters::Snapshot::exhausted_retries`] counts these.
+
+use std::time::Duration;
+
+use crate::encode::wire::Fields;
+
+use super::settings::RetrySettings;
+
+/// Numbers of gRPC status codes that are looked at by name.
+pub mod code {
+    #![expect(missing_docs, reason = "the names are those of the codes")]
+    pub const CANCELLED: u8 = 1;
+    pub const UNKNOWN: u8 = 2;
+    pub const DEADLINE_EXCEEDED: u8 = 4;
+    pub const PERMISSION_DENIED: u8 = 7;
+    pub const RESOURCE_EXHAUSTED: u8 = 8;
+    pub const ABORTED: u8 = 10;
+    pub const OUT_OF_RANGE: u8 = 11;
+    pub const UNIMPLEMENTED: u8 = 12;
+    pub const INTERNAL: u8 = 13;
+    pub const UNAVAILABLE: u8 = 14;
+    pub const DATA_LOSS: u8 = 15;
+    pub const UNAUTHENTICATED: u8 = 16;
+}
+
+/// An answer that is not OK.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusal {
+    /// gRPC status code, 0 to 16.
+    pub code: u8,
+    /// The collector's words.
+    pub message: String,
+    /// `grpc-status-details-bin`, a `google.rpc.Status`.
+    pub details: Vec<u8>,
+    /// The HTTP status, where it is not 200.
+    pub http_status: Option<u16>,
+}
+
+/// What to do with a refused request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Again, not before this long.
+    Retry(Option<Duration>),
+    /// In two halves.
+    Split,
+    /// Not again.
+    Reject,
+}
+
+impl Refusal {
+    /// The decision, by code, details and message.
+    pub fn verdict(&self) -> Verdict {
+        if self.is_too_large() {
+            return Verdict::Split;
+        }
+        match self.code {
+            code::CANCELLED
+            | code::DEADLINE_EXCEEDED
+            | code::RESOURCE_EXHAUSTED
+            | code::ABORTED
+            | code::OUT_OF_RANGE
+            | code::UNAVAILABLE
+            | code::DATA_LOSS => Verdict::Retry(retry_delay(&self.details)),
+            _ => Verdict::Reject,
+        }
+    }
+
+    /// The message exceeds the receiver's limit. In the words of grpc-go,
+    /// grpc-core and grpc-js ("received message larger than max"), grpc-java
+    /// ("gRPC message exceeds maximum size"), tonic ("decoded message length
+    /// too large"), and of HTTP proxies (413).
+    fn is_too_large(&self) -> bool {
+        const WORDS: [&str; 4] = [
+            "larger than max",
+            "exceeds maximum size",
+            "message length too large",
+            "message too large",
+        ];
+        let by_code = matches!(
+            self.code,
+            code::RESOURCE_EXHAUSTED | code::OUT_OF_RANGE | code::INTERNAL | code::UNIMPLEMENTED
+        );
+        let message = self.message.to_ascii_lowercase();
+        self.http_status == Some(413)
+            || by_code && WORDS.iter().any(|words| message.contains(words))
+    }
+}
+
+/// `google.rpc.RetryInfo.retry_delay` in the details of a
+/// `google.rpc.Status`; `None` without one or where it is negative.
+pub fn retry_delay(details: &[u8]) -> Option<Duration> {
+    let find = |message, number| -> Vec<&[u8]> {
+        Fields::new(message)
+            .filter_map(Result::ok)
+            .filter(|field| field.number == number)
+            .map(|field| field.value.bytes())
+            .collect()
+    };
+    let any = find(details, 3).into_iter().find(|any| {
+        find(any, 1)
+            .first()
+            .is_some_and(|url| url.ends_with(b"google.rpc.RetryInfo"))
+    })?;
+    let info = *find(any, 2).first()?;
+    let delay = *find(info, 1).first()?;
+    let (mut seconds, mut nanos) = (0, 0);
+    for field in Fields::new(delay).filter_map(Result::ok) {
+        match field.number {
+            1 => seconds = field.value.number().cast_signed(),
+            2 => nanos = field.value.number().cast_signed(),
+            _ => {}
+        }
+    }
+    let seconds = u64::try_from(seconds).ok()?;
+    let nanos = u32::try_from(nanos).ok().filter(|n| *n < 1_000_000_000)?;
+    Some(Duration::new(seconds, nanos))
+}
+
+/// The pauses of one request.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    settings: RetrySettings,
+    interval: Duration,
+}
+
+impl Backoff {
+    /// Before any failure.
+    pub fn new(settings: RetrySettings) -> Self {
+        Self {
+            settings,
+            interval: settings.initial_interval.min(settings.max_interval),
+        }
+    }
+
+    /// The pause before the next try, or `None` to give up. `elapsed` is the
+    /// time since the first try, `asked` what the collector asked to wait and
+    /// `random` a draw from 0 to 1.
+    pub fn next(
+        &mut self,
+        elapsed: Duration,
+        asked: Option<Duration>,
+        random: f64,
+    ) -> Option<Duration> {
+        let settings = &self.settings;
+        if !settings.enabled {
+            return None;
+        }
+        let spread = settings.randomization_factor.clamp(0.0, 1.0);
+        let factor = 1.0 - spread + 2.0 * spread * random.clamp(0.0, 1.0);
+        let pause = scale(self.interval, factor).max(asked.unwrap_or_default());
+        self.interval =
+            scale(self.interval, settings.multiplier.max(1.0)).min(settings.max_interval);
+        let limit = settings.max_elapsed_time;
+        if !limit.is_zero() && elapsed.saturating_add(pause) > limit {
+            return None;
+        }
+        Some(pause)
+    }
+}
+
+fn scale(interval: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(interval.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: u8, message: &str) -> Refusal {
+        Refusal {
+            code,
+            message: message.to_owned(),
+            ..Refusal::default()
+        }
+    }
+
+    /// `google.rpc.Status` with one detail.
+    fn details(type_url: &str, seconds: i64, nanos: i64) -> Vec<u8> {
+        use crate::encode::wire::{push_bytes, push_varint};
+        let mut delay = vec![1 << 3];
+        push_varint(&mut delay, seconds.cast_unsigned());
+        delay.push(2 << 3);
+        push_varint(&mut delay, nanos.cast_unsigned());
+        let mut info = Vec::new();
+        push_bytes(&mut info, 1, &delay);
+        let mut any = Vec::new();
+        push_bytes(&mut any, 1, type_url.as_bytes());
+        push_bytes(&mut any, 2, &info);
+        let mut status = vec![1 << 3, 8];
+        push_bytes(&mut status, 2, b"busy");
+        push_bytes(&mut status, 3, b"\x0a\x01x");
+        push_bytes(&mut status, 3, &any);
+        status
+    }
+
+    #[test]
+    fn codes_are_decided_by_the_specification() {
+        let retryable = [1, 4, 8, 10, 11, 14, 15];
+        for code in 0..=16 {
+            let expected = if retryable.contains(&code) {
+                Verdict::Retry(None)
+            } else {
+                Verdict::Reject
+            };
+            assert_eq!(refusal(code, "no").verdict(), expected, "code {code}");
+        }
+    }
+
+    #[test]
+    fn a_request_too_large_is_split() {
+        for (code, message) in [
+            (
+                8,
+                "grpc: received message larger than max (5000000 vs. 4194304)",
+            ),
+            (
+                8,
+                "grpc: received message after decompression larger than max 4194304",
+            ),
+            (8, "SERVER: Received message larger than max (5 vs. 4)"),
+            (8, "gRPC message exceeds maximum size 4194304: 5000000"),
+            (
+                11,
+                "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes",
+            ),
+        ] {
+            assert_eq!(
+                refusal(code, message).verdict(),
+                Verdict::Split,
+                "{message}"
+            );
+        }
+        let proxy = Refusal {
+            code: 2,
+            http_status: Some(413),
+            ..Refusal::default()
+        };
+        assert_eq!(proxy.verdict(), Verdict::Split);
+    }
+
+    #[test]
+    fn retry_info_is_read_from_the_details() {
+        const URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
+        let half = Duration::from_millis(1_500);
+        assert_eq!(retry_delay(&details(URL, 1, 500_000_000)), Some(half));
+        assert_eq!(retry_delay(&details(URL, 0, 0)), Some(Duration::ZERO));
+        for (url, seconds, nanos) in [
+            (URL, -1, 0),
+            (URL, 1, -1),
+            (URL, 1, 1_000_000_000),
+            ("type.googleapis.com/google.rpc.DebugInfo", 1, 0),
+        ] {
+            assert_eq!(retry_delay(&details(url, seconds, nanos)), None);
+        }
+        assert_eq!(retry_delay(b"\xff\xff"), None);
+    }
+
+    #[test]
+    fn pauses_grow_to_the_limit_within_the_spread() {
+        let mut backoff = Backoff::new(RetrySettings::default());
+        let middle: Vec<_> = (0..12)
+            .filter_map(|_| backoff.next(Duration::ZERO, None, 0.5))
+            .map(|pause| pause.as_millis())
+            .collect();
+        assert_eq!(
+            middle.get(..4),
+            Some([1_000, 1_500, 2_250, 3_375].as_slice())
+        );
+        assert_eq!(middle.last(), Some(&30_000));
+        for (random, millis) in [(0.0, 500), (1.0, 1_500)] {
+            let mut backoff = Backoff::new(RetrySettings::default());
+            let pause = backoff.next(Duration::ZERO, None, random);
+            assert_eq!(pause, Some(Duration::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn the_collector_may_ask_for_longer_only() {
+        for (asked, expected) in [(7, 7), (0, 1)] {
+            let mut backoff = Backoff::new(RetrySettings::default());
+            let pause = backoff.next(Duration::ZERO, Some(Duration::from_secs(asked)), 0.5);
+            assert_eq!(pause, Some(Duration::from_secs(expected)));
+        }
+    }
+
+    #[test]
+    fn it_ends_when_the_time_is_up_or_retrying_is_off() {
+        let limited = RetrySettings {
+            max_elapsed_time: Duration::from_secs(10),
+            ..RetrySettings::default()
+        };
+        let mut backoff = Backoff::new(limited);
+        assert!(backoff.next(Duration::from_secs(9), None, 0.5).is_some());
+        assert_eq!(backoff.next(Duration::from_secs(9), None, 0.5), None);
+        let off = RetrySettings {
+            enabled: false,
+            ..RetrySettings::default()
+        };
+        assert_eq!(Backoff::new(off).next(Duration::ZERO, None, 0.5), None);
+        let mut for_ever = Backoff::new(RetrySettings::default());
+        assert!(for_ever.next(Duration::MAX, None, 0.5).is_some());
+    }
+}
