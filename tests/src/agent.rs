@@ -202,7 +202,6 @@ pub(crate) async fn command_within<S: AsRef<str>>(
 ) -> Result<Output> {
     let child = Command::new(&bench.agent)
         .args(args.iter().map(AsRef::as_ref))
-        .env("MQSPAN__CAPTURE__BACKEND", bench.backend.name())
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
