@@ -89,6 +89,12 @@ counted "unit tests" cargo test --workspace --quiet
 check "build of the agent" cargo build --release --quiet -p mqspan
 check "build of the cases" cargo build --quiet -p mqspan-tests
 check "build of the workloads" make -s -C tests/workload
+for abi in x86_64 i386; do
+	for scenario in basic odd; do
+		check "the truth of $scenario, $abi, by strace" tests/workload/oracle.sh "target/workload/mqwork-$abi" "$scenario"
+	done
+done
+check "the truth of time64, i386, by strace" tests/workload/oracle.sh target/workload/mqwork-i386 time64
 counted "end to end, tracepoint, on this machine" e2e tracepoint
 check "a test kernel gives a command's exit code" exits_with 3 tests/vm/run.sh -- sh -c 'exit 3'
 check "a test kernel's panic is a failure" refuses tests/vm/run.sh -- sh -c 'echo c >/proc/sysrq-trigger'

@@ -191,9 +191,17 @@ async fn keep_log(mut stderr: BufReader<tokio::process::ChildStderr>, log: Arc<M
 
 /// Runs another of the agent's commands to its end.
 pub(crate) async fn command<S: AsRef<str>>(bench: &Bench, args: &[S]) -> Result<Output> {
+    command_within(bench, args, 60).await
+}
+
+/// The same, killed when it has not ended within the bound of so many seconds.
+pub(crate) async fn command_within<S: AsRef<str>>(
+    bench: &Bench,
+    args: &[S],
+    seconds: u64,
+) -> Result<Output> {
     let child = Command::new(&bench.agent)
         .args(args.iter().map(AsRef::as_ref))
-        .env("MQSPAN__CAPTURE__BACKEND", bench.backend.name())
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -201,7 +209,7 @@ pub(crate) async fn command<S: AsRef<str>>(bench: &Bench, args: &[S]) -> Result<
         .kill_on_drop(true)
         .spawn()
         .with_context(|| bench.agent.display().to_string())?;
-    tokio::time::timeout(bench.bound(60), child.wait_with_output())
+    tokio::time::timeout(bench.bound(seconds), child.wait_with_output())
         .await
         .with_context(|| {
             let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();

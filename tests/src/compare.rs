@@ -23,6 +23,9 @@ pub(crate) enum Correlation {
     None,
 }
 
+/// A process that makes calls for so long is there when the agent looks for it.
+const LONG_LIFE_NS: i64 = 400_000_000;
+
 pub(crate) struct Comparison<'a> {
     pub(crate) backend: Backend,
     /// The workload's executable: where the resource's names come from.
@@ -172,8 +175,10 @@ impl Comparison<'_> {
                 .message
                 .filter(|_| delivers)
                 .and_then(|message| senders.get(&message));
-            // A message that the truth cannot tell from others has a sender all the same.
-            if delivers && sender.is_none() {
+            // A message that the truth cannot tell from others has a sender all the same, and one
+            // that was lost on its way to the caller may have it or not.
+            let lost = call.is_receive() && call.ret < 0 && call.message.is_some();
+            if lost || delivers && sender.is_none() {
                 continue;
             }
             if let Some(sender) = sender.filter(|_| self.correlation != Correlation::None) {
@@ -193,19 +198,27 @@ impl Comparison<'_> {
 
     /// What a process's spans share tells whose they are.
     fn origins(&self, pairs: &[(&Call, &Traced)], report: &mut Report) {
+        let mut lives: HashMap<i64, (i64, i64)> = HashMap::new();
+        for (call, _) in pairs {
+            let (from, to) = lives.entry(call.pid).or_insert((i64::MAX, i64::MIN));
+            *from = call.realtime_start_ns.min(*from);
+            *to = call.realtime_end_ns.max(*to);
+        }
         let mut seen = HashSet::new();
+        let mut seen_text = HashSet::new();
         for (call, traced) in pairs {
-            if seen.insert((call.pid, std::sync::Arc::as_ptr(&traced.origin))) {
-                let differences = self.compare_origin(call, &traced.origin);
-                report.add(
-                    &format!("resource of process {} ({})", call.pid, call.comm),
-                    &differences,
-                );
+            // A resource may come once for many spans, or once for each.
+            if seen.insert((call.pid, std::sync::Arc::as_ptr(&traced.origin)))
+                && seen_text.insert((call.pid, format!("{:?}", traced.origin)))
+            {
+                let lived_ns = lives.get(&call.pid).map_or(0, |(from, to)| to - from);
+                let differences = self.compare_origin(call, &traced.origin, lived_ns);
+                report.add(&format!("resource of {}", title(call)), &differences);
             }
         }
     }
 
-    fn compare_origin(&self, call: &Call, origin: &Origin) -> Vec<String> {
+    fn compare_origin(&self, call: &Call, origin: &Origin, lived_ns: i64) -> Vec<String> {
         let program = self.program.display().to_string();
         let executable = self
             .program
@@ -223,7 +236,6 @@ impl Comparison<'_> {
             ("service.name", is(&executable)),
             ("process.pid", Want::Is(call.pid.into())),
             ("process.executable.name", is(&executable)),
-            ("process.executable.path", is(&program)),
             ("process.creation.time", Want::Any),
             ("service.instance.id", Want::Any),
             ("host.name", is(host.trim())),
@@ -236,6 +248,11 @@ impl Comparison<'_> {
             .iter()
             .filter_map(|(key, want)| difference(key, want, origin.resource.get(*key)))
             .collect();
+        // Only /proc has the path, and only while the process is there.
+        let path = origin.resource.get("process.executable.path");
+        if path.is_some() || lived_ns >= LONG_LIFE_NS {
+            differences.extend(difference("process.executable.path", &is(&program), path));
+        }
         if self.has_scope {
             let scope = origin.scope.clone().unwrap_or_default();
             if scope.name != "mqspan" || scope.version.is_empty() {

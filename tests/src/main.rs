@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, ValueEnum};
+use tokio::task::{JoinSet, LocalSet};
 
 /// How the agent attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +75,9 @@ struct Args {
     /// Multiplies every bound on waiting: for emulated machines
     #[arg(long, default_value_t = 1)]
     slow_factor: u32,
+    /// How many cases run at once
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
 }
 
 /// What every case works with.
@@ -114,6 +118,47 @@ async fn run_case(bench: &'static Bench, case: &cases::Case) -> Result<()> {
         .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
 }
 
+/// Runs the cases, some at once, and prints what became of each; how many passed and failed.
+async fn run_all(
+    bench: &'static Bench,
+    cases: Vec<cases::Case>,
+    jobs: usize,
+) -> Result<(usize, usize)> {
+    let (mut passed, mut failed) = (0, 0);
+    let mut waiting = cases.into_iter();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < jobs
+            && let Some(case) = waiting.next()
+        {
+            running.spawn_local(async move {
+                let began = Instant::now();
+                let result = run_case(bench, &case).await;
+                (case.name, began.elapsed(), result)
+            });
+        }
+        let Some(done) = running.join_next().await else {
+            return Ok((passed, failed));
+        };
+        let (name, took, result) = done?;
+        match result {
+            Ok(()) => {
+                passed += 1;
+                println!("test {name} ... ok ({took:.1?})");
+            }
+            Err(error) => {
+                failed += 1;
+                println!("test {name} ... FAILED ({took:.1?})");
+                for cause in error.chain() {
+                    for line in cause.to_string().lines() {
+                        println!("    {line}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let args = Args::parse();
@@ -143,25 +188,9 @@ async fn main() -> Result<ExitCode> {
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),
     }));
-    let (mut passed, mut failed) = (0, 0);
-    for case in &runs {
-        let began = Instant::now();
-        match run_case(bench, case).await {
-            Ok(()) => {
-                passed += 1;
-                println!("test {} ... ok ({:.1?})", case.name, began.elapsed());
-            }
-            Err(error) => {
-                failed += 1;
-                println!("test {} ... FAILED ({:.1?})", case.name, began.elapsed());
-                for cause in error.chain() {
-                    for line in cause.to_string().lines() {
-                        println!("    {line}");
-                    }
-                }
-            }
-        }
-    }
+    let (passed, failed) = LocalSet::new()
+        .run_until(run_all(bench, runs, args.jobs.max(1)))
+        .await?;
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 {
         ExitCode::SUCCESS

@@ -69,6 +69,8 @@ static long do_receive(struct queue *queue, const struct raw_transfer *transfer,
 	if (call.ret >= 0 && next >= 0) {
 		call.priority_known = true;
 		call.priority = queue->messages[next].priority;
+	}
+	if ((call.ret >= 0 || transfer->message_lost) && next >= 0) {
 		call.message_known = queue->messages[next].message_known;
 		call.message = queue->messages[next].message;
 	}

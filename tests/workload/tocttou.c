@@ -13,19 +13,23 @@
 #define AHEAD_NS 100000000
 #define PAST_SEC 5
 
-static struct timespec timeout;
+static struct timespec timeout = { .tv_sec = PAST_SEC };
 static unsigned int priority;
-static _Atomic(time_t) future_sec;
+static _Atomic(time_t) future_sec = PAST_SEC;
+static _Atomic(time_t) written_sec; /* the last future that was written */
 static atomic_bool stop;
 
 static void *rewrite(void *argument)
 {
 	(void)argument;
 	while (!stop) {
+		time_t future = future_sec;
+
 		*(volatile time_t *)&timeout.tv_sec = PAST_SEC;
 		*(volatile unsigned int *)&priority = 0xdead;
-		*(volatile time_t *)&timeout.tv_sec = future_sec;
+		*(volatile time_t *)&timeout.tv_sec = future;
 		*(volatile unsigned int *)&priority = 0xbeef;
+		written_sec = future;
 	}
 	return NULL;
 }
@@ -39,6 +43,9 @@ static void time_out(struct queue *queue)
 
 	timeout.tv_nsec = (long)(until_ns % 1000000000);
 	future_sec = (time_t)(until_ns / 1000000000);
+	/* From here on only the past and this future are written. */
+	while (written_sec != future_sec)
+		;
 	call_begin(&call, OP_RECEIVE);
 	call_end(&call, mq_timedreceive(queue->mqdes, body, sizeof(body),
 					&priority, &timeout));
@@ -75,7 +82,6 @@ int scenario_tocttou(int argc, char **argv)
 	pthread_t thread;
 
 	queue_create(&queue, ".tocttou", O_RDWR);
-	future_sec = PAST_SEC;
 	if (pthread_create(&thread, NULL, rewrite, NULL))
 		fail("no thread");
 	for (long i = 0; i < count; i++) {

@@ -12,13 +12,35 @@ use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case!("trace_json_64", |b: &'static Bench| trace_json(
+        case!("trace_json_basic_64", |b: &'static Bench| trace_json(
             b,
-            b.workload()
+            b.workload(),
+            &["basic"]
         )),
-        case!("trace_json_32", |b: &'static Bench| trace_json(
+        case!("trace_json_basic_32", |b: &'static Bench| trace_json(
             b,
-            b.workload32()
+            b.workload32(),
+            &["basic"]
+        )),
+        case!("trace_json_killed", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["killed"]
+        )),
+        case!("trace_json_interrupted", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["interrupted"]
+        )),
+        case!("trace_json_pingpong", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["pingpong", "200"]
+        )),
+        case!("trace_json_blocked", |b: &'static Bench| trace_json(
+            b,
+            b.workload(),
+            &["blocked", "200"]
         )),
         case!("trace_pretty", trace_pretty),
         case!("trace_exit_codes", trace_exit_codes),
@@ -28,15 +50,27 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
+/// `trace` hooked as the bench has it, with these options and this command.
+fn trace_line(bench: &Bench, options: &[&str], command: &[String]) -> Vec<String> {
+    let mut line = words(&["trace", "--backend", bench.backend.name()]);
+    line.extend(words(options));
+    line.push("--".to_owned());
+    line.extend_from_slice(command);
+    line
+}
+
 fn words(line: &[&str]) -> Vec<String> {
     line.iter().map(|&word| word.to_owned()).collect()
 }
 
 /// The same spans as `run`, one JSON object a line.
-async fn trace_json(bench: &'static Bench, program: Result<std::path::PathBuf>) -> Result<()> {
-    let workload = Workload::new(program?, &["basic"])?;
-    let mut line = words(&["trace", "--output", "json", "--"]);
-    line.extend(workload.command_line());
+async fn trace_json(
+    bench: &'static Bench,
+    program: Result<std::path::PathBuf>,
+    scenario: &'static [&'static str],
+) -> Result<()> {
+    let workload = Workload::new(program?, scenario)?;
+    let line = trace_line(bench, &["--output", "json"], &workload.command_line());
     let output = agent::command(bench, &line).await?;
     ensure!(
         output.status.code() == Some(0),
@@ -55,8 +89,7 @@ async fn trace_json(bench: &'static Bench, program: Result<std::path::PathBuf>) 
 /// What a person sees names each call, its queue and its error.
 async fn trace_pretty(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["basic"])?;
-    let mut line = words(&["trace", "--"]);
-    line.extend(workload.command_line());
+    let line = trace_line(bench, &[], &workload.command_line());
     let output = agent::command(bench, &line).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
@@ -81,8 +114,7 @@ async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
         (&["/no/such/command"], 127),
     ];
     for (command, code) in table {
-        let mut line = words(&["trace", "--"]);
-        line.extend(words(command));
+        let line = trace_line(bench, &[], &words(command));
         let output = agent::command(bench, &line).await?;
         ensure!(
             output.status.code() == Some(code),
@@ -104,8 +136,13 @@ async fn doctor(bench: &'static Bench) -> Result<()> {
     let output = agent::command(bench, &["doctor", "--output", "json"]).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
-    let report: Value = serde_json::from_str(&text).with_context(|| text.to_string())?;
-    ensure!(report.is_object(), "not an object: {text}");
+    for line in text.lines() {
+        let check: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        ensure!(
+            check.get("check").is_some_and(Value::is_string),
+            "names no check: {line}"
+        );
+    }
     Ok(())
 }
 
