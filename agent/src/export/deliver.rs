@@ -1,5 +1,6 @@
 //! From the queue to the collector: tries, retries, splits, and counts.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::encode::EncodedBatch;
 
 use super::counters::{Counters, LossReason, RejectReason, code_name};
 use super::grpc::{Client, Failure};
-use super::message::{Message, PartialSuccess};
+use super::message::PartialSuccess;
 use super::queue::Queue;
 use super::retry::{Backoff, Verdict, code};
 use super::settings::RetrySettings;
@@ -35,6 +36,8 @@ pub(crate) struct Delivery {
     pub(crate) logged: AtomicU32,
 }
 
+/// The longest pause between tries in a shutdown: its deadline is near.
+const MAX_CLOSING_PAUSE: Duration = Duration::from_millis(500);
 /// The bit of partial success.
 const PARTIAL: u32 = 31;
 
@@ -135,16 +138,21 @@ impl Delivery {
         }
     }
 
-    /// Waits; less long when shutdown begins; breaks at the deadline.
-    async fn pause(&self, pause: Duration) -> std::ops::ControlFlow<()> {
+    /// Waits; less long in a shutdown; breaks at its deadline.
+    async fn pause(&self, pause: Duration) -> ControlFlow<()> {
         let closing = self.closing.is_cancelled();
+        let pause = if closing {
+            pause.min(MAX_CLOSING_PAUSE)
+        } else {
+            pause
+        };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => return std::ops::ControlFlow::Break(()),
+            () = self.stop.cancelled() => return ControlFlow::Break(()),
             () = self.closing.cancelled(), if !closing => {}
             () = tokio::time::sleep(pause) => {}
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 
     fn accepted(&self, part: &EncodedBatch, partial: &PartialSuccess) {
