@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use collector::{Agent, Answer, Collector, Options, settings};
-use mqspan::export::settings::{ExportSettings, FileSettings, OtlpSettings, QueueSettings};
+use mqspan::export::settings::{
+    ExportSettings, FileSettings, OtlpSettings, QueueSettings, StorageSettings,
+};
 use mqspan::export::{Exporter, Left};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -278,4 +280,89 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
     agent.exporter.shutdown(Duration::from_secs(20)).await;
     assert_eq!(sink.counters().lost, [("storage", 5)]);
     assert!(sink.counters().unreachable);
+}
+
+/// Settings with a queue on disk.
+fn on_disk(address: SocketAddr, directory: &std::path::Path) -> OtlpSettings {
+    OtlpSettings {
+        queue: QueueSettings {
+            storage: Some(StorageSettings {
+                directory: directory.to_owned(),
+                max_size_bytes: 64 << 20,
+            }),
+            ..QueueSettings::default()
+        },
+        ..settings(address)
+    }
+}
+
+#[tokio::test]
+async fn a_queue_on_disk_keeps_spans_for_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(on_disk(free_address().await, directory.path()));
+    for _ in 0..10 {
+        agent.push(7);
+    }
+    let (_, left) = agent.finish(Duration::from_millis(100)).await;
+    assert_eq!((left.otlp_spans, left.otlp_kept), (70, true));
+
+    let collector = Collector::scripted(Vec::new()).await;
+    let mut agent = Agent::start(on_disk(collector.address, directory.path()));
+    agent.push(5);
+    let counters = agent.drain().await;
+    assert_eq!((counters.recovered, counters.pushed), (70, 5));
+    assert_eq!((counters.exported, collector.accepted()), (75, 75));
+
+    let agent = Agent::start(on_disk(collector.address, directory.path()));
+    assert_eq!(agent.drain().await.recovered, 0);
+}
+
+/// The part of the next test that is killed: pushes, syncs nothing, says so.
+#[tokio::test]
+#[ignore = "run by what_was_appended_survives_a_kill"]
+async fn child_that_is_killed() {
+    let Ok(directory) = std::env::var("MQSPAN_TEST_DIRECTORY") else {
+        return;
+    };
+    let mut agent = Agent::start(on_disk(free_address().await, directory.as_ref()));
+    for _ in 0..10 {
+        agent.push(7);
+    }
+    let sink = agent.exporter.otlp().unwrap().clone();
+    // In flight means read back from disk, so all before it is appended.
+    until(|| sink.counters().in_flight == 28).await;
+    println!("appended");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn what_was_appended_survives_a_kill() {
+    use std::io::{BufRead as _, BufReader};
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "--nocapture",
+            "child_that_is_killed",
+        ])
+        .env("MQSPAN_TEST_DIRECTORY", directory.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(
+        lines
+            .map(Result::unwrap)
+            .any(|line| line.contains("appended"))
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let collector = Collector::scripted(Vec::new()).await;
+    let agent = Agent::start(on_disk(collector.address, directory.path()));
+    let counters = agent.drain().await;
+    // At least what consumers had read, and in whole batches.
+    assert!(counters.exported >= 28 && counters.exported % 7 == 0);
+    assert_eq!(counters.recovered, counters.exported);
 }

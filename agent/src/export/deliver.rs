@@ -67,6 +67,7 @@ impl Delivery {
             let left = self.deliver(lease.batch.clone()).await;
             self.counters.leave_flight(spans);
             if left > 0 {
+                self.queue.abandon(lease);
                 return left;
             }
             self.queue.done(lease);
@@ -190,7 +191,8 @@ impl Delivery {
         self.counters.error(cause.clone());
         match (verdict, failure) {
             (Verdict::Retry(_), _) => {
-                if !self.counters.set_unreachable(true) {
+                let was_unreachable = self.counters.set_unreachable(true);
+                if !was_unreachable {
                     let endpoint = self.client.endpoint();
                     warn!(%endpoint, %cause, "the collector takes no spans; retrying");
                 }
