@@ -151,7 +151,9 @@ impl<'a> Span<'a> {
         Some(self.call.end_ns.saturating_sub(sender.created_ns) as f64 / 1e9)
     }
 
-    /// Shows every attribute to the sink.
+    /// Shows every attribute to the sink. Inlined, with all it calls, so that
+    /// an encoder's sink knows each key at compile time.
+    #[inline(always)]
     pub fn attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
         let operation = call.operation;
@@ -206,6 +208,7 @@ impl<'a> Span<'a> {
     }
 
     /// What only sends and receives have.
+    #[inline(always)]
     fn transfer_attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
         if call.ret >= 0 {
@@ -336,6 +339,7 @@ pub fn signal_name(signal: u32) -> Cow<'static, str> {
     }
 }
 
+#[inline(always)]
 fn open_attributes(open: OpenArguments, sink: &mut impl AttributeSink) {
     let mut buffer = Text::<128>::default();
     open_flags(&mut buffer, open.oflag);
@@ -376,6 +380,7 @@ fn open_flags(buffer: &mut Text<128>, oflag: u32) {
     }
 }
 
+#[inline(always)]
 fn notify_attributes(notify: i32, signo: i32, sink: &mut impl AttributeSink) {
     // include/uapi/asm-generic/siginfo.h
     match notify {
