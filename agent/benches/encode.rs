@@ -1,6 +1,6 @@
 //! Our encoder beside opentelemetry-proto's messages, in one run.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 #[path = "../tests/oracle/mod.rs"]
 mod oracle;
@@ -30,6 +30,9 @@ impl AttributeSink for Count {
     fn bool(&mut self, _: &'static str, _: bool) {
         self.0 += 1;
     }
+    fn bytes(&mut self, _: &'static str, _: &[u8]) {
+        self.0 += 1;
+    }
 }
 
 fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
@@ -38,26 +41,18 @@ fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
     let mut count = Count::default();
     span.attributes(&mut count);
     let mut room = vec![0; 1 << 12];
-    let mut writer = Writer::new(&mut room);
-    otlp::span(&mut writer, &span);
-    let bytes = writer.finish().unwrap();
+    let bytes = otlp::span(Writer::new(&mut room), &span).finish().unwrap();
     println!("{name}: {} attributes, {bytes} bytes a span", count.0);
 
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(1));
     group.bench_function("ours", |b| {
-        b.iter(|| {
-            let mut writer = Writer::new(black_box(&mut room));
-            otlp::span(&mut writer, black_box(&span));
-            writer.finish()
-        });
+        b.iter(|| otlp::span(Writer::new(black_box(&mut room)), black_box(&span)).finish());
     });
     group.bench_function("ours, from the call", |b| {
         b.iter(|| {
             let span = Span::new(black_box(call), &settings, oracle::unix_ns(call));
-            let mut writer = Writer::new(black_box(&mut room));
-            otlp::span(&mut writer, &span);
-            writer.finish()
+            otlp::span(Writer::new(black_box(&mut room)), &span).finish()
         });
     });
     let mut out = Vec::with_capacity(1 << 12);

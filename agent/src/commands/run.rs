@@ -69,8 +69,7 @@ impl Agent {
                 .with_context(|| format!("cannot bind health.address {address}"))?;
             runtime.spawn(health::serve(listener, health.clone()));
         }
-        let (sender, exporter) =
-            Exporter::start(settings::export(config), runtime.handle())?;
+        let (sender, exporter) = Exporter::start(settings::export(config), runtime.handle())?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
         let tracer = Tracer::start(

@@ -10,6 +10,7 @@ use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
 use crate::process::Processes;
 use crate::resource::Value;
+use crate::sampling::Sampling;
 use crate::span::{Correlation, SpanSettings};
 
 pub(super) fn backend(choice: config::Backend) -> BackendChoice {
@@ -34,6 +35,11 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
         compat: capture.abis.contains(&config::Abi::Compat),
         ring_buffer_size: capture.ring_buffer_size_bytes,
         max_in_flight: capture.max_in_flight,
+        payload_max: if capture.payload.enabled {
+            capture.payload.max_bytes
+        } else {
+            0
+        },
         filter: KernelFilter {
             include_pids: filter.include.pids.clone(),
             exclude_pids: filter.exclude.pids.clone(),
@@ -53,6 +59,12 @@ pub(super) fn span(config: &Config, host: &Host) -> SpanSettings {
         },
         unset_status_errnos: config.traces.unset_status_errnos.clone(),
     }
+}
+
+pub(super) fn sampling(config: &Config) -> Sampling {
+    let sampling = &config.sampling;
+    let keep = &sampling.always_keep;
+    Sampling::new(sampling.ratio, keep.errors, keep.slower_than)
 }
 
 pub(super) fn processes(config: &Config, host: Host) -> Processes {

@@ -44,7 +44,13 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     let out = BufWriter::with_capacity(1 << 16, stdout().lock());
     let counts = PipelineCounts::default();
     let code = match args.output {
-        Output::Pretty => follow(&mut tracer, &config, &counts, pretty::Printer::new(out), child),
+        Output::Pretty => follow(
+            &mut tracer,
+            &config,
+            &counts,
+            pretty::Printer::new(out),
+            child,
+        ),
         Output::Json => follow(&mut tracer, &config, &counts, json::Lines::new(out), child),
     }?;
     report(&tracer, &counts)?;
