@@ -23,7 +23,7 @@ struct filter_settings {
 	__u8 errors_only;
 	__u8 by_process; /* the map pids is to be asked */
 	__u8 pid_default; /* of a process that it does not name */
-	__u8 padding[3];
+	__u8 padding[7];
 };
 struct filter_settings filter;
 

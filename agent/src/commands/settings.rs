@@ -5,9 +5,11 @@ use crate::export::settings::{
     BatchSettings, Compression, ExportSettings, FileSettings, OtlpSettings, QueueSettings,
     RetrySettings, StorageSettings, TlsSettings,
 };
+use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
+use crate::pipeline::PipelineSettings;
 use crate::process::Processes;
 use crate::resource::Value;
 use crate::sampling::Sampling;
@@ -49,7 +51,7 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
     }
 }
 
-pub(super) fn span(config: &Config, host: &Host) -> SpanSettings {
+fn span(config: &Config, host: &Host) -> SpanSettings {
     SpanSettings {
         ids: Ids::new(host.boot_seed()),
         correlation: match config.traces.correlation {
@@ -61,7 +63,16 @@ pub(super) fn span(config: &Config, host: &Host) -> SpanSettings {
     }
 }
 
-pub(super) fn sampling(config: &Config) -> Sampling {
+/// What can change while the pipeline runs.
+pub(super) fn pipeline(config: &Config, host: &Host) -> PipelineSettings {
+    PipelineSettings {
+        span: span(config, host),
+        filter: NameFilter::new(&config.filter),
+        sampling: sampling(config),
+    }
+}
+
+fn sampling(config: &Config) -> Sampling {
     let sampling = &config.sampling;
     let keep = &sampling.always_keep;
     Sampling::new(sampling.ratio, keep.errors, keep.slower_than)

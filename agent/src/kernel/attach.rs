@@ -10,9 +10,7 @@ use super::backend::{Backend, BackendChoice};
 use super::counters::KernelCounts;
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
-use super::load::{
-    KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids,
-};
+use super::load::{KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids};
 use super::ring::CaptureRing;
 use super::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;

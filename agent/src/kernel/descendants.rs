@@ -59,10 +59,7 @@ mod tests {
     fn the_nearest_name_decides() {
         let parents = HashMap::from([(2, 1), (3, 2), (4, 3), (5, 3), (9, 1)]);
         let verdicts = extend(&[(2, 1), (4, 2)], &parents);
-        assert_eq!(
-            verdicts,
-            HashMap::from([(2, 1), (3, 1), (4, 2), (5, 1)])
-        );
+        assert_eq!(verdicts, HashMap::from([(2, 1), (3, 1), (4, 2), (5, 1)]));
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub(super) fn filter_of(settings: &KernelSettings) -> filter_settings {
         by_process: filter.by_process().into(),
         // Unnamed processes: unwanted (2) once some are wanted by name.
         pid_default: if filter.include_pids.is_empty() { 1 } else { 2 },
-        padding: [0; 3],
+        padding: [0; 7],
     }
 }
 
