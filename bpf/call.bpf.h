@@ -51,9 +51,8 @@ static __always_inline void timeout_read(struct thread_record *thread, __u8 op,
 			return;
 		call->timeout_sec = time64.tv_sec;
 		/* get_timespec64(): the upper half is padding there. */
-		call->timeout_nsec = abi == ABI_COMPAT ?
-					     (__s32)time64.tv_nsec :
-					     time64.tv_nsec;
+		call->timeout_nsec = abi == ABI_COMPAT ? (__s32)time64.tv_nsec :
+							 time64.tv_nsec;
 	}
 	call->flags |= CALL_TIMEOUT_READ;
 }

@@ -139,8 +139,7 @@ struct process_event {
 	char cgroup_parent[CGROUP_NAME_SIZE]; /* the part before it */
 };
 
-_Static_assert(sizeof(struct process_event) == 360,
-	       "layout of process_event");
+_Static_assert(sizeof(struct process_event) == 360, "layout of process_event");
 
 /*
  * What became of each call, per CPU. At any time

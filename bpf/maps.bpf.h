@@ -140,13 +140,13 @@ enum call_abi layout_of_call_abi;
 enum call_flag layout_of_call_flag;
 
 /* fentry programs can be preempted on their CPU, hence the atomic add. */
-#define COUNT(field)                                                     \
-	do {                                                             \
-		__u32 zero_ = 0;                                         \
-		struct counters *counters_ =                             \
-			bpf_map_lookup_elem(&counts, &zero_);            \
-		if (counters_)                                           \
-			__sync_fetch_and_add(&counters_->field, 1);      \
+#define COUNT(field)                                                \
+	do {                                                        \
+		__u32 zero_ = 0;                                    \
+		struct counters *counters_ =                        \
+			bpf_map_lookup_elem(&counts, &zero_);       \
+		if (counters_)                                      \
+			__sync_fetch_and_add(&counters_->field, 1); \
 	} while (0)
 
 #endif

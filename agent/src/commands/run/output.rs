@@ -48,15 +48,14 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// When the new exporters cannot start; the old configuration still holds.
-    /// With it comes the sender to use if the old one is of no use any more.
     pub(super) fn replace(
         &mut self,
         old: &Config,
         new: &Config,
         flush: impl FnOnce(),
-    ) -> Result<SpanSender, (anyhow::Error, Option<SpanSender>)> {
+    ) -> Result<SpanSender, NotReplaced> {
         if !(has_disk_queue(old) && has_disk_queue(new)) {
-            let (sender, exporter) = self.start_another(new).map_err(|error| (error, None))?;
+            let (sender, exporter) = self.start_another(new).map_err(NotReplaced::from)?;
             flush();
             let retired = std::mem::replace(&mut self.current, exporter);
             self.retire(retired, SHUTDOWN_DEADLINE);
@@ -65,7 +64,7 @@ impl<'a> Outputs<'a> {
         flush();
         let none = ExportSettings::default();
         let (_, idle) =
-            Exporter::start(none, self.runtime.handle()).map_err(|error| (error, None))?;
+            Exporter::start(none, self.runtime.handle()).map_err(NotReplaced::from)?;
         let retired = std::mem::replace(&mut self.current, idle);
         self.retire(retired, Duration::ZERO);
         if let Some(Retired { left, ending, .. }) = self.retired.last_mut()
@@ -77,13 +76,16 @@ impl<'a> Outputs<'a> {
             Ok((sender, exporter)) => (sender, exporter, None),
             Err(error) => match self.start_another(old) {
                 Ok((sender, exporter)) => (sender, exporter, Some(error)),
-                Err(worse) => return Err((worse, None)),
+                Err(worse) => return Err(worse.into()),
             },
         };
         self.current = exporter;
         match refused {
             None => Ok(sender),
-            Some(error) => Err((error, Some(sender))),
+            Some(error) => Err(NotReplaced {
+                error,
+                sender: Some(Box::new(sender)),
+            }),
         }
     }
 
@@ -121,6 +123,23 @@ impl<'a> Outputs<'a> {
             }
         }
         (total, lost)
+    }
+}
+
+/// New exporters could not start.
+pub(super) struct NotReplaced {
+    /// Why.
+    pub(super) error: anyhow::Error,
+    /// The sender to use from now on, if the old one is of no use any more.
+    pub(super) sender: Option<Box<SpanSender>>,
+}
+
+impl From<anyhow::Error> for NotReplaced {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            error,
+            sender: None,
+        }
     }
 }
 

@@ -61,12 +61,12 @@ impl Reload {
             let sink = pipeline.sink_mut();
             match outputs.replace(&self.current, &config, || sink.flush()) {
                 Ok(sender) => sink.set_sender(sender),
-                Err((error, sender)) => {
-                    if let Some(sender) = sender {
-                        sink.set_sender(sender);
+                Err(refused) => {
+                    if let Some(sender) = refused.sender {
+                        sink.set_sender(*sender);
                     }
                     tracing::error!(
-                        error = format!("{error:#}"),
+                        error = format!("{:#}", refused.error),
                         "the new configuration is refused; the old one stays"
                     );
                     return;
