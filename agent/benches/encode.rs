@@ -135,7 +135,7 @@ fn compression(c: &mut Criterion) {
         call.end_ns = call.start_ns + 9_000 + u64::from(at.wrapping_mul(2_654_435_761) >> 18);
         call.tid += at % 8;
         call.ret = i64::from(at.wrapping_mul(40_503) % 512);
-        let span = Span::new(&call, &settings, oracle::BOOT_TO_UNIX_NS);
+        let span = Span::new(&call, &settings, oracle::unix_ns(&call));
         if batch.push(call.process, &resource, &span) != Push::Added {
             break;
         }

@@ -63,8 +63,7 @@ impl<'a> Outputs<'a> {
         }
         flush();
         let none = ExportSettings::default();
-        let (_, idle) =
-            Exporter::start(none, self.runtime.handle()).map_err(NotReplaced::from)?;
+        let (_, idle) = Exporter::start(none, self.runtime.handle()).map_err(NotReplaced::from)?;
         let retired = std::mem::replace(&mut self.current, idle);
         self.retire(retired, Duration::ZERO);
         if let Some(Retired { left, ending, .. }) = self.retired.last_mut()
