@@ -3,7 +3,11 @@
  * Backend fentry: BTF trampolines on the entry functions of the system calls.
  * No instance pool, so any number of callers can be blocked. Missed is only a
  * call whose program was interrupted by itself on the same CPU
- * (recursion_misses of the program).
+ * (recursion_misses of the program), and the return of a
+ * call that is blocked while some other tracer attaches to, or detaches from,
+ * the same function: the kernel then skips the return programs of the old
+ * trampoline (bpf_tramp_image_put() in kernel/bpf/trampoline.c). Such a call
+ * is counted as return_missed at the thread's next call or its end.
  */
 #ifndef MQSPAN_BACKEND_FENTRY_BPF_H
 #define MQSPAN_BACKEND_FENTRY_BPF_H

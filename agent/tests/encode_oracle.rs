@@ -281,7 +281,7 @@ proptest! {
 fn a_changed_resource_starts_a_group() {
     let call = oracle::receive();
     let settings = oracle::settings(Correlation::Parent);
-    let span = Span::new(&call, &settings, 0);
+    let span = Span::new(&call, &settings, (0, 0));
     let before = Arc::new(encode::resource(&oracle::resource(1)));
     let after = Arc::new(encode::resource(&oracle::resource(2)));
     let mut batch = Batch::new(1 << 20);

@@ -219,7 +219,7 @@ impl Agent {
     pub(crate) fn push_calls(&mut self, calls: &[Call<'_>]) {
         let settings = oracle::settings(Correlation::Parent);
         for call in calls {
-            let span = Span::new(call, &settings, oracle::BOOT_TO_UNIX_NS);
+            let span = Span::new(call, &settings, oracle::unix_ns(call));
             self.sender
                 .push(Instant::now(), call.process, &self.resource, &span);
         }
