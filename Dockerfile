@@ -5,8 +5,6 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends clang llvm libelf-dev zlib1g-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-# The image's own toolchain is stable already: no other is fetched.
-ENV RUSTUP_TOOLCHAIN=
 COPY Cargo.toml Cargo.lock ./
 COPY agent/Cargo.toml agent/
 COPY tests/Cargo.toml tests/
@@ -39,7 +37,7 @@ COPY --chown=0:0 --chmod=0644 config/mqspan.yaml /etc/mqspan/mqspan.yaml
 COPY --chown=0:0 --chmod=0644 LICENSE /usr/share/doc/mqspan/LICENSE
 COPY --chown=0:0 --chmod=0644 bpf/LICENSE /usr/share/doc/mqspan/LICENSE.bpf
 # User 0 without its capabilities: Kubernetes gives capabilities to no other user, and files with capabilities would not start where
-# privileges must not grow (allowPrivilegeEscalation: false). Nothing in the image is writable but by the capabilities left out.
+# privileges must not grow (allowPrivilegeEscalation: false).
 USER 0:0
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/mqspan"]
