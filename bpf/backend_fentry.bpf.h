@@ -15,33 +15,33 @@
  * argument is taken off ctx in its branch only, so that it is not touched
  * there.
  */
-#define FENTRY_ARGS(kind)                                                    \
-	({                                                                   \
-		const struct pt_regs *regs_;                                 \
-		struct call_args got_;                                       \
-									     \
-		if (registers_on_stack) {                                    \
-			regs_ = current_registers();                         \
-			got_ = kind##_ARGS(PROBE, regs_);                    \
-		} else {                                                     \
-			regs_ = (const struct pt_regs *)ctx[0];              \
-			got_ = kind##_ARGS(DIRECT, regs_);                   \
-		}                                                            \
-		got_;                                                        \
+#define FENTRY_ARGS(kind)                                       \
+	({                                                      \
+		const struct pt_regs *regs_;                    \
+		struct call_args got_;                          \
+                                                                \
+		if (registers_on_stack) {                       \
+			regs_ = current_registers();            \
+			got_ = kind##_ARGS(PROBE, regs_);       \
+		} else {                                        \
+			regs_ = (const struct pt_regs *)ctx[0]; \
+			got_ = kind##_ARGS(DIRECT, regs_);      \
+		}                                               \
+		got_;                                           \
 	})
 
-#define FENTRY_CALL(name, symbol, op, kind)                             \
-	SEC("fentry/" #symbol)                                          \
-	int fe_##name(unsigned long long *ctx)                          \
-	{                                                               \
-		ENTER_##kind(op, FENTRY_ARGS);                          \
-		return 0;                                               \
-	}                                                               \
-	SEC("fexit/" #symbol)                                           \
-	int fx_##name(unsigned long long *ctx)                          \
-	{                                                               \
-		call_return(ctx[1]);                                    \
-		return 0;                                               \
+#define FENTRY_CALL(name, symbol, op, kind)    \
+	SEC("fentry/" #symbol)                 \
+	int fe_##name(unsigned long long *ctx) \
+	{                                      \
+		ENTER_##kind(op, FENTRY_ARGS); \
+		return 0;                      \
+	}                                      \
+	SEC("fexit/" #symbol)                  \
+	int fx_##name(unsigned long long *ctx) \
+	{                                      \
+		call_return(ctx[1]);           \
+		return 0;                      \
 	}
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
