@@ -1,6 +1,7 @@
 //! Opens and loads the programs that a backend and a configuration need.
 
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::sync::Mutex;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -75,6 +76,9 @@ pub enum LoadError {
     /// The object does not hold what this agent expects.
     #[error("the BPF object has no section {0}")]
     Section(&'static str),
+    /// There are no kprobes.
+    #[error("this kernel has no kprobes (CONFIG_KPROBES)")]
+    NoKprobes,
     /// A function that the backend needs is not there.
     #[error("this kernel has no function {0}")]
     Symbol(String),
@@ -114,6 +118,8 @@ fn take_libbpf_log() -> String {
             !line.is_empty()
                 && !line.starts_with("processed ")
                 && !line.contains("PROG LOAD LOG")
+                // Said of every EPERM; memory is rarely the reason.
+                && !line.contains("try raising 'ulimit -l'")
                 && !line.starts_with("failed to load object")
         })
         .collect();
@@ -266,12 +272,21 @@ pub(super) fn load(
     }
 }
 
+/// sysfs lists the sources of perf events; kprobes are one since 4.17.
+fn has_kprobes() -> bool {
+    let sources = Path::new("/sys/bus/event_source/devices");
+    !sources.exists() || sources.join("kprobe").exists()
+}
+
 fn load_with(
     backend: Backend,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
     registers_on_stack: bool,
 ) -> Result<Loaded, LoadError> {
+    if backend == Backend::Kprobe && !has_kprobes() {
+        return Err(LoadError::NoKprobes);
+    }
     set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
     take_libbpf_log();
     // The skeleton borrows this for as long as the programs live, which is as
