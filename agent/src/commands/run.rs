@@ -183,7 +183,12 @@ pub(super) fn explain(error: &AttachError) -> anyhow::Error {
     let missing = Capabilities::of_self()
         .map(|all| all.missing_to_trace())
         .unwrap_or_default();
-    if missing.is_empty() {
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        anyhow!(
+            "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): use one with \
+             CONFIG_DEBUG_INFO_BTF=y, or mount sysfs on /sys\n{error}"
+        )
+    } else if missing.is_empty() {
         anyhow!("{error}\n`mqspan doctor` tells what this machine allows")
     } else {
         anyhow!(
