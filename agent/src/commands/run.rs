@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
+use super::listen::listen;
 use super::{Failure, settings};
 use crate::balance::Balance;
 use crate::capture;
@@ -16,10 +18,12 @@ use crate::cli::RunArgs;
 use crate::config::{self, Config, Env, Overrides};
 use crate::export::{Exporter, SpanSender};
 use crate::filter::NameFilter;
-use crate::health::{self, Health};
+use crate::health::Health;
 use crate::host::Host;
 use crate::kernel::{AttachError, Capabilities, HookState, Tracer};
 use crate::logs;
+use crate::metrics::exchange::exchange;
+use crate::metrics::{MetricsExporter, QueueMetrics, Source};
 use crate::pipeline::{Pipeline, PipelineCounts};
 use crate::process::Process;
 use crate::sink::SpanSink;
@@ -56,6 +60,7 @@ struct Agent {
     health: Health,
     sender: SpanSender,
     exporter: Exporter,
+    metrics: Metrics,
     stop: Arc<AtomicBool>,
 }
 
@@ -63,14 +68,9 @@ impl Agent {
     fn start(config: &Config, runtime: &Runtime) -> anyhow::Result<Self> {
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
-        if let Some(address) = config.health.address {
-            let listener = runtime
-                .block_on(health::bind(address))
-                .with_context(|| format!("cannot bind health.address {address}"))?;
-            runtime.spawn(health::serve(listener, health.clone()));
-        }
-        let (sender, exporter) =
-            Exporter::start(settings::export(config), runtime.handle())?;
+        let (sender, exporter) = Exporter::start(settings::export(config), runtime.handle())?;
+        let metrics = Metrics::new(config, runtime, &counts, &exporter)?;
+        listen(config, runtime, health.clone(), &metrics.source)?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
         let tracer = Tracer::start(
@@ -79,6 +79,8 @@ impl Agent {
         )
         .map_err(|error| explain(&error))?;
         announce(&tracer);
+        let meters = tracer.meters().context("cannot keep the counters open")?;
+        metrics.source.set_kernel(meters);
         health.set_ready(true);
         Ok(Self {
             tracer,
@@ -86,6 +88,7 @@ impl Agent {
             health,
             sender,
             exporter,
+            metrics,
             stop,
         })
     }
@@ -101,7 +104,8 @@ impl Agent {
                 now: Instant::now(),
             },
             &self.counts,
-        );
+        )
+        .with_metrics(self.metrics.queues.take());
         let captured = capture::run(&mut self.tracer, pipeline, &self.stop);
         self.health.set_ready(false);
         drop(captured.context("cannot read the ring buffer")?);
@@ -115,6 +119,7 @@ impl Agent {
         let kernel = self.tracer.counts().context("cannot read the counters")?;
         let left = if left.otlp_kept { 0 } else { left.otlp_spans };
         let sink = sink.map(|sink| sink.counters()).unwrap_or_default();
+        runtime.block_on(self.metrics.finish(left));
         let balance = Balance::new(&kernel, self.counts.decoded(), &sink, left);
         if balance.is_even() {
             tracing::info!(%balance, "stopped");
@@ -122,6 +127,52 @@ impl Agent {
             tracing::error!(%balance, "stopped; the sum does not come out even");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The agent's metrics.
+struct Metrics {
+    /// The capture thread's part; `None` when nobody would read it.
+    queues: Option<QueueMetrics>,
+    source: Arc<Source>,
+    otlp: Option<(Arc<MetricsExporter>, JoinHandle<()>)>,
+}
+
+impl Metrics {
+    fn new(
+        config: &Config,
+        runtime: &Runtime,
+        counts: &Arc<PipelineCounts>,
+        exporter: &Exporter,
+    ) -> anyhow::Result<Self> {
+        let (publisher, reader) = exchange();
+        let source = Arc::new(Source::new(reader, Arc::clone(counts), exporter));
+        let settings = &config.metrics;
+        let otlp = if settings.otlp.enabled {
+            let _context = runtime.enter();
+            let collector = settings::otlp(&config.exporters.otlp);
+            let interval = settings.otlp.interval;
+            let exporter = MetricsExporter::new(Arc::clone(&source), collector, interval)?;
+            let exporter = Arc::new(exporter);
+            let task = runtime.spawn(Arc::clone(&exporter).run());
+            Some((exporter, task))
+        } else {
+            None
+        };
+        let is_read = otlp.is_some() || settings.prometheus_address.is_some();
+        Ok(Self {
+            queues: is_read.then(|| QueueMetrics::new(publisher)),
+            source,
+            otlp,
+        })
+    }
+
+    /// The last export; `left` spans were not sent.
+    async fn finish(self, left: u64) {
+        if let Some((exporter, task)) = self.otlp {
+            task.abort();
+            exporter.finish(left).await;
+        }
     }
 }
 

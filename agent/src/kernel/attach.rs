@@ -217,7 +217,10 @@ impl Tracer {
     ///
     /// # Errors
     /// When the kernel refuses to map it.
-    pub fn ring<'cb>(&self, record: impl FnMut(&[u8]) + 'cb) -> libbpf_rs::Result<CaptureRing<'cb>> {
+    pub fn ring<'cb>(
+        &self,
+        record: impl FnMut(&[u8]) + 'cb,
+    ) -> libbpf_rs::Result<CaptureRing<'cb>> {
         CaptureRing::new(&self.skel.maps.events, record)
     }
 
@@ -235,7 +238,10 @@ impl Tracer {
     /// When descriptors run out.
     pub fn meters(&self) -> io::Result<KernelMeters> {
         let counts = MapHandle::try_from(&self.skel.maps.counts).map_err(into_io)?;
-        let return_probes = self.return_probes.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        let return_probes = self
+            .return_probes
+            .as_ref()
+            .map_or_else(Weak::new, Arc::downgrade);
         let mut meters = KernelMeters::new(counts, return_probes);
         for program in self.skel.object().progs() {
             let attached = self.hooks.iter().find(|status| {

@@ -119,7 +119,8 @@ fn info_of(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: `info` is a whole, zeroed bpf_prog_info and `len` its size, so
     // the kernel writes within it, and with all pointers in it zero nowhere
     // else. The descriptor is open as long as it is borrowed.
-    let status = unsafe { bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len) };
+    let status =
+        unsafe { bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len) };
     if status < 0 {
         Err(io::Error::from_raw_os_error(-status))
     } else {

@@ -88,8 +88,7 @@ impl Histogram {
 
     /// The shortest and the longest in seconds, if there is any.
     pub fn range(&self) -> Option<(f64, f64)> {
-        (self.min_ns <= self.max_ns)
-            .then_some((self.min_ns as f64 / 1e9, self.max_ns as f64 / 1e9))
+        (self.min_ns <= self.max_ns).then_some((self.min_ns as f64 / 1e9, self.max_ns as f64 / 1e9))
     }
 }
 

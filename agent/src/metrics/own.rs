@@ -204,7 +204,10 @@ fn probes(state: &OwnState) -> [Family; 3] {
 fn component(kind: &'static str) -> Labels {
     vec![
         ("otel.component.type", Label::Static(kind)),
-        ("otel.component.name", Label::Text(format!("{kind}/0").into())),
+        (
+            "otel.component.name",
+            Label::Text(format!("{kind}/0").into()),
+        ),
     ]
 }
 
@@ -244,7 +247,10 @@ fn sinks(sinks: &[SinkState]) -> [Family; 5] {
         // One queue for each exporter, so the names are told by the exporter.
         let exporter = component(sink.exporter);
         let queue = vec![
-            ("otel.component.type", Label::Static("batching_span_processor")),
+            (
+                "otel.component.type",
+                Label::Static("batching_span_processor"),
+            ),
             (
                 "otel.component.name",
                 Label::Text(format!("batching_span_processor/{}", sink.exporter).into()),

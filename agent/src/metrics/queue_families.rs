@@ -58,10 +58,7 @@ pub fn queue_families(snapshot: &Snapshot) -> Vec<Family> {
         if let Some(histogram) = &series.time_in_queue {
             time_in_queue.push(labels.clone(), Number::Durations(histogram.clone()));
         }
-        duration.push(
-            labels,
-            Number::Durations(Box::new(series.duration.clone())),
-        );
+        duration.push(labels, Number::Durations(Box::new(series.duration.clone())));
     }
     vec![duration, sent, consumed, time_in_queue, depths(snapshot)]
 }
@@ -89,10 +86,7 @@ pub(super) fn system() -> (&'static str, Label) {
 }
 
 fn queue(name: &Arc<str>) -> (&'static str, Label) {
-    (
-        "messaging.destination.name",
-        Label::Text(Arc::clone(name)),
-    )
+    ("messaging.destination.name", Label::Text(Arc::clone(name)))
 }
 
 fn namespace(inode: u32) -> (&'static str, Label) {
