@@ -146,7 +146,8 @@ impl Metrics {
         exporter: &Exporter,
     ) -> anyhow::Result<Self> {
         let (publisher, reader) = exchange();
-        let source = Arc::new(Source::new(reader, Arc::clone(counts), exporter));
+        let counts = Arc::clone(counts);
+        let source = Arc::new(Source::new(reader, move || counts.decoded(), exporter));
         let settings = &config.metrics;
         let otlp = if settings.otlp.enabled {
             let _context = runtime.enter();

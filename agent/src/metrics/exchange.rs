@@ -89,11 +89,10 @@ mod tests {
     use super::*;
 
     fn snapshot(sent: u64) -> Snapshot {
+        let mut series = Series::default();
+        series.sent = sent;
         Snapshot {
-            series: vec![Series {
-                sent,
-                ..Series::default()
-            }],
+            series: vec![series],
             depths: Vec::new(),
         }
     }
@@ -116,7 +115,7 @@ mod tests {
         assert_eq!(reader.read().await.series[0].sent, 2);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_thread_that_stands_still_holds_nobody_up() {
         let (mut publisher, reader) = exchange();
         publisher.publish(snapshot(7));

@@ -1,18 +1,17 @@
 //! Reads every number there is, on request.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exchange::Reader;
 use super::family::Collected;
 use super::own::{OwnState, ProcessState, SinkState, own_families};
 use super::queue_families::queue_families;
-use crate::balance::Balance;
+use crate::balance::{Balance, Decoded};
 use crate::event::ProcessKey;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
-use crate::pipeline::PipelineCounts;
 use crate::resource::Resource;
 
 /// `otel.component.type` of the two exporters of spans. The conventions have
@@ -25,16 +24,21 @@ pub struct Source {
     start_unix_ns: u64,
     resource: Resource,
     queues: Reader,
-    counts: Arc<PipelineCounts>,
+    decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
     /// The first one is the one that the balance is about.
     sinks: Vec<(&'static str, Sink)>,
     kernel: OnceLock<KernelMeters>,
 }
 
 impl Source {
+    /// `decoded` tells what became of the calls that left the ring buffer.
     /// The kernel's numbers are added by [`Self::set_kernel`] once there are
     /// any.
-    pub fn new(queues: Reader, counts: Arc<PipelineCounts>, exporter: &Exporter) -> Self {
+    pub fn new(
+        queues: Reader,
+        decoded: impl Fn() -> Decoded + Send + Sync + 'static,
+        exporter: &Exporter,
+    ) -> Self {
         let start_unix_ns = unix_ns();
         let otlp = exporter.otlp().map(|sink| (OTLP_EXPORTER, sink.clone()));
         let file = exporter.file().map(|sink| (FILE_EXPORTER, sink.clone()));
@@ -42,7 +46,7 @@ impl Source {
             start_unix_ns,
             resource: resource(&Host::read(), start_unix_ns),
             queues,
-            counts,
+            decoded: Box::new(decoded),
             sinks: otlp.into_iter().chain(file).collect(),
             kernel: OnceLock::new(),
         }
@@ -82,7 +86,7 @@ impl Source {
             .iter()
             .map(|(exporter, sink)| SinkState::read(exporter, sink))
             .collect();
-        let decoded = self.counts.decoded();
+        let decoded = (self.decoded)();
         let meters = self.kernel.get()?;
         let kernel = match meters.counts() {
             Ok(kernel) => kernel,
