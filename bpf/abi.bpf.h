@@ -27,15 +27,13 @@ struct call_args {
 #define NR_NATIVE_FIRST 240 /* mq_open */
 #define NR_COMPAT_FIRST 277 /* mq_open */
 
-#define NATIVE_ARGS(READ, regs)                                      \
-	((struct call_args){ {                                       \
-		READ(regs, di), READ(regs, si), READ(regs, dx),      \
-		READ(regs, r10), READ(regs, r8) } })
-#define COMPAT_ARGS(READ, regs)                                      \
-	((struct call_args){ {                                       \
-		(__u32)READ(regs, bx), (__u32)READ(regs, cx),        \
-		(__u32)READ(regs, dx), (__u32)READ(regs, si),        \
-		(__u32)READ(regs, di) } })
+#define NATIVE_ARGS(READ, regs)                                                \
+	((struct call_args){ { READ(regs, di), READ(regs, si), READ(regs, dx), \
+			       READ(regs, r10), READ(regs, r8) } })
+#define COMPAT_ARGS(READ, regs)                                              \
+	((struct call_args){ { (__u32)READ(regs, bx), (__u32)READ(regs, cx), \
+			       (__u32)READ(regs, dx), (__u32)READ(regs, si), \
+			       (__u32)READ(regs, di) } })
 #define SYSCALL_NR(regs) ((regs)->orig_ax)
 #define SYSCALL_NR_PROBE(regs) BPF_CORE_READ(regs, orig_ax)
 
@@ -49,16 +47,15 @@ struct call_args {
 #define NR_NATIVE_FIRST 180 /* mq_open */
 #define NR_COMPAT_FIRST 274 /* mq_open */
 
-#define NATIVE_ARGS(READ, r)                                         \
-	((struct call_args){ {                                       \
-		READ(r, regs[0]), READ(r, regs[1]),                  \
-		READ(r, regs[2]), READ(r, regs[3]),                  \
-		READ(r, regs[4]) } })
-#define COMPAT_ARGS(READ, r)                                         \
-	((struct call_args){ {                                       \
-		(__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]),    \
-		(__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]),    \
-		(__u32)READ(r, regs[4]) } })
+#define NATIVE_ARGS(READ, r)                                       \
+	((struct call_args){ { READ(r, regs[0]), READ(r, regs[1]), \
+			       READ(r, regs[2]), READ(r, regs[3]), \
+			       READ(r, regs[4]) } })
+#define COMPAT_ARGS(READ, r)                                        \
+	((struct call_args){                                        \
+		{ (__u32)READ(r, regs[0]), (__u32)READ(r, regs[1]), \
+		  (__u32)READ(r, regs[2]), (__u32)READ(r, regs[3]), \
+		  (__u32)READ(r, regs[4]) } })
 #define SYSCALL_NR(r) ((r)->syscallno)
 #define SYSCALL_NR_PROBE(r) BPF_CORE_READ(r, syscallno)
 

@@ -3,7 +3,11 @@
  * Backend fentry: BTF trampolines on the entry functions of the system calls.
  * No instance pool, so any number of callers can be blocked. Missed is only a
  * call whose program was interrupted by itself on the same CPU
- * (recursion_misses of the program).
+ * (recursion_misses of the program), and the return of a
+ * call that is blocked while some other tracer attaches to, or detaches from,
+ * the same function: the kernel then skips the return programs of the old
+ * trampoline (bpf_tramp_image_put() in kernel/bpf/trampoline.c). Such a call
+ * is counted as return_missed at the thread's next call or its end.
  */
 #ifndef MQSPAN_BACKEND_FENTRY_BPF_H
 #define MQSPAN_BACKEND_FENTRY_BPF_H
@@ -15,33 +19,33 @@
  * argument is taken off ctx in its branch only, so that it is not touched
  * there.
  */
-#define FENTRY_ARGS(kind)                                                    \
-	({                                                                   \
-		const struct pt_regs *regs_;                                 \
-		struct call_args got_;                                       \
-									     \
-		if (registers_on_stack) {                                    \
-			regs_ = current_registers();                         \
-			got_ = kind##_ARGS(PROBE, regs_);                    \
-		} else {                                                     \
-			regs_ = (const struct pt_regs *)ctx[0];              \
-			got_ = kind##_ARGS(DIRECT, regs_);                   \
-		}                                                            \
-		got_;                                                        \
+#define FENTRY_ARGS(kind)                                       \
+	({                                                      \
+		const struct pt_regs *regs_;                    \
+		struct call_args got_;                          \
+                                                                \
+		if (registers_on_stack) {                       \
+			regs_ = current_registers();            \
+			got_ = kind##_ARGS(PROBE, regs_);       \
+		} else {                                        \
+			regs_ = (const struct pt_regs *)ctx[0]; \
+			got_ = kind##_ARGS(DIRECT, regs_);      \
+		}                                               \
+		got_;                                           \
 	})
 
-#define FENTRY_CALL(name, symbol, op, kind)                             \
-	SEC("fentry/" #symbol)                                          \
-	int fe_##name(unsigned long long *ctx)                          \
-	{                                                               \
-		ENTER_##kind(op, FENTRY_ARGS);                          \
-		return 0;                                               \
-	}                                                               \
-	SEC("fexit/" #symbol)                                           \
-	int fx_##name(unsigned long long *ctx)                          \
-	{                                                               \
-		call_return(ctx[1]);                                    \
-		return 0;                                               \
+#define FENTRY_CALL(name, symbol, op, kind)    \
+	SEC("fentry/" #symbol)                 \
+	int fe_##name(unsigned long long *ctx) \
+	{                                      \
+		ENTER_##kind(op, FENTRY_ARGS); \
+		return 0;                      \
+	}                                      \
+	SEC("fexit/" #symbol)                  \
+	int fx_##name(unsigned long long *ctx) \
+	{                                      \
+		call_return(ctx[1]);           \
+		return 0;                      \
 	}
 
 ENTRY_FUNCTIONS(FENTRY_CALL)

@@ -51,9 +51,8 @@ static __always_inline void timeout_read(struct thread_record *thread, __u8 op,
 			return;
 		call->timeout_sec = time64.tv_sec;
 		/* get_timespec64(): the upper half is padding there. */
-		call->timeout_nsec = abi == ABI_COMPAT ?
-					     (__s32)time64.tv_nsec :
-					     time64.tv_nsec;
+		call->timeout_nsec = abi == ABI_COMPAT ? (__s32)time64.tv_nsec :
+							 time64.tv_nsec;
 	}
 	call->flags |= CALL_TIMEOUT_READ;
 }
@@ -121,6 +120,32 @@ static __always_inline void comm_read(struct call_event *call)
 	to[1] = *(__u64 *)&task->comm[8];
 }
 
+/*
+ * The record and the first bytes of the message, which are read from the
+ * caller's buffer now, at the return.
+ */
+static __always_inline void submit_with_payload(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call, *record;
+	__u64 body = is_send(call->op) ? call->msg_len : (__u64)call->ret;
+	__u32 len = body < payload_max ? (__u32)body : payload_max;
+
+	record = bpf_ringbuf_reserve(&events, sizeof(*call) + payload_max, 0);
+	if (!record) {
+		COUNT(ring_full);
+		return;
+	}
+	__builtin_memcpy(record, call, sizeof(*call));
+	if (len <= payload_max && len <= PAYLOAD_MAX &&
+	    !bpf_probe_read_user(record + 1, len,
+				 (const void *)thread->message_ptr)) {
+		record->payload_len = len;
+		record->flags |= CALL_PAYLOAD;
+	}
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	COUNT(submitted);
+}
+
 /* The finished record goes to the agent; the thread is free for its next. */
 static __always_inline void call_submit(struct thread_record *thread)
 {
@@ -133,6 +158,10 @@ static __always_inline void call_submit(struct thread_record *thread)
 		return;
 	}
 	comm_read(call);
+	if (payload_max && is_transfer(call->op) && call->ret >= 0) {
+		submit_with_payload(thread);
+		return;
+	}
 	size = call->flags & CALL_NAME ? call->name_len : 0;
 	if (size > QUEUE_NAME_MAX)
 		size = QUEUE_NAME_MAX;
@@ -195,6 +224,7 @@ static __always_inline void call_arguments(struct thread_record *thread,
 	if (!is_transfer(op))
 		return;
 
+	thread->message_ptr = args->arg[1];
 	call->msg_len = args->arg[2];
 	if (is_send(op)) {
 		call->priority = args->arg[3];

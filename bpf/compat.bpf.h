@@ -8,7 +8,7 @@
  * what it returns, and its fields are plain loads. Before that each field is a
  * bpf_probe_read_kernel().
  */
-#define HAVE_TASK_BTF                               \
+#define HAVE_TASK_BTF                                \
 	bpf_core_enum_value_exists(enum bpf_func_id, \
 				   BPF_FUNC_get_current_task_btf)
 
@@ -36,17 +36,15 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 #define CAST(type, address) \
 	((type *)bpf_rdonly_cast(address, bpf_core_type_id_kernel(type)))
 
-#define KERNEL(type, address, ...)                                        \
-	({                                                                \
-		typeof(___arrow(((type *)0), __VA_ARGS__)) value_;        \
-		const void *address_ = (const void *)(address);           \
-		if (use_casts)                                            \
-			value_ = ___arrow(CAST(type, address_),           \
-					  __VA_ARGS__);                   \
-		else                                                      \
-			value_ = BPF_CORE_READ((type *)address_,          \
-					       __VA_ARGS__);              \
-		value_;                                                   \
+#define KERNEL(type, address, ...)                                             \
+	({                                                                     \
+		typeof(___arrow(((type *)0), __VA_ARGS__)) value_;             \
+		const void *address_ = (const void *)(address);                \
+		if (use_casts)                                                 \
+			value_ = ___arrow(CAST(type, address_), __VA_ARGS__);  \
+		else                                                           \
+			value_ = BPF_CORE_READ((type *)address_, __VA_ARGS__); \
+		value_;                                                        \
 	})
 
 /* The pointer at an address; any structure that begins with one will do. */
@@ -57,9 +55,8 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
  * bpf_task_pt_regs() is of 5.15 (dd6e10fbd9fb); before that the place is
  * worked out as arch/{x86,arm64}/include/asm/processor.h have it.
  */
-#define HAVE_TASK_REGISTERS                         \
-	bpf_core_enum_value_exists(enum bpf_func_id, \
-				   BPF_FUNC_task_pt_regs)
+#define HAVE_TASK_REGISTERS \
+	bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)
 
 static __always_inline const struct pt_regs *
 registers_on_stack_of(struct task_struct *task)
@@ -77,8 +74,8 @@ registers_on_stack_of(struct task_struct *task)
 
 static __always_inline const struct pt_regs *current_registers(void)
 {
-	return registers_on_stack_of((struct task_struct *)
-					     bpf_get_current_task());
+	return registers_on_stack_of(
+		(struct task_struct *)bpf_get_current_task());
 }
 
 /* Linux 5.14 renamed task_struct.state to __state (2f064a59a11f). */
@@ -96,8 +93,8 @@ static __always_inline bool task_is_asleep(struct task_struct *task)
 }
 
 /* The record of any task, made if need be; for iterators. */
-static __always_inline struct thread_record *
-thread_of(struct task_struct *task, __u32 tid)
+static __always_inline struct thread_record *thread_of(struct task_struct *task,
+						       __u32 tid)
 {
 	struct thread_record *thread;
 
@@ -135,9 +132,8 @@ static __always_inline struct thread_record *thread_find(void)
 	__u32 tid;
 
 	if (use_task_storage)
-		return bpf_task_storage_get(&threads,
-					    bpf_get_current_task_btf(), NULL,
-					    0);
+		return bpf_task_storage_get(
+			&threads, bpf_get_current_task_btf(), NULL, 0);
 	tid = (__u32)bpf_get_current_pid_tgid();
 	return bpf_map_lookup_elem(&threads_by_id, &tid);
 }

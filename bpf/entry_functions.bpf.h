@@ -34,21 +34,20 @@
 
 #elif defined(__TARGET_ARCH_arm64)
 
-#define ENTRY_FUNCTIONS(ENTRY)                                                \
-	ENTRY(open, __arm64_sys_mq_open, CALL_OPEN, NATIVE)                   \
-	ENTRY(unlink, __arm64_sys_mq_unlink, CALL_UNLINK, SHARED)             \
-	ENTRY(send, __arm64_sys_mq_timedsend, CALL_TIMEDSEND, SHARED)         \
-	ENTRY(recv, __arm64_sys_mq_timedreceive, CALL_TIMEDRECEIVE, SHARED)   \
-	ENTRY(notify, __arm64_sys_mq_notify, CALL_NOTIFY, NATIVE)             \
-	ENTRY(attr, __arm64_sys_mq_getsetattr, CALL_GETSETATTR, NATIVE)       \
-	ENTRY(c_open, __arm64_compat_sys_mq_open, CALL_OPEN, COMPAT)          \
-	ENTRY(c_send32, __arm64_sys_mq_timedsend_time32,                      \
-	      CALL_TIMEDSEND_TIME32, COMPAT)                                  \
-	ENTRY(c_recv32, __arm64_sys_mq_timedreceive_time32,                   \
-	      CALL_TIMEDRECEIVE_TIME32, COMPAT)                               \
-	ENTRY(c_notify, __arm64_compat_sys_mq_notify, CALL_NOTIFY, COMPAT)    \
-	ENTRY(c_attr, __arm64_compat_sys_mq_getsetattr, CALL_GETSETATTR,      \
-	      COMPAT)
+#define ENTRY_FUNCTIONS(ENTRY)                                              \
+	ENTRY(open, __arm64_sys_mq_open, CALL_OPEN, NATIVE)                 \
+	ENTRY(unlink, __arm64_sys_mq_unlink, CALL_UNLINK, SHARED)           \
+	ENTRY(send, __arm64_sys_mq_timedsend, CALL_TIMEDSEND, SHARED)       \
+	ENTRY(recv, __arm64_sys_mq_timedreceive, CALL_TIMEDRECEIVE, SHARED) \
+	ENTRY(notify, __arm64_sys_mq_notify, CALL_NOTIFY, NATIVE)           \
+	ENTRY(attr, __arm64_sys_mq_getsetattr, CALL_GETSETATTR, NATIVE)     \
+	ENTRY(c_open, __arm64_compat_sys_mq_open, CALL_OPEN, COMPAT)        \
+	ENTRY(c_send32, __arm64_sys_mq_timedsend_time32,                    \
+	      CALL_TIMEDSEND_TIME32, COMPAT)                                \
+	ENTRY(c_recv32, __arm64_sys_mq_timedreceive_time32,                 \
+	      CALL_TIMEDRECEIVE_TIME32, COMPAT)                             \
+	ENTRY(c_notify, __arm64_compat_sys_mq_notify, CALL_NOTIFY, COMPAT)  \
+	ENTRY(c_attr, __arm64_compat_sys_mq_getsetattr, CALL_GETSETATTR, COMPAT)
 
 #endif
 
@@ -76,15 +75,15 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
  * ENTER_<kind>: the entry of a call; ARGS(kind) gives the arguments by the
  * rules of NATIVE or COMPAT.
  */
-#define ENTER_NATIVE(op, ARGS)                          \
-	do {                                            \
-		struct call_args args_ = ARGS(NATIVE);  \
-		call_enter(op, ABI_NATIVE, &args_);     \
+#define ENTER_NATIVE(op, ARGS)                         \
+	do {                                           \
+		struct call_args args_ = ARGS(NATIVE); \
+		call_enter(op, ABI_NATIVE, &args_);    \
 	} while (0)
-#define ENTER_COMPAT(op, ARGS)                          \
-	do {                                            \
-		struct call_args args_ = ARGS(COMPAT);  \
-		call_enter(op, ABI_COMPAT, &args_);     \
+#define ENTER_COMPAT(op, ARGS)                         \
+	do {                                           \
+		struct call_args args_ = ARGS(COMPAT); \
+		call_enter(op, ABI_COMPAT, &args_);    \
 	} while (0)
 #define ENTER_SHARED(op, ARGS)                                       \
 	do {                                                         \

@@ -71,6 +71,8 @@ enum call_flag {
 	CALL_NOTIFY_NONE = 1 << 12,
 	/* The thread died in the call of death_signal; ret is not meaningful. */
 	CALL_DIED = 1 << 13,
+	/* payload_len bytes of the message stand behind the whole of name. */
+	CALL_PAYLOAD = 1 << 14,
 };
 
 /*
@@ -81,7 +83,7 @@ struct call_event {
 	__u8 kind; /* EVENT_CALL */
 	__u8 op; /* enum call_op */
 	__u8 abi; /* enum call_abi */
-	__u8 padding;
+	__u8 death_signal;
 	__u32 flags; /* enum call_flag */
 	__u64 start_ns; /* CLOCK_BOOTTIME */
 	__u64 end_ns; /* CLOCK_BOOTTIME */
@@ -100,7 +102,7 @@ struct call_event {
 	__u32 depth; /* messages */
 	__u32 max_messages;
 	__u32 max_message_size; /* bytes */
-	__u32 death_signal;
+	__u32 payload_len; /* bytes of the message behind name */
 	__u32 oflag; /* mq_open */
 	__u32 mode; /* mq_open */
 	__s32 notify; /* mq_notify: sigev_notify */
@@ -120,6 +122,9 @@ _Static_assert(CALL_FIXED_SIZE == 176, "layout of call_event");
 _Static_assert(sizeof(struct call_event) == 176 + QUEUE_NAME_SIZE,
 	       "layout of call_event");
 
+/* The message follows a call_event that is written whole. */
+#define PAYLOAD_MAX 4096
+
 /* A process at its first call, and again at its first call after execve(). */
 struct process_event {
 	__u8 kind; /* EVENT_PROCESS */
@@ -134,8 +139,7 @@ struct process_event {
 	char cgroup_parent[CGROUP_NAME_SIZE]; /* the part before it */
 };
 
-_Static_assert(sizeof(struct process_event) == 360,
-	       "layout of process_event");
+_Static_assert(sizeof(struct process_event) == 360, "layout of process_event");
 
 /*
  * What became of each call, per CPU. At any time

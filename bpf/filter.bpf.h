@@ -13,7 +13,7 @@ static __always_inline bool wanted(__u8 op, __u8 abi, __u32 pid)
 		return false;
 	if (abi == ABI_NATIVE ? !filter.native : !filter.compat)
 		return false;
-	if (!filter_pids)
+	if (!filter.by_process)
 		return true;
 	verdict = bpf_map_lookup_elem(&pids, &pid);
 	return (verdict ? *verdict : filter.pid_default) == PID_WANTED;

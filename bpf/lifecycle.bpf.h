@@ -51,19 +51,19 @@ int BPF_PROG(tp_exit, struct task_struct *task)
 	}
 	if (!use_task_storage && thread)
 		bpf_map_delete_elem(&threads_by_id, &tid);
-	if (filter_pids && !CURRENT(signal, live.counter))
+	if (filter.by_process && !CURRENT(signal, live.counter))
 		bpf_map_delete_elem(&pids, &pid);
 	return 0;
 }
 
-/* A wanted process's child is wanted. Loaded only with a filter by process. */
+/* A wanted process's child is wanted. */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tp_fork, struct task_struct *parent, struct task_struct *child)
 {
 	__u32 parent_pid = parent->tgid, pid = child->tgid;
 	__u8 *verdict;
 
-	if (pid == parent_pid)
+	if (!filter.by_process || pid == parent_pid)
 		return 0;
 	verdict = bpf_map_lookup_elem(&pids, &parent_pid);
 	if (verdict)

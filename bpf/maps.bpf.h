@@ -4,13 +4,15 @@
 
 /* Set before load, constant from then on: the verifier drops what is off. */
 const volatile bool use_task_storage = true;
-const volatile bool filter_pids = false;
 /* The kernel has bpf_rdonly_cast(), and these programs may call it. */
 const volatile bool use_casts = false;
 /* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
 const volatile bool registers_on_stack = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
+
+/* Bytes of each message to capture; 0: none. */
+const volatile __u32 payload_max = 0;
 
 /* Set by the agent, may change at run time. */
 struct filter_settings {
@@ -19,7 +21,9 @@ struct filter_settings {
 	__u8 native; /* calls of the native ABI are wanted */
 	__u8 compat; /* calls of the 32-bit ABI are wanted */
 	__u8 errors_only;
-	__u8 pid_default; /* of a process that the map pids does not name */
+	__u8 by_process; /* the map pids is to be asked */
+	__u8 pid_default; /* of a process that it does not name */
+	__u8 padding[7];
 };
 struct filter_settings filter;
 
@@ -44,6 +48,7 @@ struct thread_record {
 	__u64 timeout_ptr; /* user address of the timespec */
 	__u64 priority_ptr; /* receive: user address of the priority */
 	__u64 argument_ptr; /* user address of the name or the sigevent */
+	__u64 message_ptr; /* user address of the message */
 	__u64 args_hash; /* of the call, to tell a restarted one */
 	__u64 interrupted_hash; /* the same of the call a signal ended last */
 	__u64 interrupted_start_ns; /* of the wait a signal ended last, or 0 */
@@ -135,13 +140,13 @@ enum call_abi layout_of_call_abi;
 enum call_flag layout_of_call_flag;
 
 /* fentry programs can be preempted on their CPU, hence the atomic add. */
-#define COUNT(field)                                                     \
-	do {                                                             \
-		__u32 zero_ = 0;                                         \
-		struct counters *counters_ =                             \
-			bpf_map_lookup_elem(&counts, &zero_);            \
-		if (counters_)                                           \
-			__sync_fetch_and_add(&counters_->field, 1);      \
+#define COUNT(field)                                                \
+	do {                                                        \
+		__u32 zero_ = 0;                                    \
+		struct counters *counters_ =                        \
+			bpf_map_lookup_elem(&counts, &zero_);       \
+		if (counters_)                                      \
+			__sync_fetch_and_add(&counters_->field, 1); \
 	} while (0)
 
 #endif

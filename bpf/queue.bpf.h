@@ -76,18 +76,19 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 	ipc_ns = BPF_CORE_READ(sb, s_fs_info);
 	call->ipc_ns = BPF_CORE_READ(ipc_ns, ns.inum);
 	call->queue_ino = ino;
-	call->max_messages = KERNEL(struct mqueue_inode_info, queue,
-				    attr.mq_maxmsg);
-	call->max_message_size = KERNEL(struct mqueue_inode_info, queue,
-					attr.mq_msgsize);
+	call->max_messages =
+		KERNEL(struct mqueue_inode_info, queue, attr.mq_maxmsg);
+	call->max_message_size =
+		KERNEL(struct mqueue_inode_info, queue, attr.mq_msgsize);
 	call->flags |= CALL_QUEUE;
-	queue_name_set(call, bpf_probe_read_kernel_str(
-				     call->name + 1, QUEUE_NAME_MAX,
-				     BPF_CORE_READ(file, f_path.dentry,
-						   d_name.name)));
+	queue_name_set(
+		call, bpf_probe_read_kernel_str(
+			      call->name + 1, QUEUE_NAME_MAX,
+			      BPF_CORE_READ(file, f_path.dentry, d_name.name)));
 	thread->file = 0;
 	if (call->flags & CALL_NAME) {
-		barrier_var(file); /* no arithmetic on it in place of a branch */
+		barrier_var(
+			file); /* no arithmetic on it in place of a branch */
 		thread->file = (__u64)file;
 	}
 	thread->inode = (__u64)inode;

@@ -1,6 +1,6 @@
 //! Our encoder beside opentelemetry-proto's messages, in one run.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 #[path = "../tests/oracle/mod.rs"]
 mod oracle;
@@ -9,8 +9,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use hyper::body::Body as _;
 use mqspan::encode::{self, Batch, Push, json, otlp, wire::Writer};
 use mqspan::event::Call;
+use mqspan::export::message::Message;
+use mqspan::export::settings::Compression;
 use mqspan::span::{AttributeSink, Correlation, Span};
 use prost::Message as _;
 
@@ -30,6 +33,9 @@ impl AttributeSink for Count {
     fn bool(&mut self, _: &'static str, _: bool) {
         self.0 += 1;
     }
+    fn bytes(&mut self, _: &'static str, _: &[u8]) {
+        self.0 += 1;
+    }
 }
 
 fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
@@ -38,26 +44,18 @@ fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
     let mut count = Count::default();
     span.attributes(&mut count);
     let mut room = vec![0; 1 << 12];
-    let mut writer = Writer::new(&mut room);
-    otlp::span(&mut writer, &span);
-    let bytes = writer.finish().unwrap();
+    let bytes = otlp::span(Writer::new(&mut room), &span).finish().unwrap();
     println!("{name}: {} attributes, {bytes} bytes a span", count.0);
 
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(1));
     group.bench_function("ours", |b| {
-        b.iter(|| {
-            let mut writer = Writer::new(black_box(&mut room));
-            otlp::span(&mut writer, black_box(&span));
-            writer.finish()
-        });
+        b.iter(|| otlp::span(Writer::new(black_box(&mut room)), black_box(&span)).finish());
     });
     group.bench_function("ours, from the call", |b| {
         b.iter(|| {
             let span = Span::new(black_box(call), &settings, oracle::unix_ns(call));
-            let mut writer = Writer::new(black_box(&mut room));
-            otlp::span(&mut writer, &span);
-            writer.finish()
+            otlp::span(Writer::new(black_box(&mut room)), &span).finish()
         });
     });
     let mut out = Vec::with_capacity(1 << 12);
@@ -126,5 +124,40 @@ fn batches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, spans, batches);
+/// A batch of spans that differ as real ones do.
+fn compression(c: &mut Criterion) {
+    let settings = oracle::settings(Correlation::Parent);
+    let resource = Arc::new(encode::resource(&oracle::resource(1)));
+    let mut batch = Batch::new(1 << 20);
+    for at in 0_u32.. {
+        let mut call = oracle::full_receive();
+        call.start_ns += u64::from(at) * 104_729;
+        call.end_ns = call.start_ns + 9_000 + u64::from(at.wrapping_mul(2_654_435_761) >> 18);
+        call.tid += at % 8;
+        call.ret = i64::from(at.wrapping_mul(40_503) % 512);
+        let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+        if batch.push(call.process, &resource, &span) != Push::Added {
+            break;
+        }
+    }
+    let batch = batch.take();
+    let mut group = c.benchmark_group("compression, a span");
+    group.throughput(Throughput::Elements(batch.spans.into()));
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let message = Message::new(batch.bytes.clone(), compression).unwrap();
+        let bytes = message.body().size_hint().exact().unwrap();
+        println!(
+            "{compression:?}: {} spans, {} to {bytes} bytes, {} a span",
+            batch.spans,
+            batch.bytes.len(),
+            bytes / u64::from(batch.spans)
+        );
+        group.bench_function(format!("{compression:?}"), |b| {
+            b.iter(|| Message::new(batch.bytes.clone(), compression).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, spans, batches, compression);
 criterion_main!(benches);

@@ -32,13 +32,15 @@ pub struct Decoded {
     pub spans: u64,
     /// Dropped by the filter of names.
     pub filtered: u64,
+    /// Dropped by sampling.
+    pub sampled_out: u64,
     /// Could not be decoded.
     pub undecodable: u64,
 }
 
 impl Decoded {
     fn total(&self) -> u64 {
-        self.spans + self.filtered + self.undecodable
+        self.spans + self.filtered + self.sampled_out + self.undecodable
     }
 }
 
@@ -65,7 +67,7 @@ impl Balance {
             seen: kernel.seen() + sink.recovered,
             exported: sink.exported,
             filtered: kernel.filtered_entry + kernel.filtered_return + decoded.filtered,
-            sampled_out: 0,
+            sampled_out: decoded.sampled_out,
             rejected,
             lost,
             pending: kernel.in_flight() + in_ring + on_their_way,
@@ -136,6 +138,7 @@ mod tests {
         let decoded = Decoded {
             spans: 80,
             filtered: 8,
+            sampled_out: 0,
             undecodable: 1,
         };
         let sink = Snapshot {

@@ -12,7 +12,8 @@ use crate::sink::SpanSink;
 const ROUND: Duration = Duration::from_millis(20);
 
 /// Runs until `stop` is set, then detaches, drains the ring and ends the
-/// pipeline.
+/// pipeline. `between_rounds` may change settings; while it runs, records wait
+/// in the ring.
 ///
 /// # Errors
 /// When the kernel refuses the ring buffer.
@@ -20,12 +21,15 @@ pub fn run<S: SpanSink>(
     tracer: &mut Tracer,
     pipeline: Pipeline<'_, S>,
     stop: &AtomicBool,
+    mut between_rounds: impl FnMut(&mut Tracer, &mut Pipeline<'_, S>),
 ) -> libbpf_rs::Result<S> {
     let pipeline = RefCell::new(pipeline);
     let ring = tracer.ring(|bytes| pipeline.borrow_mut().record(bytes))?;
     while !stop.load(Ordering::Relaxed) {
         ring.take(Wait::For(ROUND))?;
-        pipeline.borrow_mut().tick(Instant::now());
+        let pipeline = &mut *pipeline.borrow_mut();
+        pipeline.tick(Instant::now());
+        between_rounds(tracer, pipeline);
         tracer.release_catch_up();
     }
     tracer.detach();

@@ -64,8 +64,10 @@ pub enum Output {
 
 /// Arguments of `trace`.
 #[derive(Debug, Args)]
-#[command(after_help = "Filters of different kinds must all match; of one kind, any of those given.\n\
-                        Durations are written 200us, 5ms, 1s.")]
+#[command(
+    after_help = "Filters of different kinds must all match; of one kind, any of those given.\n\
+                        Durations are written 200us, 5ms, 1s."
+)]
 pub struct TraceArgs {
     /// Only this process and its children [repeatable]
     #[arg(long, value_name = "PID")]
@@ -94,7 +96,9 @@ pub struct TraceArgs {
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    text.parse::<HumanDuration>().map(|duration| duration.0).map_err(|error| error.to_string())
+    text.parse::<HumanDuration>()
+        .map(|duration| duration.0)
+        .map_err(|error| error.to_string())
 }
 
 /// Arguments of `doctor`.

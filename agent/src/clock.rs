@@ -133,9 +133,9 @@ mod tests {
         let mut anchors = Anchors::new(reading(0, offset(0)));
         for boot_ns in (0..HOUR_NS).step_by(20_000_000) {
             anchors.renew(reading(boot_ns, offset(boot_ns)));
-            let error = anchors.to_unix_ns(boot_ns).abs_diff(
-                boot_ns.saturating_add_signed(offset(boot_ns)),
-            );
+            let error = anchors
+                .to_unix_ns(boot_ns)
+                .abs_diff(boot_ns.saturating_add_signed(offset(boot_ns)));
             assert!(error < 1_000_000, "{error} ns at {boot_ns}");
         }
         // A call that began in the middle of it keeps the time of then.

@@ -191,6 +191,23 @@ pub struct Call<'a> {
     pub start_unknown: bool,
     /// The signal that ended the thread inside the call.
     pub death_signal: Option<u32>,
+    /// The first bytes of the message, where their capture is on.
+    pub payload: Option<&'a [u8]>,
+}
+
+impl Call<'_> {
+    /// Bytes of the message of a send or receive that succeeded.
+    pub fn body_size(&self) -> Option<i64> {
+        if self.ret < 0 {
+            None
+        } else if self.operation.is_send() {
+            Some(i64::try_from(self.msg_len).unwrap_or(i64::MAX))
+        } else if self.operation.is_receive() {
+            Some(self.ret)
+        } else {
+            None
+        }
+    }
 }
 
 /// An absolute timeout, `CLOCK_REALTIME`, as the program passed it.
@@ -351,7 +368,18 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         }),
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
         start_unknown: has(call_flag::CALL_START_UNKNOWN),
-        death_signal: has(call_flag::CALL_DIED).then_some(raw.death_signal),
+        death_signal: has(call_flag::CALL_DIED).then_some(raw.death_signal.into()),
+        payload: if has(call_flag::CALL_PAYLOAD) {
+            let start = size_of::<call_event>();
+            let end = start + raw.payload_len as usize;
+            Some(
+                bytes
+                    .get(start..end)
+                    .ok_or(DecodeError::TooShort(bytes.len()))?,
+            )
+        } else {
+            None
+        },
     })
 }
 

@@ -29,7 +29,11 @@ pub mod event;
 pub mod clock;
 pub mod ids;
 pub mod resource;
+pub mod sampling;
 pub mod span;
+
+#[cfg(test)]
+pub(crate) mod test_calls;
 
 pub mod encode;
 pub mod filter;

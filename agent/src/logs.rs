@@ -20,10 +20,7 @@ pub fn start(logs: &Logs) {
             use std::io::IsTerminal as _;
             let colour = std::io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder
-                .with_ansi(colour)
-                .with_target(false)
-                .try_init()
+            builder.with_ansi(colour).with_target(false).try_init()
         }
         LogFormat::Json => builder.json().try_init(),
     };

@@ -9,6 +9,7 @@ use crate::event::{Call, Event};
 use crate::filter::NameFilter;
 use crate::metrics::QueueMetrics;
 use crate::process::Processes;
+use crate::sampling::Sampling;
 use crate::sink::SpanSink;
 use crate::span::{Span, SpanSettings};
 
@@ -19,6 +20,8 @@ pub struct PipelineCounts {
     pub spans: AtomicU64,
     /// Dropped by the filter of names.
     pub filtered: AtomicU64,
+    /// Dropped by sampling.
+    pub sampled_out: AtomicU64,
     /// Could not be decoded.
     pub undecodable: AtomicU64,
     /// Rounds of the capture loop; it stands still when the pipeline does.
@@ -31,6 +34,7 @@ impl PipelineCounts {
         Decoded {
             spans: self.spans.load(Ordering::Relaxed),
             filtered: self.filtered.load(Ordering::Relaxed),
+            sampled_out: self.sampled_out.load(Ordering::Relaxed),
             undecodable: self.undecodable.load(Ordering::Relaxed),
         }
     }
@@ -41,10 +45,20 @@ impl PipelineCounts {
     }
 }
 
+/// What can change while the pipeline runs.
+#[derive(Debug, Clone)]
+pub struct PipelineSettings {
+    /// How calls become spans.
+    pub span: SpanSettings,
+    /// Which calls are wanted, by name.
+    pub filter: NameFilter,
+    /// Which spans are kept.
+    pub sampling: Sampling,
+}
+
 /// One owner of all state between ring buffer and sink.
 pub struct Pipeline<'a, S> {
-    settings: SpanSettings,
-    filter: NameFilter,
+    settings: PipelineSettings,
     anchors: Anchors,
     processes: Processes,
     sink: S,
@@ -55,15 +69,13 @@ pub struct Pipeline<'a, S> {
 impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// A pipeline into `sink`.
     pub fn new(
-        settings: SpanSettings,
-        filter: NameFilter,
+        settings: PipelineSettings,
         processes: Processes,
         sink: S,
         counts: &'a PipelineCounts,
     ) -> Self {
         Self {
             settings,
-            filter,
             anchors: Anchors::new(Reading::now()),
             processes,
             sink,
@@ -93,7 +105,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     fn call(&mut self, call: &Call<'_>) {
         let process = self.processes.of_call(call, &self.anchors);
-        if !self.filter.is_empty() && !self.filter.wants(call, process.uid) {
+        let filter = &self.settings.filter;
+        if !filter.is_empty() && !filter.wants(call, process.uid) {
             PipelineCounts::add(&self.counts.filtered, 1);
             return;
         }
@@ -101,7 +114,11 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             metrics.call(call);
         }
         let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
-        let span = Span::new(call, &self.settings, unix_ns);
+        let span = Span::new(call, &self.settings.span, unix_ns);
+        if !self.settings.sampling.keeps(&span) {
+            PipelineCounts::add(&self.counts.sampled_out, 1);
+            return;
+        }
         self.sink.span(&process, &span);
         PipelineCounts::add(&self.counts.spans, 1);
     }
@@ -122,6 +139,21 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if let Some(metrics) = &mut self.metrics {
             metrics.finish();
         }
+    }
+
+    /// Goes on with other settings from the next record on.
+    pub fn set_settings(&mut self, settings: PipelineSettings) {
+        self.settings = settings;
+    }
+
+    /// What takes the spans.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
+    /// Processes as they are to be described from now on.
+    pub fn set_processes(&mut self, processes: Processes) {
+        self.processes = processes;
     }
 
     /// The sink, for what its owner wants to read of it in the end.

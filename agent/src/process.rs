@@ -56,8 +56,12 @@ impl Processes {
         }
     }
 
-    /// Takes what the kernel reports of a process at its first call.
+    /// Takes what the kernel reports of a process: once for each of its
+    /// threads that makes a call, of which the first is enough.
     pub fn seen(&mut self, process: &ProcessSeen<'_>, anchors: &Anchors) {
+        if self.known.contains_key(&process.key) {
+            return;
+        }
         let facts = Facts {
             key: process.key,
             exe_name: process.exe_name.clone().into_owned(),

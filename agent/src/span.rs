@@ -87,6 +87,8 @@ pub trait AttributeSink {
     fn double(&mut self, key: &'static str, value: f64);
     /// A boolean.
     fn bool(&mut self, key: &'static str, value: bool);
+    /// Bytes.
+    fn bytes(&mut self, key: &'static str, value: &[u8]);
 }
 
 impl<'a> Span<'a> {
@@ -151,7 +153,9 @@ impl<'a> Span<'a> {
         Some(self.call.end_ns.saturating_sub(sender.created_ns) as f64 / 1e9)
     }
 
-    /// Shows every attribute to the sink.
+    /// Shows every attribute to the sink. Inlined, with all it calls, so that
+    /// an encoder's sink knows each key at compile time.
+    #[inline(always)]
     pub fn attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
         let operation = call.operation;
@@ -206,14 +210,10 @@ impl<'a> Span<'a> {
     }
 
     /// What only sends and receives have.
+    #[inline(always)]
     fn transfer_attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
-        if call.ret >= 0 {
-            let size = if call.operation.is_send() {
-                i64::try_from(call.msg_len).unwrap_or(i64::MAX)
-            } else {
-                call.ret
-            };
+        if let Some(size) = call.body_size() {
             sink.int("messaging.message.body.size", size);
         }
         sink.int("posix_mq.msg_len", call.msg_len.cast_signed());
@@ -238,6 +238,13 @@ impl<'a> Span<'a> {
         }
         if let Some(seconds) = self.time_in_queue() {
             sink.double("posix_mq.time_in_queue", seconds);
+        }
+        if let (Some(payload), Some(size)) = (call.payload, call.body_size()) {
+            sink.bytes("posix_mq.payload", payload);
+            sink.bool(
+                "posix_mq.payload_truncated",
+                (payload.len() as u64) < size.cast_unsigned(),
+            );
         }
     }
 }
@@ -336,6 +343,7 @@ pub fn signal_name(signal: u32) -> Cow<'static, str> {
     }
 }
 
+#[inline(always)]
 fn open_attributes(open: OpenArguments, sink: &mut impl AttributeSink) {
     let mut buffer = Text::<128>::default();
     open_flags(&mut buffer, open.oflag);
@@ -376,6 +384,7 @@ fn open_flags(buffer: &mut Text<128>, oflag: u32) {
     }
 }
 
+#[inline(always)]
 fn notify_attributes(notify: i32, signo: i32, sink: &mut impl AttributeSink) {
     // include/uapi/asm-generic/siginfo.h
     match notify {

@@ -50,7 +50,11 @@ fn a_batch_costs_its_own_bytes_and_no_more() {
     let mut batch = Batch::new(1 << 20);
     let mut fill = || {
         for round in 0.. {
-            let span = Span::new(&calls[round % 2], &settings, oracle::unix_ns(&calls[round % 2]));
+            let span = Span::new(
+                &calls[round % 2],
+                &settings,
+                oracle::unix_ns(&calls[round % 2]),
+            );
             let process = oracle::process((round % 100) as u32);
             if batch.push(process, &resources[round % 100], &span) != Push::Added {
                 break;

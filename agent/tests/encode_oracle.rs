@@ -86,6 +86,7 @@ prop_compose! {
         sender in option::of((any::<u32>(), any::<u64>(), any::<u64>())),
         restarts in option::of(any::<u64>()),
         death_signal in option::weighted(0.1, 0_u32..70),
+        payload in option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..300)),
         start_unknown in any::<bool>(),
     ) -> Call<'static> {
         Call {
@@ -98,6 +99,7 @@ prop_compose! {
             sender: sender.map(|(tid, start_ns, created_ns)| Sender { tid, start_ns, created_ns }),
             restarts,
             death_signal,
+            payload: payload.clone().map(|bytes| &*bytes.leak()),
             start_unknown,
             ..oracle::receive()
         }
@@ -279,7 +281,7 @@ proptest! {
 fn a_changed_resource_starts_a_group() {
     let call = oracle::receive();
     let settings = oracle::settings(Correlation::Parent);
-    let span = Span::new(&call, &settings, 0);
+    let span = Span::new(&call, &settings, (0, 0));
     let before = Arc::new(encode::resource(&oracle::resource(1)));
     let after = Arc::new(encode::resource(&oracle::resource(2)));
     let mut batch = Batch::new(1 << 20);

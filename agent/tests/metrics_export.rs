@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use mqspan::balance::{Balance, Decoded};
 use mqspan::event::{Call, Operation, Queue};
-use mqspan::export::Exporter;
-use mqspan::export::settings::{Compression, ExportSettings, OtlpSettings};
+use mqspan::export::settings::{Compression, OtlpSettings};
 use mqspan::metrics::exchange::exchange;
 use mqspan::metrics::own::{OwnState, own_families};
 use mqspan::metrics::queue_families::queue_families;
@@ -88,10 +87,8 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
         timeout: Duration::from_secs(5),
         ..OtlpSettings::default()
     };
-    let spans = ExportSettings::default();
-    let (_, spans) = Exporter::start(spans, &tokio::runtime::Handle::current()).unwrap();
     let (_, reader) = exchange();
-    let source = Arc::new(Source::new(reader, Decoded::default, &spans));
+    let source = Arc::new(Source::new(reader, Decoded::default));
     MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
 }
 

@@ -45,7 +45,11 @@ fn merge(base: &mut Value, over: Value) {
 pub(crate) fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
     let mut config = json!({
         "capture": {"backend": bench.backend.name()},
-        "exporters": {"otlp": {"endpoint": endpoint}},
+        // An export that takes longer is sent again, and would then count twice.
+        "exporters": {"otlp": {
+            "endpoint": endpoint,
+            "timeout": format!("{}s", bench.bound(10).as_secs()),
+        }},
         "metrics": {"otlp": {"enabled": false}},
     });
     merge(&mut config, over);

@@ -201,7 +201,8 @@ impl Comparison<'_> {
         let mut lives: HashMap<i64, (i64, i64)> = HashMap::new();
         for (call, _) in pairs {
             let (from, to) = lives.entry(call.pid).or_insert((i64::MAX, i64::MIN));
-            *from = call.realtime_start_ns.min(*from);
+            // A call shows at its return.
+            *from = call.realtime_end_ns.min(*from);
             *to = call.realtime_end_ns.max(*to);
         }
         let mut seen = HashSet::new();

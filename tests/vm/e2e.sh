@@ -22,9 +22,9 @@ strip -o "$target/vm/mqspan-e2e" "$target/debug/mqspan-e2e"
 
 failed=0
 for backend in "${backends[@]}"; do
-	"$root/tests/vm/run.sh" --kernel "$kernel" --timeout "${MQSPAN_VM_TIMEOUT:-900}" \
+	"$root/tests/vm/run.sh" --kernel "$kernel" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
 		--add "$target/release/mqspan" --add "$target/workload/mqwork-x86_64" --add "$target/workload/mqwork-i386" \
-		-- "$target/vm/mqspan-e2e" --agent "$target/release/mqspan" --backend "$backend" --slow-factor 8 --jobs 2 \
+		-- "$target/vm/mqspan-e2e" --agent "$target/release/mqspan" --backend "$backend" --slow-factor 8 \
 		--workload "$target/workload/mqwork-x86_64" --workload32 "$target/workload/mqwork-i386" "$@" || failed=1
 done
 exit "$failed"

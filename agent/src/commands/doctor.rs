@@ -10,7 +10,11 @@ use crate::cli::{DoctorArgs, Output};
 use crate::config::{self, Env, Overrides};
 
 pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
-    let loaded = config::load(args.config.as_deref(), &Overrides::new(), &Env::from_process())?;
+    let loaded = config::load(
+        args.config.as_deref(),
+        &Overrides::new(),
+        &Env::from_process(),
+    )?;
     for warning in &loaded.warnings {
         eprintln!("mqspan: warning: {warning}");
     }

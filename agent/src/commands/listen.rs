@@ -52,8 +52,6 @@ mod tests {
 
     use super::*;
     use crate::balance::Decoded;
-    use crate::export::Exporter;
-    use crate::export::settings::ExportSettings;
     use crate::metrics::exchange::exchange;
 
     fn status(address: SocketAddr, path: &str) -> String {
@@ -78,9 +76,8 @@ mod tests {
     #[test]
     fn endpoints_share_an_address_or_have_their_own() {
         let runtime = Runtime::new().unwrap();
-        let (_, exporter) = Exporter::start(ExportSettings::default(), runtime.handle()).unwrap();
         let (_publisher, reader) = exchange();
-        let source = Arc::new(Source::new(reader, Decoded::default, &exporter));
+        let source = Arc::new(Source::new(reader, Decoded::default));
         let health = Health::new(Arc::default());
         let (ok, not_yet) = ("HTTP/1.1 200 OK", "HTTP/1.1 503 Service Unavailable");
         let not_found = "HTTP/1.1 404 Not Found";

@@ -1,37 +1,34 @@
 //! `mqspan run`: the agent.
 
+mod metrics;
+mod output;
+mod reload;
+
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 
+use self::metrics::Metrics;
+use self::output::{ExportSink, Outputs};
+use self::reload::Reload;
 use super::listen::listen;
 use super::{Failure, settings};
 use crate::balance::Balance;
 use crate::capture;
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Env, Overrides};
-use crate::export::{Exporter, SpanSender};
-use crate::filter::NameFilter;
+use crate::export::SpanSender;
 use crate::health::Health;
 use crate::host::Host;
 use crate::kernel::{AttachError, Capabilities, HookState, Tracer};
 use crate::logs;
-use crate::metrics::exchange::exchange;
-use crate::metrics::{MetricsExporter, QueueMetrics, Source};
+use crate::metrics::QueueMetrics;
 use crate::pipeline::{Pipeline, PipelineCounts};
-use crate::process::Process;
-use crate::sink::SpanSink;
-use crate::span::Span;
-
-/// What is queued at SIGTERM must be sent within this time. Kubernetes kills
-/// after 30 s (`terminationGracePeriodSeconds`).
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = config::load(
@@ -50,27 +47,30 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    Ok(Agent::start(&config, &runtime)?.run(&config, &runtime)?)
+    let agent = Agent::start(&config, &runtime)?;
+    Ok(agent.run(config, args.config.as_deref())?)
 }
 
 /// Everything that runs beside the capture loop.
-struct Agent {
+struct Agent<'a> {
+    runtime: &'a Runtime,
     tracer: Tracer,
     counts: Arc<PipelineCounts>,
     health: Health,
+    outputs: Outputs<'a>,
     sender: SpanSender,
-    exporter: Exporter,
-    metrics: Metrics,
+    queue_metrics: Option<QueueMetrics>,
     stop: Arc<AtomicBool>,
 }
 
-impl Agent {
-    fn start(config: &Config, runtime: &Runtime) -> anyhow::Result<Self> {
+impl<'a> Agent<'a> {
+    fn start(config: &Config, runtime: &'a Runtime) -> anyhow::Result<Self> {
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
-        let (sender, exporter) = Exporter::start(settings::export(config), runtime.handle())?;
-        let metrics = Metrics::new(config, runtime, &counts, &exporter)?;
-        listen(config, runtime, health.clone(), &metrics.source)?;
+        let (metrics, queue_metrics) = Metrics::start(config, runtime, &counts)?;
+        let source = Arc::clone(&metrics.source);
+        listen(config, runtime, health.clone(), &source)?;
+        let (sender, outputs) = Outputs::start(config, runtime, metrics)?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
         let tracer = Tracer::start(
@@ -80,46 +80,45 @@ impl Agent {
         .map_err(|error| explain(&error))?;
         announce(&tracer);
         let meters = tracer.meters().context("cannot keep the counters open")?;
-        metrics.source.set_kernel(meters);
-        health.set_ready(true);
+        source.set_kernel(meters);
         Ok(Self {
+            runtime,
             tracer,
             counts,
             health,
+            outputs,
             sender,
-            exporter,
-            metrics,
+            queue_metrics,
             stop,
         })
     }
 
-    fn run(mut self, config: &Config, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+    fn run(mut self, config: Config, path: Option<&Path>) -> anyhow::Result<ExitCode> {
         let host = Host::read();
         let pipeline = Pipeline::new(
-            settings::span(config, &host),
-            NameFilter::new(&config.filter),
-            settings::processes(config, host),
-            ExportSink {
-                sender: self.sender,
-                now: Instant::now(),
-            },
+            settings::pipeline(&config, &host),
+            settings::processes(&config, host.clone()),
+            ExportSink::new(self.sender),
             &self.counts,
         )
-        .with_metrics(self.metrics.queues.take());
-        let captured = capture::run(&mut self.tracer, pipeline, &self.stop);
+        .with_metrics(self.queue_metrics.take());
+        let mut reload = Reload::new(config, path, host, self.runtime)?;
+        self.health.set_ready(true);
+        let captured = capture::run(
+            &mut self.tracer,
+            pipeline,
+            &self.stop,
+            |tracer, pipeline| {
+                if let Some(config) = reload.take() {
+                    reload.apply(config, tracer, pipeline, &mut self.outputs);
+                }
+            },
+        );
         self.health.set_ready(false);
         drop(captured.context("cannot read the ring buffer")?);
 
-        let sink = self
-            .exporter
-            .otlp()
-            .or_else(|| self.exporter.file())
-            .cloned();
-        let left = runtime.block_on(self.exporter.shutdown(SHUTDOWN_DEADLINE));
+        let (sink, left) = self.outputs.shutdown();
         let kernel = self.tracer.counts().context("cannot read the counters")?;
-        let left = if left.otlp_kept { 0 } else { left.otlp_spans };
-        let sink = sink.map(|sink| sink.counters()).unwrap_or_default();
-        runtime.block_on(self.metrics.finish(left));
         let balance = Balance::new(&kernel, self.counts.decoded(), &sink, left);
         if balance.is_even() {
             tracing::info!(%balance, "stopped");
@@ -127,76 +126,6 @@ impl Agent {
             tracing::error!(%balance, "stopped; the sum does not come out even");
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// The agent's metrics.
-struct Metrics {
-    /// The capture thread's part; `None` when nobody would read it.
-    queues: Option<QueueMetrics>,
-    source: Arc<Source>,
-    otlp: Option<(Arc<MetricsExporter>, JoinHandle<()>)>,
-}
-
-impl Metrics {
-    fn new(
-        config: &Config,
-        runtime: &Runtime,
-        counts: &Arc<PipelineCounts>,
-        exporter: &Exporter,
-    ) -> anyhow::Result<Self> {
-        let (publisher, reader) = exchange();
-        let counts = Arc::clone(counts);
-        let source = Arc::new(Source::new(reader, move || counts.decoded(), exporter));
-        let settings = &config.metrics;
-        let otlp = if settings.otlp.enabled {
-            let _context = runtime.enter();
-            let collector = settings::otlp(&config.exporters.otlp);
-            let interval = settings.otlp.interval;
-            let exporter = MetricsExporter::new(Arc::clone(&source), collector, interval)?;
-            let exporter = Arc::new(exporter);
-            let task = runtime.spawn(Arc::clone(&exporter).run());
-            Some((exporter, task))
-        } else {
-            None
-        };
-        let is_read = otlp.is_some() || settings.prometheus_address.is_some();
-        Ok(Self {
-            queues: is_read.then(|| QueueMetrics::new(publisher)),
-            source,
-            otlp,
-        })
-    }
-
-    /// The last export; `left` spans were not sent.
-    async fn finish(self, left: u64) {
-        if let Some((exporter, task)) = self.otlp {
-            task.abort();
-            exporter.finish(left).await;
-        }
-    }
-}
-
-/// The capture thread's way out.
-struct ExportSink {
-    sender: SpanSender,
-    /// Of the last tick: the clock is not asked for every span.
-    now: Instant,
-}
-
-impl SpanSink for ExportSink {
-    fn span(&mut self, process: &Process, span: &Span<'_>) {
-        self.sender
-            .push(self.now, process.key, &process.encoded, span);
-    }
-
-    fn tick(&mut self, now: Instant) {
-        self.now = now;
-        self.sender.flush_if_due(now);
-    }
-
-    fn finish(&mut self) {
-        self.sender.flush();
     }
 }
 

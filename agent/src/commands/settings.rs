@@ -5,11 +5,14 @@ use crate::export::settings::{
     BatchSettings, Compression, ExportSettings, FileSettings, OtlpSettings, QueueSettings,
     RetrySettings, StorageSettings, TlsSettings,
 };
+use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
+use crate::pipeline::PipelineSettings;
 use crate::process::Processes;
 use crate::resource::Value;
+use crate::sampling::Sampling;
 use crate::span::{Correlation, SpanSettings};
 
 pub(super) fn backend(choice: config::Backend) -> BackendChoice {
@@ -34,6 +37,11 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
         compat: capture.abis.contains(&config::Abi::Compat),
         ring_buffer_size: capture.ring_buffer_size_bytes,
         max_in_flight: capture.max_in_flight,
+        payload_max: if capture.payload.enabled {
+            capture.payload.max_bytes
+        } else {
+            0
+        },
         filter: KernelFilter {
             include_pids: filter.include.pids.clone(),
             exclude_pids: filter.exclude.pids.clone(),
@@ -43,7 +51,7 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
     }
 }
 
-pub(super) fn span(config: &Config, host: &Host) -> SpanSettings {
+fn span(config: &Config, host: &Host) -> SpanSettings {
     SpanSettings {
         ids: Ids::new(host.boot_seed()),
         correlation: match config.traces.correlation {
@@ -53,6 +61,21 @@ pub(super) fn span(config: &Config, host: &Host) -> SpanSettings {
         },
         unset_status_errnos: config.traces.unset_status_errnos.clone(),
     }
+}
+
+/// What can change while the pipeline runs.
+pub(super) fn pipeline(config: &Config, host: &Host) -> PipelineSettings {
+    PipelineSettings {
+        span: span(config, host),
+        filter: NameFilter::new(&config.filter),
+        sampling: sampling(config),
+    }
+}
+
+fn sampling(config: &Config) -> Sampling {
+    let sampling = &config.sampling;
+    let keep = &sampling.always_keep;
+    Sampling::new(sampling.ratio, keep.errors, keep.slower_than)
 }
 
 pub(super) fn processes(config: &Config, host: Host) -> Processes {

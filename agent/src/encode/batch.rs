@@ -73,16 +73,14 @@ struct Buffer {
 
 impl Buffer {
     /// Lets `write` append at most `limit` bytes. False, and nothing is
-    /// appended, if it needs more.
+    /// appended, if it needs more. `write` returns what it wrote, if it fits.
     #[inline(always)]
-    fn append(&mut self, limit: usize, write: impl Fn(&mut Writer<'_>)) -> bool {
+    fn append(&mut self, limit: usize, write: impl Fn(Writer<'_>) -> Option<usize>) -> bool {
         let end_max = self.len.saturating_add(limit);
         loop {
             let end = self.bytes.len().min(end_max);
             let room = self.bytes.get_mut(self.len..end).unwrap_or_default();
-            let mut writer = Writer::new(room);
-            write(&mut writer);
-            if let Some(written) = writer.finish() {
+            if let Some(written) = write(Writer::new(room)) {
                 self.len += written;
                 return true;
             }
@@ -168,7 +166,7 @@ impl Batch {
             let limit = self.max_bytes.saturating_sub(self.size_bytes);
             if !group
                 .buffer
-                .append(limit, |writer| otlp::span(writer, span))
+                .append(limit, |writer| otlp::span(writer, span).finish())
             {
                 return Push::Full;
             }
@@ -192,9 +190,9 @@ impl Batch {
         let limit = self.max_bytes.saturating_sub(self.size_bytes);
         let fits = self.groups.get_mut(self.open).is_some_and(|group| {
             group.buffer.len = 0;
-            group.buffer.append(limit, |writer| {
+            group.buffer.append(limit, |mut writer| {
                 writer.bytes(resource.head());
-                otlp::span(writer, span);
+                otlp::span(writer, span).finish()
             })
         });
         let Some(group) = self.groups.get_mut(self.open).filter(|_| fits) else {

@@ -38,9 +38,7 @@ pub fn span_line(
 ) -> Result<(), Malformed> {
     let mut room = vec![0; 4 << 10];
     let written = loop {
-        let mut writer = Writer::new(&mut room);
-        otlp::span(&mut writer, span);
-        match writer.finish() {
+        match otlp::span(Writer::new(&mut room), span).finish() {
             Some(written) => break written,
             None => room.resize(room.len() * 2, 0),
         }

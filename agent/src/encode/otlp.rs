@@ -7,7 +7,7 @@
 
 use crate::span::{AttributeSink, Link, Span};
 
-use super::wire::{Writer, padded_varint, put_varint, varint_len};
+use super::wire::{Writer, copy_text, padded_varint, varint, varint_len};
 
 /// Low bits of `Span.flags` and `Link.flags`: the W3C trace flag "sampled".
 /// What is exported was sampled; the target of a link may have been.
@@ -21,6 +21,8 @@ const IS_REMOTE: u32 = 0x200;
 
 /// Room for all of an attribute but text.
 const WINDOW: usize = 64;
+/// Room for an attribute of text whose lengths are one byte each.
+const TEXT_WINDOW: usize = 160;
 /// Keys up to this length take the fast path: with tags, lengths and the
 /// longest varint they fill no more than the window.
 const MAX_KEY: usize = 40;
@@ -31,42 +33,51 @@ const LONG_TEXT: usize = 12 << 10;
 /// Writes a span with the tag of `ScopeSpans.spans` and its length.
 ///
 /// Nothing is allocated. Without enough room the writer is left overrun, as
-/// [`Writer::finish`] tells.
+/// [`Writer::finish`] tells. The writer is passed by value throughout, so that
+/// its position stays in a register.
 #[inline]
-pub fn span(writer: &mut Writer<'_>, span: &Span<'_>) {
+pub fn span<'room>(mut writer: Writer<'room>, span: &Span<'_>) -> Writer<'room> {
     let call = span.call;
     let name_len = call.name.as_ref().map_or(0, |name| name.len());
     let error_len = span.error_type.as_ref().map_or(0, |text| text.len());
     // The queue stands in the name and in an attribute.
-    if 2 * name_len + call.comm.len() + error_len < LONG_TEXT {
-        framed::<2>(writer, span);
-    } else {
-        framed::<5>(writer, span);
-    }
-}
-
-/// With a length of `N` bytes: two are exact for 128 to 16,383 bytes.
-#[inline(always)]
-fn framed<const N: usize>(writer: &mut Writer<'_>, span: &Span<'_>) {
+    let is_long = 2 * name_len + call.comm.len() + error_len >= LONG_TEXT;
     writer.bytes(&[2 << 3 | 2]);
     let at = writer.position();
-    writer.bytes(&[0; N]);
-    identity(writer, span);
-    name(writer, span);
-    times(writer, span);
-    span.attributes(&mut Attributes { writer });
+    let len_len = if is_long { 5 } else { 2 };
+    writer.advance(len_len);
+    writer = head(writer, span);
+    let mut sink = Attributes { writer };
+    span.attributes(&mut sink);
+    writer = sink.writer;
     if let Some(sender) = &span.sender_link {
         let flags = SAMPLED | HAS_IS_REMOTE | IS_REMOTE;
-        link(writer, sender, "sender", flags);
+        writer = link(writer, sender, "sender", flags);
     }
     if let Some(interrupted) = &span.restart_link {
-        link(writer, interrupted, "interrupted", SAMPLED | HAS_IS_REMOTE);
+        let flags = SAMPLED | HAS_IS_REMOTE;
+        writer = link(writer, interrupted, "interrupted", flags);
     }
     if let Some(message) = span.error {
-        status(writer, message);
+        writer = status(writer, message);
     }
-    let len = writer.position().saturating_sub(at.saturating_add(N));
-    writer.patch(at, padded_varint::<N>(len));
+    let len = writer.position().saturating_sub(at.saturating_add(len_len));
+    if is_long {
+        writer.patch(at, padded_varint::<5>(len));
+    } else {
+        // Exact for 128 to 16,383 bytes.
+        writer.patch(at, padded_varint::<2>(len));
+    }
+    writer
+}
+
+/// Everything before the attributes.
+#[inline(always)]
+fn head<'room>(mut writer: Writer<'room>, span: &Span<'_>) -> Writer<'room> {
+    identity(&mut writer, span);
+    name(&mut writer, span);
+    times(&mut writer, span);
+    writer
 }
 
 /// `trace_id`, `span_id`, `flags` and, of a child, `parent_span_id`.
@@ -101,18 +112,13 @@ fn identity(writer: &mut Writer<'_>, span: &Span<'_>) {
 #[inline(always)]
 fn name(writer: &mut Writer<'_>, span: &Span<'_>) {
     let (operation, queue) = span.name();
+    let queue_len = queue.map_or(0, |queue| 1 + queue.len());
     writer.bytes(&[5 << 3 | 2]);
-    match queue {
-        Some(queue) => {
-            writer.varint((operation.len() + 1 + queue.len()) as u64);
-            writer.bytes(operation.as_bytes());
-            writer.bytes(b" ");
-            writer.bytes(queue.as_bytes());
-        }
-        None => {
-            writer.varint(operation.len() as u64);
-            writer.bytes(operation.as_bytes());
-        }
+    writer.varint((operation.len() + queue_len) as u64);
+    writer.bytes(operation.as_bytes());
+    if let Some(queue) = queue {
+        writer.bytes(b" ");
+        writer.bytes(queue.as_bytes());
     }
 }
 
@@ -132,7 +138,13 @@ fn times(writer: &mut Writer<'_>, span: &Span<'_>) {
 }
 
 /// `links`: ids, flags and the attribute `posix_mq.link` that says which.
-fn link(writer: &mut Writer<'_>, link: &Link, role: &'static str, flags: u32) {
+#[inline(never)]
+fn link<'room>(
+    mut writer: Writer<'room>,
+    link: &Link,
+    role: &'static str,
+    flags: u32,
+) -> Writer<'room> {
     const KEY: &str = "posix_mq.link";
     let value_len = 2 + role.len();
     let pair_len = 2 + KEY.len() + 2 + value_len;
@@ -147,58 +159,75 @@ fn link(writer: &mut Writer<'_>, link: &Link, role: &'static str, flags: u32) {
     writer.bytes(role.as_bytes());
     writer.bytes(&[6 << 3 | 5]);
     writer.bytes(&flags.to_le_bytes());
+    writer
 }
 
 /// `status` with `STATUS_CODE_ERROR` and a message.
-fn status(writer: &mut Writer<'_>, message: &str) {
+#[inline(never)]
+fn status<'room>(mut writer: Writer<'room>, message: &str) -> Writer<'room> {
     let message_len = varint_len(message.len() as u64) + message.len();
     writer.bytes(&[15 << 3 | 2]);
     writer.varint((1 + message_len + 2) as u64);
     writer.field(2 << 3 | 2, message.as_bytes());
     writer.bytes(&[3 << 3, 2]);
+    writer
 }
 
 /// Writes attributes as `Span.attributes`.
-struct Attributes<'a, 'room> {
-    writer: &'a mut Writer<'room>,
+struct Attributes<'room> {
+    writer: Writer<'room>,
 }
 
-impl Attributes<'_, '_> {
+impl Attributes<'_> {
     /// `{key, value}` where `value` is a whole `AnyValue` of one byte of tag
-    /// and `N` bytes.
+    /// and `len` of these bytes.
     #[inline(always)]
-    fn fixed<const N: usize>(&mut self, key: &'static str, tag: u8, value: [u8; N]) {
+    fn fixed(&mut self, key: &'static str, tag: u8, value: [u8; 8], more: [u8; 2], len: usize) {
         let Some(room) = self.writer.window::<WINDOW>() else {
             return;
         };
         let key_end = 4 + key.len();
         room[0] = ATTRIBUTE;
-        room[1] = (2 + key.len() + 3 + N) as u8;
+        room[1] = (2 + key.len() + 3 + len) as u8;
         room[2] = 1 << 3 | 2;
         room[3] = key.len() as u8;
         put(room, 4, key.as_bytes());
-        put(room, key_end, &[2 << 3 | 2, 1 + N as u8, tag]);
+        put(room, key_end, &[2 << 3 | 2, 1 + len as u8, tag]);
         put(room, key_end + 3, &value);
-        self.writer.advance(key_end + 3 + N);
+        put(room, key_end + 11, &more);
+        self.writer.advance(key_end + 3 + len);
     }
 
-    /// Any key and value; `tag` is the value's field in `AnyValue`.
-    #[inline(never)]
+    #[cold]
+    #[inline(always)]
     fn general(&mut self, key: &str, tag: u8, prefix: Option<u64>, value: &[u8]) {
-        let any_len = 1 + prefix.map_or(0, varint_len) + value.len();
-        let pair_len =
-            1 + varint_len(key.len() as u64) + key.len() + 1 + varint_len(any_len as u64) + any_len;
-        self.writer.bytes(&[ATTRIBUTE]);
-        self.writer.varint(pair_len as u64);
-        self.writer.field(1 << 3 | 2, key.as_bytes());
-        self.writer.bytes(&[2 << 3 | 2]);
-        self.writer.varint(any_len as u64);
-        self.writer.bytes(&[tag]);
-        if let Some(prefix) = prefix {
-            self.writer.varint(prefix);
-        }
-        self.writer.bytes(value);
+        self.writer = general(std::mem::take(&mut self.writer), key, tag, prefix, value);
     }
+}
+
+/// Any key and value; `tag` is the value's field in `AnyValue`.
+#[inline(never)]
+fn general<'room>(
+    mut writer: Writer<'room>,
+    key: &str,
+    tag: u8,
+    prefix: Option<u64>,
+    value: &[u8],
+) -> Writer<'room> {
+    let key_len = varint_len(key.len() as u64) + key.len();
+    let any_len = 1 + prefix.map_or(0, varint_len) + value.len();
+    let pair_len = 1 + key_len + 1 + varint_len(any_len as u64) + any_len;
+    writer.bytes(&[ATTRIBUTE]);
+    writer.varint(pair_len as u64);
+    writer.field(1 << 3 | 2, key.as_bytes());
+    writer.bytes(&[2 << 3 | 2]);
+    writer.varint(any_len as u64);
+    writer.bytes(&[tag]);
+    if let Some(prefix) = prefix {
+        writer.varint(prefix);
+    }
+    writer.bytes(value);
+    writer
 }
 
 /// `Span.attributes`, field 9.
@@ -206,13 +235,19 @@ const ATTRIBUTE: u8 = 9 << 3 | 2;
 
 /// Copies to `at`, where that is inside.
 #[inline(always)]
-fn put(room: &mut [u8; WINDOW], at: usize, bytes: &[u8]) {
+fn put<const N: usize>(room: &mut [u8; N], at: usize, bytes: &[u8]) {
     if let Some(room) = room.get_mut(at..at + bytes.len()) {
         room.copy_from_slice(bytes);
     }
 }
 
-impl AttributeSink for Attributes<'_, '_> {
+impl AttributeSink for Attributes<'_> {
+    #[inline(never)]
+    fn bytes(&mut self, key: &'static str, value: &[u8]) {
+        const TAG: u8 = 7 << 3 | 2;
+        self.general(key, TAG, Some(value.len() as u64), value);
+    }
+
     #[inline(always)]
     fn text(&mut self, key: &'static str, value: &str) {
         const TAG: u8 = 1 << 3 | 2;
@@ -221,10 +256,11 @@ impl AttributeSink for Attributes<'_, '_> {
             let len = Some(value.len() as u64);
             return self.general(key, TAG, len, value.as_bytes());
         }
-        let Some(room) = self.writer.window::<WINDOW>() else {
+        let Some(room) = self.writer.window::<TEXT_WINDOW>() else {
             return;
         };
         let key_end = 4 + key.len();
+        let end = key_end + 4 + value.len();
         room[0] = ATTRIBUTE;
         room[1] = pair_len as u8;
         room[2] = 1 << 3 | 2;
@@ -233,8 +269,10 @@ impl AttributeSink for Attributes<'_, '_> {
         let any_len = 2 + value.len() as u8;
         let head = [2 << 3 | 2, any_len, TAG, value.len() as u8];
         put(room, key_end, &head);
-        self.writer.advance(key_end + 4);
-        self.writer.bytes(value.as_bytes());
+        if let Some(room) = room.get_mut(key_end + 4..end) {
+            copy_text(room, value.as_bytes());
+        }
+        self.writer.advance(end);
     }
 
     #[inline(always)]
@@ -244,20 +282,8 @@ impl AttributeSink for Attributes<'_, '_> {
         if key.len() > MAX_KEY {
             return self.general(key, TAG, Some(value), &[]);
         }
-        let Some(room) = self.writer.window::<WINDOW>() else {
-            return;
-        };
-        let key_end = 4 + key.len();
-        let mut varint = [0; 10];
-        let len = put_varint(&mut varint, value);
-        room[0] = ATTRIBUTE;
-        room[1] = (2 + key.len() + 3 + len) as u8;
-        room[2] = 1 << 3 | 2;
-        room[3] = key.len() as u8;
-        put(room, 4, key.as_bytes());
-        put(room, key_end, &[2 << 3 | 2, 1 + len as u8, TAG]);
-        put(room, key_end + 3, &varint);
-        self.writer.advance(key_end + 3 + len);
+        let (low, high, len) = varint(value);
+        self.fixed(key, TAG, low, high, len);
     }
 
     #[inline(always)]
@@ -266,7 +292,7 @@ impl AttributeSink for Attributes<'_, '_> {
         if key.len() > MAX_KEY {
             return self.general(key, TAG, None, &value.to_le_bytes());
         }
-        self.fixed(key, TAG, value.to_le_bytes());
+        self.fixed(key, TAG, value.to_le_bytes(), [0; 2], 8);
     }
 
     #[inline(always)]
@@ -275,6 +301,7 @@ impl AttributeSink for Attributes<'_, '_> {
         if key.len() > MAX_KEY {
             return self.general(key, TAG, Some(value.into()), &[]);
         }
-        self.fixed(key, TAG, [value.into()]);
+        let low = u64::from(value).to_le_bytes();
+        self.fixed(key, TAG, low, [0; 2], 1);
     }
 }

@@ -19,38 +19,56 @@ pub mod wire_type {
 /// Bytes of the varint of `value`: 1 to 10.
 #[inline(always)]
 pub const fn varint_len(value: u64) -> usize {
-    ((70 - (value | 1).leading_zeros()) / 7) as usize
+    // Bits over 7, rounded up: 9/64 is near enough to 1/7 up to 64 bits.
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    (bits * 9 + 64) >> 6
 }
 
-/// Writes `value` at the start of `room`; returns the bytes used, 1 to 10.
+/// A varint in registers: bytes 0 to 7, bytes 8 and 9, and how many count.
 #[inline(always)]
-pub fn put_varint(room: &mut [u8; 10], value: u64) -> usize {
-    if value < 0x80 {
-        room[0] = value as u8;
-        return 1;
-    }
+pub const fn varint(value: u64) -> ([u8; 8], [u8; 2], usize) {
+    // Seven bits to each byte, without a loop: halves, quarters, eighths.
+    let mut spread = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
+    spread = (spread & 0x0000_3fff_0000_3fff) | ((spread & 0x0fff_c000_0fff_c000) << 2);
+    spread = (spread & 0x007f_007f_007f_007f) | ((spread & 0x3f80_3f80_3f80_3f80) << 1);
     let len = varint_len(value);
     if value < 1 << 56 {
-        // Seven bits to each byte, without a loop: halves, quarters, eighths.
-        let mut spread = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
-        spread = (spread & 0x0000_3fff_0000_3fff) | ((spread & 0x0fff_c000_0fff_c000) << 2);
-        spread = (spread & 0x007f_007f_007f_007f) | ((spread & 0x3f80_3f80_3f80_3f80) << 1);
         let more = 0x0080_8080_8080_8080 >> (64 - 8 * len);
-        if let Some(low) = room.first_chunk_mut::<8>() {
-            *low = (spread | more).to_le_bytes();
-        }
-    } else {
-        let mut rest = value;
-        for byte in room.iter_mut() {
-            *byte = rest as u8 | 0x80;
-            rest >>= 7;
-            if rest == 0 {
-                *byte &= 0x7f;
-                break;
+        return ((spread | more).to_le_bytes(), [0; 2], len);
+    }
+    let top = (value >> 56) as u8;
+    let low = (spread | 0x8080_8080_8080_8080).to_le_bytes();
+    let more = if len == 10 { 0x80 } else { 0 };
+    (low, [(top & 0x7f) | more, top >> 7], len)
+}
+
+/// Copies a string of any length, the short ones without a call. Slices of
+/// different lengths are left alone.
+#[inline(always)]
+pub fn copy_text(to: &mut [u8], from: &[u8]) {
+    /// The first and the last `N` bytes, which may overlap.
+    #[inline(always)]
+    fn ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+        if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+            let (first, last) = (*first, *last);
+            if let Some(room) = to.first_chunk_mut() {
+                *room = first;
+            }
+            if let Some(room) = to.last_chunk_mut() {
+                *room = last;
             }
         }
     }
-    len
+    if to.len() != from.len() {
+        return;
+    }
+    match from.len() {
+        16..=32 => ends::<16>(to, from),
+        8..16 => ends::<8>(to, from),
+        4..8 => ends::<4>(to, from),
+        2..4 => ends::<2>(to, from),
+        _ => to.copy_from_slice(from),
+    }
 }
 
 /// `value`, below 2^(7 N), as a varint of exactly `N` bytes, 2 to 9.
@@ -70,9 +88,8 @@ pub fn padded_varint<const N: usize>(value: usize) -> [u8; N] {
 
 /// Appends the varint of `value`.
 pub fn push_varint(out: &mut Vec<u8>, value: u64) {
-    let mut room = [0; 10];
-    let len = put_varint(&mut room, value);
-    out.extend_from_slice(room.get(..len).unwrap_or_default());
+    let (low, high, len) = varint(value);
+    out.extend(low.into_iter().chain(high).take(len));
 }
 
 /// Appends a field of wire type `LEN`.
@@ -84,6 +101,7 @@ pub fn push_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 
 /// Writes into a slice that may be too short: then all that follows is lost
 /// and [`Writer::finish`] says so. Nothing panics, nothing allocates.
+#[derive(Debug, Default)]
 pub struct Writer<'a> {
     room: &'a mut [u8],
     /// Beyond the room's length once something did not fit.
@@ -134,7 +152,7 @@ impl<'a> Writer<'a> {
         let end = self.at.saturating_add(bytes.len());
         match self.room.get_mut(self.at..end) {
             Some(room) => {
-                room.copy_from_slice(bytes);
+                copy_text(room, bytes);
                 self.at = end;
             }
             None => self.at = usize::MAX,
@@ -145,7 +163,9 @@ impl<'a> Writer<'a> {
     #[inline(always)]
     pub fn varint(&mut self, value: u64) {
         if let Some(room) = self.window::<10>() {
-            let used = put_varint(room, value);
+            let (low, high, used) = varint(value);
+            room[..8].copy_from_slice(&low);
+            room[8..].copy_from_slice(&high);
             self.advance(used);
         }
     }
@@ -300,6 +320,14 @@ mod tests {
             push_varint(&mut ours, value);
             prop_assert_eq!(&ours, &expected);
             prop_assert_eq!(varint_len(value), expected.len());
+        }
+
+        #[test]
+        fn text_is_copied(text in "[a-z]{0,70}", more in 0_usize..2) {
+            let mut room = vec![0; text.len() + more];
+            copy_text(&mut room, text.as_bytes());
+            let copied = room == text.as_bytes();
+            prop_assert_eq!(copied, more == 0);
         }
 
         #[test]

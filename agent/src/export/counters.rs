@@ -146,6 +146,29 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Adds what another sink counted. Gauges and the last error stay.
+    pub fn add(&mut self, other: &Self) {
+        let add_named = |to: &mut Vec<(&'static str, u64)>, from: &[(&'static str, u64)]| {
+            for &(name, spans) in from {
+                match to.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, sum)) => *sum += spans,
+                    None => to.push((name, spans)),
+                }
+            }
+        };
+        self.pushed += other.pushed;
+        self.recovered += other.recovered;
+        self.exported += other.exported;
+        add_named(&mut self.rejected, &other.rejected);
+        add_named(&mut self.lost, &other.lost);
+        self.corrupt_records += other.corrupt_records;
+        self.in_flight += other.in_flight;
+        self.requests += other.requests;
+        self.retries += other.retries;
+        self.exhausted_retries += other.exhausted_retries;
+        self.splits += other.splits;
+    }
+
     /// Spans rejected for any reason.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().map(|(_, spans)| spans).sum()

@@ -1,5 +1,6 @@
 //! From the queue to the collector: tries, retries, splits, and counts.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::encode::EncodedBatch;
 
 use super::counters::{Counters, LossReason, RejectReason, code_name};
 use super::grpc::{Client, Failure};
-use super::message::{Message, PartialSuccess};
+use super::message::PartialSuccess;
 use super::queue::Queue;
 use super::retry::{Backoff, Verdict, code};
 use super::settings::RetrySettings;
@@ -35,6 +36,8 @@ pub(crate) struct Delivery {
     pub(crate) logged: AtomicU32,
 }
 
+/// The longest pause between tries in a shutdown: its deadline is near.
+const MAX_CLOSING_PAUSE: Duration = Duration::from_millis(500);
 /// The bit of partial success.
 const PARTIAL: u32 = 31;
 
@@ -64,6 +67,7 @@ impl Delivery {
             let left = self.deliver(lease.batch.clone()).await;
             self.counters.leave_flight(spans);
             if left > 0 {
+                self.queue.abandon(lease);
                 return left;
             }
             self.queue.done(lease);
@@ -135,16 +139,21 @@ impl Delivery {
         }
     }
 
-    /// Waits; less long when shutdown begins; breaks at the deadline.
-    async fn pause(&self, pause: Duration) -> std::ops::ControlFlow<()> {
+    /// Waits; less long in a shutdown; breaks at its deadline.
+    async fn pause(&self, pause: Duration) -> ControlFlow<()> {
         let closing = self.closing.is_cancelled();
+        let pause = if closing {
+            pause.min(MAX_CLOSING_PAUSE)
+        } else {
+            pause
+        };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => return std::ops::ControlFlow::Break(()),
+            () = self.stop.cancelled() => return ControlFlow::Break(()),
             () = self.closing.cancelled(), if !closing => {}
             () = tokio::time::sleep(pause) => {}
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 
     fn accepted(&self, part: &EncodedBatch, partial: &PartialSuccess) {
@@ -182,7 +191,8 @@ impl Delivery {
         self.counters.error(cause.clone());
         match (verdict, failure) {
             (Verdict::Retry(_), _) => {
-                if !self.counters.set_unreachable(true) {
+                let was_unreachable = self.counters.set_unreachable(true);
+                if !was_unreachable {
                     let endpoint = self.client.endpoint();
                     warn!(%endpoint, %cause, "the collector takes no spans; retrying");
                 }

@@ -125,13 +125,14 @@ impl Client {
             let connection = self.lock();
             (connection.channel.clone(), connection.generation)
         };
-        match tokio::time::timeout(self.settings.timeout, self.call(channel, message)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.reconnect(generation);
-                Err(Failure::TimedOut)
-            }
+        let call = self.call(channel, message);
+        let answer = tokio::time::timeout(self.settings.timeout, call)
+            .await
+            .unwrap_or(Err(Failure::TimedOut));
+        if answer == Err(Failure::TimedOut) {
+            self.reconnect(generation);
         }
+        answer
     }
 
     async fn call(
@@ -259,11 +260,15 @@ fn http_refusal(status: http::StatusCode) -> Refusal {
     }
 }
 
-/// An error and its causes, without what repeats itself.
+/// An error and its causes, without what repeats itself. The channel keeps the
+/// time of `grpc-timeout` too, and may be the first.
 fn unreachable(error: &(dyn std::error::Error + 'static)) -> Failure {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
+        if error.is::<tonic::TimeoutExpired>() {
+            return Failure::TimedOut;
+        }
         let cause = error.to_string();
         if !text.ends_with(&cause) {
             text = format!("{text}: {cause}");

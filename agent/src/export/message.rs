@@ -158,6 +158,9 @@ pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
         for &digit in chunk {
             bits = bits << 6 | u32::from(base64_digit(digit)?);
         }
+        if chunk.len() == 1 {
+            return None;
+        }
         let missing = 4 - chunk.len() as u32;
         let [_, bytes @ ..] = (bits << (6 * missing)).to_be_bytes();
         decoded.extend_from_slice(bytes.get(..3 - missing as usize)?);

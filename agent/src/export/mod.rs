@@ -13,6 +13,7 @@
 
 pub mod counters;
 mod deliver;
+pub mod disk;
 mod file;
 pub mod grpc;
 pub mod message;
@@ -35,6 +36,7 @@ use tracing::{info, warn};
 
 use counters::{Counters, Snapshot};
 use deliver::Delivery;
+use disk::DiskQueue;
 use file::{FileSink, Output};
 use grpc::Client;
 use queue::{Level, MemoryQueue, Queue};
@@ -111,9 +113,19 @@ impl Exporter {
     }
 
     fn start_otlp(&mut self, settings: OtlpSettings, runtime: &Handle) -> anyhow::Result<()> {
+        let counters = Arc::<Counters>::default();
+        let client = Client::new(settings.clone())?;
+        let memory_bytes = settings.queue.size_bytes;
+        let queue = match &settings.queue.storage {
+            Some(storage) => {
+                let counters = Arc::clone(&counters);
+                Queue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
+            }
+            None => Queue::Memory(MemoryQueue::new(memory_bytes)),
+        };
         let sink = Sink {
-            queue: Arc::new(Queue::Memory(MemoryQueue::new(settings.queue.size_bytes))),
-            counters: Arc::default(),
+            queue: Arc::new(queue),
+            counters,
         };
         let delivery = Arc::new(Delivery {
             queue: Arc::clone(&sink.queue),
@@ -124,7 +136,7 @@ impl Exporter {
             stop: self.stop.clone(),
             random: deliver::random,
             logged: AtomicU32::new(0),
-            client: Client::new(settings.clone())?,
+            client,
         });
         for _ in 0..settings.queue.consumers.max(1) {
             self.consumers
@@ -207,10 +219,17 @@ impl Exporter {
             .as_ref()
             .filter(|_| !finished)
             .map_or(0, |sink| sink.queue().spans + sink.counters().in_flight);
-        let waiting = self.otlp.as_ref().map_or(0, |sink| sink.queue().spans);
+        let mut otlp_kept = false;
+        let mut otlp_spans = in_hand;
+        if let Some(sink) = &self.otlp {
+            let queue = Arc::clone(&sink.queue);
+            let finish = tokio::task::spawn_blocking(move || queue.finish());
+            otlp_spans += finish.await.unwrap_or(0) + sink.queue().spans;
+            otlp_kept = sink.queue.is_kept() && otlp_spans > 0;
+        }
         let left = Left {
-            otlp_spans: waiting + in_hand,
-            otlp_kept: false,
+            otlp_spans,
+            otlp_kept,
             file_spans,
         };
         if left.otlp_spans + left.file_spans > 0 {

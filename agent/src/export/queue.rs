@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::encode::EncodedBatch;
 
 use super::counters::LossReason;
+use super::disk::DiskQueue;
 
 /// A batch that was taken and is to be given back by [`Queue::done`].
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub struct Level {
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Queue {
     Memory(MemoryQueue),
+    Disk(DiskQueue),
 }
 
 impl Queue {
@@ -51,6 +53,7 @@ impl Queue {
     pub fn push(&self, batch: EncodedBatch) -> Result<(), LossReason> {
         match self {
             Self::Memory(queue) => queue.push(batch),
+            Self::Disk(queue) => queue.push(batch),
         }
     }
 
@@ -59,6 +62,7 @@ impl Queue {
     pub async fn pop(&self) -> Option<Lease> {
         match self {
             Self::Memory(queue) => queue.pop().await,
+            Self::Disk(queue) => queue.pop().await,
         }
     }
 
@@ -66,13 +70,37 @@ impl Queue {
     pub fn done(&self, lease: Lease) {
         match self {
             Self::Memory(queue) => queue.done(&lease),
+            Self::Disk(queue) => queue.done(&lease),
         }
+    }
+
+    /// Gives a batch back undone at the end: its spans were reported as left.
+    pub fn abandon(&self, lease: Lease) {
+        match self {
+            Self::Memory(queue) => queue.done(&lease),
+            Self::Disk(queue) => queue.abandon(&lease),
+        }
+    }
+
+    /// Ends the queue once its consumers have ended. Blocks for as long as
+    /// the disk takes. Returns spans that are left and in no other count.
+    pub fn finish(&self) -> u64 {
+        match self {
+            Self::Memory(_) => 0,
+            Self::Disk(queue) => queue.finish(),
+        }
+    }
+
+    /// What is in it outlives the process.
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Self::Disk(_))
     }
 
     /// Refuses batches from now on.
     pub fn close(&self) {
         match self {
             Self::Memory(queue) => queue.close(),
+            Self::Disk(queue) => queue.close(),
         }
     }
 
@@ -80,6 +108,7 @@ impl Queue {
     pub fn level(&self) -> Level {
         match self {
             Self::Memory(queue) => queue.level(),
+            Self::Disk(queue) => queue.level(),
         }
     }
 }

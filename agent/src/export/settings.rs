@@ -1,5 +1,6 @@
 //! What the exporters can be told. Plain values, checked where they are used.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Default for BatchSettings {
 }
 
 /// An OTLP/gRPC collector.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OtlpSettings {
     /// `http://host:port`, `https://host:port`, or `host:port`, which is
     /// https unless `tls.insecure`.
@@ -53,6 +54,23 @@ pub struct OtlpSettings {
     pub retry: RetrySettings,
     /// Between the capture thread and the collector.
     pub queue: QueueSettings,
+}
+
+impl fmt::Debug for OtlpSettings {
+    /// Headers by name only: their values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("OtlpSettings")
+            .field("endpoint", &self.endpoint)
+            .field("headers", &names)
+            .field("compression", &self.compression)
+            .field("timeout", &self.timeout)
+            .field("max_request_size_bytes", &self.max_request_size_bytes)
+            .field("tls", &self.tls)
+            .field("retry", &self.retry)
+            .field("queue", &self.queue)
+            .finish()
+    }
 }
 
 impl Default for OtlpSettings {

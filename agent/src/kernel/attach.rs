@@ -12,7 +12,7 @@ use super::backend::{Backend, BackendChoice};
 use super::counters::KernelCounts;
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
-use super::load::{KernelSettings, LoadError, Loaded, load};
+use super::load::{KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids};
 use super::probes::KernelMeters;
 use super::ring::CaptureRing;
 use super::symbols::KernelSymbols;
@@ -80,6 +80,7 @@ pub struct Tracer {
     default_instances: Option<io::Error>,
     skel: MqspanSkel<'static>,
     backend: Backend,
+    filter: KernelFilter,
     hooks: Vec<HookStatus>,
     passed_over: Vec<AttachError>,
 }
@@ -137,6 +138,7 @@ impl Tracer {
             default_instances: None,
             skel,
             backend,
+            filter: settings.filter.clone(),
             hooks: absent.collect(),
             passed_over: Vec::new(),
         };
@@ -222,6 +224,24 @@ impl Tracer {
         record: impl FnMut(&[u8]) + 'cb,
     ) -> libbpf_rs::Result<CaptureRing<'cb>> {
         CaptureRing::new(&self.skel.maps.events, record)
+    }
+
+    /// Applies another filter to calls that begin from now on; calls in flight
+    /// are judged by it at their return. Hooks and sizes stay as they are.
+    ///
+    /// # Errors
+    /// When the kernel refuses the processes.
+    pub fn set_filter(&mut self, settings: &KernelSettings) -> libbpf_rs::Result<()> {
+        if self.filter != settings.filter {
+            set_pids(&self.skel.maps.pids, &settings.filter)?;
+            self.filter = settings.filter.clone();
+        }
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: the page is the kernel's map, mapped writable and as
+            // long as the skeleton; programs read it while it is written.
+            unsafe { (&raw mut bss.filter).write_volatile(filter_of(settings)) };
+        }
+        Ok(())
     }
 
     /// What the programs counted so far.

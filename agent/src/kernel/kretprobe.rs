@@ -9,9 +9,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::process;
 
-use perf_event_open_sys::bindings::{
-    PERF_FLAG_FD_CLOEXEC, PERF_TYPE_TRACEPOINT, perf_event_attr,
-};
+use perf_event_open_sys::bindings::{PERF_FLAG_FD_CLOEXEC, PERF_TYPE_TRACEPOINT, perf_event_attr};
 use perf_event_open_sys::perf_event_open;
 
 use super::tracefs::Tracefs;
@@ -71,7 +69,10 @@ impl ReturnProbes {
                 let mut words = line.split_ascii_whitespace();
                 let name = words.next()?;
                 let missed = words.nth(1)?.parse::<u64>().ok()?;
-                self.names.iter().any(|known| known == name).then_some(missed)
+                self.names
+                    .iter()
+                    .any(|known| known == name)
+                    .then_some(missed)
             })
             .sum())
     }
@@ -111,9 +112,8 @@ fn perf_event_of_tracepoint(id: u64) -> io::Result<RawFd> {
     };
     // SAFETY: the attributes are a whole, initialised perf_event_attr with its
     // own size in it; the call reads it and keeps no reference.
-    let fd = unsafe {
-        perf_event_open(&raw mut attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC.into())
-    };
+    let fd =
+        unsafe { perf_event_open(&raw mut attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC.into()) };
     if fd < 0 {
         Err(io::Error::last_os_error())
     } else {

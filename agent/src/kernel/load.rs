@@ -1,12 +1,14 @@
 //! Opens and loads the programs that a backend and a configuration need.
 
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::sync::Mutex;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, PrintLevel, set_print};
 
 use super::backend::Backend;
+use super::descendants::with_descendants;
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::symbols::KernelSymbols;
 use crate::skel::types::{call_op, filter_settings};
@@ -27,6 +29,8 @@ pub struct KernelSettings {
     pub max_in_flight: u32,
     /// What to leave out.
     pub filter: KernelFilter,
+    /// Bytes of each message to capture, at most 4096; 0 for none.
+    pub payload_max: u32,
 }
 
 /// The part of a filter that the kernel decides.
@@ -72,6 +76,9 @@ pub enum LoadError {
     /// The object does not hold what this agent expects.
     #[error("the BPF object has no section {0}")]
     Section(&'static str),
+    /// There are no kprobes.
+    #[error("this kernel has no kprobes (CONFIG_KPROBES)")]
+    NoKprobes,
     /// A function that the backend needs is not there.
     #[error("this kernel has no function {0}")]
     Symbol(String),
@@ -111,6 +118,8 @@ fn take_libbpf_log() -> String {
             !line.is_empty()
                 && !line.starts_with("processed ")
                 && !line.contains("PROG LOAD LOG")
+                // Said of every EPERM; memory is rarely the reason.
+                && !line.contains("try raising 'ulimit -l'")
                 && !line.starts_with("failed to load object")
         })
         .collect();
@@ -136,10 +145,9 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings) -> bool {
                 }
         }
         Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
-        Purpose::AllCalls | Purpose::Lifecycle => true,
+        Purpose::AllCalls | Purpose::Lifecycle | Purpose::Fork => true,
         Purpose::FindBlocked => traces("mq_timedsend") || traces("mq_timedreceive"),
         Purpose::CatchUp => backend != Backend::Tracepoint,
-        Purpose::Fork => settings.filter.by_process(),
     }
 }
 
@@ -177,8 +185,10 @@ pub(super) fn filter_of(settings: &KernelSettings) -> filter_settings {
         native: settings.native.into(),
         compat: settings.compat.into(),
         errors_only: filter.errors_only.into(),
+        by_process: filter.by_process().into(),
         // Unnamed processes: unwanted (2) once some are wanted by name.
         pid_default: if filter.include_pids.is_empty() { 1 } else { 2 },
+        padding: [0; 7],
     }
 }
 
@@ -200,8 +210,8 @@ fn prepare(
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
-        let needed = Hook::of_program(&name, &section)
-            .filter(|hook| is_needed(hook, backend, settings));
+        let needed =
+            Hook::of_program(&name, &section).filter(|hook| is_needed(hook, backend, settings));
         let mut load = false;
         if let Some(hook) = needed {
             load = matches!(
@@ -221,7 +231,7 @@ fn prepare(
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
     rodata.use_casts = backend != Backend::Kprobe && symbols.has("bpf_rdonly_cast");
-    rodata.filter_pids = settings.filter.by_process();
+    rodata.payload_max = settings.payload_max;
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
     let bss = open
         .maps
@@ -262,12 +272,21 @@ pub(super) fn load(
     }
 }
 
+/// sysfs lists the sources of perf events; kprobes are one since 4.17.
+fn has_kprobes() -> bool {
+    let sources = Path::new("/sys/bus/event_source/devices");
+    !sources.exists() || sources.join("kprobe").exists()
+}
+
 fn load_with(
     backend: Backend,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
     registers_on_stack: bool,
 ) -> Result<Loaded, LoadError> {
+    if backend == Backend::Kprobe && !has_kprobes() {
+        return Err(LoadError::NoKprobes);
+    }
     set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
     take_libbpf_log();
     // The skeleton borrows this for as long as the programs live, which is as
@@ -285,16 +304,29 @@ fn load_with(
         source,
         log: take_libbpf_log(),
     })?;
-    for (pid, verdict) in settings.filter.verdicts() {
-        skel.maps
-            .pids
-            .update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
-    }
+    set_pids(&skel.maps.pids, &settings.filter)?;
     Ok(Loaded {
         skel,
         hooks,
         absent,
     })
+}
+
+/// Makes the map say what the filter says, also of children that the
+/// processes have already; later ones inherit at fork.
+pub(super) fn set_pids(pids: &impl MapCore, filter: &KernelFilter) -> libbpf_rs::Result<()> {
+    for key in pids.keys().collect::<Vec<_>>() {
+        // A process may end, and its key with it, at any time.
+        pids.delete(&key).unwrap_or_default();
+    }
+    let named: Vec<(u32, u8)> = filter.verdicts().collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    for (pid, verdict) in with_descendants(&named) {
+        pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
+    }
+    Ok(())
 }
 
 /// Without a native entry function the backend is of no use; a 32-bit one is

@@ -4,6 +4,7 @@
 mod attach;
 mod backend;
 mod counters;
+mod descendants;
 mod hooks;
 mod kretprobe;
 mod load;

@@ -3,8 +3,8 @@
 //! A request that fails is not tried again: the numbers are cumulative, so the
 //! next one brings what it would have. Nothing waits for it but this task.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prost::Message as _;
@@ -22,11 +22,25 @@ const LAST_EXPORT: Duration = Duration::from_secs(3);
 /// The metrics' way to a collector.
 pub struct MetricsExporter {
     source: Arc<Source>,
-    client: Client,
+    collector: Mutex<Arc<Collector>>,
     interval: Duration,
+    failing: AtomicBool,
+}
+
+/// A collector, as the settings have it.
+struct Collector {
+    client: Client,
     /// The TLS files are looked at before each export.
     reload: bool,
-    failing: AtomicBool,
+}
+
+impl Collector {
+    fn new(settings: OtlpSettings) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            reload: !settings.tls.reload_interval.is_zero(),
+            client: Client::of_metrics(settings)?,
+        }))
+    }
 }
 
 impl MetricsExporter {
@@ -41,11 +55,32 @@ impl MetricsExporter {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             source,
-            reload: !settings.tls.reload_interval.is_zero(),
-            client: Client::of_metrics(settings)?,
+            collector: Mutex::new(Collector::new(settings)?),
             interval,
             failing: AtomicBool::new(false),
         })
+    }
+
+    /// Exports to another collector from now on. Needs the runtime's context.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the old one stays.
+    pub fn set_collector(&self, settings: OtlpSettings) -> anyhow::Result<()> {
+        let collector = Collector::new(settings)?;
+        *self
+            .collector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = collector;
+        Ok(())
+    }
+
+    fn collector(&self) -> Arc<Collector> {
+        Arc::clone(
+            &self
+                .collector
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Exports once an interval, for ever.
@@ -76,17 +111,19 @@ impl MetricsExporter {
 
     /// Sends the metrics in one or more requests; says once what is wrong.
     pub async fn export(&self, collected: &Collected) {
-        if self.reload && self.client.reload().is_err() {
+        let collector = self.collector();
+        let client = &collector.client;
+        if collector.reload && client.reload().is_err() {
             // The exporter of spans looks at the same files, and says so.
             tracing::debug!("the TLS files cannot be used");
         }
         let mut rejected = 0;
         for request in requests(collected, self.source.resource()) {
-            let message = match self.client.message(request.encode_to_vec().into()) {
+            let message = match client.message(request.encode_to_vec().into()) {
                 Ok(message) => message,
                 Err(error) => return self.failed(&error.to_string()),
             };
-            match self.client.send(&message).await {
+            match client.send(&message).await {
                 Ok(partial) => rejected += partial.rejected_spans,
                 Err(Failure::Refused(refusal)) => {
                     return self.failed(&format!("{:?}: {}", refusal.code, refusal.message));
@@ -105,7 +142,7 @@ impl MetricsExporter {
 
     fn failed(&self, cause: &str) {
         if !self.failing.swap(true, Ordering::Relaxed) {
-            let endpoint = self.client.endpoint();
+            let endpoint = self.collector().client.endpoint();
             tracing::warn!(endpoint, cause, "metrics cannot be exported");
         }
     }

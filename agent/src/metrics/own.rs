@@ -23,7 +23,8 @@ const EARLY_LOSSES: [&str; 5] = [
     "shutdown",
 ];
 
-/// One destination of spans.
+/// One kind of destination of spans. A reload can exchange the exporter; what
+/// the old ones counted is in the sums.
 #[derive(Debug, Clone)]
 pub struct SinkState {
     /// `otel.component.type` of the exporter.
@@ -35,13 +36,28 @@ pub struct SinkState {
 }
 
 impl SinkState {
-    /// Of a sink.
-    pub fn read(exporter: &'static str, sink: &Sink) -> Self {
-        Self {
-            exporter,
-            counters: sink.counters(),
-            queue: sink.queue(),
+    /// Of sinks of one kind, of which the last is the one in use; `None`
+    /// without any.
+    pub fn read<'a>(
+        exporter: &'static str,
+        sinks: impl IntoIterator<Item = &'a Sink>,
+    ) -> Option<Self> {
+        let mut sum: Option<Self> = None;
+        for sink in sinks {
+            let queue = sink.queue();
+            let sum = sum.get_or_insert_with(|| Self {
+                exporter,
+                counters: Snapshot::default(),
+                queue: Level::default(),
+            });
+            sum.counters.add(&sink.counters());
+            sum.queue = Level {
+                bytes: sum.queue.bytes + queue.bytes,
+                spans: sum.queue.spans + queue.spans,
+                capacity_bytes: queue.capacity_bytes,
+            };
         }
+        sum
     }
 }
 

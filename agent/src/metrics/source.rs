@@ -1,6 +1,6 @@
 //! Reads every number there is, on request.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exchange::Reader;
@@ -9,6 +9,7 @@ use super::own::{OwnState, ProcessState, SinkState, own_families};
 use super::queue_families::queue_families;
 use crate::balance::{Balance, Decoded};
 use crate::event::ProcessKey;
+use crate::export::counters::Snapshot;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
@@ -25,30 +26,50 @@ pub struct Source {
     resource: Resource,
     queues: Reader,
     decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
-    /// The first one is the one that the balance is about.
-    sinks: Vec<(&'static str, Sink)>,
+    sinks: Mutex<Vec<Sinks>>,
     kernel: OnceLock<KernelMeters>,
+}
+
+/// The destinations of one exporter.
+#[derive(Clone)]
+struct Sinks {
+    otlp: Option<Sink>,
+    file: Option<Sink>,
+}
+
+impl Sinks {
+    /// What the balance is about: the collector, unless there is a file only.
+    fn primary(&self) -> Option<&Sink> {
+        self.otlp.as_ref().or(self.file.as_ref())
+    }
 }
 
 impl Source {
     /// `decoded` tells what became of the calls that left the ring buffer.
-    /// The kernel's numbers are added by [`Self::set_kernel`] once there are
-    /// any.
-    pub fn new(
-        queues: Reader,
-        decoded: impl Fn() -> Decoded + Send + Sync + 'static,
-        exporter: &Exporter,
-    ) -> Self {
+    /// Exporters are added by [`Self::add_exporter`], and the kernel's numbers
+    /// by [`Self::set_kernel`] once there are any.
+    pub fn new(queues: Reader, decoded: impl Fn() -> Decoded + Send + Sync + 'static) -> Self {
         let start_unix_ns = unix_ns();
-        let otlp = exporter.otlp().map(|sink| (OTLP_EXPORTER, sink.clone()));
-        let file = exporter.file().map(|sink| (FILE_EXPORTER, sink.clone()));
         Self {
             start_unix_ns,
             resource: resource(&Host::read(), start_unix_ns),
             queues,
             decoded: Box::new(decoded),
-            sinks: otlp.into_iter().chain(file).collect(),
+            sinks: Mutex::default(),
             kernel: OnceLock::new(),
+        }
+    }
+
+    /// From now on this exporter is in use; the earlier ones may still send
+    /// what they hold.
+    pub fn add_exporter(&self, exporter: &Exporter) {
+        let sinks = Sinks {
+            otlp: exporter.otlp().cloned(),
+            file: exporter.file().cloned(),
+        };
+        if sinks.primary().is_some() {
+            let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(sinks);
         }
     }
 
@@ -81,11 +102,19 @@ impl Source {
     /// What is further down the way is read first, so that no span is counted
     /// at its end that was not counted at its beginning.
     fn own_state(&self, left: u64) -> Option<OwnState> {
-        let sinks: Vec<SinkState> = self
+        let all = self
             .sinks
-            .iter()
-            .map(|(exporter, sink)| SinkState::read(exporter, sink))
-            .collect();
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut delivered = Snapshot::default();
+        for sink in all.iter().filter_map(Sinks::primary) {
+            delivered.add(&sink.counters());
+        }
+        let otlp = all.iter().filter_map(|sinks| sinks.otlp.as_ref());
+        let file = all.iter().filter_map(|sinks| sinks.file.as_ref());
+        let otlp = SinkState::read(OTLP_EXPORTER, otlp);
+        let file = SinkState::read(FILE_EXPORTER, file);
         let decoded = (self.decoded)();
         let meters = self.kernel.get()?;
         let kernel = match meters.counts() {
@@ -95,15 +124,13 @@ impl Source {
                 return None;
             }
         };
-        let none = Default::default();
-        let delivered = sinks.first().map_or(&none, |sink| &sink.counters);
         Some(OwnState {
-            balance: Balance::new(&kernel, decoded, delivered, left),
+            balance: Balance::new(&kernel, decoded, &delivered, left),
             in_flight: kernel.in_flight(),
             probes: meters.probes(),
             missed_returns: meters.missed_returns(),
             process: ProcessState::read(),
-            sinks,
+            sinks: otlp.into_iter().chain(file).collect(),
         })
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn receive() -> Call<'static> {
         restarts: None,
         start_unknown: false,
         death_signal: None,
+        payload: None,
     }
 }
 
@@ -133,6 +134,9 @@ impl AttributeSink for Collect {
     }
     fn bool(&mut self, key: &'static str, value: bool) {
         self.push(key, any_value::Value::BoolValue(value));
+    }
+    fn bytes(&mut self, key: &'static str, value: &[u8]) {
+        self.push(key, any_value::Value::BytesValue(value.to_owned()));
     }
 }
 

@@ -106,8 +106,12 @@ fn of_capabilities() -> Finding {
     };
     let missing = capabilities.missing_to_trace();
     if !missing.is_empty() {
-        return Finding::new(CHECK, Grade::Error, format!("missing {}", missing.join(", ")))
-            .mend("run as root, or grant CAP_BPF and CAP_PERFMON");
+        return Finding::new(
+            CHECK,
+            Grade::Error,
+            format!("missing {}", missing.join(", ")),
+        )
+        .mend("run as root, or grant CAP_BPF and CAP_PERFMON");
     }
     if !capabilities.has("CAP_SYS_PTRACE") {
         return Finding::new(
@@ -125,8 +129,12 @@ fn of_btf() -> Finding {
     if Path::new("/sys/kernel/btf/vmlinux").exists() {
         Finding::new("BTF", Grade::Ok, "/sys/kernel/btf/vmlinux")
     } else {
-        Finding::new("BTF", Grade::Error, "the kernel does not describe its types")
-            .mend("use a kernel with CONFIG_DEBUG_INFO_BTF=y; mount sysfs on /sys")
+        Finding::new(
+            "BTF",
+            Grade::Error,
+            "the kernel does not describe its types",
+        )
+        .mend("use a kernel with CONFIG_DEBUG_INFO_BTF=y; mount sysfs on /sys")
     }
 }
 
@@ -182,8 +190,12 @@ fn of_lockdown() -> Finding {
                 .map_or("none", |(mode, _)| mode)
                 .to_owned();
             if mode == "confidentiality" {
-                Finding::new(CHECK, Grade::Error, "confidentiality: BPF may not read the kernel")
-                    .mend("boot with lockdown=integrity or lockdown=none")
+                Finding::new(
+                    CHECK,
+                    Grade::Error,
+                    "confidentiality: BPF may not read the kernel",
+                )
+                .mend("boot with lockdown=integrity or lockdown=none")
             } else {
                 Finding::new(CHECK, Grade::Ok, mode)
             }
@@ -300,7 +312,8 @@ pub(super) fn of_collector(endpoint: &Endpoint) -> Finding {
         });
     match connected {
         Ok(_) => Finding::new(CHECK, Grade::Ok, format!("{address} takes connections")),
-        Err(error) => Finding::new(CHECK, Grade::Warning, format!("{address}: {error}"))
-            .mend("start a collector there, or set exporters.otlp.endpoint; run retries until then"),
+        Err(error) => Finding::new(CHECK, Grade::Warning, format!("{address}: {error}")).mend(
+            "start a collector there, or set exporters.otlp.endpoint; run retries until then",
+        ),
     }
 }

@@ -9,8 +9,8 @@ use super::checks::{Finding, Grade};
 /// One line a finding, the mend below it.
 pub(super) fn pretty(findings: &[Finding]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let colour = out.is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour =
+        out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut text = String::new();
     for finding in findings {
         let (mark, start) = match finding.grade {

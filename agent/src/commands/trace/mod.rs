@@ -16,7 +16,6 @@ use super::{Failure, settings};
 use crate::capture;
 use crate::cli::{Output, TraceArgs};
 use crate::config::{self, Config, Globs, LogLevel};
-use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::kernel::{KernelCounts, Tracer};
 use crate::logs;
@@ -44,7 +43,13 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     let out = BufWriter::with_capacity(1 << 16, stdout().lock());
     let counts = PipelineCounts::default();
     let code = match args.output {
-        Output::Pretty => follow(&mut tracer, &config, &counts, pretty::Printer::new(out), child),
+        Output::Pretty => follow(
+            &mut tracer,
+            &config,
+            &counts,
+            pretty::Printer::new(out),
+            child,
+        ),
         Output::Json => follow(&mut tracer, &config, &counts, json::Lines::new(out), child),
     }?;
     report(&tracer, &counts)?;
@@ -87,8 +92,7 @@ fn follow<S: SpanSink>(
 ) -> Result<ExitCode, Failure> {
     let host = Host::read();
     let pipeline = Pipeline::new(
-        settings::span(config, &host),
-        NameFilter::new(&config.filter),
+        settings::pipeline(config, &host),
         settings::processes(config, host),
         sink,
         counts,
@@ -100,7 +104,8 @@ fn follow<S: SpanSink>(
             stop.store(true, Ordering::Relaxed);
             code
         });
-        let captured = capture::run(tracer, pipeline, &stop).context("cannot read the ring buffer");
+        let captured =
+            capture::run(tracer, pipeline, &stop, |_, _| {}).context("cannot read the ring buffer");
         if captured.is_err() {
             // Nobody would end the wait for a signal.
             std::process::exit(1);

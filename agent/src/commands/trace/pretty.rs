@@ -166,6 +166,8 @@ impl AttributeSink for Arguments {
     fn double(&mut self, _key: &'static str, _value: f64) {}
 
     fn bool(&mut self, _key: &'static str, _value: bool) {}
+
+    fn bytes(&mut self, _key: &'static str, _value: &[u8]) {}
 }
 
 /// Names come from any program: nothing in them may steer the terminal.

@@ -1,0 +1,216 @@
+//! The exporters of a running agent, which a reload can exchange.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::super::settings;
+use super::metrics::Metrics;
+use crate::config::Config;
+use crate::export::counters::Snapshot;
+use crate::export::settings::ExportSettings;
+use crate::export::{Exporter, Left, Sink, SpanSender};
+use crate::process::Process;
+use crate::sink::SpanSink;
+use crate::span::Span;
+
+/// What is queued at SIGTERM must be sent within this time. Kubernetes kills
+/// after 30 s (`terminationGracePeriodSeconds`).
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The exporters in use, and those that a reload has replaced and that still
+/// send what they hold.
+pub(super) struct Outputs<'a> {
+    runtime: &'a Runtime,
+    current: Exporter,
+    retired: Vec<Retired>,
+    metrics: Metrics,
+}
+
+impl<'a> Outputs<'a> {
+    pub(super) fn start(
+        config: &Config,
+        runtime: &'a Runtime,
+        metrics: Metrics,
+    ) -> anyhow::Result<(SpanSender, Self)> {
+        let (sender, current) = Exporter::start(settings::export(config), runtime.handle())?;
+        metrics.source.add_exporter(&current);
+        let outputs = Self {
+            runtime,
+            current,
+            retired: Vec::new(),
+            metrics,
+        };
+        Ok((sender, outputs))
+    }
+
+    /// Starts exporters by another configuration and retires the old ones,
+    /// which send what they hold. `flush` empties the sender of the old ones
+    /// before. Where both keep their queue on disk the old exporters end
+    /// first, since such a queue has one owner, and start again if the new
+    /// ones cannot.
+    ///
+    /// # Errors
+    /// When the new exporters cannot start; the old configuration still holds.
+    pub(super) fn replace(
+        &mut self,
+        old: &Config,
+        new: &Config,
+        flush: impl FnOnce(),
+    ) -> Result<SpanSender, NotReplaced> {
+        if !(has_disk_queue(old) && has_disk_queue(new)) {
+            let (sender, exporter) = self.start_another(new).map_err(NotReplaced::from)?;
+            flush();
+            self.metrics.source.add_exporter(&exporter);
+            self.metrics.follow(new, self.runtime);
+            let retired = std::mem::replace(&mut self.current, exporter);
+            self.retire(retired, SHUTDOWN_DEADLINE);
+            return Ok(sender);
+        }
+        flush();
+        let none = ExportSettings::default();
+        let (_, idle) = Exporter::start(none, self.runtime.handle()).map_err(NotReplaced::from)?;
+        let retired = std::mem::replace(&mut self.current, idle);
+        self.retire(retired, Duration::ZERO);
+        if let Some(Retired { left, ending, .. }) = self.retired.last_mut()
+            && left.is_none()
+        {
+            *left = Some(self.runtime.block_on(ending).unwrap_or_default());
+        }
+        let (sender, exporter, refused) = match self.start_another(new) {
+            Ok((sender, exporter)) => (sender, exporter, None),
+            Err(error) => match self.start_another(old) {
+                Ok((sender, exporter)) => (sender, exporter, Some(error)),
+                Err(worse) => return Err(worse.into()),
+            },
+        };
+        self.metrics.source.add_exporter(&exporter);
+        self.current = exporter;
+        match refused {
+            None => {
+                self.metrics.follow(new, self.runtime);
+                Ok(sender)
+            }
+            Some(error) => Err(NotReplaced {
+                error,
+                sender: Some(Box::new(sender)),
+            }),
+        }
+    }
+
+    fn start_another(&self, config: &Config) -> anyhow::Result<(SpanSender, Exporter)> {
+        Exporter::start(settings::export(config), self.runtime.handle())
+    }
+
+    fn retire(&mut self, exporter: Exporter, deadline: Duration) {
+        self.retired.push(Retired {
+            sink: primary(&exporter).cloned(),
+            ending: self.runtime.spawn(exporter.shutdown(deadline)),
+            left: None,
+        });
+    }
+
+    /// Ends all exporters. The counters of all, and the spans that are lost
+    /// because the deadline has passed.
+    pub(super) fn shutdown(mut self) -> (Snapshot, u64) {
+        let mut all = std::mem::take(&mut self.retired);
+        all.push(Retired {
+            sink: primary(&self.current).cloned(),
+            ending: self.runtime.spawn(self.current.shutdown(SHUTDOWN_DEADLINE)),
+            left: None,
+        });
+        let mut total = Snapshot::default();
+        let mut lost = 0;
+        for retired in all {
+            let left = match retired.left {
+                Some(left) => left,
+                None => self.runtime.block_on(retired.ending).unwrap_or_default(),
+            };
+            if let Some(sink) = retired.sink {
+                total.add(&sink.counters());
+                lost += if left.otlp_kept { 0 } else { left.otlp_spans };
+            }
+        }
+        self.runtime.block_on(self.metrics.finish(lost));
+        (total, lost)
+    }
+}
+
+/// New exporters could not start.
+pub(super) struct NotReplaced {
+    /// Why.
+    pub(super) error: anyhow::Error,
+    /// The sender to use from now on, if the old one is of no use any more.
+    pub(super) sender: Option<Box<SpanSender>>,
+}
+
+impl From<anyhow::Error> for NotReplaced {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            error,
+            sender: None,
+        }
+    }
+}
+
+/// An exporter on its way out.
+struct Retired {
+    sink: Option<Sink>,
+    ending: JoinHandle<Left>,
+    /// What it left, once that is known.
+    left: Option<Left>,
+}
+
+fn has_disk_queue(config: &Config) -> bool {
+    let storage = &config.exporters.otlp.sending_queue.storage;
+    storage.directory.is_some()
+}
+
+/// The exporter that the balance speaks of: the collector's, unless there is
+/// a file only.
+fn primary(exporter: &Exporter) -> Option<&Sink> {
+    exporter.otlp().or_else(|| exporter.file())
+}
+
+/// The capture thread's way out.
+pub(super) struct ExportSink {
+    sender: SpanSender,
+    /// Of the last tick: the clock is not asked for every span.
+    now: Instant,
+}
+
+impl ExportSink {
+    pub(super) fn new(sender: SpanSender) -> Self {
+        Self {
+            sender,
+            now: Instant::now(),
+        }
+    }
+
+    /// Hands on what waits for a batch to fill.
+    pub(super) fn flush(&mut self) {
+        self.sender.flush();
+    }
+
+    /// Goes on with another sender.
+    pub(super) fn set_sender(&mut self, sender: SpanSender) {
+        self.sender = sender;
+    }
+}
+
+impl SpanSink for ExportSink {
+    fn span(&mut self, process: &Process, span: &Span<'_>) {
+        self.sender
+            .push(self.now, process.key, &process.encoded, span);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.now = now;
+        self.sender.flush_if_due(now);
+    }
+
+    fn finish(&mut self) {
+        self.sender.flush();
+    }
+}

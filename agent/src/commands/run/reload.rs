@@ -1,0 +1,144 @@
+//! SIGHUP: another configuration while the agent runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::super::settings;
+use super::output::{ExportSink, Outputs};
+use crate::config::{self, Config, Env, Overrides};
+use crate::host::Host;
+use crate::kernel::Tracer;
+use crate::pipeline::Pipeline;
+
+/// The configuration in use, and those that SIGHUP brings.
+pub(super) struct Reload {
+    current: Config,
+    host: Host,
+    coming: Receiver<Config>,
+}
+
+impl Reload {
+    /// Reads the file again at each SIGHUP. A file that is wrong is refused,
+    /// and the configuration in use stays.
+    pub(super) fn new(
+        current: Config,
+        path: Option<&Path>,
+        host: Host,
+        runtime: &Runtime,
+    ) -> anyhow::Result<Self> {
+        let (send, coming) = channel();
+        let _context = runtime.enter();
+        let hangup = signal(SignalKind::hangup()).context("cannot receive SIGHUP")?;
+        runtime.spawn(read_at(hangup, path.map(Path::to_owned), send));
+        Ok(Self {
+            current,
+            host,
+            coming,
+        })
+    }
+
+    /// The newest configuration that has come since the last look.
+    pub(super) fn take(&self) -> Option<Config> {
+        self.coming.try_iter().last()
+    }
+
+    /// Applies what can change: filters, sampling, traces, resource, exporters.
+    /// Calls in flight stay in flight; spans that wait are sent by the old
+    /// exporters.
+    pub(super) fn apply(
+        &mut self,
+        config: Config,
+        tracer: &mut Tracer,
+        pipeline: &mut Pipeline<'_, ExportSink>,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let mut config = config;
+        if config.exporters != self.current.exporters {
+            let sink = pipeline.sink_mut();
+            match outputs.replace(&self.current, &config, || sink.flush()) {
+                Ok(sender) => sink.set_sender(sender),
+                Err(refused) => {
+                    if let Some(sender) = refused.sender {
+                        sink.set_sender(*sender);
+                    }
+                    tracing::error!(
+                        error = format!("{:#}", refused.error),
+                        "the new configuration is refused; the old one stays"
+                    );
+                    return;
+                }
+            }
+        }
+        let mut kept = Vec::new();
+        keep(
+            &mut config.capture,
+            &self.current.capture,
+            "capture",
+            &mut kept,
+        );
+        keep(
+            &mut config.metrics,
+            &self.current.metrics,
+            "metrics",
+            &mut kept,
+        );
+        keep(
+            &mut config.health,
+            &self.current.health,
+            "health",
+            &mut kept,
+        );
+        keep(&mut config.logs, &self.current.logs, "logs", &mut kept);
+        if !kept.is_empty() {
+            tracing::warn!(
+                sections = kept.join(", "),
+                "changes that need a restart wait for it"
+            );
+        }
+        if let Err(error) = tracer.set_filter(&settings::kernel(&config)) {
+            tracing::error!(%error, "the kernel does not take the new filter");
+        }
+        pipeline.set_settings(settings::pipeline(&config, &self.host));
+        if (&config.resource, &config.enrich) != (&self.current.resource, &self.current.enrich) {
+            pipeline.set_processes(settings::processes(&config, self.host.clone()));
+        }
+        self.current = config;
+        tracing::info!("the new configuration is in use");
+    }
+}
+
+/// Puts a section back to what it was, and notes that it was to change.
+fn keep<T: PartialEq + Clone>(
+    new: &mut T,
+    old: &T,
+    name: &'static str,
+    kept: &mut Vec<&'static str>,
+) {
+    if new != old {
+        new.clone_from(old);
+        kept.push(name);
+    }
+}
+
+async fn read_at(mut hangup: Signal, path: Option<PathBuf>, send: Sender<Config>) {
+    while hangup.recv().await.is_some() {
+        let loaded = config::load(path.as_deref(), &Overrides::new(), &Env::from_process());
+        match loaded {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                if send.send(loaded.config).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is refused; the old one stays");
+            }
+        }
+    }
+}

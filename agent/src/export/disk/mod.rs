@@ -1,0 +1,358 @@
+//! A queue on disk: what is in it outlives the process.
+//!
+//! ```text
+//!  push ──> staging ──> writer thread ──> segments ──> pop ──> done
+//!           (memory)    append, sync      (disk)               consumed position
+//! ```
+//!
+//! The capture thread only puts a batch into staging, which is bounded by the
+//! memory queue's size; a thread of its own appends. Appended batches survive
+//! the death of the process at once, and the machine's after at most
+//! [`SYNC_WINDOW`]. A batch is consumed when it is done; the position before
+//! which all is consumed is stored with each sync, so that after a crash some
+//! batches are sent again, none is skipped.
+//!
+//! Order of giving up: the new batch, when the disk or staging is full.
+
+mod crc32c;
+mod record;
+mod segments;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Notify;
+
+use crate::encode::EncodedBatch;
+
+use super::counters::{Counters, LossReason};
+use super::queue::{Lease, Level};
+use super::settings::StorageSettings;
+use record::Found;
+use segments::{Directory, Segment};
+use writer::Writer;
+
+/// The longest time that an appended batch waits to be synced.
+pub const SYNC_WINDOW: Duration = Duration::from_secs(1);
+
+/// A queue on disk.
+#[derive(Debug)]
+pub struct DiskQueue {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer thread, consumers and the capture thread share. The lock
+/// on the state is held for arithmetic only, never for input or output.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    directory: Directory,
+    counters: Arc<Counters>,
+    max_size_bytes: u64,
+    staging_max_bytes: u64,
+    state: Mutex<State>,
+    /// The writer has something to do.
+    work: Condvar,
+    /// The writer has synced.
+    synced: Condvar,
+    /// Consumers have something to do.
+    ready: Notify,
+    /// Where consumers read, one at a time.
+    reader: Mutex<Option<(u64, Arc<File>)>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    staging: std::collections::VecDeque<EncodedBatch>,
+    staging_bytes: u64,
+    /// Spans that wait, in staging and on disk.
+    spans: u64,
+    /// All segments in order; the last may be the writer's.
+    segments: Vec<Segment>,
+    /// The next record to read.
+    read: u64,
+    /// Behind the last whole record.
+    end: u64,
+    /// Taken and not done: the start of each record and its spans.
+    leased: BTreeMap<u64, u32>,
+    /// The writer has looked at what was there.
+    recovered: bool,
+    closed: bool,
+    /// Closed, and all that was staged is appended or lost.
+    drained: bool,
+    /// The writer is to end, and has.
+    finish: bool,
+    ended: bool,
+    /// Syncs asked for and made.
+    sync_wanted: u64,
+    sync_made: u64,
+}
+
+impl State {
+    /// All before it is consumed.
+    fn floor(&self) -> u64 {
+        self.leased
+            .first_key_value()
+            .map_or(self.read, |(start, _)| *start)
+    }
+
+    /// Bytes of all segments.
+    fn disk_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len).sum()
+    }
+
+    /// Everything appended was read.
+    fn is_read(&self) -> bool {
+        self.recovered && self.read >= self.end
+    }
+}
+
+impl DiskQueue {
+    /// Opens the directory; what is in it is looked at by the writer thread.
+    ///
+    /// # Errors
+    /// A directory that cannot be used, or is in use.
+    pub fn open(
+        settings: &StorageSettings,
+        staging_max_bytes: u64,
+        counters: Arc<Counters>,
+    ) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared {
+            directory: Directory::open(&settings.directory)?,
+            counters,
+            max_size_bytes: settings.max_size_bytes,
+            staging_max_bytes,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            synced: Condvar::new(),
+            ready: Notify::new(),
+            reader: Mutex::default(),
+        });
+        let writer = Writer::new(Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
+            .name("mqspan-queue".to_owned())
+            .spawn(move || writer.run())
+            .context("cannot start the thread of the queue on disk")?;
+        Ok(Self {
+            shared,
+            writer: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(super) fn push(&self, batch: EncodedBatch) -> Result<(), LossReason> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(LossReason::Closed);
+        }
+        let bytes = state.staging_bytes + batch.bytes.len() as u64;
+        if bytes > self.shared.staging_max_bytes {
+            return Err(LossReason::QueueFull);
+        }
+        state.staging_bytes = bytes;
+        state.spans += u64::from(batch.spans);
+        state.staging.push_back(batch);
+        drop(state);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    pub(super) async fn pop(&self) -> Option<Lease> {
+        loop {
+            let mut ready = pin!(self.shared.ready.notified());
+            ready.as_mut().enable();
+            let (readable, ended) = {
+                let state = self.shared.lock();
+                (state.recovered && state.read < state.end, state.drained)
+            };
+            if readable {
+                let shared = Arc::clone(&self.shared);
+                let read = tokio::task::spawn_blocking(move || shared.read_next());
+                if let Ok(Some(lease)) = read.await {
+                    return Some(lease);
+                }
+            } else if ended {
+                return None;
+            } else {
+                ready.await;
+            }
+        }
+    }
+
+    pub(super) fn done(&self, lease: &Lease) {
+        let mut state = self.shared.lock();
+        state.leased.remove(&lease.position);
+        drop(state);
+        self.shared.work.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_one();
+    }
+
+    pub(super) fn level(&self) -> Level {
+        let state = self.shared.lock();
+        Level {
+            bytes: state.staging_bytes + state.end.saturating_sub(state.floor()),
+            spans: state.spans,
+            capacity_bytes: self.shared.max_size_bytes,
+        }
+    }
+
+    /// Keeps a batch for the next start: its spans were reported as left.
+    pub(super) fn abandon(&self, lease: &Lease) {
+        if let Some(spans) = self.shared.lock().leased.get_mut(&lease.position) {
+            *spans = 0;
+        }
+    }
+
+    /// Appends what is staged, syncs, and ends the thread. Returns the spans
+    /// that were read for a consumer that had ended: they are left too.
+    pub(super) fn finish(&self) -> u64 {
+        // A read under way comes to its end first.
+        drop(self.shared.reader.lock());
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.finish = true;
+        let orphans = state.leased.values().map(|spans| u64::from(*spans)).sum();
+        drop(state);
+        self.shared.work.notify_one();
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = writer.take() {
+            // A panic of the thread has been reported by its hook.
+            drop(thread.join());
+        }
+        orphans
+    }
+
+    /// Waits until all that was pushed is appended and synced.
+    pub fn sync(&self) {
+        let mut state = self.shared.lock();
+        state.sync_wanted += 1;
+        let wanted = state.sync_wanted;
+        self.shared.work.notify_one();
+        while state.sync_made < wanted && !state.ended {
+            state = self
+                .shared
+                .synced
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for DiskQueue {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the next whole record and counts what it had to skip. `None` if
+    /// another consumer was faster.
+    fn read_next(&self) -> Option<Lease> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (at, segment) = {
+                let state = self.lock();
+                if state.finish || state.is_read() {
+                    return None;
+                }
+                let at = state.read;
+                let next = state.segments.iter().find(|segment| segment.end() > at);
+                let Some(segment) = next.copied() else {
+                    drop(state);
+                    self.skip_to_end();
+                    return None;
+                };
+                (at, segment)
+            };
+            if at < segment.base {
+                // The end of a segment is missing, or all of it.
+                self.counters.corrupt_record();
+            }
+            let at = at.max(segment.base);
+            let read = self
+                .open(&mut reader, segment.base)
+                .and_then(|file| read_record(&file, at - segment.base, segment.len));
+            let (record, skipped_spans, used) = match read {
+                Ok(read) => read,
+                Err(cause) => {
+                    self.counters.error(cause.to_string());
+                    (None, None, segment.end() - at)
+                }
+            };
+            let end = at + used;
+            let mut state = self.lock();
+            state.read = end;
+            if let Some((request, spans)) = record {
+                state.spans = state.spans.saturating_sub(spans.into());
+                state.leased.insert(at, spans);
+                if !state.is_read() {
+                    self.ready.notify_one();
+                }
+                return Some(Lease {
+                    batch: EncodedBatch {
+                        bytes: request.into(),
+                        spans,
+                    },
+                    position: at,
+                });
+            }
+            match skipped_spans {
+                Some(spans) => {
+                    state.spans = state.spans.saturating_sub(spans);
+                    self.counters.lost(LossReason::Corrupt, spans);
+                }
+                None => self.counters.corrupt_record(),
+            }
+        }
+    }
+
+    /// No segment has what should be there.
+    fn skip_to_end(&self) {
+        let mut state = self.lock();
+        state.read = state.end;
+        drop(state);
+        self.counters.corrupt_record();
+    }
+
+    fn open(&self, reader: &mut Option<(u64, Arc<File>)>, base: u64) -> io::Result<Arc<File>> {
+        match reader {
+            Some((open, file)) if *open == base => Ok(Arc::clone(file)),
+            _ => {
+                let file = Arc::new(self.directory.read(base)?);
+                *reader = Some((base, Arc::clone(&file)));
+                Ok(file)
+            }
+        }
+    }
+}
+
+/// A request with its spans, or the spans of what is skipped where they are
+/// known, and the bytes used.
+type ReadRecord = (Option<(Vec<u8>, u32)>, Option<u64>, u64);
+
+fn read_record(file: &File, at: u64, end: u64) -> io::Result<ReadRecord> {
+    Ok(match record::find(file, at, end)? {
+        Found::Record(header) => match record::read(file, at, header)? {
+            Some(request) => (Some((request, header.spans)), None, header.record_len()),
+            None => (None, Some(header.spans.into()), header.record_len()),
+        },
+        Found::Torn(header) => (None, Some(header.spans.into()), end - at),
+        Found::Damage { resume } => (None, None, resume - at),
+    })
+}

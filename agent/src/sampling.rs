@@ -1,0 +1,113 @@
+//! Sample: which traces are kept.
+//!
+//! The trace id decides, so a send and the receive of its message, which share
+//! one, are both kept or both dropped, without a word between them.
+
+use std::time::Duration;
+
+use crate::span::Span;
+
+/// Bits of a trace id that are random for sure (W3C Trace Context Level 2, the
+/// random trace id flag), and decide here.
+const RANDOM_BITS: u32 = 56;
+
+/// A share of the traces, and what is kept whatever the share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Traces whose random bits are below this are dropped: the rejection
+    /// threshold of OpenTelemetry's consistent probability sampling.
+    threshold: u64,
+    keep_errors: bool,
+    keep_slower_than_ns: Option<u64>,
+}
+
+impl Sampling {
+    /// `ratio` from 0 to 1. Errors are calls that return an errno, and calls
+    /// that a signal ended for good.
+    pub fn new(ratio: f64, keep_errors: bool, keep_slower_than: Option<Duration>) -> Self {
+        let all = (1_u64 << RANDOM_BITS) as f64;
+        Self {
+            threshold: ((1.0 - ratio.clamp(0.0, 1.0)) * all) as u64,
+            keep_errors,
+            keep_slower_than_ns: keep_slower_than
+                .map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Is the span kept?
+    pub fn keeps(&self, span: &Span<'_>) -> bool {
+        let random = u128::from_be_bytes(span.trace_id) as u64 & ((1 << RANDOM_BITS) - 1);
+        let call = span.call;
+        random >= self.threshold
+            || self.keep_errors && (call.ret < 0 || call.death_signal.is_some())
+            || self
+                .keep_slower_than_ns
+                .is_some_and(|limit| call.end_ns.saturating_sub(call.start_ns) > limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Ids;
+    use crate::span::{Correlation, SpanSettings};
+    use crate::test_calls::receive;
+
+    fn kept(sampling: Sampling, ret: i64, duration_ns: u64) -> usize {
+        let settings = SpanSettings {
+            ids: Ids::new(42),
+            correlation: Correlation::Parent,
+            unset_status_errnos: Vec::new(),
+        };
+        (0..10_000)
+            .filter(|&start_ns| {
+                let mut call = receive();
+                call.sender = None;
+                (call.start_ns, call.end_ns) = (start_ns, start_ns + duration_ns);
+                call.ret = ret;
+                sampling.keeps(&Span::new(&call, &settings, (0, 0)))
+            })
+            .count()
+    }
+
+    #[test]
+    fn the_share_is_kept() {
+        assert_eq!(kept(Sampling::new(1.0, false, None), 5, 10), 10_000);
+        assert_eq!(kept(Sampling::new(0.0, false, None), 5, 10), 0);
+        // 1 %: a hundred, give or take four deviations of the binomial.
+        let few = kept(Sampling::new(0.01, false, None), 5, 10);
+        assert!((60..=140).contains(&few), "{few}");
+    }
+
+    #[test]
+    fn errors_and_slow_calls_are_kept_on_request() {
+        assert_eq!(kept(Sampling::new(0.0, true, None), -110, 10), 10_000);
+        assert_eq!(kept(Sampling::new(0.0, true, None), 0, 10), 0);
+        let slow = Some(Duration::from_nanos(10));
+        assert_eq!(kept(Sampling::new(0.0, false, slow), 0, 11), 10_000);
+        assert_eq!(kept(Sampling::new(0.0, false, slow), 0, 10), 0);
+    }
+
+    #[test]
+    fn a_message_is_kept_on_both_sides_or_on_none() {
+        let sampling = Sampling::new(0.3, false, None);
+        let settings = SpanSettings {
+            ids: Ids::new(7),
+            correlation: Correlation::Parent,
+            unset_status_errnos: Vec::new(),
+        };
+        for start_ns in 0..1_000 {
+            let mut received = receive();
+            let mut sent = receive();
+            sent.sender = None;
+            sent.start_ns = start_ns;
+            if let Some(sender) = &mut received.sender {
+                (sender.tid, sender.start_ns) = (sent.tid, start_ns);
+            }
+            assert_eq!(
+                sampling.keeps(&Span::new(&sent, &settings, (0, 0))),
+                sampling.keeps(&Span::new(&received, &settings, (0, 0)))
+            );
+        }
+    }
+}

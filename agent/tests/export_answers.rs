@@ -1,0 +1,205 @@
+//! What the exporter makes of the collector's answers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod collector;
+mod oracle;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use collector::{Agent, Answer, Collector, Options, settings};
+use mqspan::event::Call;
+use mqspan::export::settings::{BatchSettings, Compression, ExportSettings, OtlpSettings};
+use tonic::{Code, Status};
+
+const CODES: [(Code, &str, bool); 16] = [
+    (Code::Cancelled, "cancelled", true),
+    (Code::Unknown, "unknown", false),
+    (Code::InvalidArgument, "invalid_argument", false),
+    (Code::DeadlineExceeded, "deadline_exceeded", true),
+    (Code::NotFound, "not_found", false),
+    (Code::AlreadyExists, "already_exists", false),
+    (Code::PermissionDenied, "permission_denied", false),
+    (Code::ResourceExhausted, "resource_exhausted", true),
+    (Code::FailedPrecondition, "failed_precondition", false),
+    (Code::Aborted, "aborted", true),
+    (Code::OutOfRange, "out_of_range", true),
+    (Code::Unimplemented, "unimplemented", false),
+    (Code::Internal, "internal", false),
+    (Code::Unavailable, "unavailable", true),
+    (Code::DataLoss, "data_loss", true),
+    (Code::Unauthenticated, "unauthenticated", false),
+];
+
+#[tokio::test]
+async fn every_code_is_retried_or_rejected() {
+    for (code, name, retried) in CODES {
+        let script = vec![Answer::Refuse(Status::new(code, "50% ü"))];
+        let collector = Collector::scripted(script).await;
+        let mut agent = Agent::start(settings(collector.address));
+        agent.push(3);
+        let counters = agent.drain().await;
+        let error = counters.last_error.unwrap();
+        assert_eq!(error.text, format!("{name}: 50% ü"));
+        if retried {
+            assert_eq!(counters.exported, 3, "{name}");
+            assert_eq!((counters.requests, counters.retries), (2, 1), "{name}");
+            assert_eq!(collector.accepted(), 3);
+        } else {
+            assert_eq!(counters.rejected, [(name, 3)]);
+            assert_eq!((counters.requests, counters.retries), (1, 0), "{name}");
+        }
+        let exhausted = u64::from(code == Code::ResourceExhausted);
+        assert_eq!(counters.exhausted_retries, exhausted);
+    }
+}
+
+#[tokio::test]
+async fn ok_is_exported_with_the_right_head() {
+    let collector = Collector::scripted(Vec::new()).await;
+    let mut agent = Agent::start(OtlpSettings {
+        headers: vec![("X-Tenant".to_owned(), "orders".to_owned())],
+        ..settings(collector.address)
+    });
+    agent.push(5);
+    let counters = agent.drain().await;
+    assert_eq!((counters.exported, counters.requests), (5, 1));
+    let seen = collector.seen.borrow();
+    let header = |name: &str| seen.metadata.get(name).unwrap().to_str().unwrap();
+    assert_eq!(header("x-tenant"), "orders");
+    assert_eq!(header("grpc-timeout"), "10000m");
+    assert!(header("user-agent").starts_with("mqspan/"));
+    assert!(header("user-agent").contains(" OTel-OTLP-Exporter-Rust/"));
+    assert_eq!(seen.accepted[0], "mq_timedreceive_time32 /orders");
+}
+
+/// `google.rpc.Status` with a `RetryInfo` of 0.15 s.
+const RETRY_INFO: &[u8] = b"\x08\x0e\x1a\x33\
+    \x0a\x28type.googleapis.com/google.rpc.RetryInfo\
+    \x12\x07\x0a\x05\x10\x80\xa3\xc3\x47";
+
+#[tokio::test]
+async fn the_collector_says_how_long_to_wait() {
+    for code in [Code::Unavailable, Code::ResourceExhausted] {
+        let status = Status::with_details(code, "busy", RETRY_INFO.into());
+        let collector = Collector::scripted(vec![Answer::Refuse(status)]).await;
+        let mut agent = Agent::start(settings(collector.address));
+        agent.push(1);
+        // The pause is cut short by a shutdown, so wait for its end first.
+        let mut collector = collector;
+        collector.until(|seen| seen.requests.len() == 2).await;
+        let counters = agent.drain().await;
+        assert_eq!((counters.exported, counters.exhausted_retries), (1, 0));
+        let seen = collector.seen.borrow();
+        let pause = seen.requests[1] - seen.requests[0];
+        assert!(pause >= Duration::from_millis(150), "{pause:?}");
+    }
+}
+
+#[tokio::test]
+async fn partial_success_counts_and_is_not_retried() {
+    for (rejected, exported, counted) in [(2, 3, 2), (0, 5, 0), (99, 0, 5), (-1, 5, 0)] {
+        let collector = Collector::scripted(vec![Answer::Partial(rejected)]).await;
+        let mut agent = Agent::start(settings(collector.address));
+        agent.push(5);
+        let counters = agent.drain().await;
+        assert_eq!((counters.exported, counters.requests), (exported, 1));
+        assert_eq!(counters.rejected_total(), counted);
+        assert_eq!(counters.last_error.unwrap().text, "some were bad");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_compressed() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let collector = Collector::scripted(Vec::new()).await;
+        let mut agent = Agent::start(OtlpSettings {
+            compression,
+            ..settings(collector.address)
+        });
+        agent.push(1_000);
+        let counters = agent.drain().await;
+        assert_eq!(counters.exported, 1_000);
+        assert_eq!(collector.accepted(), 1_000);
+        let seen = collector.seen.borrow();
+        let expected = match compression {
+            Compression::Gzip => "gzip",
+            _ => "zstd",
+        };
+        assert_eq!(seen.metadata.get("grpc-encoding").unwrap(), expected);
+    }
+}
+
+fn numbered(count: usize, name_len: usize) -> Vec<Call<'static>> {
+    (0..count)
+        .map(|at| Call {
+            name: Some(Cow::Owned(format!("/{at:0>name_len$}"))),
+            ..oracle::receive()
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_the_collector_finds_too_large_is_split() {
+    let collector = Collector::start(Options {
+        max_message: Some(5_000),
+        ..Options::default()
+    })
+    .await;
+    let mut agent = Agent::start(settings(collector.address));
+    let mut calls = numbered(100, 5);
+    calls.extend(numbered(1, 5_000));
+    agent.push_calls(&calls);
+    let counters = agent.drain().await;
+    assert_eq!(counters.exported, 100);
+    assert_eq!(counters.lost, [("too_large", 1)]);
+    assert!(counters.splits > 10);
+    let mut accepted = collector.seen.borrow().accepted.clone();
+    accepted.sort();
+    accepted.dedup();
+    assert_eq!(accepted.len(), 100);
+}
+
+#[tokio::test]
+async fn no_request_exceeds_our_own_limits() {
+    let collector = Collector::start(Options {
+        max_message: Some(9_000),
+        ..Options::default()
+    })
+    .await;
+    let mut agent = Agent::start_with(ExportSettings {
+        batch: BatchSettings {
+            max_size_bytes: 30_000,
+            ..BatchSettings::default()
+        },
+        otlp: Some(OtlpSettings {
+            max_request_size_bytes: 9_000,
+            ..settings(collector.address)
+        }),
+        file: None,
+    });
+    let mut calls = numbered(100, 5);
+    calls.extend(numbered(1, 40_000));
+    agent.push_calls(&calls);
+    let counters = agent.drain().await;
+    assert_eq!(counters.exported, 100);
+    assert_eq!(counters.lost, [("too_large", 1)]);
+    assert_eq!(counters.retries, 0);
+}
+
+#[tokio::test]
+async fn retrying_ends_where_it_is_told_to() {
+    let unavailable = || Answer::Refuse(Status::unavailable("no"));
+    for enabled in [false, true] {
+        let collector = Collector::scripted((0..500).map(|_| unavailable()).collect()).await;
+        let mut otlp = settings(collector.address);
+        otlp.retry.enabled = enabled;
+        otlp.retry.max_elapsed_time = Duration::from_millis(50);
+        let mut agent = Agent::start(otlp);
+        agent.push(4);
+        let counters = agent.drain().await;
+        assert_eq!(counters.lost, [("retries_exhausted", 4)]);
+        assert_eq!(counters.retries > 0, enabled);
+    }
+}

@@ -1,0 +1,195 @@
+//! TLS, mutual TLS, and certificates that change.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod collector;
+mod oracle;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use collector::{Agent, Collector, Options, settings};
+use mqspan::export::settings::{OtlpSettings, TlsSettings};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+/// A certificate authority.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self {
+            pem: params.self_signed(&key).unwrap().pem(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// Certificate and key in PEM.
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn server(&self, name: &str) -> ServerTlsConfig {
+        let (certificate, key) = self.issue(name);
+        ServerTlsConfig::new().identity(Identity::from_pem(certificate, key))
+    }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn listen(tls: ServerTlsConfig) -> Collector {
+    Collector::start(Options {
+        tls: Some(tls),
+        ..Options::default()
+    })
+    .await
+}
+
+fn https(collector: &Collector, tls: TlsSettings) -> OtlpSettings {
+    OtlpSettings {
+        endpoint: format!("https://localhost:{}", collector.address.port()),
+        tls,
+        ..settings(collector.address)
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_collector_gets_the_spans() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let ca_file = Some(write(directory.path(), "ca.pem", &authority.pem));
+    for (name, server_name_override) in [
+        ("localhost", None),
+        ("collector.example", Some("collector.example".to_owned())),
+    ] {
+        let collector = listen(authority.server(name)).await;
+        let mut agent = Agent::start(https(
+            &collector,
+            TlsSettings {
+                ca_file: ca_file.clone(),
+                server_name_override,
+                ..TlsSettings::default()
+            },
+        ));
+        agent.push(3);
+        assert_eq!(agent.drain().await.exported, 3, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_untrusted_collector_gets_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = write(directory.path(), "ca.pem", &Authority::new().pem);
+    for ca_file in [Some(other), None] {
+        let collector = listen(Authority::new().server("localhost")).await;
+        let mut agent = Agent::start(https(
+            &collector,
+            TlsSettings {
+                ca_file,
+                ..TlsSettings::default()
+            },
+        ));
+        agent.push(3);
+        let (counters, left) = agent.finish(Duration::from_millis(300)).await;
+        assert_eq!((counters.exported, left.otlp_spans), (0, 3));
+        let error = counters.last_error.unwrap().text;
+        assert!(error.contains("certificate"), "{error}");
+        assert_eq!(collector.accepted(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_collector_may_ask_for_a_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("agent");
+    let ca_file = Some(write(directory.path(), "ca.pem", &authority.pem));
+    let cert_file = Some(write(directory.path(), "cert.pem", &certificate));
+    let key_file = Some(write(directory.path(), "key.pem", &key));
+    let server = authority
+        .server("localhost")
+        .client_ca_root(Certificate::from_pem(&authority.pem));
+    let collector = listen(server).await;
+
+    let mut agent = Agent::start(https(
+        &collector,
+        TlsSettings {
+            ca_file: ca_file.clone(),
+            cert_file,
+            key_file,
+            ..TlsSettings::default()
+        },
+    ));
+    agent.push(3);
+    assert_eq!(agent.drain().await.exported, 3);
+
+    let mut agent = Agent::start(https(
+        &collector,
+        TlsSettings {
+            ca_file,
+            ..TlsSettings::default()
+        },
+    ));
+    agent.push(3);
+    let (_, left) = agent.finish(Duration::from_millis(300)).await;
+    assert_eq!(left.otlp_spans, 3);
+}
+
+#[tokio::test]
+async fn changed_files_are_taken_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let ca_file = write(directory.path(), "ca.pem", &Authority::new().pem);
+    let mut collector = listen(authority.server("localhost")).await;
+    let mut agent = Agent::start(https(
+        &collector,
+        TlsSettings {
+            ca_file: Some(ca_file.clone()),
+            reload_interval: Duration::from_millis(10),
+            ..TlsSettings::default()
+        },
+    ));
+    agent.push(3);
+    std::fs::write(&ca_file, "half a cert").unwrap();
+    std::fs::write(&ca_file, &authority.pem).unwrap();
+    collector.until(|seen| seen.accepted.len() == 3).await;
+    assert_eq!(agent.drain().await.exported, 3);
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_errors_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = write(directory.path(), "empty.pem", "");
+    let missing = directory.path().join("missing.pem");
+    let with = |cert_file: Option<&PathBuf>, key_file: Option<&PathBuf>| TlsSettings {
+        cert_file: cert_file.cloned(),
+        key_file: key_file.cloned(),
+        ..TlsSettings::default()
+    };
+    for (tls, expected) in [
+        (with(Some(&missing), Some(&missing)), "cannot read"),
+        (with(Some(&empty), None), "go together"),
+        (with(Some(&empty), Some(&empty)), "cannot be used"),
+    ] {
+        let settings = OtlpSettings {
+            endpoint: "https://localhost:1".to_owned(),
+            tls,
+            ..OtlpSettings::default()
+        };
+        let error = mqspan::export::grpc::Client::new(settings).unwrap_err();
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# helm/check.sh [--write]: lints and renders the chart in each of its shapes, and lets the agent check the configuration that comes out.
+# The chart's schema holds a copy of the configuration's; --write renews it. Wants helm, jq and the agent: MQSPAN names it, else
+# target/release/mqspan. With kubeconform and KUBE_SCHEMAS, the place of its schemas, manifests are checked as well.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+chart=helm/mqspan
+kube=1.31.0
+schema=$chart/values.schema.json
+mqspan=${MQSPAN:-target/release/mqspan}
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+# The values' schema with the configuration's in its place. References start at the root, so the definitions move there.
+with_config_schema() {
+	jq --slurpfile config config/mqspan.schema.json '
+		.properties.config = ($config[0] | del(."$schema", ."$id", ."$defs", .title)) | ."$defs" = $config[0]."$defs"' "$schema"
+}
+with_config_schema >"$out/schema.json"
+if [ "${1:-}" = --write ]; then
+	cp "$out/schema.json" "$schema"
+	exit
+fi
+cmp "$out/schema.json" "$schema" || { echo "helm: $schema has another configuration than config/: helm/check.sh --write" >&2 && exit 1; }
+
+helm lint --strict --quiet --kube-version "$kube" "$chart"
+
+# renders NAME ARGS...: the chart comes out, and the agent takes its configuration.
+renders() {
+	local name=$1
+	shift
+	helm template mqspan "$chart" --kube-version "$kube" --namespace tracing "$@" >"$out/$name.yaml"
+	sed -n '/^  mqspan.yaml: |/,/^---/{ /^    /s/^    //p }' "$out/$name.yaml" >"$out/$name.config.yaml"
+	[ -s "$out/$name.config.yaml" ]
+	HOST_IP=192.0.2.1 NODE_NAME=node POD_NAME=pod OTLP_HEADER_0=a OTLP_HEADER_1=b "$mqspan" config check "$out/$name.config.yaml" >/dev/null
+	if [ -n "${KUBE_SCHEMAS:-}" ]; then
+		kubeconform -strict -schema-location "$KUBE_SCHEMAS" -skip PodMonitor "$out/$name.yaml"
+	fi
+	echo "helm: $name renders"
+}
+
+has() {
+	grep -qE -- "$2" "$out/$1.yaml" || { echo "helm: $1 has no: $2" >&2 && exit 1; }
+}
+
+has_not() {
+	! grep -qE -- "$2" "$out/$1.yaml" || { echo "helm: $1 has: $2" >&2 && exit 1; }
+}
+
+# refuses WORDS ARGS...: the values are refused, with these words in the message.
+refuses() {
+	local words=$1
+	shift
+	if helm template mqspan "$chart" --kube-version "$kube" "$@" >"$out/refused" 2>&1; then
+		echo "helm: not refused: $*" >&2
+		exit 1
+	fi
+	grep -q -- "$words" "$out/refused" || { cat "$out/refused" >&2 && exit 1; }
+	echo "helm: refused: $*"
+}
+
+renders defaults
+has defaults 'privileged: false'
+has defaults 'drop: \[ALL\]'
+has defaults 'endpoint: http://\$\{env:HOST_IP\}:4317'
+has defaults 'path: /readyz'
+has_not defaults 'SYS_ADMIN|SYS_RESOURCE|ClusterRole|tracefs|PodMonitor|secretKeyRef'
+
+renders kprobe --set config.capture.backend=kprobe
+has kprobe '- SYS_ADMIN'
+has kprobe 'path: /sys/kernel/tracing'
+
+renders kubernetes --set config.enrich.kubernetes.enabled=true
+has kubernetes 'kind: ClusterRoleBinding'
+has kubernetes 'node_name: \$\{env:NODE_NAME\}'
+has kubernetes 'automountServiceAccountToken: true'
+
+renders secret --set headersSecret.name=collector --set headersSecret.headers.authorization=token --set headersSecret.headers.x-tenant=tenant
+has secret 'authorization: \$\{env:OTLP_HEADER_0\}'
+has secret 'key: token'
+
+renders full --values "$chart/ci/full-values.yaml"
+has full '- SYS_RESOURCE'
+has full 'kind: PodMonitor'
+has full 'directory: /var/lib/mqspan'
+has full 'path: /var/spool/mqspan'
+has full '- 4026531839'
+
+renders bare --set config.health.address= --set serviceAccount.create=false --set capabilities.sysPtrace=false
+has_not bare 'readyz|SYS_PTRACE|kind: ServiceAccount'
+
+refuses imagee --set imagee.tag=1
+refuses tagg --set image.tagg=1
+refuses backendd --set config.capture.backendd=auto
+refuses /config/capture/backend --set config.capture.backend=ebpf
+refuses 'needs config.metrics.prometheus.address' --set podMonitor.enabled=true
