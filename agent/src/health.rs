@@ -66,14 +66,18 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Answers until the runtime ends.
-pub async fn serve(listener: TcpListener, health: Health) {
-    let router = Router::new()
+/// The paths `/healthz` and `/readyz`.
+pub fn router(health: Health) -> Router {
+    Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(health);
+        .with_state(health)
+}
+
+/// Answers until the runtime ends.
+pub async fn serve(listener: TcpListener, router: Router) {
     if let Err(error) = axum::serve(listener, router).await {
-        tracing::warn!(%error, "the health endpoint has stopped");
+        tracing::warn!(%error, "an HTTP endpoint has stopped");
     }
 }
 

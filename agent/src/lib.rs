@@ -45,6 +45,8 @@ pub mod health;
 pub mod sink;
 
 pub mod balance;
+pub mod metrics;
+
 pub mod capture;
 pub mod pipeline;
 

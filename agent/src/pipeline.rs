@@ -7,6 +7,7 @@ use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading};
 use crate::event::{Call, Event};
 use crate::filter::NameFilter;
+use crate::metrics::QueueMetrics;
 use crate::process::Processes;
 use crate::sampling::Sampling;
 use crate::sink::SpanSink;
@@ -62,6 +63,7 @@ pub struct Pipeline<'a, S> {
     processes: Processes,
     sink: S,
     counts: &'a PipelineCounts,
+    metrics: Option<QueueMetrics>,
 }
 
 impl<'a, S: SpanSink> Pipeline<'a, S> {
@@ -78,7 +80,15 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             processes,
             sink,
             counts,
+            metrics: None,
         }
+    }
+
+    /// Counts every call that passes the filters in `metrics`, too.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Option<QueueMetrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Takes one record of the ring buffer.
@@ -100,6 +110,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             PipelineCounts::add(&self.counts.filtered, 1);
             return;
         }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.call(call);
+        }
         let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
         let span = Span::new(call, &self.settings.span, unix_ns);
         if !self.settings.sampling.keeps(&span) {
@@ -114,12 +127,18 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     pub fn tick(&mut self, now: Instant) {
         self.anchors.renew(Reading::now());
         self.sink.tick(now);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.tick();
+        }
         PipelineCounts::add(&self.counts.rounds, 1);
     }
 
     /// After the last record.
     pub fn finish(&mut self) {
         self.sink.finish();
+        if let Some(metrics) = &mut self.metrics {
+            metrics.finish();
+        }
     }
 
     /// Goes on with other settings from the next record on.

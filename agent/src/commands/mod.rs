@@ -4,6 +4,7 @@
 mod config;
 mod doctor;
 mod launch;
+mod listen;
 mod run;
 mod settings;
 mod trace;

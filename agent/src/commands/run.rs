@@ -1,5 +1,6 @@
 //! `mqspan run`: the agent.
 
+mod metrics;
 mod output;
 mod reload;
 
@@ -12,18 +13,21 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::metrics::Metrics;
 use self::output::{ExportSink, Outputs};
 use self::reload::Reload;
+use super::listen::listen;
 use super::{Failure, settings};
 use crate::balance::Balance;
 use crate::capture;
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
-use crate::health::{self, Health};
+use crate::health::Health;
 use crate::host::Host;
 use crate::kernel::{AttachError, Capabilities, HookState, Tracer};
 use crate::logs;
+use crate::metrics::QueueMetrics;
 use crate::pipeline::{Pipeline, PipelineCounts};
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -55,6 +59,7 @@ struct Agent<'a> {
     health: Health,
     outputs: Outputs<'a>,
     sender: SpanSender,
+    queue_metrics: Option<QueueMetrics>,
     stop: Arc<AtomicBool>,
 }
 
@@ -62,13 +67,10 @@ impl<'a> Agent<'a> {
     fn start(config: &Config, runtime: &'a Runtime) -> anyhow::Result<Self> {
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
-        if let Some(address) = config.health.address {
-            let listener = runtime
-                .block_on(health::bind(address))
-                .with_context(|| format!("cannot bind health.address {address}"))?;
-            runtime.spawn(health::serve(listener, health.clone()));
-        }
-        let (sender, outputs) = Outputs::start(config, runtime)?;
+        let (metrics, queue_metrics) = Metrics::start(config, runtime, &counts)?;
+        let source = Arc::clone(&metrics.source);
+        listen(config, runtime, health.clone(), &source)?;
+        let (sender, outputs) = Outputs::start(config, runtime, metrics)?;
         let stop = Arc::new(AtomicBool::new(false));
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
         let tracer = Tracer::start(
@@ -77,6 +79,8 @@ impl<'a> Agent<'a> {
         )
         .map_err(|error| explain(&error))?;
         announce(&tracer);
+        let meters = tracer.meters().context("cannot keep the counters open")?;
+        source.set_kernel(meters);
         Ok(Self {
             runtime,
             tracer,
@@ -84,6 +88,7 @@ impl<'a> Agent<'a> {
             health,
             outputs,
             sender,
+            queue_metrics,
             stop,
         })
     }
@@ -95,7 +100,8 @@ impl<'a> Agent<'a> {
             settings::processes(&config, host.clone()),
             ExportSink::new(self.sender),
             &self.counts,
-        );
+        )
+        .with_metrics(self.queue_metrics.take());
         let mut reload = Reload::new(config, path, host, self.runtime)?;
         self.health.set_ready(true);
         let captured = capture::run(

@@ -114,7 +114,7 @@ pub(super) fn export(config: &Config) -> ExportSettings {
     }
 }
 
-fn otlp(otlp: &config::Otlp) -> OtlpSettings {
+pub(super) fn otlp(otlp: &config::Otlp) -> OtlpSettings {
     let retry = &otlp.retry_on_failure;
     let queue = &otlp.sending_queue;
     OtlpSettings {

@@ -76,7 +76,8 @@ pub enum LossReason {
 }
 
 impl LossReason {
-    const NAMES: [&str; 6] = [
+    /// Every reason by its name.
+    pub const NAMES: [&str; 6] = [
         "queue_full",
         "too_large",
         "retries_exhausted",

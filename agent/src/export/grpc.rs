@@ -22,7 +22,8 @@ use super::message::{Message, PartialSuccess, base64_decode, percent_decode};
 use super::retry::{Refusal, code};
 use super::settings::{Compression, OtlpSettings, TlsSettings};
 
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const EXPORT_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// By "User Agent" of the OTLP exporter specification, our name first.
 const USER_AGENT: &str = concat!(
     "mqspan/",
@@ -49,6 +50,7 @@ pub enum Failure {
 /// A collector.
 #[derive(Debug)]
 pub struct Client {
+    method: &'static str,
     uri: Uri,
     settings: OtlpSettings,
     headers: HeaderMap,
@@ -71,17 +73,31 @@ struct TlsFiles {
 }
 
 impl Client {
-    /// Checks the settings and reads the files, but connects at the first
-    /// request only. Needs the runtime's context.
+    /// A client of the trace service. Checks the settings and reads the files,
+    /// but connects at the first request only. Needs the runtime's context.
     ///
     /// # Errors
     /// An endpoint, header or file that cannot be used.
     pub fn new(settings: OtlpSettings) -> anyhow::Result<Self> {
+        Self::with_method(settings, EXPORT_TRACES)
+    }
+
+    /// A client of the metrics service, with the same settings. The answers
+    /// have one layout, so `rejected_spans` counts data points.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_metrics(settings: OtlpSettings) -> anyhow::Result<Self> {
+        Self::with_method(settings, EXPORT_METRICS)
+    }
+
+    fn with_method(settings: OtlpSettings, method: &'static str) -> anyhow::Result<Self> {
         let uri = parse_endpoint(&settings)?;
         let headers = request_headers(&settings)?;
         let files = TlsFiles::read(&settings.tls)?;
         let channel = connect(&uri, &settings, &files)?;
         Ok(Self {
+            method,
             uri,
             settings,
             headers,
@@ -126,7 +142,7 @@ impl Client {
     ) -> Result<PartialSuccess, Failure> {
         let mut request = Request::new(Body::new(message.body()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from_static(EXPORT);
+        *request.uri_mut() = Uri::from_static(self.method);
         *request.headers_mut() = self.headers.clone();
         poll_fn(|cx| channel.poll_ready(cx))
             .await

@@ -2,15 +2,18 @@
 //! loses nothing.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Weak};
 
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Iter, Link, ProgramMut};
+use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
 
 use super::backend::{Backend, BackendChoice};
 use super::counters::KernelCounts;
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
 use super::load::{KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids};
+use super::probes::KernelMeters;
 use super::ring::CaptureRing;
 use super::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;
@@ -72,7 +75,7 @@ pub struct Tracer {
     /// While calls that were blocked at attach have not returned.
     catch_up: Option<Link>,
     /// After the links: a probe in use cannot be taken back.
-    return_probes: Option<ReturnProbes>,
+    return_probes: Option<Arc<ReturnProbes>>,
     /// Why return probes have only as many instances as is the default.
     default_instances: Option<io::Error>,
     skel: MqspanSkel<'static>,
@@ -149,7 +152,7 @@ impl Tracer {
         hooks.sort_by_key(|hook| (hook.purpose() == Purpose::FindBlocked, is_entry(hook)));
         if self.backend == Backend::Kprobe {
             match ReturnProbes::open() {
-                Ok(probes) => self.return_probes = Some(probes),
+                Ok(probes) => self.return_probes = Some(Arc::new(probes)),
                 Err(error) => self.default_instances = Some(error),
             }
         }
@@ -181,7 +184,8 @@ impl Tracer {
             .progs_mut()
             .find(|program| program.name().to_str() == Some(&hook.program))
             .ok_or(io::ErrorKind::NotFound)?;
-        match (&hook.target, &mut self.return_probes) {
+        let return_probes = self.return_probes.as_mut().and_then(Arc::get_mut);
+        match (&hook.target, return_probes) {
             (HookTarget::Return(symbol), Some(probes)) => {
                 let event = probes.add(&hook.program, symbol)?;
                 attach_to_event(&program, event)
@@ -246,6 +250,29 @@ impl Tracer {
     /// When the map cannot be read.
     pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
         KernelCounts::read(&self.skel.maps.counts)
+    }
+
+    /// The same counters and those of the kernel itself, for other threads.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub fn meters(&self) -> io::Result<KernelMeters> {
+        let counts = MapHandle::try_from(&self.skel.maps.counts).map_err(into_io)?;
+        let return_probes = self
+            .return_probes
+            .as_ref()
+            .map_or_else(Weak::new, Arc::downgrade);
+        let mut meters = KernelMeters::new(counts, return_probes);
+        for program in self.skel.object().progs() {
+            let attached = self.hooks.iter().find(|status| {
+                status.state == HookState::Attached
+                    && program.name().to_str() == Some(&status.hook.program)
+            });
+            if let Some(HookStatus { hook, .. }) = attached {
+                meters.add(&hook.program, hook.target.symbol(), program.as_fd())?;
+            }
+        }
+        Ok(meters)
     }
 
     /// Returns that the kernel says found no free instance of a return probe.

@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::super::settings;
+use super::metrics::Metrics;
 use crate::config::Config;
 use crate::export::counters::Snapshot;
 use crate::export::settings::ExportSettings;
@@ -24,18 +25,22 @@ pub(super) struct Outputs<'a> {
     runtime: &'a Runtime,
     current: Exporter,
     retired: Vec<Retired>,
+    metrics: Metrics,
 }
 
 impl<'a> Outputs<'a> {
     pub(super) fn start(
         config: &Config,
         runtime: &'a Runtime,
+        metrics: Metrics,
     ) -> anyhow::Result<(SpanSender, Self)> {
         let (sender, current) = Exporter::start(settings::export(config), runtime.handle())?;
+        metrics.source.add_exporter(&current);
         let outputs = Self {
             runtime,
             current,
             retired: Vec::new(),
+            metrics,
         };
         Ok((sender, outputs))
     }
@@ -57,6 +62,8 @@ impl<'a> Outputs<'a> {
         if !(has_disk_queue(old) && has_disk_queue(new)) {
             let (sender, exporter) = self.start_another(new).map_err(NotReplaced::from)?;
             flush();
+            self.metrics.source.add_exporter(&exporter);
+            self.metrics.follow(new, self.runtime);
             let retired = std::mem::replace(&mut self.current, exporter);
             self.retire(retired, SHUTDOWN_DEADLINE);
             return Ok(sender);
@@ -78,9 +85,13 @@ impl<'a> Outputs<'a> {
                 Err(worse) => return Err(worse.into()),
             },
         };
+        self.metrics.source.add_exporter(&exporter);
         self.current = exporter;
         match refused {
-            None => Ok(sender),
+            None => {
+                self.metrics.follow(new, self.runtime);
+                Ok(sender)
+            }
             Some(error) => Err(NotReplaced {
                 error,
                 sender: Some(Box::new(sender)),
@@ -121,6 +132,7 @@ impl<'a> Outputs<'a> {
                 lost += if left.otlp_kept { 0 } else { left.otlp_spans };
             }
         }
+        self.runtime.block_on(self.metrics.finish(lost));
         (total, lost)
     }
 }

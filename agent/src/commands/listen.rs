@@ -1,0 +1,103 @@
+//! The HTTP endpoints of `mqspan run`. Those of one address share a listener.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::health::{self, Health};
+use crate::metrics::{Source, endpoint};
+
+/// Binds what the configuration names, so that an address in use fails the
+/// start, and answers from then on.
+pub(super) fn listen(
+    config: &Config,
+    runtime: &Runtime,
+    health: Health,
+    source: &Arc<Source>,
+) -> anyhow::Result<()> {
+    let health = health::router(health);
+    let metrics = endpoint::router(Arc::clone(source));
+    match (config.health.address, config.metrics.prometheus_address) {
+        (Some(address), Some(same)) if address == same => {
+            return serve(runtime, "health.address", address, health.merge(metrics));
+        }
+        (for_health, for_metrics) => {
+            if let Some(address) = for_health {
+                serve(runtime, "health.address", address, health)?;
+            }
+            if let Some(address) = for_metrics {
+                serve(runtime, "metrics.prometheus.address", address, metrics)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn serve(runtime: &Runtime, key: &str, address: SocketAddr, router: Router) -> anyhow::Result<()> {
+    let listener = runtime
+        .block_on(health::bind(address))
+        .with_context(|| format!("cannot bind {key} {address}"))?;
+    runtime.spawn(health::serve(listener, router));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::balance::Decoded;
+    use crate::metrics::exchange::exchange;
+
+    fn status(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap().to_owned()
+    }
+
+    fn free_address() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+    }
+
+    #[test]
+    fn endpoints_share_an_address_or_have_their_own() {
+        let runtime = Runtime::new().unwrap();
+        let (_publisher, reader) = exchange();
+        let source = Arc::new(Source::new(reader, Decoded::default));
+        let health = Health::new(Arc::default());
+        let (ok, not_yet) = ("HTTP/1.1 200 OK", "HTTP/1.1 503 Service Unavailable");
+        let not_found = "HTTP/1.1 404 Not Found";
+        for (for_health, for_metrics) in {
+            let both = free_address();
+            [(both, both), (free_address(), free_address())]
+        } {
+            let mut config = Config::default();
+            config.health.address = Some(for_health);
+            config.metrics.prometheus_address = Some(for_metrics);
+            listen(&config, &runtime, health.clone(), &source).unwrap();
+            assert_eq!(status(for_health, "/healthz"), ok);
+            assert_eq!(status(for_health, "/readyz"), not_yet);
+            // The programs are not loaded.
+            assert_eq!(status(for_metrics, "/metrics"), not_yet);
+            if for_health != for_metrics {
+                assert_eq!(status(for_metrics, "/healthz"), not_found);
+            }
+            let error = listen(&config, &runtime, health.clone(), &source).unwrap_err();
+            assert!(error.to_string().contains("health.address"), "{error}");
+        }
+    }
+}

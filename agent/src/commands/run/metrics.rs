@@ -1,0 +1,66 @@
+//! The agent's metrics, wired to what they are read from.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::super::settings;
+use crate::config::Config;
+use crate::metrics::exchange::exchange;
+use crate::metrics::{MetricsExporter, QueueMetrics, Source};
+use crate::pipeline::PipelineCounts;
+
+/// Where metrics are read, and their way to the collector.
+pub(super) struct Metrics {
+    pub(super) source: Arc<Source>,
+    otlp: Option<(Arc<MetricsExporter>, JoinHandle<()>)>,
+}
+
+impl Metrics {
+    /// Also the capture thread's part; `None` when nobody would read it.
+    pub(super) fn start(
+        config: &Config,
+        runtime: &Runtime,
+        counts: &Arc<PipelineCounts>,
+    ) -> anyhow::Result<(Self, Option<QueueMetrics>)> {
+        let (publisher, reader) = exchange();
+        let counts = Arc::clone(counts);
+        let source = Arc::new(Source::new(reader, move || counts.decoded()));
+        let metrics = &config.metrics;
+        let otlp = if metrics.otlp.enabled {
+            let _context = runtime.enter();
+            let collector = settings::otlp(&config.exporters.otlp);
+            let interval = metrics.otlp.interval;
+            let exporter = MetricsExporter::new(Arc::clone(&source), collector, interval)?;
+            let exporter = Arc::new(exporter);
+            let task = runtime.spawn(Arc::clone(&exporter).run());
+            Some((exporter, task))
+        } else {
+            None
+        };
+        let is_read = otlp.is_some() || metrics.prometheus_address.is_some();
+        let queues = is_read.then(|| QueueMetrics::new(publisher));
+        Ok((Self { source, otlp }, queues))
+    }
+
+    /// Goes to where the spans go from now on.
+    pub(super) fn follow(&self, config: &Config, runtime: &Runtime) {
+        let Some((exporter, _)) = &self.otlp else {
+            return;
+        };
+        let _context = runtime.enter();
+        if let Err(error) = exporter.set_collector(settings::otlp(&config.exporters.otlp)) {
+            // The exporter of spans took the same settings a moment ago.
+            tracing::error!(%error, "metrics stay with the old collector");
+        }
+    }
+
+    /// The last export; `left` spans were not sent.
+    pub(super) async fn finish(self, left: u64) {
+        if let Some((exporter, task)) = self.otlp {
+            task.abort();
+            exporter.finish(left).await;
+        }
+    }
+}

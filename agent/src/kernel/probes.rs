@@ -1,0 +1,129 @@
+//! What the kernel counts of its own accord about our programs, readable from
+//! any thread.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use libbpf_rs::MapHandle;
+use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
+
+use super::counters::KernelCounts;
+use super::kretprobe::ReturnProbes;
+
+/// Runs of a program, while `kernel.bpf_stats_enabled` is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeRuns {
+    /// How many.
+    pub count: u64,
+    /// The time they took together.
+    pub time: Duration,
+}
+
+/// Counters of one program, from `struct bpf_prog_info`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeStats {
+    /// Its name.
+    pub program: Arc<str>,
+    /// What it hooks.
+    pub symbol: Arc<str>,
+    /// Runs left out because a program ran on that CPU already,
+    /// `recursion_misses`; 0 before Linux 5.12.
+    pub missed: u64,
+    /// `run_cnt` and `run_time_ns`; `None` while the kernel does not count.
+    pub runs: Option<ProbeRuns>,
+}
+
+/// One program, by a descriptor of its own.
+struct Probe {
+    program: Arc<str>,
+    symbol: Arc<str>,
+    descriptor: OwnedFd,
+}
+
+/// Reads counters of the kernel side, also while the tracer is in use.
+pub struct KernelMeters {
+    counts: MapHandle,
+    probes: Vec<Probe>,
+    /// Gone once the tracer has detached.
+    return_probes: Weak<ReturnProbes>,
+}
+
+impl KernelMeters {
+    pub(super) fn new(counts: MapHandle, return_probes: Weak<ReturnProbes>) -> Self {
+        Self {
+            counts,
+            probes: Vec::new(),
+            return_probes,
+        }
+    }
+
+    /// Adds a program that is loaded.
+    pub(super) fn add(
+        &mut self,
+        program: &str,
+        symbol: &str,
+        descriptor: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        self.probes.push(Probe {
+            program: program.into(),
+            symbol: symbol.into(),
+            descriptor: descriptor.try_clone_to_owned()?,
+        });
+        Ok(())
+    }
+
+    /// What the programs counted so far.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
+        KernelCounts::read(&self.counts)
+    }
+
+    /// What the kernel counted of each program. One that cannot be asked is
+    /// left out.
+    pub fn probes(&self) -> Vec<ProbeStats> {
+        let counting = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled")
+            .is_ok_and(|text| text.trim() == "1");
+        self.probes
+            .iter()
+            .filter_map(|probe| {
+                let info = info_of(probe.descriptor.as_fd()).ok()?;
+                let runs = ProbeRuns {
+                    count: info.run_cnt,
+                    time: Duration::from_nanos(info.run_time_ns),
+                };
+                Some(ProbeStats {
+                    program: Arc::clone(&probe.program),
+                    symbol: Arc::clone(&probe.symbol),
+                    missed: info.recursion_misses,
+                    runs: (counting || runs.count != 0).then_some(runs),
+                })
+            })
+            .collect()
+    }
+
+    /// Returns that found no free instance of a return probe, as
+    /// [`super::Tracer::missed_returns`].
+    pub fn missed_returns(&self) -> Option<u64> {
+        self.return_probes.upgrade()?.missed().ok()
+    }
+}
+
+fn info_of(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
+    let mut info = bpf_prog_info::default();
+    let mut len = size_of::<bpf_prog_info>() as u32;
+    // SAFETY: `info` is a whole, zeroed bpf_prog_info and `len` its size, so
+    // the kernel writes within it, and with all pointers in it zero nowhere
+    // else. The descriptor is open as long as it is borrowed.
+    let status =
+        unsafe { bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len) };
+    if status < 0 {
+        Err(io::Error::from_raw_os_error(-status))
+    } else {
+        Ok(info)
+    }
+}

@@ -1,0 +1,149 @@
+//! Sends the metrics to the collector, by the way that spans go.
+//!
+//! A request that fails is not tried again: the numbers are cumulative, so the
+//! next one brings what it would have. Nothing waits for it but this task.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::time::MissedTickBehavior;
+
+use super::family::Collected;
+use super::otlp::requests;
+use super::source::Source;
+use crate::export::grpc::{Client, Failure};
+use crate::export::settings::OtlpSettings;
+
+/// The last export must not hold up the end of the process.
+const LAST_EXPORT: Duration = Duration::from_secs(3);
+
+/// The metrics' way to a collector.
+pub struct MetricsExporter {
+    source: Arc<Source>,
+    collector: Mutex<Arc<Collector>>,
+    interval: Duration,
+    failing: AtomicBool,
+}
+
+/// A collector, as the settings have it.
+struct Collector {
+    client: Client,
+    /// The TLS files are looked at before each export.
+    reload: bool,
+}
+
+impl Collector {
+    fn new(settings: OtlpSettings) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            reload: !settings.tls.reload_interval.is_zero(),
+            client: Client::of_metrics(settings)?,
+        }))
+    }
+}
+
+impl MetricsExporter {
+    /// Exports to the collector of the spans. Needs the runtime's context.
+    ///
+    /// # Errors
+    /// Settings that cannot work: an endpoint, a header or a TLS file.
+    pub fn new(
+        source: Arc<Source>,
+        settings: OtlpSettings,
+        interval: Duration,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            source,
+            collector: Mutex::new(Collector::new(settings)?),
+            interval,
+            failing: AtomicBool::new(false),
+        })
+    }
+
+    /// Exports to another collector from now on. Needs the runtime's context.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the old one stays.
+    pub fn set_collector(&self, settings: OtlpSettings) -> anyhow::Result<()> {
+        let collector = Collector::new(settings)?;
+        *self
+            .collector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = collector;
+        Ok(())
+    }
+
+    fn collector(&self) -> Arc<Collector> {
+        Arc::clone(
+            &self
+                .collector
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Exports once an interval, for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick comes at once, when there is nothing to tell yet.
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            if let Some(collected) = self.source.collect(0).await {
+                self.export(&collected).await;
+            }
+        }
+    }
+
+    /// Exports for the last time; `left` as in [`Source::collect`].
+    pub async fn finish(&self, left: u64) {
+        let last = async {
+            if let Some(collected) = self.source.collect(left).await {
+                self.export(&collected).await;
+            }
+        };
+        if tokio::time::timeout(LAST_EXPORT, last).await.is_err() {
+            self.failed("no answer to the last export");
+        }
+    }
+
+    /// Sends the metrics in one or more requests; says once what is wrong.
+    pub async fn export(&self, collected: &Collected) {
+        let collector = self.collector();
+        let client = &collector.client;
+        if collector.reload && client.reload().is_err() {
+            // The exporter of spans looks at the same files, and says so.
+            tracing::debug!("the TLS files cannot be used");
+        }
+        let mut rejected = 0;
+        for request in requests(collected, self.source.resource()) {
+            let message = match client.message(request.encode_to_vec().into()) {
+                Ok(message) => message,
+                Err(error) => return self.failed(&error.to_string()),
+            };
+            match client.send(&message).await {
+                Ok(partial) => rejected += partial.rejected_spans,
+                Err(Failure::Refused(refusal)) => {
+                    return self.failed(&format!("{:?}: {}", refusal.code, refusal.message));
+                }
+                Err(Failure::Unreachable(cause)) => return self.failed(&cause),
+                Err(Failure::TimedOut) => return self.failed("no answer in time"),
+            }
+        }
+        if rejected != 0 {
+            return self.failed(&format!("the collector rejected {rejected} points"));
+        }
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("metrics are exported again");
+        }
+    }
+
+    fn failed(&self, cause: &str) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            let endpoint = self.collector().client.endpoint();
+            tracing::warn!(endpoint, cause, "metrics cannot be exported");
+        }
+    }
+}

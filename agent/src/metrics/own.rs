@@ -1,0 +1,351 @@
+//! What the agent counts of itself, as metrics.
+//!
+//! Names of `otel.sdk.*` and their attributes are those of "Semantic
+//! conventions for OpenTelemetry SDK metrics" (`docs/otel/sdk-metrics.md`).
+
+use std::fs;
+use std::time::Duration;
+
+use super::family::{Family, Kind, Label, Labels, Number};
+use super::queue_families::system;
+use crate::balance::Balance;
+use crate::export::Sink;
+use crate::export::counters::{LossReason, Snapshot};
+use crate::export::queue::Level;
+use crate::kernel::ProbeStats;
+
+/// What can be lost before spans reach a sink, by the names in [`Balance`].
+const EARLY_LOSSES: [&str; 5] = [
+    "ring_full",
+    "in_flight_full",
+    "return_missed",
+    "undecodable",
+    "shutdown",
+];
+
+/// One kind of destination of spans. A reload can exchange the exporter; what
+/// the old ones counted is in the sums.
+#[derive(Debug, Clone)]
+pub struct SinkState {
+    /// `otel.component.type` of the exporter.
+    pub exporter: &'static str,
+    /// What became of its spans.
+    pub counters: Snapshot,
+    /// What waits.
+    pub queue: Level,
+}
+
+impl SinkState {
+    /// Of sinks of one kind, of which the last is the one in use; `None`
+    /// without any.
+    pub fn read<'a>(
+        exporter: &'static str,
+        sinks: impl IntoIterator<Item = &'a Sink>,
+    ) -> Option<Self> {
+        let mut sum: Option<Self> = None;
+        for sink in sinks {
+            let queue = sink.queue();
+            let sum = sum.get_or_insert_with(|| Self {
+                exporter,
+                counters: Snapshot::default(),
+                queue: Level::default(),
+            });
+            sum.counters.add(&sink.counters());
+            sum.queue = Level {
+                bytes: sum.queue.bytes + queue.bytes,
+                spans: sum.queue.spans + queue.spans,
+                capacity_bytes: queue.capacity_bytes,
+            };
+        }
+        sum
+    }
+}
+
+/// What the operating system says of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessState {
+    /// User and system time of all threads.
+    pub cpu_time: Duration,
+    /// Resident memory.
+    pub memory_bytes: u64,
+}
+
+impl ProcessState {
+    /// From the clock of the process and `/proc/self/statm`.
+    pub fn read() -> Self {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let resident_pages = fs::read_to_string("/proc/self/statm")
+            .ok()
+            .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+            .unwrap_or(0);
+        Self {
+            cpu_time: Duration::try_from(cpu).unwrap_or_default(),
+            memory_bytes: resident_pages * rustix::param::page_size() as u64,
+        }
+    }
+}
+
+/// All that the agent's own metrics are made from.
+#[derive(Debug, Clone, Default)]
+pub struct OwnState {
+    /// What became of the calls.
+    pub balance: Balance,
+    /// Calls between entry and return.
+    pub in_flight: u64,
+    /// The programs in the kernel.
+    pub probes: Vec<ProbeStats>,
+    /// Returns that found no instance of a return probe, where one can tell.
+    pub missed_returns: Option<u64>,
+    /// Destinations of spans.
+    pub sinks: Vec<SinkState>,
+    /// This process.
+    pub process: ProcessState,
+}
+
+/// The metrics of the agent.
+pub fn own_families(state: &OwnState) -> Vec<Family> {
+    let mut families = vec![blocked_callers(state), calls(&state.balance)];
+    families.extend(probes(state));
+    families.extend(sinks(&state.sinks));
+    families.push(
+        Family::new(
+            "mqspan.process.cpu_time",
+            Kind::Counter,
+            "s",
+            "CPU time of the agent, user and system.",
+        )
+        .with(
+            Labels::new(),
+            Number::Double(state.process.cpu_time.as_secs_f64()),
+        ),
+    );
+    families.push(
+        Family::new(
+            "mqspan.process.memory",
+            Kind::UpDownCounter,
+            "By",
+            "Resident memory of the agent.",
+        )
+        .with(Labels::new(), Number::Count(state.process.memory_bytes)),
+    );
+    families
+}
+
+fn blocked_callers(state: &OwnState) -> Family {
+    Family::new(
+        "posix_mq.blocked_callers",
+        Kind::UpDownCounter,
+        "{call}",
+        "Calls between their entry and their return, on all queues.",
+    )
+    .with(vec![system()], Number::Count(state.in_flight))
+}
+
+/// The sum of the points is the number of calls seen.
+fn calls(balance: &Balance) -> Family {
+    let mut calls = Family::new(
+        "mqspan.calls",
+        Kind::Tally,
+        "{call}",
+        "Calls by what became of them; they add up to the calls seen.",
+    );
+    for (outcome, count) in [
+        ("exported", balance.exported),
+        ("filtered", balance.filtered),
+        ("sampled_out", balance.sampled_out),
+        ("rejected", balance.rejected),
+        ("pending", balance.pending),
+    ] {
+        calls.count(vec![("outcome", Label::Static(outcome))], count);
+    }
+    // Zeros too: what Prometheus' increase() sees of a series begins with its
+    // second sample.
+    let known = EARLY_LOSSES.into_iter().chain(LossReason::NAMES);
+    let zeros = known.map(|reason| (reason, 0));
+    let mut lost: Vec<(&'static str, u64)> = zeros.collect();
+    for (reason, count) in &balance.lost {
+        match lost.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, sum)) => *sum += count,
+            None => lost.push((reason, *count)),
+        }
+    }
+    for (reason, count) in lost {
+        let labels = vec![
+            ("outcome", Label::Static("lost")),
+            ("reason", Label::Static(reason)),
+        ];
+        calls.count(labels, count);
+    }
+    calls
+}
+
+fn probes(state: &OwnState) -> [Family; 3] {
+    let mut missed = Family::new(
+        "mqspan.probe.missed",
+        Kind::Counter,
+        "{run}",
+        "Runs of a program that the kernel left out: it ran on that CPU already, or no \
+         instance of a return probe was free.",
+    );
+    let mut run_time = Family::new(
+        "mqspan.probe.run_time",
+        Kind::Counter,
+        "s",
+        "Time spent in a program, while kernel.bpf_stats_enabled is on.",
+    );
+    let mut run_count = Family::new(
+        "mqspan.probe.run_count",
+        Kind::Counter,
+        "{run}",
+        "Runs of a program, while kernel.bpf_stats_enabled is on.",
+    );
+    for probe in &state.probes {
+        let labels = vec![
+            ("mqspan.probe.program", Label::Text(probe.program.clone())),
+            ("mqspan.probe.symbol", Label::Text(probe.symbol.clone())),
+        ];
+        missed.count(labels.clone(), probe.missed);
+        if let Some(runs) = probe.runs {
+            run_time.push(labels.clone(), Number::Double(runs.time.as_secs_f64()));
+            run_count.count(labels, runs.count);
+        }
+    }
+    if let Some(returns) = state.missed_returns {
+        let all = ("mqspan.probe.program", Label::Static("kretprobes"));
+        missed.count(vec![all], returns);
+    }
+    [missed, run_time, run_count]
+}
+
+fn component(kind: &'static str) -> Labels {
+    vec![
+        ("otel.component.type", Label::Static(kind)),
+        (
+            "otel.component.name",
+            Label::Text(format!("{kind}/0").into()),
+        ),
+    ]
+}
+
+fn sinks(sinks: &[SinkState]) -> [Family; 5] {
+    let mut exported = Family::new(
+        "otel.sdk.exporter.span.exported",
+        Kind::Counter,
+        "{span}",
+        "Spans whose export has ended, with error.type where it failed.",
+    );
+    let mut in_flight = Family::new(
+        "otel.sdk.exporter.span.inflight",
+        Kind::UpDownCounter,
+        "{span}",
+        "Spans in requests under way or between tries.",
+    );
+    let mut size = Family::new(
+        "otel.sdk.processor.span.queue.size",
+        Kind::UpDownCounter,
+        "{span}",
+        "Spans that wait for an exporter.",
+    );
+    // The conventions have both limits in spans; this queue has one in bytes.
+    let mut capacity = Family::new(
+        "otel.sdk.processor.span.queue.capacity",
+        Kind::UpDownCounter,
+        "By",
+        "Bytes of spans that may wait or be under way.",
+    );
+    let mut usage = Family::new(
+        "mqspan.queue.usage",
+        Kind::UpDownCounter,
+        "By",
+        "Bytes of spans that wait or are under way.",
+    );
+    for sink in sinks {
+        // One queue for each exporter, so the names are told by the exporter.
+        let exporter = component(sink.exporter);
+        let queue = vec![
+            (
+                "otel.component.type",
+                Label::Static("batching_span_processor"),
+            ),
+            (
+                "otel.component.name",
+                Label::Text(format!("batching_span_processor/{}", sink.exporter).into()),
+            ),
+        ];
+        exported.count(exporter.clone(), sink.counters.exported);
+        for (reason, spans) in failures(&sink.counters) {
+            let mut labels = exporter.clone();
+            labels.push(("error.type", Label::Static(reason)));
+            exported.count(labels, spans);
+        }
+        in_flight.count(exporter, sink.counters.in_flight);
+        size.count(queue.clone(), sink.queue.spans);
+        capacity.count(queue.clone(), sink.queue.capacity_bytes);
+        usage.count(queue, sink.queue.bytes);
+    }
+    [exported, in_flight, size, capacity, usage]
+}
+
+/// Spans that an exporter had and did not deliver. A reason can be both the
+/// collector's and ours.
+fn failures(counters: &Snapshot) -> Vec<(&'static str, u64)> {
+    let mut failures = counters.rejected.clone();
+    for (reason, spans) in &counters.lost {
+        // These did not get as far as the exporter.
+        if matches!(*reason, "queue_full" | "closed") {
+            continue;
+        }
+        match failures.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, sum)) => *sum += spans,
+            None => failures.push((reason, *spans)),
+        }
+    }
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_add_up_to_those_seen_and_show_losses_before_they_happen() {
+        let balance = Balance {
+            seen: 131,
+            exported: 100,
+            filtered: 10,
+            sampled_out: 5,
+            rejected: 3,
+            lost: vec![("ring_full", 6), ("queue_full", 4)],
+            pending: 3,
+        };
+        assert!(balance.is_even());
+        let family = calls(&balance);
+        let counts = family.points.iter().map(|point| match point.number {
+            Number::Count(count) => count,
+            _ => unreachable!(),
+        });
+        assert_eq!(counts.sum::<u64>(), balance.seen);
+        assert_eq!(family.points.len(), 5 + 5 + LossReason::NAMES.len());
+    }
+
+    #[test]
+    fn an_export_that_failed_is_told_from_one_not_tried() {
+        let counters = Snapshot {
+            exported: 9,
+            rejected: vec![("invalid_argument", 2)],
+            lost: vec![("queue_full", 5), ("retries_exhausted", 3)],
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            failures(&counters),
+            [("invalid_argument", 2), ("retries_exhausted", 3)]
+        );
+    }
+
+    #[test]
+    fn a_process_uses_time_and_memory() {
+        let state = ProcessState::read();
+        assert!(state.cpu_time > Duration::ZERO);
+        assert!(state.memory_bytes > 100_000);
+    }
+}

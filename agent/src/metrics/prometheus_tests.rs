@@ -1,0 +1,169 @@
+//! Tests of [`super`].
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::metrics::family::Point;
+
+/// A sample: name and labels, and the value as text.
+type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
+
+/// Reads the format back, independently of how it was written; panics on what
+/// it does not allow, and on a series that is there twice.
+fn parse(text: &str) -> Samples {
+    let mut samples = Samples::new();
+    assert!(text.ends_with('\n'));
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let end = line.find(['{', ' ']).unwrap();
+        let name = &line[..end];
+        let mut labels = Vec::new();
+        let mut rest = &line[end..];
+        if let Some(inside) = rest.strip_prefix('{') {
+            rest = inside;
+            while !rest.starts_with('}') {
+                let (key, after) = rest.split_once("=\"").unwrap();
+                let (value, after) = unescape(after);
+                labels.push((key.to_owned(), value));
+                rest = after.strip_prefix(',').unwrap_or(after);
+            }
+            rest = &rest[1..];
+        }
+        let value = rest.strip_prefix(' ').unwrap().to_owned();
+        value.parse::<f64>().unwrap();
+        let old = samples.insert((name.to_owned(), labels), value);
+        assert_eq!(old, None, "{line}");
+    }
+    samples
+}
+
+/// Up to the closing quote.
+fn unescape(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (value, &text[at + 1..]),
+            '\\' => value.push(match chars.next().unwrap().1 {
+                'n' => '\n',
+                c @ ('\\' | '"') => c,
+                c => panic!("escape {c:?}"),
+            }),
+            c => value.push(c),
+        }
+    }
+    panic!("no closing quote");
+}
+
+fn collected(families: Vec<Family>) -> Collected {
+    Collected {
+        families,
+        ..Collected::default()
+    }
+}
+
+fn get<'a>(samples: &'a Samples, name: &str, labels: &[(&str, &str)]) -> &'a str {
+    let labels = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    &samples[&(name.to_owned(), labels)]
+}
+
+#[test]
+fn names_have_unit_and_total() {
+    for (name, kind, unit, expected) in [
+        (
+            "a.b.sent.messages",
+            Kind::Counter,
+            "{message}",
+            "a_b_sent_messages_total",
+        ),
+        ("a.run_time", Kind::Counter, "s", "a_run_time_seconds_total"),
+        ("a.calls", Kind::Tally, "{call}", "a_calls_total"),
+        ("a.duration", Kind::Histogram, "s", "a_duration_seconds"),
+        ("a.memory", Kind::UpDownCounter, "By", "a_memory_bytes"),
+        ("a.depth", Kind::Gauge, "{message}", "a_depth"),
+    ] {
+        let family = Family::new(name, kind, unit, "");
+        assert_eq!(super::name(&family), expected);
+    }
+}
+
+#[test]
+fn any_queue_name_comes_back_and_breaks_no_line() {
+    let names = [
+        "/plain",
+        "/quote\"} 9\n# TYPE x counter\nx 1",
+        "/back\\slash\\n",
+        "/ends with \\",
+        "/{a=\"b\",c} 7",
+        "/ümlaut \u{fffd} \u{2028}",
+    ];
+    let mut family = Family::new(
+        "q.depth",
+        Kind::Gauge,
+        "{message}",
+        "Two\nlines \\ \"here\"",
+    );
+    for (at, name) in names.into_iter().enumerate() {
+        let label = ("messaging.destination.name", Label::Text(name.into()));
+        family.count(vec![label], at as u64);
+    }
+    let text = text(&collected(vec![family]), &Resource::default());
+    assert!(text.contains("# HELP q_depth Two\\nlines \\\\ \"here\"\n"));
+    let samples = parse(&text);
+    assert_eq!(samples.len(), names.len() + 1);
+    for (at, name) in names.into_iter().enumerate() {
+        let value = get(&samples, "q_depth", &[("messaging_destination_name", name)]);
+        assert_eq!(value, at.to_string());
+    }
+}
+
+#[test]
+fn buckets_add_up() {
+    let mut histogram = Histogram::default();
+    for ns in [1, 5_000_000, 5_000_001, 80_000_000, 60_000_000_000] {
+        histogram.record(ns);
+    }
+    let family = Family {
+        points: vec![Point {
+            labels: vec![("posix_mq.ipc_namespace", Label::Int(7))],
+            number: Number::Durations(Box::new(histogram)),
+        }],
+        ..Family::new("m.duration", Kind::Histogram, "s", "")
+    };
+    let samples = parse(&text(&collected(vec![family]), &Resource::default()));
+    let bucket = |le: &str| {
+        let labels = [("posix_mq_ipc_namespace", "7"), ("le", le)];
+        get(&samples, "m_duration_seconds_bucket", &labels)
+    };
+    assert_eq!(bucket("0.005"), "2");
+    assert_eq!(bucket("0.01"), "3");
+    assert_eq!(bucket("0.075"), "3");
+    assert_eq!(bucket("0.1"), "4");
+    assert_eq!(bucket("10"), "4");
+    assert_eq!(bucket("+Inf"), "5");
+    let labels = [("posix_mq_ipc_namespace", "7")];
+    assert_eq!(get(&samples, "m_duration_seconds_count", &labels), "5");
+    let sum: f64 = get(&samples, "m_duration_seconds_sum", &labels)
+        .parse()
+        .unwrap();
+    assert!((sum - 60.090_000_002).abs() < 1e-9, "{sum}");
+}
+
+#[test]
+fn empty_metrics_are_left_out_and_numbers_without_labels_have_no_braces() {
+    let empty = Family::new("a.empty", Kind::Counter, "s", "");
+    let number =
+        Family::new("a.time", Kind::Counter, "s", "x").with(Labels::new(), Number::Double(1.5));
+    let mut resource = Resource::default();
+    resource.set_text("service.name", "mq\"span");
+    let text = text(&collected(vec![empty, number]), &resource);
+    assert_eq!(
+        text,
+        "# HELP target_info Target metadata\n# TYPE target_info gauge\n\
+         target_info{service_name=\"mq\\\"span\"} 1\n\
+         # HELP a_time_seconds_total x\n# TYPE a_time_seconds_total counter\n\
+         a_time_seconds_total 1.5\n"
+    );
+}

@@ -1,0 +1,125 @@
+//! What was counted of calls, as metrics.
+//!
+//! Names, units and attributes are those of "Semantic conventions for
+//! messaging client metrics" (`docs/messaging/messaging-metrics.md`), but
+//! for one thing: a send that fails put no message into the queue, so it is
+//! not in `messaging.client.sent.messages`; the histogram counts it, with its
+//! `error.type`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::family::{Family, Kind, Label, Labels, Number};
+use super::queues::{Identity, Series, Snapshot};
+
+/// The metrics of all queues.
+pub fn queue_families(snapshot: &Snapshot) -> Vec<Family> {
+    let mut duration = Family::new(
+        "messaging.client.operation.duration",
+        Kind::Histogram,
+        "s",
+        "Duration of calls from entry to return.",
+    );
+    let mut sent = Family::new(
+        "messaging.client.sent.messages",
+        Kind::Counter,
+        "{message}",
+        "Messages that sends put into queues.",
+    );
+    let mut consumed = Family::new(
+        "messaging.client.consumed.messages",
+        Kind::Counter,
+        "{message}",
+        "Messages that receives took from queues.",
+    );
+    let mut time_in_queue = Family::new(
+        "posix_mq.time_in_queue",
+        Kind::Histogram,
+        "s",
+        "Time from the making of a message in its sender to its delivery, where both were seen.",
+    );
+    for series in &snapshot.series {
+        let overflow = series.identity.is_none();
+        if overflow && series.duration.count() == 0 {
+            continue;
+        }
+        let labels = labels(series);
+        let success = |is_kind: bool| match &series.identity {
+            Some(identity) => is_kind && identity.outcome.is_success(),
+            None => true,
+        };
+        let operation = series.identity.as_ref().map(|identity| identity.operation);
+        if success(operation.is_some_and(|operation| operation.is_send())) {
+            sent.count(labels.clone(), series.sent);
+        }
+        if success(operation.is_some_and(|operation| operation.is_receive())) {
+            consumed.count(labels.clone(), series.consumed);
+        }
+        if let Some(histogram) = &series.time_in_queue {
+            time_in_queue.push(labels.clone(), Number::Durations(histogram.clone()));
+        }
+        duration.push(labels, Number::Durations(Box::new(series.duration.clone())));
+    }
+    vec![duration, sent, consumed, time_in_queue, depths(snapshot)]
+}
+
+fn depths(snapshot: &Snapshot) -> Family {
+    let mut depths = Family::new(
+        "posix_mq.queue.depth",
+        Kind::Gauge,
+        "{message}",
+        "Messages in the queue at the latest return of a call that told.",
+    );
+    for depth in &snapshot.depths {
+        if let Some(messages) = depth.messages {
+            let mut labels = vec![system()];
+            labels.push(queue(&depth.queue));
+            labels.push(namespace(depth.ipc_namespace));
+            depths.count(labels, messages.into());
+        }
+    }
+    depths
+}
+
+pub(super) fn system() -> (&'static str, Label) {
+    ("messaging.system", Label::Static("posix_mq"))
+}
+
+fn queue(name: &Arc<str>) -> (&'static str, Label) {
+    ("messaging.destination.name", Label::Text(Arc::clone(name)))
+}
+
+fn namespace(inode: u32) -> (&'static str, Label) {
+    ("posix_mq.ipc_namespace", Label::Int(inode.into()))
+}
+
+fn labels(series: &Series) -> Labels {
+    let Some(identity) = &series.identity else {
+        return vec![("otel.metric.overflow", Label::Bool(true))];
+    };
+    let Identity {
+        queue: name,
+        ipc_namespace,
+        operation,
+        outcome,
+    } = identity;
+    let mut labels = vec![
+        system(),
+        ("messaging.operation.name", Label::Static(operation.name())),
+    ];
+    if operation.is_send() {
+        labels.push(("messaging.operation.type", Label::Static("send")));
+    } else if operation.is_receive() {
+        labels.push(("messaging.operation.type", Label::Static("receive")));
+    }
+    labels.extend(name.as_ref().map(queue));
+    labels.push(namespace(*ipc_namespace));
+    if let Some(error) = outcome.error_type() {
+        let error = match error {
+            Cow::Borrowed(name) => Label::Static(name),
+            Cow::Owned(name) => Label::Text(name.into()),
+        };
+        labels.push(("error.type", error));
+    }
+    labels
+}

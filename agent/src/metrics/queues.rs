@@ -1,0 +1,301 @@
+//! What is counted of every call, by queue, operation and outcome.
+//!
+//! The capture thread owns [`QueueMetrics`]: a call costs one look-up and no
+//! lock. A cache leads from what the kernel says of a call to its series; what
+//! makes a series is its attributes alone, so a queue that is made anew under
+//! its old name goes on with the old series.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use super::exchange::Publisher;
+use super::hash::{KeyHasher, hash_bytes};
+use super::histogram::Histogram;
+use crate::errno;
+use crate::event::{Call, Operation};
+use crate::span::signal_name;
+
+/// Series of queues, the one for what is beyond included: the default
+/// cardinality limit of the OpenTelemetry SDK specification ("Metrics SDK",
+/// "Cardinality limits").
+pub const MAX_SERIES: usize = 2_000;
+
+/// Entries of the cache. When it is full it is emptied, which costs each queue
+/// in use one slow look-up.
+const MAX_CACHED: usize = 16_384;
+
+/// How a call ended: 0 for success, else an errno, or a signal with the top
+/// bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Outcome(u16);
+
+impl Outcome {
+    const SIGNAL: u16 = 0x8000;
+
+    /// Of a call. The kernel's 512 is `EINTR`, as user space sees it.
+    fn of(call: &Call<'_>) -> Self {
+        if let Some(signal) = call.death_signal {
+            return Self(Self::SIGNAL | u16::try_from(signal).unwrap_or(0x7fff).min(0x7fff));
+        }
+        if call.ret >= 0 {
+            return Self(0);
+        }
+        let number = i32::try_from(call.ret.unsigned_abs()).unwrap_or(i32::MAX);
+        let number = errno::as_seen_by_user_space(number);
+        Self(u16::try_from(number).unwrap_or(0x7fff).min(0x7fff))
+    }
+
+    /// The call did what it was asked to.
+    pub fn is_success(self) -> bool {
+        self.0 == 0
+    }
+
+    /// `error.type`, in the same words as the span has it.
+    pub fn error_type(self) -> Option<Cow<'static, str>> {
+        if self.is_success() {
+            return None;
+        }
+        if self.0 & Self::SIGNAL != 0 {
+            return Some(signal_name(u32::from(self.0 & !Self::SIGNAL)));
+        }
+        Some(match errno::name(self.0.into()) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(format!("errno {}", self.0)),
+        })
+    }
+}
+
+/// What tells one series from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Name of the queue, where known.
+    pub queue: Option<Arc<str>>,
+    /// Inode number of the IPC namespace.
+    pub ipc_namespace: u32,
+    /// The system call.
+    pub operation: Operation,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What was counted of one kind of call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Series {
+    /// Which; `None` for all that found no place of their own.
+    pub identity: Option<Identity>,
+    /// From entry to return, nanoseconds. For calls that were blocked already
+    /// at attach it runs from there.
+    pub duration: Histogram,
+    /// From the making of a message to its delivery; `None` while no receive
+    /// has met a send that was seen.
+    pub time_in_queue: Option<Box<Histogram>>,
+    /// Messages that sends put into queues.
+    pub sent: u64,
+    /// Messages that receives took from queues.
+    pub consumed: u64,
+    /// Index of the queue's depth.
+    queue: Option<usize>,
+}
+
+impl Series {
+    #[inline]
+    fn record(&mut self, call: &Call<'_>, success: bool) {
+        self.duration
+            .record(call.end_ns.saturating_sub(call.start_ns));
+        if !success {
+            return;
+        }
+        if call.operation.is_send() {
+            self.sent += 1;
+        } else if call.operation.is_receive() {
+            self.consumed += 1;
+            if let Some(sender) = call.sender {
+                self.time_in_queue
+                    .get_or_insert_default()
+                    .record(call.end_ns.saturating_sub(sender.created_ns));
+            }
+        }
+    }
+}
+
+/// The depth of one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depth {
+    /// Name of the queue.
+    pub queue: Arc<str>,
+    /// Inode number of the IPC namespace.
+    pub ipc_namespace: u32,
+    /// Messages at the latest return that told; `None` since it was unlinked.
+    pub messages: Option<u32>,
+    /// When that was.
+    at_ns: u64,
+}
+
+/// All that was counted so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The first one is for all that found no place of their own.
+    pub series: Vec<Series>,
+    /// One for each queue that a series of its own names.
+    pub depths: Vec<Depth>,
+}
+
+/// What the kernel says of a call: leads to its series, but does not identify
+/// it, since inode numbers come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    /// Inode number of the queue, or a hash of the name without one.
+    queue: u64,
+    /// IPC namespace, outcome, operation.
+    rest: u64,
+}
+
+impl Key {
+    #[inline]
+    fn of(call: &Call<'_>, outcome: Outcome) -> Self {
+        let queue = match (call.queue, &call.name) {
+            (Some(queue), _) => queue.ino,
+            (None, Some(name)) => hash_bytes(name.as_bytes()),
+            (None, None) => 0,
+        };
+        let rest = u64::from(call.ipc_namespace) << 32
+            | u64::from(outcome.0) << 16
+            | call.operation as u64;
+        Self { queue, rest }
+    }
+}
+
+#[derive(Debug)]
+struct Cached {
+    name: Option<Arc<str>>,
+    series: usize,
+}
+
+/// The one owner of what is counted by queue.
+#[derive(Debug)]
+pub struct QueueMetrics {
+    cache: HashMap<Key, Cached, BuildHasherDefault<KeyHasher>>,
+    by_identity: HashMap<Identity, usize>,
+    by_queue: HashMap<(Arc<str>, u32), usize>,
+    counted: Snapshot,
+    max_series: usize,
+    publisher: Publisher,
+}
+
+impl QueueMetrics {
+    /// Nothing counted yet; `publisher` hands out what is.
+    pub fn new(publisher: Publisher) -> Self {
+        Self::with_limit(publisher, MAX_SERIES)
+    }
+
+    fn with_limit(publisher: Publisher, max_series: usize) -> Self {
+        Self {
+            cache: HashMap::default(),
+            by_identity: HashMap::new(),
+            by_queue: HashMap::new(),
+            counted: Snapshot {
+                series: vec![Series::default()],
+                depths: Vec::new(),
+            },
+            max_series,
+            publisher,
+        }
+    }
+
+    /// Counts one call. No allocation for a queue, operation and outcome that
+    /// were met lately.
+    #[inline]
+    pub fn call(&mut self, call: &Call<'_>) {
+        let outcome = Outcome::of(call);
+        let key = Key::of(call, outcome);
+        let at = match self.cache.get(&key) {
+            Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,
+            _ => self.look_up(key, call, outcome),
+        };
+        let Some(series) = self.counted.series.get_mut(at) else {
+            return;
+        };
+        series.record(call, outcome.is_success());
+        let Some(depth) = series
+            .queue
+            .and_then(|queue| self.counted.depths.get_mut(queue))
+        else {
+            return;
+        };
+        // Records come in the order of returns, but for threads that lose
+        // their CPU between reading the clock and taking room in the ring.
+        let unlinked = call.operation == Operation::MqUnlink && outcome.is_success();
+        if (unlinked || call.depth.is_some()) && call.end_ns >= depth.at_ns {
+            depth.messages = call.depth.filter(|_| !unlinked);
+            depth.at_ns = call.end_ns;
+        }
+    }
+
+    /// Hands out what is counted, if somebody asked for it.
+    #[inline]
+    pub fn tick(&mut self) {
+        if self.publisher.is_asked() {
+            self.publisher.publish(self.counted.clone());
+        }
+    }
+
+    /// Hands out what is counted for the last time.
+    pub fn finish(&mut self) {
+        self.publisher.publish(self.counted.clone());
+    }
+
+    /// The series by its attributes, which is made if there is room.
+    #[cold]
+    fn look_up(&mut self, key: Key, call: &Call<'_>, outcome: Outcome) -> usize {
+        let identity = Identity {
+            queue: call.name.as_deref().map(Arc::from),
+            ipc_namespace: call.ipc_namespace,
+            operation: call.operation,
+            outcome,
+        };
+        let name = identity.queue.clone();
+        let series = match self.by_identity.get(&identity) {
+            Some(at) => *at,
+            None if self.counted.series.len() < self.max_series => self.add(identity),
+            None => 0,
+        };
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        self.cache.insert(key, Cached { name, series });
+        series
+    }
+
+    fn add(&mut self, identity: Identity) -> usize {
+        let depths = &mut self.counted.depths;
+        let queue = identity.queue.clone().map(|queue| {
+            let ipc_namespace = identity.ipc_namespace;
+            *self
+                .by_queue
+                .entry((Arc::clone(&queue), ipc_namespace))
+                .or_insert_with(|| {
+                    depths.push(Depth {
+                        queue,
+                        ipc_namespace,
+                        messages: None,
+                        at_ns: 0,
+                    });
+                    depths.len() - 1
+                })
+        });
+        let at = self.counted.series.len();
+        self.counted.series.push(Series {
+            identity: Some(identity.clone()),
+            queue,
+            ..Series::default()
+        });
+        self.by_identity.insert(identity, at);
+        at
+    }
+}
+
+#[cfg(test)]
+#[path = "queues_tests.rs"]
+mod tests;

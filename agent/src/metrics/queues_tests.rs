@@ -1,0 +1,170 @@
+//! Tests of [`super`].
+
+use std::borrow::Cow;
+
+use super::super::exchange::exchange;
+use super::*;
+use crate::event::{Abi, ProcessKey, Queue, Sender};
+
+const MS: u64 = 1_000_000;
+
+pub(in crate::metrics) fn call(
+    operation: Operation,
+    name: &'static str,
+    ino: u64,
+    ret: i64,
+) -> Call<'static> {
+    Call {
+        operation,
+        abi: Abi::X86_64,
+        start_ns: 1_000 * MS,
+        end_ns: 1_003 * MS,
+        ret,
+        process: ProcessKey {
+            pid: 7,
+            start_ns: 1,
+            exec_id: 0,
+        },
+        tid: 7,
+        comm: Cow::Borrowed("test"),
+        ipc_namespace: 100,
+        mqdes: Some(3),
+        name: (!name.is_empty()).then_some(Cow::Borrowed(name)),
+        msg_len: 8,
+        priority: None,
+        timeout: None,
+        queue: (ino != 0).then_some(Queue {
+            ino,
+            max_messages: 10,
+            max_message_size: 8_192,
+        }),
+        depth: None,
+        nonblocking: None,
+        open: None,
+        notify: None,
+        sender: None,
+        restarts: None,
+        start_unknown: false,
+        death_signal: None,
+    }
+}
+
+fn metrics(max_series: usize) -> QueueMetrics {
+    QueueMetrics::with_limit(exchange().0, max_series)
+}
+
+fn counts(metrics: &QueueMetrics) -> Vec<u64> {
+    let series = metrics.counted.series.iter();
+    series.map(|series| series.duration.count()).collect()
+}
+
+use Operation::{MqTimedreceive, MqTimedsend, MqUnlink};
+
+#[test]
+fn series_are_told_by_their_attributes() {
+    let mut metrics = metrics(MAX_SERIES);
+    metrics.call(&call(MqTimedsend, "/a", 1, 0));
+    metrics.call(&call(MqTimedsend, "/a", 1, 0));
+    metrics.call(&call(MqTimedsend, "/a", 1, -11));
+    metrics.call(&call(MqTimedreceive, "/a", 1, 8));
+    let mut other_namespace = call(MqTimedsend, "/a", 1, 0);
+    other_namespace.ipc_namespace = 200;
+    metrics.call(&other_namespace);
+    // A queue made anew under its old name.
+    metrics.call(&call(MqTimedsend, "/a", 2, 0));
+    // An inode number that has come back for another queue, and back again.
+    metrics.call(&call(MqTimedsend, "/b", 1, 0));
+    metrics.call(&call(MqTimedsend, "/a", 1, 0));
+    // No queue behind the descriptor; no queue, but a name.
+    metrics.call(&call(MqTimedsend, "", 0, -9));
+    metrics.call(&call(MqUnlink, "/x", 0, -2));
+    metrics.call(&call(MqUnlink, "/y", 0, -2));
+    assert_eq!(counts(&metrics), [0, 4, 1, 1, 1, 1, 1, 1, 1]);
+    let sent: u64 = metrics.counted.series.iter().map(|s| s.sent).sum();
+    let consumed: u64 = metrics.counted.series.iter().map(|s| s.consumed).sum();
+    assert_eq!((sent, consumed), (6, 1));
+}
+
+#[test]
+fn what_is_beyond_the_limit_goes_to_the_first_series_and_is_counted() {
+    let mut metrics = metrics(3);
+    for name in ["/a", "/b", "/c", "/d", "/c", "/a"] {
+        let ino = u64::from(name.as_bytes()[1]);
+        let mut call = call(MqTimedsend, name, ino, 0);
+        call.depth = Some(1);
+        metrics.call(&call);
+    }
+    assert_eq!(counts(&metrics), [3, 2, 1]);
+    assert_eq!(metrics.counted.series[0].identity, None);
+    assert_eq!(metrics.counted.series[0].sent, 3);
+    assert_eq!(metrics.counted.depths.len(), 2);
+}
+
+#[test]
+fn a_full_cache_loses_no_count() {
+    let mut metrics = metrics(3);
+    for round in 0..3 {
+        for ino in 1..=(MAX_CACHED as u64) {
+            metrics.call(&call(MqTimedsend, "/a", ino + round * 7, 0));
+        }
+    }
+    assert_eq!(counts(&metrics), [0, 3 * MAX_CACHED as u64]);
+    assert!(metrics.cache.len() <= MAX_CACHED);
+}
+
+#[test]
+fn outcomes_are_named_as_in_spans() {
+    let named = |ret, death_signal| {
+        let mut call = call(MqTimedreceive, "/a", 1, ret);
+        call.death_signal = death_signal;
+        Outcome::of(&call).error_type().map(Cow::into_owned)
+    };
+    for (ret, signal, expected) in [
+        (0, None, None),
+        (8_192, None, None),
+        (-110, None, Some("ETIMEDOUT")),
+        (-4, None, Some("EINTR")),
+        (-512, None, Some("EINTR")),
+        (-4_000, None, Some("errno 4000")),
+        (i64::MIN, None, Some("errno 32767")),
+        (0, Some(9), Some("SIGKILL")),
+    ] {
+        assert_eq!(named(ret, signal).as_deref(), expected, "{ret} {signal:?}");
+    }
+}
+
+#[test]
+fn depth_is_that_of_the_latest_return_until_the_queue_is_unlinked() {
+    let mut metrics = metrics(MAX_SERIES);
+    let mut at = |operation, end_ns, depth| {
+        let mut call = call(operation, "/a", 1, 0);
+        call.end_ns = end_ns;
+        call.depth = depth;
+        metrics.call(&call);
+        metrics.counted.depths[0].messages
+    };
+    assert_eq!(at(MqTimedsend, 2_000 * MS, Some(3)), Some(3));
+    assert_eq!(at(MqTimedreceive, 1_999 * MS, Some(9)), Some(3));
+    assert_eq!(at(MqTimedreceive, 2_001 * MS, Some(2)), Some(2));
+    assert_eq!(at(MqTimedreceive, 2_002 * MS, None), Some(2));
+    assert_eq!(at(MqUnlink, 2_003 * MS, None), None);
+    assert_eq!(at(MqTimedsend, 2_004 * MS, Some(1)), Some(1));
+}
+
+#[test]
+fn time_in_queue_is_of_receives_that_met_their_send() {
+    let mut metrics = metrics(MAX_SERIES);
+    let mut receive = call(MqTimedreceive, "/a", 1, 8);
+    metrics.call(&receive);
+    assert_eq!(metrics.counted.series[1].time_in_queue, None);
+    receive.sender = Some(Sender {
+        tid: 1,
+        start_ns: 1,
+        created_ns: 900 * MS,
+    });
+    metrics.call(&receive);
+    let series = &metrics.counted.series[1];
+    let time_in_queue = series.time_in_queue.as_ref().unwrap();
+    assert_eq!(time_in_queue.range(), Some((0.103, 0.103)));
+    assert_eq!(series.duration.range(), Some((0.003, 0.003)));
+}

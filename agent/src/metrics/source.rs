@@ -1,0 +1,159 @@
+//! Reads every number there is, on request.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::exchange::Reader;
+use super::family::Collected;
+use super::own::{OwnState, ProcessState, SinkState, own_families};
+use super::queue_families::queue_families;
+use crate::balance::{Balance, Decoded};
+use crate::event::ProcessKey;
+use crate::export::counters::Snapshot;
+use crate::export::{Exporter, Sink};
+use crate::host::Host;
+use crate::kernel::KernelMeters;
+use crate::resource::Resource;
+
+/// `otel.component.type` of the two exporters of spans. The conventions have
+/// a name for the first only.
+const OTLP_EXPORTER: &str = "otlp_grpc_span_exporter";
+const FILE_EXPORTER: &str = "otlp_json_file_span_exporter";
+
+/// Where the numbers are.
+pub struct Source {
+    start_unix_ns: u64,
+    resource: Resource,
+    queues: Reader,
+    decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
+    sinks: Mutex<Vec<Sinks>>,
+    kernel: OnceLock<KernelMeters>,
+}
+
+/// The destinations of one exporter.
+#[derive(Clone)]
+struct Sinks {
+    otlp: Option<Sink>,
+    file: Option<Sink>,
+}
+
+impl Sinks {
+    /// What the balance is about: the collector, unless there is a file only.
+    fn primary(&self) -> Option<&Sink> {
+        self.otlp.as_ref().or(self.file.as_ref())
+    }
+}
+
+impl Source {
+    /// `decoded` tells what became of the calls that left the ring buffer.
+    /// Exporters are added by [`Self::add_exporter`], and the kernel's numbers
+    /// by [`Self::set_kernel`] once there are any.
+    pub fn new(queues: Reader, decoded: impl Fn() -> Decoded + Send + Sync + 'static) -> Self {
+        let start_unix_ns = unix_ns();
+        Self {
+            start_unix_ns,
+            resource: resource(&Host::read(), start_unix_ns),
+            queues,
+            decoded: Box::new(decoded),
+            sinks: Mutex::default(),
+            kernel: OnceLock::new(),
+        }
+    }
+
+    /// From now on this exporter is in use; the earlier ones may still send
+    /// what they hold.
+    pub fn add_exporter(&self, exporter: &Exporter) {
+        let sinks = Sinks {
+            otlp: exporter.otlp().cloned(),
+            file: exporter.file().cloned(),
+        };
+        if sinks.primary().is_some() {
+            let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(sinks);
+        }
+    }
+
+    /// From now on there is something to read.
+    pub fn set_kernel(&self, kernel: KernelMeters) {
+        // It is set once; a second one would read the same numbers.
+        drop(self.kernel.set(kernel));
+    }
+
+    /// The agent itself.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// All numbers; `None` before the programs are loaded. `left` is how many
+    /// spans the deadline of a shutdown left for good, 0 while the agent runs.
+    pub async fn collect(&self, left: u64) -> Option<Collected> {
+        self.kernel.get()?;
+        let queues = self.queues.read().await;
+        let mut families = queue_families(&queues);
+        let own = self.own_state(left)?;
+        families.extend(own_families(&own));
+        Some(Collected {
+            start_unix_ns: self.start_unix_ns,
+            unix_ns: unix_ns(),
+            families,
+        })
+    }
+
+    /// What is further down the way is read first, so that no span is counted
+    /// at its end that was not counted at its beginning.
+    fn own_state(&self, left: u64) -> Option<OwnState> {
+        let all = self
+            .sinks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut delivered = Snapshot::default();
+        for sink in all.iter().filter_map(Sinks::primary) {
+            delivered.add(&sink.counters());
+        }
+        let otlp = all.iter().filter_map(|sinks| sinks.otlp.as_ref());
+        let file = all.iter().filter_map(|sinks| sinks.file.as_ref());
+        let otlp = SinkState::read(OTLP_EXPORTER, otlp);
+        let file = SinkState::read(FILE_EXPORTER, file);
+        let decoded = (self.decoded)();
+        let meters = self.kernel.get()?;
+        let kernel = match meters.counts() {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                tracing::debug!(%error, "the counters cannot be read");
+                return None;
+            }
+        };
+        Some(OwnState {
+            balance: Balance::new(&kernel, decoded, &delivered, left),
+            in_flight: kernel.in_flight(),
+            probes: meters.probes(),
+            missed_returns: meters.missed_returns(),
+            process: ProcessState::read(),
+            sinks: otlp.into_iter().chain(file).collect(),
+        })
+    }
+}
+
+fn unix_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        })
+}
+
+/// The agent's own resource.
+fn resource(host: &Host, start_unix_ns: u64) -> Resource {
+    let mut resource = Resource::default();
+    resource.set_text("service.name", "mqspan");
+    resource.set_text("service.version", env!("CARGO_PKG_VERSION"));
+    let itself = ProcessKey {
+        pid: std::process::id(),
+        start_ns: start_unix_ns,
+        exec_id: 0,
+    };
+    resource.set_text("service.instance.id", host.instance_id(&itself));
+    host.describe(&mut resource);
+    resource
+}

@@ -1,0 +1,353 @@
+//! Metrics as a collector gets them: decoded by opentelemetry-proto from a
+//! metrics service on loopback, and compared with the calls that were made.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod oracle;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mqspan::balance::{Balance, Decoded};
+use mqspan::event::{Call, Operation, Queue};
+use mqspan::export::settings::{Compression, OtlpSettings};
+use mqspan::metrics::exchange::exchange;
+use mqspan::metrics::own::{OwnState, own_families};
+use mqspan::metrics::queue_families::queue_families;
+use mqspan::metrics::queues::{MAX_SERIES, Snapshot};
+use mqspan::metrics::{Collected, MetricsExporter, QueueMetrics, Source};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, metric, number_data_point,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+const MS: u64 = 1_000_000;
+
+/// Keeps requests that carry the header it expects.
+#[derive(Clone, Default)]
+struct Collector {
+    requests: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let metadata = request.metadata();
+        assert_eq!(metadata.get("x-tenant").unwrap(), "seven");
+        assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
+        self.requests.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn serve(&self, listener: TcpListener) {
+        let service =
+            MetricsServiceServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip);
+        Server::builder()
+            .add_service(service)
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await
+            .unwrap();
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let requests = self.requests.lock().unwrap();
+        requests
+            .iter()
+            .flat_map(|request| &request.resource_metrics)
+            .flat_map(|resource| &resource.scope_metrics)
+            .flat_map(|scope| scope.metrics.clone())
+            .collect()
+    }
+}
+
+fn exporter(address: SocketAddr) -> MetricsExporter {
+    let settings = OtlpSettings {
+        endpoint: format!("http://{address}"),
+        headers: vec![("x-tenant".to_owned(), "seven".to_owned())],
+        compression: Compression::Gzip,
+        timeout: Duration::from_secs(5),
+        ..OtlpSettings::default()
+    };
+    let (_, reader) = exchange();
+    let source = Arc::new(Source::new(reader, Decoded::default));
+    MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
+}
+
+/// What is counted of the calls, as a reader gets it.
+async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<Snapshot> {
+    let (publisher, reader) = exchange();
+    let mut metrics = QueueMetrics::new(publisher);
+    for call in calls {
+        metrics.call(&call);
+    }
+    metrics.finish();
+    drop(metrics);
+    reader.read().await
+}
+
+fn collected(snapshot: &Snapshot) -> Collected {
+    let mut families = queue_families(snapshot);
+    families.extend(own_families(&OwnState {
+        balance: Balance {
+            seen: 12,
+            exported: 7,
+            lost: vec![("ring_full", 3)],
+            pending: 2,
+            ..Balance::default()
+        },
+        in_flight: 2,
+        ..OwnState::default()
+    }));
+    Collected {
+        start_unix_ns: 1_000,
+        unix_ns: 2_000,
+        families,
+    }
+}
+
+/// Attributes as `key=value`, sorted.
+fn shown(attributes: &[KeyValue]) -> String {
+    let mut shown: Vec<String> = attributes
+        .iter()
+        .map(|attribute| {
+            let value = attribute.value.clone().unwrap().value.unwrap();
+            match value {
+                any_value::Value::StringValue(text) => format!("{}={text}", attribute.key),
+                any_value::Value::IntValue(number) => format!("{}={number}", attribute.key),
+                any_value::Value::BoolValue(yes) => format!("{}={yes}", attribute.key),
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect();
+    shown.sort();
+    shown.join(" ")
+}
+
+fn numbers(points: &[NumberDataPoint], start: u64) -> BTreeMap<String, i64> {
+    let mut numbers = BTreeMap::new();
+    for point in points {
+        assert_eq!(
+            (point.start_time_unix_nano, point.time_unix_nano),
+            (start, 2_000)
+        );
+        let number = match point.value.unwrap() {
+            number_data_point::Value::AsInt(number) => number,
+            number_data_point::Value::AsDouble(number) => (number * 1e9).round() as i64,
+        };
+        let old = numbers.insert(shown(&point.attributes), number);
+        assert_eq!(old, None);
+    }
+    numbers
+}
+
+/// The points of a sum, which is monotonic or not.
+fn sums(metrics: &[Metric], name: &str, monotonic: bool) -> BTreeMap<String, i64> {
+    let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+    let Some(metric::Data::Sum(sum)) = &metric.data else {
+        panic!("{metric:?}");
+    };
+    assert_eq!(sum.is_monotonic, monotonic, "{name}");
+    let cumulative: i32 = AggregationTemporality::Cumulative.into();
+    assert_eq!(sum.aggregation_temporality, cumulative);
+    numbers(&sum.data_points, 1_000)
+}
+
+fn histograms(metrics: &[Metric], name: &str) -> BTreeMap<String, HistogramDataPoint> {
+    let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+    let Some(metric::Data::Histogram(histogram)) = &metric.data else {
+        panic!("{metric:?}");
+    };
+    assert_eq!(metric.unit, "s");
+    let points = histogram.data_points.iter();
+    points
+        .map(|point| (shown(&point.attributes), point.clone()))
+        .collect()
+}
+
+fn some_calls() -> Vec<Call<'static>> {
+    let mut calls = Vec::new();
+    for took_ms in [0, 4, 6, 30, 20_000] {
+        let mut receive = oracle::receive();
+        receive.end_ns = receive.start_ns + took_ms * MS;
+        if took_ms >= 30 {
+            receive.sender = oracle::full_receive().sender;
+        }
+        calls.push(receive);
+    }
+    let mut timed_out = oracle::receive();
+    timed_out.ret = -110;
+    timed_out.sender = None;
+    calls.push(timed_out);
+    for _ in 0..3 {
+        let mut send = oracle::receive();
+        send.operation = Operation::MqTimedsend;
+        send.ret = 0;
+        send.sender = None;
+        calls.push(send);
+    }
+    let last = calls.last_mut().unwrap();
+    last.end_ns += 60_000 * MS;
+    last.depth = Some(6);
+    calls
+}
+
+#[tokio::test]
+async fn a_collector_gets_what_was_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let exporter = exporter(listener.local_addr().unwrap());
+    let collector = Collector::default();
+    tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.serve(listener).await }
+    });
+    let snapshot = counted(some_calls()).await;
+    exporter.export(&collected(&snapshot)).await;
+
+    {
+        let requests = collector.requests.lock().unwrap();
+        assert_eq!(requests.len(), 1);
+        let resource = requests[0].resource_metrics[0].resource.clone().unwrap();
+        let resource = shown(&resource.attributes);
+        for part in ["service.name=mqspan ", "host.name=", "service.instance.id="] {
+            assert!(resource.contains(part), "{resource}");
+        }
+    }
+    let metrics = collector.metrics();
+    let of = |operation: &str, kind: &str, error: &str| {
+        format!(
+            "{error}messaging.destination.name=/orders messaging.operation.name={operation} \
+             messaging.operation.type={kind} messaging.system=posix_mq \
+             posix_mq.ipc_namespace=4026531839"
+        )
+    };
+    let receive = of("mq_timedreceive_time32", "receive", "");
+    let send = of("mq_timedsend", "send", "");
+    let timed_out = of("mq_timedreceive_time32", "receive", "error.type=ETIMEDOUT ");
+    let sent = sums(&metrics, "messaging.client.sent.messages", true);
+    assert_eq!(sent, BTreeMap::from([(send.clone(), 3)]));
+    let consumed = sums(&metrics, "messaging.client.consumed.messages", true);
+    assert_eq!(consumed, BTreeMap::from([(receive.clone(), 5)]));
+
+    let duration = histograms(&metrics, "messaging.client.operation.duration");
+    assert_eq!(duration.len(), 3);
+    assert_eq!((duration[&send].count, duration[&timed_out].count), (3, 1));
+    let point = &duration[&receive];
+    assert_eq!(point.count, 5);
+    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+    assert_eq!(point.bucket_counts[..5], [2, 1, 0, 1, 0]);
+    assert_eq!(point.bucket_counts[14], 1);
+    assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
+    assert_eq!((point.min, point.max), (Some(0.0), Some(20.0)));
+    assert!((point.sum.unwrap() - 20.04).abs() < 1e-9);
+
+    let time_in_queue = histograms(&metrics, "posix_mq.time_in_queue");
+    assert_eq!(time_in_queue.len(), 1);
+    let point = &time_in_queue[&receive];
+    assert_eq!((point.count, point.bucket_counts[3]), (2, 1));
+    // Made 5 µs before the calls began.
+    assert!((point.sum.unwrap() - 20.030_01).abs() < 1e-9);
+
+    let depth = metrics
+        .iter()
+        .find(|metric| metric.name == "posix_mq.queue.depth");
+    let Some(metric::Data::Gauge(depth)) = &depth.unwrap().data else {
+        panic!("{depth:?}");
+    };
+    let queue = "messaging.destination.name=/orders messaging.system=posix_mq \
+                 posix_mq.ipc_namespace=4026531839";
+    assert_eq!(
+        numbers(&depth.data_points, 0),
+        BTreeMap::from([(queue.to_owned(), 6)])
+    );
+
+    let calls = sums(&metrics, "mqspan.calls", false);
+    assert_eq!(calls.values().sum::<i64>(), 12);
+    assert_eq!(calls["outcome=exported"], 7);
+    assert_eq!(calls["outcome=lost reason=ring_full"], 3);
+    let blocked = sums(&metrics, "posix_mq.blocked_callers", false);
+    assert_eq!(blocked["messaging.system=posix_mq"], 2);
+}
+
+#[tokio::test]
+async fn many_queues_are_split_and_the_rest_shares_one_series() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let exporter = exporter(listener.local_addr().unwrap());
+    let collector = Collector::default();
+    tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.serve(listener).await }
+    });
+    let queues = MAX_SERIES + 500;
+    let calls = (0..queues).map(|number| Call {
+        name: Some(Cow::Owned(format!("/{}{number}", "n".repeat(240)))),
+        queue: Some(Queue {
+            ino: number as u64,
+            max_messages: 1,
+            max_message_size: 1,
+        }),
+        ..oracle::receive()
+    });
+    let snapshot = counted(calls).await;
+    exporter.export(&collected(&snapshot)).await;
+
+    let mut points = BTreeMap::new();
+    for metric in collector.metrics() {
+        if let Some(metric::Data::Histogram(histogram)) = metric.data
+            && metric.name == "messaging.client.operation.duration"
+        {
+            for point in histogram.data_points {
+                let old = points.insert(shown(&point.attributes), point.count);
+                assert_eq!(old, None);
+            }
+        }
+    }
+    assert_eq!(points.len(), MAX_SERIES);
+    assert_eq!(points.values().sum::<u64>(), queues as u64);
+    assert_eq!(points["otel.metric.overflow=true"], 501);
+    assert!(collector.requests.lock().unwrap().len() > 3);
+    for request in collector.requests.lock().unwrap().iter() {
+        let bytes = prost::Message::encoded_len(request);
+        assert!(bytes < 2 << 20, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_holds_nothing_up_and_may_come_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let exporter = exporter(address);
+    let metrics = collected(&*counted(some_calls()).await);
+    let start = Instant::now();
+    exporter.export(&metrics).await;
+    exporter.export(&metrics).await;
+    assert!(start.elapsed() < Duration::from_secs(2));
+
+    let listener = TcpListener::bind(address).await.unwrap();
+    let collector = Collector::default();
+    tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.serve(listener).await }
+    });
+    exporter.export(&metrics).await;
+    assert_eq!(collector.requests.lock().unwrap().len(), 1);
+}
