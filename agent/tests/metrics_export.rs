@@ -12,13 +12,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mqspan::balance::{Balance, Decoded};
+use mqspan::encode;
 use mqspan::event::{Call, Operation, Queue};
-use mqspan::export::settings::{Compression, OtlpSettings};
+use mqspan::export::Exporter;
+use mqspan::export::settings::{Compression, ExportSettings, FileSettings, OtlpSettings};
 use mqspan::metrics::exchange::exchange;
-use mqspan::metrics::own::{OwnState, own_families};
+use mqspan::metrics::own::{OwnState, SinkState, own_families};
 use mqspan::metrics::queue_families::queue_families;
 use mqspan::metrics::queues::{MAX_SERIES, Snapshot};
 use mqspan::metrics::{Collected, MetricsExporter, QueueMetrics, Source};
+use mqspan::span::{Correlation, Span};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -350,4 +353,39 @@ async fn a_collector_that_is_away_holds_nothing_up_and_may_come_back() {
     });
     exporter.export(&metrics).await;
     assert_eq!(collector.requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
+    let settings = oracle::settings(Correlation::Parent);
+    let resource = Arc::new(encode::resource(&oracle::resource(1)));
+    let call = oracle::receive();
+    let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+    let directory = tempfile::tempdir().unwrap();
+    let mut sinks = Vec::new();
+    for (name, capacity, spans) in [("old", 1 << 20, 3), ("new", 2 << 20, 2)] {
+        let file = FileSettings {
+            path: directory.path().join(name),
+            queue_size_bytes: capacity,
+        };
+        let export = ExportSettings {
+            file: Some(file),
+            ..ExportSettings::default()
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let (mut sender, exporter) = Exporter::start(export, &runtime).unwrap();
+        for _ in 0..spans {
+            sender.push(Instant::now(), oracle::process(1), &resource, &span);
+        }
+        drop(sender);
+        sinks.push(exporter.file().unwrap().clone());
+        exporter.shutdown(Duration::from_secs(5)).await;
+    }
+    let state = SinkState::read("file", &sinks).unwrap();
+    assert_eq!((state.counters.pushed, state.counters.exported), (5, 5));
+    assert_eq!(
+        (state.queue.spans, state.queue.capacity_bytes),
+        (0, 2 << 20)
+    );
+    assert!(SinkState::read("file", []).is_none());
 }

@@ -43,6 +43,7 @@ pub(in crate::metrics) fn call(
         open: None,
         notify: None,
         sender: None,
+        payload: None,
         restarts: None,
         start_unknown: false,
         death_signal: None,
