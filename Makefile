@@ -28,6 +28,10 @@ VM_BACKENDS ?= fentry kprobe
 vm: programs ## end to end in QEMU; KERNEL=5.10|6.1|6.12|backports, VM_BACKENDS="fentry kprobe tracepoint"
 	tests/vm/e2e.sh $(KERNEL) $(VM_BACKENDS) -- $(E2E_ARGS)
 
+KERNELS ?= 5.10 6.1 6.12 backports
+kernels: programs ## the same on every kernel and backend, with a table at the end; about two hours
+	tests/vm/matrix.sh $(KERNELS)
+
 programs:
 	cargo build --release -p mqspan
 	cargo build -p mqspan-tests
@@ -41,4 +45,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help build demo test unit e2e vm programs fmt lint
+.PHONY: help build demo test unit e2e vm kernels programs fmt lint

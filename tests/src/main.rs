@@ -66,9 +66,9 @@ struct Args {
     workload32: Option<PathBuf>,
     #[arg(long, value_enum)]
     backend: Backend,
-    /// Run only the cases whose name contains this
-    #[arg(long, default_value = "")]
-    filter: String,
+    /// Run only the cases whose name contains this [repeatable: or this]
+    #[arg(long)]
+    filter: Vec<String>,
     /// Print the names of the cases, and what is left out for this backend and why
     #[arg(long)]
     list: bool,
@@ -164,7 +164,9 @@ async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let selected: Vec<_> = cases::all()
         .into_iter()
-        .filter(|case| case.name.contains(&args.filter))
+        .filter(|case| {
+            args.filter.is_empty() || args.filter.iter().any(|part| case.name.contains(part))
+        })
         .collect();
     let (excluded, runs): (Vec<_>, Vec<_>) = selected
         .into_iter()

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # e2e.sh KERNEL BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one boot a backend.
+# Without E2E_ARGS the cases in which the kernel has a part; the others run on the machine itself.
 # Build first: target/release/mqspan, target/debug/mqspan-e2e, target/workload.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-[ $# -ge 2 ] || { sed -n '3,4s/^# //p' "$0" >&2 && exit 2; }
+[ $# -ge 2 ] || { sed -n '3,5s/^# //p' "$0" >&2 && exit 2; }
 kernel=$1
 shift
 backends=()
@@ -14,6 +15,12 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 	shift
 done
 [ $# -gt 0 ] && shift
+if [ $# -eq 0 ]; then
+	for part in basic paced pingpong odd time64 blocked interrupted killed closed tocttou correlation payload \
+		filter_min filter_errors filter_syscalls abis trace_json doctor metrics; do
+		set -- "$@" --filter "$part"
+	done
+fi
 
 # Debugging symbols would be most of the image.
 target=$root/target
