@@ -170,7 +170,7 @@ static __always_inline void call_submit(struct thread_record *thread)
 	 * No wake-up a call. Now and then the fill level is looked at, and the
 	 * agent woken if it has not come by itself for too long.
 	 */
-	if (!(call->end_ns & 31) &&
+	if (!(call->end_ns & wakeup_mask) &&
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
 		flags = BPF_RB_FORCE_WAKEUP;
 	if (bpf_ringbuf_output(&events, call, size, flags))

@@ -10,6 +10,8 @@ const volatile bool use_casts = false;
 const volatile bool registers_on_stack = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
+/* The fill level is looked at when these bits of the time are zero. */
+const volatile __u64 wakeup_mask = 31;
 
 /* Bytes of each message to capture; 0: none. */
 const volatile __u32 payload_max = 0;

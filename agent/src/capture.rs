@@ -8,8 +8,10 @@ use crate::kernel::{Tracer, Wait};
 use crate::pipeline::Pipeline;
 use crate::sink::SpanSink;
 
-/// Longest wait for records. The ring wakes the loop earlier when it fills.
-const ROUND: Duration = Duration::from_millis(20);
+/// Wait for records while there are some, and the longest while there are
+/// none. The ring wakes the loop earlier when it fills.
+const SHORT_ROUND: Duration = Duration::from_millis(20);
+const LONG_ROUND: Duration = Duration::from_millis(100);
 
 /// Runs until `stop` is set, then detaches, drains the ring and ends the
 /// pipeline. `between_rounds` may change settings; while it runs, records wait
@@ -25,8 +27,12 @@ pub fn run<S: SpanSink>(
 ) -> libbpf_rs::Result<S> {
     let pipeline = RefCell::new(pipeline);
     let ring = tracer.ring(|bytes| pipeline.borrow_mut().record(bytes))?;
+    let mut round = SHORT_ROUND;
     while !stop.load(Ordering::Relaxed) {
-        ring.take(Wait::For(ROUND))?;
+        round = match ring.take(Wait::For(round))? {
+            0 => (round * 2).min(LONG_ROUND),
+            _ => SHORT_ROUND,
+        };
         let pipeline = &mut *pipeline.borrow_mut();
         pipeline.tick(Instant::now());
         between_rounds(tracer, pipeline);

@@ -3,6 +3,7 @@
 
 use crate::config::{Filter, Globs, Selector};
 use crate::event::Call;
+use crate::process::Process;
 
 /// Decides by names, users and namespaces.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,7 @@ struct Rules {
     queues: Globs,
     namespaces: Vec<u32>,
     uids: Vec<u32>,
+    containers: Globs,
 }
 
 impl NameFilter {
@@ -33,9 +35,9 @@ impl NameFilter {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// Is the call wanted? `uid` is that of the process, where known.
-    pub fn wants(&self, call: &Call<'_>, uid: Option<u32>) -> bool {
-        self.include.all(call, uid) && !self.exclude.any(call, uid)
+    /// Is this call of this process wanted?
+    pub fn wants(&self, call: &Call<'_>, process: &Process) -> bool {
+        self.include.all(call, process) && !self.exclude.any(call, process)
     }
 }
 
@@ -46,6 +48,7 @@ impl Rules {
             queues: selector.queues.clone(),
             namespaces: selector.namespaces.clone(),
             uids: selector.uids.clone(),
+            containers: selector.containers.clone(),
         }
     }
 
@@ -54,22 +57,36 @@ impl Rules {
             && self.queues.is_empty()
             && self.namespaces.is_empty()
             && self.uids.is_empty()
+            && self.containers.is_empty()
     }
 
     /// Every list that is not empty matches.
-    fn all(&self, call: &Call<'_>, uid: Option<u32>) -> bool {
+    fn all(&self, call: &Call<'_>, process: &Process) -> bool {
         (self.comms.is_empty() || self.comms.matches(&call.comm))
             && (self.queues.is_empty() || self.matches_queue(call))
             && (self.namespaces.is_empty() || self.namespaces.contains(&call.ipc_namespace))
-            && (self.uids.is_empty() || uid.is_some_and(|uid| self.uids.contains(&uid)))
+            && (self.uids.is_empty() || self.matches_user(process))
+            && (self.containers.is_empty() || self.matches_container(process))
     }
 
     /// Some list matches.
-    fn any(&self, call: &Call<'_>, uid: Option<u32>) -> bool {
+    fn any(&self, call: &Call<'_>, process: &Process) -> bool {
         self.comms.matches(&call.comm)
             || self.matches_queue(call)
             || self.namespaces.contains(&call.ipc_namespace)
-            || uid.is_some_and(|uid| self.uids.contains(&uid))
+            || self.matches_user(process)
+            || self.matches_container(process)
+    }
+
+    fn matches_user(&self, process: &Process) -> bool {
+        process.uid.is_some_and(|uid| self.uids.contains(&uid))
+    }
+
+    fn matches_container(&self, process: &Process) -> bool {
+        process
+            .container_id
+            .as_deref()
+            .is_some_and(|id| self.containers.matches(id))
     }
 
     fn matches_queue(&self, call: &Call<'_>) -> bool {

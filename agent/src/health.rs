@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::pipeline::PipelineCounts;
 
-/// The capture loop turns some fifty times a second; without a turn for this
+/// The capture loop turns at least ten times a second; without a turn for this
 /// long it is stuck.
 const STUCK: Duration = Duration::from_secs(10);
 

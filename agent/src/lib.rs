@@ -35,6 +35,7 @@ pub mod span;
 #[cfg(test)]
 pub(crate) mod test_calls;
 
+pub mod container;
 pub mod encode;
 pub mod filter;
 pub mod host;

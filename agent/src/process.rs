@@ -3,12 +3,15 @@
 //! The kernel's process event gives what must not be missed; `/proc` adds what
 //! it still can. Nothing here waits for anything but `/proc`.
 
+mod environment;
+mod proc;
+
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use self::proc::ProcFacts;
 use crate::clock::Anchors;
+use crate::container::Container;
 use crate::encode::{self, EncodedResource};
 use crate::event::{Call, ProcessKey, ProcessSeen, Timeout};
 use crate::host::Host;
@@ -30,8 +33,19 @@ pub struct Process {
     pub name: String,
     /// Real user id, where known.
     pub uid: Option<u32>,
+    /// Of the container that it runs in.
+    pub container_id: Option<String>,
     /// Which execution.
     pub key: ProcessKey,
+}
+
+/// What is looked up: the section `enrich`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookups {
+    /// `/proc`: executable, owner, environment.
+    pub proc: bool,
+    /// The container, from the cgroup.
+    pub container: bool,
 }
 
 /// The processes that called, by their execution.
@@ -39,19 +53,19 @@ pub struct Processes {
     known: HashMap<ProcessKey, (u64, Arc<Process>)>,
     host: Host,
     extra: Vec<(String, Value)>,
-    read_proc: bool,
+    lookups: Lookups,
     /// Counts look-ups, so that the oldest can be told.
     turn: u64,
 }
 
 impl Processes {
-    /// `extra` goes into every resource; `read_proc` is `enrich.process`.
-    pub fn new(host: Host, extra: Vec<(String, Value)>, read_proc: bool) -> Self {
+    /// `extra` goes into every resource.
+    pub fn new(host: Host, extra: Vec<(String, Value)>, lookups: Lookups) -> Self {
         Self {
             known: HashMap::new(),
             host,
             extra,
-            read_proc,
+            lookups,
             turn: 0,
         }
     }
@@ -67,6 +81,7 @@ impl Processes {
             exe_name: process.exe_name.clone().into_owned(),
             comm: process.comm.clone().into_owned(),
             uid: Some(process.uid),
+            container: Container::of_path(&format!("{}/{}", process.cgroup_parent, process.cgroup)),
         };
         self.remember(facts, anchors);
     }
@@ -84,6 +99,7 @@ impl Processes {
             exe_name: String::new(),
             comm: call.comm.clone().into_owned(),
             uid: None,
+            container: Container::default(),
         };
         self.remember(facts, anchors)
     }
@@ -108,8 +124,8 @@ impl Processes {
     }
 
     fn describe(&self, facts: Facts, anchors: &Anchors) -> Process {
-        let proc = if self.read_proc {
-            ProcFacts::read(&facts.key)
+        let proc = if self.lookups.proc {
+            ProcFacts::read(&facts.key, &facts.exe_name)
         } else {
             ProcFacts::default()
         };
@@ -123,10 +139,28 @@ impl Processes {
         .find(|name| !name.is_empty())
         .unwrap_or_default();
         let uid = facts.uid.or(proc.uid);
+        let container = if proc.container.is_empty() {
+            facts.container
+        } else {
+            proc.container
+        };
+        let own = proc.environment;
 
         let mut resource = Resource::default();
-        resource.set_text("service.name", exe_name.clone());
-        resource.set_text("service.instance.id", self.host.instance_id(&facts.key));
+        resource.set_text(
+            "service.name",
+            own.service_name.unwrap_or_else(|| exe_name.clone()),
+        );
+        resource.set_text(
+            "service.namespace",
+            own.service_namespace.unwrap_or_default(),
+        );
+        resource.set_text("service.version", own.service_version.unwrap_or_default());
+        resource.set_text(
+            "service.instance.id",
+            own.service_instance_id
+                .unwrap_or_else(|| self.host.instance_id(&facts.key)),
+        );
         resource.set("process.pid", Value::Int(facts.key.pid.into()));
         resource.set_text("process.executable.name", exe_name.clone());
         resource.set_text("process.executable.path", proc.exe_path);
@@ -135,6 +169,10 @@ impl Processes {
             "process.owner",
             uid.map(|uid| self.host.user_name(uid)).unwrap_or_default(),
         );
+        if self.lookups.container {
+            resource.set_text("container.id", container.id.clone().unwrap_or_default());
+            resource.set_text("k8s.pod.uid", container.pod_uid.unwrap_or_default());
+        }
         self.host.describe(&mut resource);
         for (key, value) in &self.extra {
             resource.set(key.clone(), value.clone());
@@ -144,6 +182,7 @@ impl Processes {
             resource,
             name: exe_name,
             uid,
+            container_id: container.id,
             key: facts.key,
         }
     }
@@ -155,54 +194,7 @@ struct Facts {
     exe_name: String,
     comm: String,
     uid: Option<u32>,
-}
-
-/// What `/proc/<pid>` adds, where it still is the same process.
-#[derive(Default)]
-struct ProcFacts {
-    exe_path: String,
-    uid: Option<u32>,
-}
-
-impl ProcFacts {
-    /// Empty where the process is gone, or the number has gone to another.
-    fn read(key: &ProcessKey) -> Self {
-        let directory = format!("/proc/{}", key.pid);
-        let facts = Self {
-            exe_path: fs::read_link(format!("{directory}/exe"))
-                .map(|path| {
-                    let path = path.to_string_lossy();
-                    path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned()
-                })
-                .unwrap_or_default(),
-            uid: fs::metadata(&directory).ok().map(|meta| meta.uid()),
-        };
-        // Checked last: what was read before is of the process that is there.
-        if start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns)) {
-            facts
-        } else {
-            Self::default()
-        }
-    }
-
-    fn exe_name(&self) -> Option<&str> {
-        self.exe_path.rsplit('/').next()
-    }
-}
-
-/// Start of a process in boot time, from field 22 of `stat`, proc(5). It is in
-/// clock ticks, which are a hundredth of a second to user space everywhere.
-fn start_ns(directory: &str) -> Option<u64> {
-    let stat = fs::read_to_string(format!("{directory}/stat")).ok()?;
-    // The second field is a name in parentheses that may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    Some(ticks * 10_000_000)
-}
-
-/// `stat` cuts the start to the tick.
-fn same_start(from_stat_ns: u64, start_ns: u64) -> bool {
-    start_ns.abs_diff(from_stat_ns) <= 10_000_000
+    container: Container,
 }
 
 /// `process.creation.time`, ISO 8601 in UTC.

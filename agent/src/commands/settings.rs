@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
 use crate::pipeline::PipelineSettings;
-use crate::process::Processes;
+use crate::process::{Lookups, Processes};
 use crate::resource::Value;
 use crate::sampling::Sampling;
 use crate::span::{Correlation, SpanSettings};
@@ -93,7 +93,11 @@ pub(super) fn processes(config: &Config, host: Host) -> Processes {
             (key.clone(), value)
         })
         .collect();
-    Processes::new(host, extra, config.enrich.process)
+    let lookups = Lookups {
+        proc: config.enrich.process,
+        container: config.enrich.container,
+    };
+    Processes::new(host, extra, lookups)
 }
 
 pub(super) fn export(config: &Config) -> ExportSettings {

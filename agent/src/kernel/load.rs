@@ -233,6 +233,12 @@ fn prepare(
     rodata.use_casts = backend != Backend::Kprobe && symbols.has("bpf_rdonly_cast");
     rodata.payload_max = settings.payload_max;
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
+    // A small ring could fill between two looks that are far apart.
+    rodata.wakeup_mask = if settings.ring_buffer_size < 1 << 20 {
+        0
+    } else {
+        31
+    };
     let bss = open
         .maps
         .bss_data

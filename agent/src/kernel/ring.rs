@@ -39,13 +39,19 @@ impl<'cb> CaptureRing<'cb> {
     /// # Errors
     /// When the kernel refuses to wait.
     pub fn take(&self, wait: Wait) -> libbpf_rs::Result<usize> {
+        let mut taken = 0;
         if let Wait::For(timeout) = wait {
-            let woken = self.ring.poll_raw(timeout);
-            if woken < 0 && woken != -libc::EINTR {
-                return Err(libbpf_rs::Error::from_raw_os_error(-woken));
-            }
+            // Woken by the fill level, it takes records itself.
+            taken = match self.ring.poll_raw(timeout) {
+                error if error == -libc::EINTR => 0,
+                count => counted(count)?,
+            };
         }
-        let taken = self.ring.consume_raw();
-        usize::try_from(taken).map_err(|_| libbpf_rs::Error::from_raw_os_error(-taken))
+        Ok(taken + counted(self.ring.consume_raw())?)
     }
+}
+
+/// A number of records, or a negative errno.
+fn counted(outcome: i32) -> libbpf_rs::Result<usize> {
+    usize::try_from(outcome).map_err(|_| libbpf_rs::Error::from_raw_os_error(-outcome))
 }

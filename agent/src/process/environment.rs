@@ -1,0 +1,107 @@
+//! What a process says of itself in its environment, by the OpenTelemetry
+//! specification ("Environment Variable Specification", "Resource SDK").
+
+/// The service that a process says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Environment {
+    /// `service.name`.
+    pub(super) service_name: Option<String>,
+    /// `service.namespace`.
+    pub(super) service_namespace: Option<String>,
+    /// `service.version`.
+    pub(super) service_version: Option<String>,
+    /// `service.instance.id`.
+    pub(super) service_instance_id: Option<String>,
+}
+
+impl Environment {
+    /// From `/proc/<pid>/environ`: `NAME=value`, each ended by a zero byte.
+    /// `OTEL_SERVICE_NAME` beats `OTEL_RESOURCE_ATTRIBUTES`.
+    pub(super) fn parse(environ: &[u8]) -> Self {
+        let value_of = |name: &str| {
+            environ.split(|&byte| byte == 0).find_map(|variable| {
+                let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+                Some(String::from_utf8_lossy(value).into_owned())
+            })
+        };
+        let mut found = Self::default();
+        if let Some(attributes) = value_of("OTEL_RESOURCE_ATTRIBUTES") {
+            found.take_attributes(&attributes);
+        }
+        if let Some(name) = value_of("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()) {
+            found.service_name = Some(name);
+        }
+        found
+    }
+
+    /// `key=value,key=value`, values percent-encoded. One that is malformed
+    /// makes the whole variable void, as the specification asks.
+    fn take_attributes(&mut self, text: &str) {
+        let mut taken = Self::default();
+        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+            let Some((key, value)) = pair.split_once('=') else {
+                return;
+            };
+            let Some(value) = percent_decoded(value.trim()) else {
+                return;
+            };
+            let value = Some(value).filter(|value| !value.is_empty());
+            match key.trim() {
+                "service.name" => taken.service_name = value,
+                "service.namespace" => taken.service_namespace = value,
+                "service.version" => taken.service_version = value,
+                "service.instance.id" => taken.service_instance_id = value,
+                _ => {}
+            }
+        }
+        *self = taken;
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            let digits = std::str::from_utf8(&digits).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(environ: &str) -> Environment {
+        Environment::parse(environ.as_bytes())
+    }
+
+    #[test]
+    fn the_name_of_its_own_variable_wins() {
+        let both = parsed(
+            "PATH=/bin\0OTEL_RESOURCE_ATTRIBUTES=service.name=a,service.namespace=shop\0OTEL_SERVICE_NAME=b\0",
+        );
+        assert_eq!(both.service_name.as_deref(), Some("b"));
+        assert_eq!(both.service_namespace.as_deref(), Some("shop"));
+        let one = parsed("OTEL_SERVICE_NAME=\0OTEL_RESOURCE_ATTRIBUTES=service.name=a%2Cb\0");
+        assert_eq!(one.service_name.as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn what_is_malformed_says_nothing() {
+        for environ in [
+            "",
+            "OTEL_RESOURCE_ATTRIBUTES=service.name",
+            "OTEL_RESOURCE_ATTRIBUTES=service.name=a,b",
+            "OTEL_RESOURCE_ATTRIBUTES=service.name=%zz",
+            "XOTEL_SERVICE_NAME=a",
+        ] {
+            assert_eq!(parsed(environ), Environment::default(), "{environ}");
+        }
+    }
+}
