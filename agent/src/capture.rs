@@ -1,10 +1,14 @@
 //! The capture loop: takes records from the ring buffer in rounds.
 
 use std::cell::RefCell;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::kernel::{Tracer, Wait};
+use anyhow::Context;
+
+use crate::clock::ClockWatch;
+use crate::kernel::Tracer;
 use crate::pipeline::Pipeline;
 use crate::sink::SpanSink;
 
@@ -24,12 +28,16 @@ pub fn run<S: SpanSink>(
     pipeline: Pipeline<'_, S>,
     stop: &AtomicBool,
     mut between_rounds: impl FnMut(&mut Tracer, &mut Pipeline<'_, S>),
-) -> libbpf_rs::Result<S> {
+) -> anyhow::Result<S> {
     let pipeline = RefCell::new(pipeline);
     let ring = tracer.ring(|bytes| pipeline.borrow_mut().record(bytes))?;
+    let watch = ClockWatch::new().context("cannot watch the clock")?;
     let mut round = SHORT_ROUND;
     while !stop.load(Ordering::Relaxed) {
-        round = match ring.take(Wait::For(round))? {
+        ring.wait(watch.as_fd(), round)?;
+        watch.acknowledge().context("cannot watch the clock")?;
+        pipeline.borrow_mut().renew_clock();
+        round = match ring.take()? {
             0 => (round * 2).min(LONG_ROUND),
             _ => SHORT_ROUND,
         };
@@ -39,7 +47,7 @@ pub fn run<S: SpanSink>(
         tracer.release_catch_up();
     }
     tracer.detach();
-    while ring.take(Wait::No)? != 0 {}
+    while ring.take()? != 0 {}
     pipeline.borrow_mut().finish();
     drop(ring);
     Ok(pipeline.into_inner().into_sink())

@@ -7,8 +7,13 @@
 //! the clock stood an hour ago.
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
 
 /// Offsets closer than this are one; also the error it brings, nanoseconds.
 const SAME_OFFSET_NS: u64 = 100_000;
@@ -48,6 +53,66 @@ impl Reading {
 
 fn nanoseconds(time: Timespec) -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// Becomes readable when somebody sets the clock, so that a step is noticed
+/// when it happens (`TFD_TIMER_CANCEL_ON_SET`, timerfd_create(2)).
+#[derive(Debug)]
+pub struct ClockWatch {
+    timer: OwnedFd,
+}
+
+impl ClockWatch {
+    /// Watches from now on.
+    ///
+    /// # Errors
+    /// When the kernel gives no timer.
+    pub fn new() -> io::Result<Self> {
+        let timer = timerfd_create(
+            TimerfdClockId::Realtime,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let watch = Self { timer };
+        watch.arm()?;
+        Ok(watch)
+    }
+
+    /// Goes on after the clock was set; nothing to do otherwise.
+    ///
+    /// # Errors
+    /// When the kernel refuses the timer.
+    pub fn acknowledge(&self) -> io::Result<()> {
+        match rustix::io::read(&self.timer, &mut [0; 8]) {
+            Err(rustix::io::Errno::AGAIN) => Ok(()),
+            _ => self.arm(),
+        }
+    }
+
+    /// A timer that never fires, for the sake of its cancellation.
+    fn arm(&self) -> io::Result<()> {
+        const NEVER: Itimerspec = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: Timespec {
+                tv_sec: i64::MAX / 2_000_000_000,
+                tv_nsec: 0,
+            },
+        };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        match timerfd_settime(&self.timer, flags, &NEVER) {
+            // The clock was set once more meanwhile; the timer is armed.
+            Ok(_) | Err(rustix::io::Errno::CANCELED) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsFd for ClockWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
 }
 
 /// The offsets of the recent past, oldest first.
@@ -163,6 +228,16 @@ mod tests {
             anchors.renew(reading(step.unsigned_abs() * 1000, step * 1_000_000));
         }
         assert_eq!(anchors.readings.len(), MAX_ANCHORS);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_sets_is_quiet() {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let watch = ClockWatch::new().unwrap();
+        watch.acknowledge().unwrap();
+        let now = Timespec::default();
+        let ready = poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&now)).unwrap();
+        assert_eq!(ready, 0);
     }
 
     #[test]

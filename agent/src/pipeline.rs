@@ -123,9 +123,14 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         PipelineCounts::add(&self.counts.spans, 1);
     }
 
-    /// Between two rounds of records.
-    pub fn tick(&mut self, now: Instant) {
+    /// Before the records of a round: what happens from now on is mapped by
+    /// the clock as it stands now.
+    pub fn renew_clock(&mut self) {
         self.anchors.renew(Reading::now());
+    }
+
+    /// After the records of a round.
+    pub fn tick(&mut self, now: Instant) {
         self.sink.tick(now);
         if let Some(metrics) = &mut self.metrics {
             metrics.tick();

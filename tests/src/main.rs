@@ -72,6 +72,9 @@ struct Args {
     /// Print the names of the cases, and what is left out for this backend and why
     #[arg(long)]
     list: bool,
+    /// Also run the cases that change the machine itself, such as its clock
+    #[arg(long)]
+    own_machine: bool,
     /// Multiplies every bound on waiting: for emulated machines
     #[arg(long, default_value_t = 1)]
     slow_factor: u32,
@@ -170,13 +173,14 @@ async fn main() -> Result<ExitCode> {
         .collect();
     let (excluded, runs): (Vec<_>, Vec<_>) = selected
         .into_iter()
-        .partition(|case| cases::excluded(args.backend, case.name).is_some());
+        .partition(|case| cases::excluded(args.backend, args.own_machine, case.name).is_some());
     if args.list {
         for case in &runs {
             println!("{}", case.name);
         }
         for case in &excluded {
-            let why = cases::excluded(args.backend, case.name).unwrap_or_default();
+            let why =
+                cases::excluded(args.backend, args.own_machine, case.name).unwrap_or_default();
             println!("{}: not for {}: {why}", case.name, args.backend.name());
         }
         return Ok(ExitCode::SUCCESS);

@@ -17,7 +17,7 @@ done
 [ $# -gt 0 ] && shift
 if [ $# -eq 0 ]; then
 	for part in basic paced pingpong odd time64 blocked interrupted killed closed tocttou correlation payload \
-		filter_min filter_errors filter_syscalls abis trace_json doctor metrics; do
+		filter_min filter_errors filter_syscalls abis trace_json doctor metrics clock; do
 		set -- "$@" --filter "$part"
 	done
 fi
@@ -31,7 +31,7 @@ failed=0
 for backend in "${backends[@]}"; do
 	"$root/tests/vm/run.sh" --kernel "$kernel" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
 		--add "$target/release/mqspan" --add "$target/workload/mqwork-x86_64" --add "$target/workload/mqwork-i386" \
-		-- "$target/vm/mqspan-e2e" --agent "$target/release/mqspan" --backend "$backend" --slow-factor 8 \
+		-- "$target/vm/mqspan-e2e" --agent "$target/release/mqspan" --backend "$backend" --slow-factor 8 --own-machine \
 		--workload "$target/workload/mqwork-x86_64" --workload32 "$target/workload/mqwork-i386" "$@" || failed=1
 done
 exit "$failed"

@@ -21,5 +21,5 @@ pub use hooks::{Hook, HookTarget};
 pub use load::{KernelFilter, KernelSettings, LoadError};
 pub use privilege::{Capabilities, memory_lock_hint};
 pub use probes::{KernelMeters, ProbeRuns, ProbeStats};
-pub use ring::{CaptureRing, Wait};
+pub use ring::CaptureRing;
 pub use symbols::KernelSymbols;

@@ -16,15 +16,6 @@ pub struct CaptureRing<'cb> {
     ring: RingBuffer<'cb>,
 }
 
-/// How long to wait for records.
-#[derive(Debug, Clone, Copy)]
-pub enum Wait {
-    /// Not at all.
-    No,
-    /// At most this long; a high fill level ends the wait.
-    For(Duration),
-}
-
 impl<'cb> CaptureRing<'cb> {
     pub(super) fn new(
         map: &dyn MapCore,
@@ -40,28 +31,32 @@ impl<'cb> CaptureRing<'cb> {
         })
     }
 
-    /// Takes the records there are, up to some ten thousand, after waiting for
-    /// the fill level or the time. Returns how many there were.
+    /// Waits for the fill level, for `other` to become readable, or for the
+    /// time. Unlike `ring_buffer__poll()` it takes no records, of which there
+    /// could be no end.
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub fn take(&self, wait: Wait) -> libbpf_rs::Result<usize> {
-        if let Wait::For(timeout) = wait {
-            self.wait(timeout)?;
-        }
-        let taken = self.ring.consume_raw_n(MAX_RECORDS);
-        usize::try_from(taken).map_err(|_| libbpf_rs::Error::from_raw_os_error(-taken))
-    }
-
-    /// Unlike `ring_buffer__poll()` it takes no records, of which there could
-    /// be no end.
-    fn wait(&self, timeout: Duration) -> libbpf_rs::Result<()> {
+    pub fn wait(&self, other: BorrowedFd<'_>, timeout: Duration) -> libbpf_rs::Result<()> {
         // SAFETY: the descriptor is the ring's own and is open as long as it.
         let epoll = unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) };
-        let timeout = Timespec::try_from(timeout).ok();
-        match poll(&mut [PollFd::new(&epoll, PollFlags::IN)], timeout.as_ref()) {
+        let mut either = [
+            PollFd::new(&epoll, PollFlags::IN),
+            PollFd::new(&other, PollFlags::IN),
+        ];
+        match poll(&mut either, Timespec::try_from(timeout).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(libbpf_rs::Error::from_raw_os_error(errno.raw_os_error())),
         }
+    }
+
+    /// Takes the records there are, up to some ten thousand. Returns how many
+    /// there were.
+    ///
+    /// # Errors
+    /// When the ring cannot be read.
+    pub fn take(&self) -> libbpf_rs::Result<usize> {
+        let taken = self.ring.consume_raw_n(MAX_RECORDS);
+        usize::try_from(taken).map_err(|_| libbpf_rs::Error::from_raw_os_error(-taken))
     }
 }

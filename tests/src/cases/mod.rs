@@ -2,6 +2,7 @@
 
 mod blocking;
 mod calls;
+mod clock;
 mod command;
 mod config;
 mod delivery;
@@ -45,6 +46,7 @@ use case;
 pub(crate) fn all() -> Vec<Case> {
     [
         calls::cases(),
+        clock::cases(),
         blocking::cases(),
         delivery::cases(),
         tls::cases(),
@@ -74,8 +76,11 @@ const EXCLUDED: [(Backend, &str, &str); 2] = [
     ),
 ];
 
-/// Why this case is not for this backend.
-pub(crate) fn excluded(backend: Backend, name: &str) -> Option<&'static str> {
+/// Why this case is not for this backend, or not for this machine.
+pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Option<&'static str> {
+    if name.starts_with("clock_") && !own_machine {
+        return Some("it sets the machine's clock: --own-machine");
+    }
     EXCLUDED
         .iter()
         .find(|(for_backend, case, _)| *for_backend == backend && *case == name)
