@@ -16,7 +16,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -gt 0 ] && shift
 if [ $# -eq 0 ]; then
-	for part in basic paced pingpong odd time64 blocked interrupted killed closed tocttou correlation payload \
+	for part in basic paced pingpong exchange odd time64 blocked interrupted killed closed tocttou correlation payload \
 		filter_min filter_errors filter_syscalls abis trace_json doctor metrics clock; do
 		set -- "$@" --filter "$part"
 	done

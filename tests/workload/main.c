@@ -24,6 +24,7 @@ static const struct {
 	{ "basic", scenario_basic },
 	{ "paced", scenario_paced },
 	{ "pingpong", scenario_pingpong },
+	{ "exchange", scenario_exchange },
 	{ "flood", scenario_flood },
 	{ "blocked", scenario_blocked },
 	{ "interrupted", scenario_interrupted },

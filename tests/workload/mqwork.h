@@ -14,6 +14,7 @@ extern const char
 int scenario_basic(int argc, char **argv);
 int scenario_paced(int argc, char **argv);
 int scenario_pingpong(int argc, char **argv);
+int scenario_exchange(int argc, char **argv);
 int scenario_flood(int argc, char **argv);
 int scenario_blocked(int argc, char **argv);
 int scenario_interrupted(int argc, char **argv);

@@ -36,6 +36,16 @@ pub(super) fn cases() -> Vec<Case> {
             b.workload32(),
             &["pingpong", "200"]
         )),
+        case!("exchange_64", |b: &'static Bench| scenario(
+            b,
+            b.workload(),
+            &["exchange", "1000"]
+        )),
+        case!("exchange_32", |b: &'static Bench| scenario(
+            b,
+            b.workload32(),
+            &["exchange", "1000"]
+        )),
         case!("odd_64", |b: &'static Bench| scenario(
             b,
             b.workload(),

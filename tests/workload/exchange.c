@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Many senders, many receivers: whose message is whose? */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "mqwork.h"
+
+#define PRODUCERS 3
+#define BODY_SIZE 24
+#define STOP_SIZE 16 /* shorter than any other message */
+
+static void produce(struct queue queues[2], long count, unsigned int seed)
+{
+	char body[BODY_SIZE] = { 'x' };
+
+	for (long i = 0; i < count; i++) {
+		seed = seed * 1103515245 + 12345;
+		if (call_send(&queues[i & 1], body, sizeof(body),
+			      1 + (seed >> 16) % 31, NULL))
+			fail("send %ld: %s", i, strerror(errno));
+	}
+}
+
+static void consume(struct queue *queue)
+{
+	char body[QUEUE_MESSAGE_SIZE];
+	long size;
+
+	do {
+		size = call_receive(queue, body, sizeof(body), NULL);
+		if (size < 0)
+			fail("receive: %s", strerror(errno));
+	} while (size != STOP_SIZE);
+}
+
+static pid_t start(void)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		fail("fork: %s", strerror(errno));
+	return child;
+}
+
+static void wait_for(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) < 0 || status != 0)
+		fail("a process failed");
+}
+
+/* exchange N: three producers send N messages each, of any priority, to two queues with a consumer each. */
+int scenario_exchange(int argc, char **argv)
+{
+	long count = argument_count(argc, argv, 0, 1000);
+	char stop[STOP_SIZE] = { 0 };
+	struct queue queues[2];
+	pid_t producers[PRODUCERS], consumers[2];
+
+	queue_create(&queues[0], ".left", O_RDWR);
+	queue_create(&queues[1], ".right", O_RDWR);
+	queues[0].depth = queues[1].depth = -1;
+	for (int i = 0; i < 2; i++) {
+		consumers[i] = start();
+		if (consumers[i] == 0) {
+			consume(&queues[i]);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < PRODUCERS; i++) {
+		producers[i] = start();
+		if (producers[i] == 0) {
+			produce(queues, count, (unsigned int)i + 1);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < PRODUCERS; i++)
+		wait_for(producers[i]);
+	/* Of the lowest priority: they come out last. */
+	for (int i = 0; i < 2; i++)
+		if (call_send(&queues[i], stop, sizeof(stop), 0, NULL))
+			fail("stop: %s", strerror(errno));
+	for (int i = 0; i < 2; i++)
+		wait_for(consumers[i]);
+	queue_destroy(&queues[0]);
+	queue_destroy(&queues[1]);
+	return 0;
+}
