@@ -87,9 +87,9 @@ pub struct TraceArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Output::Pretty)]
     pub output: Output,
-    /// How to hook: auto, fentry, kprobe or tracepoint
-    #[arg(long, value_name = "BACKEND", default_value = "auto")]
-    pub backend: String,
+    /// How to hook: auto (the default), fentry, kprobe or tracepoint
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
     /// Run this command, trace it and its children, and exit with its code
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

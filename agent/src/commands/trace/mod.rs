@@ -15,7 +15,7 @@ use self::child::Child;
 use super::{Failure, settings};
 use crate::capture;
 use crate::cli::{Output, TraceArgs};
-use crate::config::{self, Config, Globs, LogLevel};
+use crate::config::{self, Config, Env, Globs, LogLevel, Overrides};
 use crate::host::Host;
 use crate::kernel::{KernelCounts, Tracer};
 use crate::logs;
@@ -56,29 +56,33 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// What the flags say, as a configuration; everything else is default.
+/// What the flags say, over what the environment says, over the defaults.
 fn configure(args: &TraceArgs) -> Result<Config, Failure> {
+    let mut overrides = Overrides::new();
+    if let Some(backend) = &args.backend {
+        overrides = overrides.set("--backend", "capture.backend", backend);
+    }
+    let env = Env::from_process();
+    let mut config = config::load(None, &overrides, &env)?.config;
     let globs = |flag: &str, patterns: &[String]| {
         Globs::new(patterns).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
     };
-    let mut config = Config::default();
-    config.logs.level = LogLevel::Warn;
-    config.capture.backend = config::Backend::ALL
-        .iter()
-        .copied()
-        .find(|backend| backend.as_str() == args.backend)
-        .ok_or_else(|| {
-            Failure::Usage(format!(
-                "--backend {}: expected auto, fentry, kprobe or tracepoint",
-                args.backend
-            ))
-        })?;
+    // The terminal is for spans: the life cycle is of no interest here.
+    if config.logs.level == LogLevel::Info {
+        config.logs.level = LogLevel::Warn;
+    }
     let include = &mut config.filter.include;
-    include.pids.clone_from(&args.pid);
-    include.comms = globs("--comm", &args.comm)?;
-    include.queues = globs("--queue", &args.queue)?;
-    config.filter.min_duration = args.min_duration.unwrap_or_default();
-    config.filter.errors_only = args.errors;
+    include.pids.extend_from_slice(&args.pid);
+    if !args.comm.is_empty() {
+        include.comms = globs("--comm", &args.comm)?;
+    }
+    if !args.queue.is_empty() {
+        include.queues = globs("--queue", &args.queue)?;
+    }
+    if let Some(min_duration) = args.min_duration {
+        config.filter.min_duration = min_duration;
+    }
+    config.filter.errors_only |= args.errors;
     Ok(config)
 }
 
