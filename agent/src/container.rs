@@ -24,8 +24,9 @@ impl Container {
     pub fn of_path(path: &str) -> Self {
         Self {
             // The innermost: a container can run containers.
-            id: path.rsplit('/').find_map(id_of_part),
-            pod_uid: path.rsplit('/').find_map(pod_uid_of_part),
+            // containerd can put `<pod>:cri-containerd:<id>` into one part.
+            id: path.rsplit(['/', ':']).find_map(id_of_part),
+            pod_uid: path.rsplit(['/', ':']).find_map(pod_uid_of_part),
         }
     }
 
@@ -57,8 +58,7 @@ fn id_of_part(part: &str) -> Option<String> {
         // libpod-conmon-<id> holds the monitor of a container, not itself.
         Some((prefix, id)) if SCOPES.contains(&prefix) => id,
         Some(_) => return None,
-        // cri-containerd:<id> where containerd's own cgroup driver is used.
-        None => bare.rsplit(':').next()?,
+        None => bare,
     };
     (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
 }
@@ -115,7 +115,7 @@ mod tests {
                     "/system.slice/containerd.service/kubepods-burstable-pod{POD_}.slice:cri-containerd:{ID}"
                 ),
                 Some(ID),
-                None,
+                Some(POD),
             ),
             // CRI-O
             (
