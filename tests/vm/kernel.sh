@@ -32,6 +32,14 @@ backports) suites="trixie trixie-backports" ;;
 	;;
 esac
 
+# Debian itself names its mirror; elsewhere it has to be named.
+mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
+	awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
+if [ -z "$mirror" ]; then
+	echo "kernel.sh: apt knows no Debian mirror here: set MQSPAN_DEBIAN_MIRROR to the URL of one" >&2
+	exit 1
+fi
+
 # The machine's own apt lists stay as they are: these suites live in a state directory of ours.
 state=$cache/apt/$kernel-$arch
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
