@@ -33,6 +33,7 @@ backports) suites="trixie trixie-backports" ;;
 esac
 
 # Debian itself names its mirror; elsewhere it has to be named.
+# shellcheck disable=SC2016 # the names in the format are apt's
 mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
 	awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
 if [ -z "$mirror" ]; then
