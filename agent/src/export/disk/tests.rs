@@ -56,12 +56,15 @@ fn crash(path: &Path) -> TempDir {
     left
 }
 
+/// The newest segment that holds anything: a crash can come between the
+/// making of a segment and its first record.
 fn last_segment(path: &Path) -> Option<std::path::PathBuf> {
     let paths = fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     paths
         .filter(|path| path.extension().is_some_and(|ext| ext == "spans"))
+        .filter(|path| fs::metadata(path).unwrap().len() > 0)
         .max()
 }
 
@@ -227,6 +230,9 @@ proptest! {
         runtime().block_on(async {
             let directory = tempfile::tempdir().unwrap();
             let run = run(directory.path(), &ops).await;
+            // Copying takes a while: with the writer at work, a segment that it begins meanwhile would be missing
+            // from the copy, which no damage does and no crash either.
+            run.queue.sync();
             let left = crash(directory.path());
             let mut files: Vec<_> = fs::read_dir(left.path())
                 .unwrap()
@@ -248,7 +254,8 @@ proptest! {
                 let is_last = Some(path) == last_segment(left.path()).as_ref();
                 match bit {
                     8 if is_last => bytes[at] ^= 1,
-                    8 => bytes.truncate(at),
+                    // Cut to nothing a segment is as one that was consumed and removed, which leaves no trace.
+                    8 => bytes.truncate(at.max(1)),
                     bit => bytes[at] ^= 1 << bit,
                 }
                 fs::write(path, bytes).unwrap();

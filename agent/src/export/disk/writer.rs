@@ -134,6 +134,14 @@ impl Writer {
         }
         let mut state = self.shared.lock();
         let first = segments.iter().find(|segment| segment.end() > consumed);
+        // A segment that is still there was not all consumed: where it ends before the position, its end is missing.
+        let oldest_is_cut = segments
+            .first()
+            .is_some_and(|oldest| oldest.base <= consumed)
+            && first.is_some_and(|first| first.base > consumed);
+        if oldest_is_cut {
+            self.shared.counters.corrupt_record();
+        }
         state.read = first.map_or(consumed, |segment| segment.base.max(consumed));
         state.end = segments.last().map_or(0, |last| last.end()).max(consumed);
         state.spans += spans;
