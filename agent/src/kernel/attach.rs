@@ -294,11 +294,6 @@ impl Tracer {
         }
     }
 
-    /// Stops taking new calls; calls under way still end as events.
-    pub fn detach_entries(&mut self) {
-        self.entry_links.clear();
-    }
-
     /// Stops everything. The ring keeps what is in it.
     pub fn detach(&mut self) {
         self.entry_links.clear();

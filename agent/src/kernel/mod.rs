@@ -19,7 +19,7 @@ pub use backend::{Backend, BackendChoice};
 pub use counters::KernelCounts;
 pub use hooks::{Hook, HookTarget};
 pub use load::{KernelFilter, KernelSettings, LoadError};
-pub use privilege::{Capabilities, memory_lock_hint};
+pub use privilege::Capabilities;
 pub use probes::{KernelMeters, ProbeRuns, ProbeStats};
 pub use ring::CaptureRing;
 pub use symbols::KernelSymbols;

@@ -58,8 +58,3 @@ impl Capabilities {
             .collect()
     }
 }
-
-/// What to do where `RLIMIT_MEMLOCK` is in the way (kernels before 5.11).
-pub fn memory_lock_hint() -> &'static str {
-    "before Linux 5.11 BPF memory counts as locked: add CAP_SYS_RESOURCE or raise RLIMIT_MEMLOCK"
-}
