@@ -56,6 +56,21 @@ int BPF_PROG(tp_exit, struct task_struct *task)
 	return 0;
 }
 
+/*
+ * A thread that is not the leader takes the leader's id with execve()
+ * (de_thread() in fs/exec.c): the record by its old id is nobody's from then
+ * on. Task storage goes by the task.
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(tp_exec, struct task_struct *task, int old_pid)
+{
+	__u32 tid = old_pid;
+
+	if (!use_task_storage && task->pid != old_pid)
+		bpf_map_delete_elem(&threads_by_id, &tid);
+	return 0;
+}
+
 /* A wanted process's child is wanted. */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tp_fork, struct task_struct *parent, struct task_struct *child)

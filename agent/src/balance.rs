@@ -53,6 +53,7 @@ impl Balance {
         let mut lost = vec![
             ("ring_full", kernel.ring_full),
             ("in_flight_full", kernel.in_flight_full),
+            ("entry_missed", kernel.entry_missed),
             ("return_missed", kernel.return_missed),
             ("undecodable", decoded.undecodable),
             ("shutdown", left),
@@ -128,6 +129,7 @@ mod tests {
             submitted: 90,
             ring_full: 3,
             in_flight_full: 1,
+            entry_missed: 2,
             return_missed: 1,
             ..KernelCounts::default()
         }
@@ -150,14 +152,14 @@ mod tests {
         };
         let balance = Balance::new(&kernel(), decoded, &sink, 7);
         assert!(balance.is_even(), "{balance}");
-        assert_eq!(balance.seen, 113);
+        assert_eq!(balance.seen, 115);
         // 3 in flight, 1 in the ring, 3 on their way.
         assert_eq!(balance.pending, 7);
         assert_eq!(
             balance.to_string(),
-            "seen 113 = exported 60 + filtered 23 + sampled out 0 + rejected 4 + lost 19 \
-             (ring_full 3, in_flight_full 1, return_missed 1, undecodable 1, shutdown 7, \
-             queue_full 6) + pending 7"
+            "seen 115 = exported 60 + filtered 23 + sampled out 0 + rejected 4 + lost 21 \
+             (ring_full 3, in_flight_full 1, entry_missed 2, return_missed 1, undecodable 1, \
+             shutdown 7, queue_full 6) + pending 7"
         );
     }
 

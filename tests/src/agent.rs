@@ -145,6 +145,16 @@ impl Agent {
         Ok(())
     }
 
+    /// SIGSTOP: what the kernel has for it waits.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
     /// Puts another configuration in the place of the first, and SIGHUP.
     pub(crate) fn reload(&self, mut config: Value) -> Result<()> {
         merge(&mut config, listening_on(self.health));

@@ -110,7 +110,9 @@ impl Comparison<'_> {
             by_thread.entry(tid).or_default().1.push(traced);
         }
         let mut pairs = Vec::new();
-        for (tid, (calls, mut spans)) in by_thread {
+        for (tid, (mut calls, mut spans)) in by_thread {
+            // The truth of a thread that did not survive its call comes later than those of others.
+            calls.sort_by_key(|call| call.realtime_start_ns);
             spans.sort_by_key(|traced| start_ns(traced));
             if calls.len() != spans.len() {
                 report.add(

@@ -9,6 +9,7 @@
 //! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
 
 mod agent;
+mod balance;
 mod cases;
 mod compare;
 mod expect;
@@ -72,7 +73,8 @@ struct Args {
     /// Print the names of the cases, and what is left out for this backend and why
     #[arg(long)]
     list: bool,
-    /// Also run the cases that change the machine itself, such as its clock
+    /// The machine is the tests' own: also run what changes it, such as its clock, and count on
+    /// no other program using message queues
     #[arg(long)]
     own_machine: bool,
     /// Multiplies every bound on waiting: for emulated machines
@@ -87,6 +89,8 @@ struct Args {
 pub(crate) struct Bench {
     pub(crate) agent: PathBuf,
     pub(crate) backend: Backend,
+    /// Nothing else on the machine uses message queues.
+    pub(crate) own_machine: bool,
     workload: PathBuf,
     workload32: Option<PathBuf>,
     slow_factor: u32,
@@ -190,6 +194,7 @@ async fn main() -> Result<ExitCode> {
     let bench: &'static Bench = Box::leak(Box::new(Bench {
         agent: absolute(&args.agent)?,
         backend: args.backend,
+        own_machine: args.own_machine,
         workload: absolute(&args.workload)?,
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),

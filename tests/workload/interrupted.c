@@ -6,12 +6,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "call.h"
 #include "mqwork.h"
+#include "victim.h"
 
 /* When the handler last ran: the interrupted call is over, a restarted one has not begun. */
 static _Atomic int64_t handled_ns;
@@ -113,41 +113,6 @@ int scenario_interrupted(int argc, char **argv)
 	return 0;
 }
 
-/* What a thread or process that will never tell it has begun to do, in shared memory. */
-struct victim {
-	struct queue queue;
-	struct call call;
-	sem_t begins;
-};
-
-static void *wait_for_end(void *argument)
-{
-	struct victim *victim = argument;
-	char body[QUEUE_MESSAGE_SIZE];
-	unsigned int priority;
-
-	call_begin(&victim->call, OP_RECEIVE);
-	sem_post(&victim->begins);
-	mq_receive(victim->queue.mqdes, body, sizeof(body), &priority);
-	fail("a receive that was to be the last has returned");
-}
-
-/* The truth of a call that ended with its caller, told by another. */
-static void print_ended(struct victim *victim, const char *error_name)
-{
-	struct call *call = &victim->call;
-
-	call->end_ns = realtime_ns();
-	call->ret = -KERNEL_ERESTARTSYS;
-	call->error_name = error_name;
-	call->transfers = true;
-	call->msg_len = QUEUE_MESSAGE_SIZE;
-	call->priority_asked = true;
-	call_on_queue(call, &victim->queue);
-	call->nonblocking = victim->queue.nonblocking;
-	truth_print(call);
-}
-
 static void kill_blocked(struct victim *victim, int signal, const char *name)
 {
 	int status;
@@ -157,42 +122,37 @@ static void kill_blocked(struct victim *victim, int signal, const char *name)
 	if (child < 0)
 		fail("fork: %s", strerror(errno));
 	if (child == 0)
-		wait_for_end(victim);
+		victim_waits(victim);
 	sem_wait(&victim->begins);
 	await_blocked(child, child);
 	kill(child, signal);
 	if (waitpid(child, &status, 0) < 0 || !WIFSIGNALED(status) ||
 	    WTERMSIG(status) != signal)
 		fail("the child did not die of %s", name);
-	print_ended(victim, name);
+	victim_print(victim, name);
 }
 
 static void cancel_blocked(struct victim *victim)
 {
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, wait_for_end, victim))
+	if (pthread_create(&thread, NULL, victim_waits, victim))
 		fail("no thread");
 	sem_wait(&victim->begins);
 	await_blocked(getpid(), victim->call.tid);
 	pthread_cancel(thread);
 	pthread_join(thread, NULL);
-	print_ended(victim, NULL);
+	victim_print(victim, NULL);
 }
 
 int scenario_killed(int argc, char **argv)
 {
-	struct victim *victim =
-		mmap(NULL, sizeof(*victim), PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct victim *victim;
 	struct queue queue;
 
 	(void)argc, (void)argv;
-	if (victim == MAP_FAILED)
-		fail("mmap: %s", strerror(errno));
 	queue_create(&queue, ".killed", O_RDWR);
-	queue_share(&victim->queue, &queue);
-	sem_init(&victim->begins, 1, 0);
+	victim = victim_new(&queue);
 	kill_blocked(victim, SIGKILL, "SIGKILL");
 	kill_blocked(victim, SIGTERM, "SIGTERM");
 	cancel_blocked(victim);

@@ -29,6 +29,8 @@ static const struct {
 	{ "blocked", scenario_blocked },
 	{ "interrupted", scenario_interrupted },
 	{ "killed", scenario_killed },
+	{ "exec", scenario_exec },
+	{ "executed", scenario_executed },
 	{ "odd", scenario_odd },
 	{ "closed", scenario_closed },
 	{ "tocttou", scenario_tocttou },

@@ -23,6 +23,8 @@ int scenario_odd(int argc, char **argv);
 int scenario_closed(int argc, char **argv);
 int scenario_tocttou(int argc, char **argv);
 int scenario_time64(int argc, char **argv);
+int scenario_exec(int argc, char **argv);
+int scenario_executed(int argc, char **argv);
 
 /* A count argument, or the default where there is none. */
 long argument_count(int argc, char **argv, int index, long fallback);
@@ -31,6 +33,7 @@ _Noreturn void fail(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
 /* Appends the call as one JSON line in one write, so that threads and processes do not mix. */
+extern const char *truth_path;
 void truth_open(const char *path);
 void truth_print(const struct call *call);
 

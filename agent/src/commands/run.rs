@@ -25,7 +25,7 @@ use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
 use crate::health::Health;
 use crate::host::Host;
-use crate::kernel::{AttachError, Capabilities, HookState, Tracer};
+use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
 use crate::logs;
 use crate::metrics::QueueMetrics;
 use crate::pipeline::{Pipeline, PipelineCounts};
@@ -55,6 +55,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 struct Agent<'a> {
     runtime: &'a Runtime,
     tracer: Tracer,
+    meters: Arc<KernelMeters>,
     counts: Arc<PipelineCounts>,
     health: Health,
     outputs: Outputs<'a>,
@@ -80,10 +81,12 @@ impl<'a> Agent<'a> {
         .map_err(|error| explain(&error))?;
         announce(&tracer);
         let meters = tracer.meters().context("cannot keep the counters open")?;
-        source.set_kernel(meters);
+        let meters = Arc::new(meters);
+        source.set_kernel(Arc::clone(&meters));
         Ok(Self {
             runtime,
             tracer,
+            meters,
             counts,
             health,
             outputs,
@@ -118,7 +121,7 @@ impl<'a> Agent<'a> {
         drop(captured.context("cannot read the ring buffer")?);
 
         let (sink, left) = self.outputs.shutdown();
-        let kernel = self.tracer.counts().context("cannot read the counters")?;
+        let kernel = self.meters.counts().context("cannot read the counters")?;
         let balance = Balance::new(&kernel, self.counts.decoded(), &sink, left);
         if balance.is_even() {
             tracing::info!(%balance, "stopped");

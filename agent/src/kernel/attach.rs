@@ -9,7 +9,6 @@ use libbpf_rs::skel::Skel;
 use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
 
 use super::backend::{Backend, BackendChoice};
-use super::counters::KernelCounts;
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
 use super::load::{KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids};
@@ -244,15 +243,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// What the programs counted so far.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
-        KernelCounts::read(&self.skel.maps.counts)
-    }
-
-    /// The same counters and those of the kernel itself, for other threads.
+    /// What the programs and the kernel itself count, readable from any thread
+    /// and after the end of the tracer.
     ///
     /// # Errors
     /// When descriptors run out.
@@ -269,15 +261,11 @@ impl Tracer {
                     && program.name().to_str() == Some(&status.hook.program)
             });
             if let Some(HookStatus { hook, .. }) = attached {
-                meters.add(&hook.program, hook.target.symbol(), program.as_fd())?;
+                let symbol = hook.target.symbol();
+                meters.add(&hook.program, symbol, is_entry(hook), program.as_fd())?;
             }
         }
         Ok(meters)
-    }
-
-    /// Returns that the kernel says found no free instance of a return probe.
-    pub fn missed_returns(&self) -> Option<u64> {
-        self.return_probes.as_ref()?.missed().ok()
     }
 
     /// Takes back what only calls needed that were blocked at attach, once

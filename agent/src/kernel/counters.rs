@@ -27,6 +27,9 @@ pub struct KernelCounts {
     pub in_flight_full: u64,
     /// Calls lost: their return was not seen.
     pub return_missed: u64,
+    /// Calls whose entry the kernel did not show: the program ran on that CPU
+    /// already (`recursion_misses`). Not in `struct counters`.
+    pub entry_missed: u64,
     /// Process events that found no room.
     pub process_lost: u64,
     /// Messages whose identity found no room.
@@ -34,9 +37,14 @@ pub struct KernelCounts {
 }
 
 impl KernelCounts {
-    /// Calls whose entry was seen, or that were found blocked.
+    /// Calls whose entry was seen or is known to have been missed, or that
+    /// were found blocked.
     pub fn seen(&self) -> u64 {
-        self.entered + self.start_unknown + self.filtered_entry + self.in_flight_full
+        self.entered
+            + self.start_unknown
+            + self.filtered_entry
+            + self.in_flight_full
+            + self.entry_missed
     }
 
     /// Calls that have not returned yet. The counters are read one CPU after

@@ -40,6 +40,8 @@ pub struct ProbeStats {
 struct Probe {
     program: Arc<str>,
     symbol: Arc<str>,
+    /// Sees calls begin.
+    is_entry: bool,
     descriptor: OwnedFd,
 }
 
@@ -65,22 +67,32 @@ impl KernelMeters {
         &mut self,
         program: &str,
         symbol: &str,
+        is_entry: bool,
         descriptor: BorrowedFd<'_>,
     ) -> io::Result<()> {
         self.probes.push(Probe {
             program: program.into(),
             symbol: symbol.into(),
+            is_entry,
             descriptor: descriptor.try_clone_to_owned()?,
         });
         Ok(())
     }
 
-    /// What the programs counted so far.
+    /// What the programs counted so far, and what the kernel counted of them.
     ///
     /// # Errors
     /// When the map cannot be read.
     pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
-        KernelCounts::read(&self.counts)
+        let mut counts = KernelCounts::read(&self.counts)?;
+        counts.entry_missed = self
+            .probes
+            .iter()
+            .filter(|probe| probe.is_entry)
+            .filter_map(|probe| info_of(probe.descriptor.as_fd()).ok())
+            .map(|info| info.recursion_misses)
+            .sum();
+        Ok(counts)
     }
 
     /// What the kernel counted of each program. One that cannot be asked is
@@ -106,8 +118,8 @@ impl KernelMeters {
             .collect()
     }
 
-    /// Returns that found no free instance of a return probe, as
-    /// [`super::Tracer::missed_returns`].
+    /// Returns that the kernel says found no free instance of a return probe;
+    /// `None` where it does not tell, and after the end of the tracer.
     pub fn missed_returns(&self) -> Option<u64> {
         self.return_probes.upgrade()?.missed().ok()
     }

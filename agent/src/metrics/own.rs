@@ -15,9 +15,10 @@ use crate::export::queue::Level;
 use crate::kernel::ProbeStats;
 
 /// What can be lost before spans reach a sink, by the names in [`Balance`].
-const EARLY_LOSSES: [&str; 5] = [
+const EARLY_LOSSES: [&str; 6] = [
     "ring_full",
     "in_flight_full",
+    "entry_missed",
     "return_missed",
     "undecodable",
     "shutdown",

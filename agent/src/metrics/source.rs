@@ -1,6 +1,6 @@
 //! Reads every number there is, on request.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exchange::Reader;
@@ -27,7 +27,7 @@ pub struct Source {
     queues: Reader,
     decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
     sinks: Mutex<Vec<Sinks>>,
-    kernel: OnceLock<KernelMeters>,
+    kernel: OnceLock<Arc<KernelMeters>>,
 }
 
 /// The destinations of one exporter.
@@ -74,7 +74,7 @@ impl Source {
     }
 
     /// From now on there is something to read.
-    pub fn set_kernel(&self, kernel: KernelMeters) {
+    pub fn set_kernel(&self, kernel: Arc<KernelMeters>) {
         // It is set once; a second one would read the same numbers.
         drop(self.kernel.set(kernel));
     }

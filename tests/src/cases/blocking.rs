@@ -1,28 +1,31 @@
 //! Calls that wait: many at once, interrupted, killed, with the queue gone, or from before the start.
 
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::calls::scenario;
 use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
+use crate::balance::Balance;
 use crate::compare::is_of;
 use crate::sink::Sink;
-use crate::workload::Workload;
+use crate::truth::Call;
+use crate::workload::{Held, Workload};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case!("blocked_1000", |b: &'static Bench| scenario(
+        case!("blocked_1000_64", |b: &'static Bench| scenario(
             b,
             b.workload(),
             &["blocked", "1000"]
         )),
-        case!("blocked_32", |b: &'static Bench| scenario(
+        case!("blocked_1000_32", |b: &'static Bench| scenario(
             b,
             b.workload32(),
-            &["blocked", "100"]
+            &["blocked", "1000"]
         )),
         case!("interrupted_64", |b: &'static Bench| scenario(
             b,
@@ -44,6 +47,16 @@ pub(super) fn cases() -> Vec<Case> {
             b.workload32(),
             &["killed"]
         )),
+        case!("exec_64", |b: &'static Bench| scenario(
+            b,
+            b.workload(),
+            &["exec"]
+        )),
+        case!("exec_32", |b: &'static Bench| scenario(
+            b,
+            b.workload32(),
+            &["exec"]
+        )),
         case!("closed_64", |b: &'static Bench| scenario(
             b,
             b.workload(),
@@ -54,7 +67,22 @@ pub(super) fn cases() -> Vec<Case> {
             b.workload32(),
             &["closed"]
         )),
-        case!("blocked_before_attach", blocked_before_attach),
+        case!("blocked_before_attach_64", |b| blocked_before_attach(
+            b,
+            b.workload()
+        )),
+        case!("blocked_before_attach_32", |b| blocked_before_attach(
+            b,
+            b.workload32()
+        )),
+        case!("detached_while_blocked_64", |b| detached_while_blocked(
+            b,
+            b.workload()
+        )),
+        case!("detached_while_blocked_32", |b| detached_while_blocked(
+            b,
+            b.workload32()
+        )),
     ]
 }
 
@@ -63,17 +91,8 @@ fn now_ns() -> Result<i64> {
     Ok(i64::try_from(since.as_nanos())?)
 }
 
-/// A call that was waiting when the agent came is traced from then on, and says so.
-async fn blocked_before_attach(bench: &'static Bench) -> Result<()> {
-    let workload = Workload::new(bench.workload()?, &["blocked", "3", "hold"])?;
-    let sink = Sink::start().await?;
-    let held = workload.hold(bench).await?;
-    let starting_ns = now_ns()?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
-    let ready_ns = now_ns()?;
-    held.release(bench).await?;
-
-    let mut calls = workload.truth()?;
+/// What an agent sees that came when some calls were waiting already.
+fn seen_from(mut calls: Vec<Call>, starting_ns: i64, ready_ns: i64) -> Vec<Call> {
     calls.retain(|call| call.realtime_end_ns > ready_ns);
     for call in &mut calls {
         if call.realtime_start_ns < starting_ns {
@@ -81,8 +100,51 @@ async fn blocked_before_attach(bench: &'static Bench) -> Result<()> {
             call.realtime_start_ns = starting_ns;
         }
     }
+    calls
+}
+
+/// Calls that were waiting when the agent came are traced from then on, and say so.
+async fn blocked_before_attach(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    let workload = Workload::new(program?, &["blocked", "1000", "hold"])?;
+    let held = workload.hold(bench).await?;
+    check_late_agent(bench, &workload, held).await
+}
+
+/// Starts an agent while callers are blocked, releases them, and compares.
+async fn check_late_agent(bench: &Bench, workload: &Workload, held: Held) -> Result<()> {
+    let sink = Sink::start().await?;
+    let starting_ns = now_ns()?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let ready_ns = now_ns()?;
+    held.release(bench).await?;
+
+    let calls = seen_from(workload.truth()?, starting_ns, ready_ns);
+    ensure!(
+        calls.iter().any(|call| call.start_unknown),
+        "no call was blocked when the agent came"
+    );
     sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     agent.stop_well(bench).await?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, workload).check(&calls, &sink.spans())
+}
+
+/// An agent that goes while calls are blocked leaves them as they are, and says that it has not
+/// seen their end; the next one takes them over.
+async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    const BLOCKED: u64 = 100;
+    let workload = Workload::new(program?, &["blocked", "100", "hold"])?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let held = workload.hold(bench).await?;
+    let (status, log) = agent.stop(bench).await?;
+    ensure!(status.success(), "the agent ended with {status}:\n{log}");
+    let balance = Balance::of_log(&log)?;
+    balance.ensure_even()?;
+    // Other programs may be blocked on this machine too.
+    ensure!(
+        balance.pending >= BLOCKED && balance.lost == 0,
+        "{BLOCKED} calls are blocked: {balance:?}"
+    );
+    check_late_agent(bench, &workload, held).await
 }

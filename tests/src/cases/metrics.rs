@@ -1,4 +1,4 @@
-//! Metrics count every call, and the balance of what became of them closes.
+//! Metrics count every call.
 
 use std::net::SocketAddr;
 
@@ -7,20 +7,16 @@ use serde_json::json;
 
 use super::{Case, case};
 use crate::agent::{self, Agent};
-use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
 use crate::workload::Workload;
 use crate::{Bench, http};
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
-        case!("metrics_count_messages", count_messages),
-        case!("metrics_balance", balance),
-    ]
+    vec![case!("metrics_count_messages", count_messages)]
 }
 
 /// The sum of a metric's samples whose labels include all of these, in Prometheus' text format.
-fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+pub(super) fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
     text.lines()
         .filter(|line| {
             line.strip_prefix(name)
@@ -31,7 +27,7 @@ fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
-async fn scrape(address: SocketAddr) -> Result<String> {
+pub(super) async fn scrape(address: SocketAddr) -> Result<String> {
     let response = http::get(address, "/metrics").await?;
     ensure!(
         response.status == 200,
@@ -76,37 +72,6 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
             "{:?} are {got:?}, not {:?}:\n{text}",
             wanted.map(|(name, _)| name),
             wanted.map(|(_, count)| count)
-        );
-        tokio::time::sleep(agent::POLL).await;
-    }
-    agent.stop_well(bench).await
-}
-
-/// Of calls that only this case makes: all are exported, and nothing is lost.
-async fn balance(bench: &'static Bench) -> Result<()> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
-    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
-    let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
-    let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
-        .await?;
-    let give_up = tokio::time::Instant::now() + bench.bound(10);
-    loop {
-        let text = scrape(prometheus).await?;
-        let exported = sum(&text, "mqspan_calls_total", &["outcome=\"exported\""]);
-        let lost = sum(&text, "mqspan_calls_total", &["outcome=\"lost\""]);
-        ensure!(lost == 0.0, "{lost} calls lost:\n{text}");
-        // Other programs of this machine may have made calls too: what arrived is the measure.
-        #[allow(clippy::cast_precision_loss)]
-        if exported == sink.spans().len() as f64 {
-            break;
-        }
-        ensure!(
-            tokio::time::Instant::now() < give_up,
-            "{exported} calls are exported, {} spans arrived:\n{text}",
-            sink.spans().len()
         );
         tokio::time::sleep(agent::POLL).await;
     }

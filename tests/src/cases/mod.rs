@@ -1,5 +1,6 @@
 //! The cases, by theme, and what is left out for which backend.
 
+mod balance;
 mod blocking;
 mod calls;
 mod clock;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Case> {
         filter::cases(),
         relation::cases(),
         metrics::cases(),
+        balance::cases(),
     ]
     .into_iter()
     .flatten()

@@ -17,7 +17,7 @@ use crate::capture;
 use crate::cli::{Output, TraceArgs};
 use crate::config::{self, Config, Env, Globs, LogLevel, Overrides};
 use crate::host::Host;
-use crate::kernel::{KernelCounts, Tracer};
+use crate::kernel::{KernelCounts, KernelMeters, Tracer};
 use crate::logs;
 use crate::pipeline::{Pipeline, PipelineCounts};
 use crate::sink::SpanSink;
@@ -38,6 +38,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
         &settings::kernel(&config),
     )
     .map_err(|error| super::run::explain(&error))?;
+    let meters = tracer.meters().context("cannot keep the counters open")?;
     eprintln!("mqspan: tracing by {}", tracer.backend());
 
     let out = BufWriter::with_capacity(1 << 16, stdout().lock());
@@ -52,7 +53,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
         ),
         Output::Json => follow(&mut tracer, &config, &counts, json::Lines::new(out), child),
     }?;
-    report(&tracer, &counts)?;
+    report(&meters, &counts)?;
     Ok(code)
 }
 
@@ -136,21 +137,22 @@ fn wait_for_end(child: Option<Child>) -> Result<ExitCode, Failure> {
 }
 
 /// Says what is missing from the output, if anything is.
-fn report(tracer: &Tracer, counts: &PipelineCounts) -> Result<(), Failure> {
-    let kernel = tracer.counts().context("cannot read the counters")?;
+fn report(meters: &KernelMeters, counts: &PipelineCounts) -> Result<(), Failure> {
+    let kernel = meters.counts().context("cannot read the counters")?;
     let KernelCounts {
         ring_full,
         in_flight_full,
+        entry_missed,
         return_missed,
         ..
     } = kernel;
     let undecodable = counts.undecodable.load(Ordering::Relaxed);
-    let lost = ring_full + in_flight_full + return_missed + undecodable;
+    let lost = ring_full + in_flight_full + entry_missed + return_missed + undecodable;
     if lost != 0 {
         eprintln!(
             "mqspan: {lost} of {} calls are missing: ring buffer full {ring_full}, \
-             in-flight table full {in_flight_full}, return missed {return_missed}, \
-             undecodable {undecodable}",
+             in-flight table full {in_flight_full}, entry missed {entry_missed}, \
+             return missed {return_missed}, undecodable {undecodable}",
             kernel.seen()
         );
     }

@@ -1,0 +1,122 @@
+//! Every call is somewhere: exported, dropped on purpose, or lost and counted.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::metrics::{scrape, sum};
+use super::{Case, case};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::balance::Balance;
+use crate::compare::is_of;
+use crate::sink::{Sink, free_address};
+use crate::workload::Workload;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("balance_nothing_lost", nothing_lost),
+        case!("balance_ring_full_64", |b| ring_full(b, b.workload())),
+        case!("balance_ring_full_32", |b| ring_full(b, b.workload32())),
+        case!("balance_in_flight_full", in_flight_full),
+    ]
+}
+
+/// Of calls that only this case makes: all are exported, and nothing is lost.
+async fn nothing_lost(bench: &'static Bench) -> Result<()> {
+    let prometheus = free_address().await?;
+    let sink = Sink::start().await?;
+    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
+    let calls = workload.run(bench).await?;
+    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    let give_up = tokio::time::Instant::now() + bench.bound(10);
+    loop {
+        let text = scrape(prometheus).await?;
+        let exported = sum(&text, "mqspan_calls_total", &["outcome=\"exported\""]);
+        let lost = sum(&text, "mqspan_calls_total", &["outcome=\"lost\""]);
+        ensure!(lost == 0.0, "{lost} calls lost:\n{text}");
+        // Other programs of this machine may have made calls too: what arrived is the measure.
+        #[allow(clippy::cast_precision_loss)]
+        if exported == sink.spans().len() as f64 {
+            break;
+        }
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "{exported} calls are exported, {} spans arrived:\n{text}",
+            sink.spans().len()
+        );
+        tokio::time::sleep(agent::POLL).await;
+    }
+    agent.stop_well(bench).await
+}
+
+/// With a ring of one page that nobody empties nearly all is lost, and all of it counted.
+async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    const CALLS: u64 = 40_002; // with mq_open and mq_unlink
+    let sink = Sink::start().await?;
+    let config = json!({"capture": {"ring_buffer_size": "4KiB"}, "sampling": {"ratio": 0.5}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let workload = Workload::new(program?, &["flood", "20000"])?;
+    agent.pause()?;
+    workload.run_untold(bench).await?;
+    agent.go_on()?;
+    let (status, log) = agent.stop(bench).await?;
+    ensure!(status.success(), "the agent ended with {status}:\n{log}");
+
+    let balance = Balance::of_log(&log)?;
+    balance.ensure_even()?;
+    ensure!(
+        balance.lost_by("ring_full") > CALLS / 2,
+        "little was lost: {balance:?}"
+    );
+    ensure!(balance.sampled_out > 0, "none sampled out: {balance:?}");
+    ensure_seen(bench, &balance, CALLS)?;
+    ensure_arrived(&balance, &sink)
+}
+
+/// Where threads are kept in a map of a fixed size, the calls that find no room are counted.
+async fn in_flight_full(bench: &'static Bench) -> Result<()> {
+    const THREADS: u64 = 100;
+    const CALLS: u64 = 2 * THREADS + 2;
+    let sink = Sink::start().await?;
+    let config = json!({"capture": {"max_in_flight": 16}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
+    workload.run(bench).await?;
+    let (status, log) = agent.stop(bench).await?;
+    ensure!(status.success(), "the agent ended with {status}:\n{log}");
+
+    let balance = Balance::of_log(&log)?;
+    balance.ensure_even()?;
+    // Task storage, which most kernels have, cannot be full.
+    ensure!(
+        balance.lost == balance.lost_by("in_flight_full"),
+        "{balance:?}"
+    );
+    ensure_seen(bench, &balance, CALLS)?;
+    ensure_arrived(&balance, &sink)
+}
+
+fn ensure_seen(bench: &Bench, balance: &Balance, calls: u64) -> Result<()> {
+    // Elsewhere other programs may make calls too.
+    let is_right = if bench.own_machine {
+        balance.seen == calls && balance.pending == 0
+    } else {
+        balance.seen >= calls
+    };
+    ensure!(is_right, "{calls} calls were made: {balance:?}");
+    Ok(())
+}
+
+fn ensure_arrived(balance: &Balance, sink: &Sink) -> Result<()> {
+    let arrived = u64::try_from(sink.spans().len())?;
+    ensure!(
+        balance.exported == arrived,
+        "{arrived} spans arrived: {balance:?}"
+    );
+    Ok(())
+}
