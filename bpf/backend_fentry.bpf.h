@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Backend fentry: BTF trampolines on the entry functions of the system calls.
- * No instance pool, so any number of callers can be blocked. Missed is only a
- * call whose program was interrupted by itself on the same CPU
- * (recursion_misses of the program), and the return of a
- * call that is blocked while some other tracer attaches to, or detaches from,
+ * No instance pool, so any number of callers can be blocked. Missed is a call
+ * whose programs are all left out (recursion_misses; see "Twice" in
+ * call.bpf.h), and the return of a call that is blocked while some other tracer attaches to, or detaches from,
  * the same function: the kernel then skips the return programs of the old
  * trampoline (bpf_tramp_image_put() in kernel/bpf/trampoline.c). Such a call
  * is counted as return_missed at the thread's next call or its end.
@@ -34,59 +33,68 @@
 		got_;                                           \
 	})
 
-#define FENTRY_CALL(name, symbol, op, kind)    \
-	SEC("fentry/" #symbol)                 \
-	int fe_##name(unsigned long long *ctx) \
-	{                                      \
-		ENTER_##kind(op, FENTRY_ARGS); \
-		return 0;                      \
-	}                                      \
-	SEC("fexit/" #symbol)                  \
-	int fx_##name(unsigned long long *ctx) \
-	{                                      \
-		call_return(ctx[1]);           \
-		return 0;                      \
+#define FENTRY_PROGRAMS(name, symbol, op, kind, program) \
+	SEC("fentry/" #symbol)                           \
+	int fe_##name(unsigned long long *ctx)           \
+	{                                                \
+		ENTER_##kind(op, FENTRY_ARGS, program);  \
+		return 0;                                \
+	}                                                \
+	SEC("fexit/" #symbol)                            \
+	int fx_##name(unsigned long long *ctx)           \
+	{                                                \
+		LEAVE_##kind(op, ctx[1], program);       \
+		return 0;                                \
 	}
+
+#define FENTRY_CALL(name, symbol, op, kind)            \
+	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST) \
+	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND)
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
 
-SEC("fentry/do_mq_timedsend")
-int BPF_PROG(fe_do_send, int mqdes, const char *msg, unsigned long len,
-	     unsigned int priority, struct timespec64 *timeout)
-{
-	timeout_copied(timeout);
-	return 0;
-}
+/* What follows does the same whether it runs once or twice. */
+#define FENTRY_INSIDE(suffix)                                                   \
+	SEC("fentry/do_mq_timedsend")                                           \
+	int BPF_PROG(fe_do_send##suffix, int mqdes, const char *msg,            \
+		     unsigned long len, unsigned int priority,                  \
+		     struct timespec64 *timeout)                                \
+	{                                                                       \
+		timeout_copied(timeout);                                        \
+		return 0;                                                       \
+	}                                                                       \
+	SEC("fentry/do_mq_timedreceive")                                        \
+	int BPF_PROG(fe_do_receive##suffix, int mqdes, char *msg,               \
+		     unsigned long len, unsigned int *priority,                 \
+		     struct timespec64 *timeout)                                \
+	{                                                                       \
+		timeout_copied(timeout);                                        \
+		return 0;                                                       \
+	}                                                                       \
+	/* The first argument is const void *, which 6.1's verifier will not  \
+	 * touch. */ \
+	SEC("fexit/load_msg")                                                   \
+	int BPF_PROG(fx_load_msg##suffix, const void *source,                   \
+		     unsigned long len, struct msg_msg *message)                \
+	{                                                                       \
+		message_made((__u64)message);                                   \
+		return 0;                                                       \
+	}                                                                       \
+	SEC("fentry/store_msg")                                                 \
+	int BPF_PROG(fe_store_msg##suffix, void *destination,                   \
+		     struct msg_msg *message)                                   \
+	{                                                                       \
+		message_delivered((__u64)message, message->m_type);             \
+		return 0;                                                       \
+	}                                                                       \
+	SEC("fentry/free_msg")                                                  \
+	int BPF_PROG(fe_free_msg##suffix, struct msg_msg *message)              \
+	{                                                                       \
+		message_freed((__u64)message);                                  \
+		return 0;                                                       \
+	}
 
-SEC("fentry/do_mq_timedreceive")
-int BPF_PROG(fe_do_receive, int mqdes, char *msg, unsigned long len,
-	     unsigned int *priority, struct timespec64 *timeout)
-{
-	timeout_copied(timeout);
-	return 0;
-}
-
-/* The first argument is const void *, which 6.1's verifier will not touch. */
-SEC("fexit/load_msg")
-int BPF_PROG(fx_load_msg, const void *source, unsigned long len,
-	     struct msg_msg *message)
-{
-	message_made((__u64)message);
-	return 0;
-}
-
-SEC("fentry/store_msg")
-int BPF_PROG(fe_store_msg, void *destination, struct msg_msg *message)
-{
-	message_delivered((__u64)message, message->m_type);
-	return 0;
-}
-
-SEC("fentry/free_msg")
-int BPF_PROG(fe_free_msg, struct msg_msg *message)
-{
-	message_freed((__u64)message);
-	return 0;
-}
+FENTRY_INSIDE()
+FENTRY_INSIDE(_2)
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Backend kprobe: kprobe and kretprobe on the same functions as fentry. Missed
- * is a return when all instances of a kretprobe are in use by blocked callers;
- * the agent asks for as many as tracefs allows.
+ * Backend kprobe: kprobe and kretprobe on the same functions as fentry. They
+ * run with preemption off, so none hides another. Missed is a return when all
+ * instances of a kretprobe are in use by blocked callers; the agent asks for as
+ * many as tracefs allows. From Linux 6.14 on the same programs are attached as
+ * kprobe.multi, which needs no instances (4346ba160409).
  */
 #ifndef MQSPAN_BACKEND_KPROBE_BPF_H
 #define MQSPAN_BACKEND_KPROBE_BPF_H
@@ -13,13 +15,13 @@
 	SEC("kprobe/" #symbol)                                \
 	int BPF_KPROBE(kp_##name, const struct pt_regs *regs) \
 	{                                                     \
-		ENTER_##kind(op, KPROBE_ARGS);                \
+		ENTER_##kind(op, KPROBE_ARGS, FIRST);         \
 		return 0;                                     \
 	}                                                     \
 	SEC("kretprobe/" #symbol)                             \
 	int BPF_KRETPROBE(kr_##name, long ret)                \
 	{                                                     \
-		call_return(ret);                             \
+		LEAVE_##kind(op, ret, FIRST);                 \
 		return 0;                                     \
 	}
 

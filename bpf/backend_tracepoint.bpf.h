@@ -10,8 +10,8 @@
 
 #define TRACEPOINT_ARGS(kind) kind##_ARGS(DIRECT, regs)
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long nr)
+static __always_inline int syscall_entered(const struct pt_regs *regs, long nr,
+					   enum program program)
 {
 	bool compat;
 	__u8 op;
@@ -23,21 +23,41 @@ int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long nr)
 	if (!op)
 		return 0;
 	if (compat)
-		ENTER_COMPAT(op, TRACEPOINT_ARGS);
+		ENTER_COMPAT(op, TRACEPOINT_ARGS, program);
 	else
-		ENTER_NATIVE(op, TRACEPOINT_ARGS);
+		ENTER_NATIVE(op, TRACEPOINT_ARGS, program);
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
+static __always_inline int syscall_left(const struct pt_regs *regs, long ret,
+					enum program program)
 {
 	long nr = SYSCALL_NR(regs);
+	bool compat;
+	__u8 op;
 
-	if (!number_of_interest(nr) || !operation_of(nr, current_is_compat()))
+	if (!number_of_interest(nr))
 		return 0;
-	call_return(ret);
+	compat = current_is_compat();
+	op = operation_of(nr, compat);
+	if (op)
+		call_return(op, compat ? ABI_COMPAT : ABI_NATIVE, ret, program);
 	return 0;
 }
+
+#define TRACEPOINT_PROGRAMS(suffix, program)                              \
+	SEC("tp_btf/sys_enter")                                           \
+	int BPF_PROG(tp_sys_enter##suffix, struct pt_regs *regs, long nr) \
+	{                                                                 \
+		return syscall_entered(regs, nr, program);                \
+	}                                                                 \
+	SEC("tp_btf/sys_exit")                                            \
+	int BPF_PROG(tp_sys_exit##suffix, struct pt_regs *regs, long ret) \
+	{                                                                 \
+		return syscall_left(regs, ret, program);                  \
+	}
+
+TRACEPOINT_PROGRAMS(, FIRST)
+TRACEPOINT_PROGRAMS(_2, SECOND)
 
 #endif

@@ -82,17 +82,27 @@ int it_blocked(struct bpf_iter__task *ctx)
  * stack of the thread (fentry, kprobe). Attached only until the last of them
  * has returned; it runs at every system call.
  */
-SEC("tp_btf/sys_exit")
-int BPF_PROG(tp_catch_up, struct pt_regs *regs, long ret)
+static __always_inline int blocked_left(const struct pt_regs *regs, long ret)
 {
 	struct thread_record *thread;
 
 	if (!found_blocked || !number_of_interest(SYSCALL_NR(regs)))
 		return 0;
 	thread = thread_find();
-	if (thread && (thread->call.flags & CALL_START_UNKNOWN))
-		call_return(ret);
+	if (thread && thread->state == THREAD_IN_CALL &&
+	    (thread->call.flags & CALL_START_UNKNOWN))
+		call_leave(thread, ret);
 	return 0;
 }
+
+#define CATCH_UP_PROGRAM(suffix)                                          \
+	SEC("tp_btf/sys_exit")                                            \
+	int BPF_PROG(tp_catch_up##suffix, struct pt_regs *regs, long ret) \
+	{                                                                 \
+		return blocked_left(regs, ret);                           \
+	}
+
+CATCH_UP_PROGRAM()
+CATCH_UP_PROGRAM(_2)
 
 #endif

@@ -8,6 +8,17 @@
 #ifndef MQSPAN_CALL_BPF_H
 #define MQSPAN_CALL_BPF_H
 
+/*
+ * Twice. Where threads lose the CPU inside the kernel, one that is preempted
+ * within a program keeps the kernel from running that program for any other
+ * thread of that CPU: prog->active in kernel/bpf/trampoline.c and, where
+ * tracepoints can be preempted, kernel/trace/bpf_trace.c. Then each hook has
+ * two programs with the same body. The one that comes first does the work, the
+ * other sees from entered_by and returned_by that it is done; they may come in
+ * either order. A call is lost only if both are left out, which is counted at
+ * its return.
+ */
+
 #define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
 
 struct user_timespec32 {
@@ -294,7 +305,8 @@ static __always_inline void call_interrupted(struct thread_record *thread,
  * handler in between (SIGSTOP and SIGCONT, a debugger).
  */
 static __always_inline void call_enter(__u8 op, __u8 abi,
-				       const struct call_args *args)
+				       const struct call_args *args,
+				       enum program program)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct thread_record *thread;
@@ -302,13 +314,25 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	__u64 hash;
 
 	if (!wanted_at_entry(op, abi)) {
-		COUNT(filtered_entry);
+		if (program == FIRST)
+			COUNT(filtered_entry);
 		return;
 	}
 	thread = thread_find_or_make();
 	if (!thread) {
-		COUNT(in_flight_full);
+		/* Where the kernel made no record for the one it makes none
+		 * for the other, or this is the return's to count. */
+		if (!runs_twice)
+			COUNT(in_flight_full);
 		return;
+	}
+	if (runs_twice) {
+		if (thread->state == THREAD_IN_CALL && thread->entered_by &&
+		    thread->entered_by != program) {
+			thread->entered_by = 0;
+			return;
+		}
+		thread->entered_by = program;
 	}
 	if (thread->state == THREAD_IN_CALL) {
 		call_missed(thread);
@@ -341,14 +365,10 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 }
 
 /* Return of a call; ret as the kernel has it, -512 where a signal came. */
-static __always_inline void call_return(long ret)
+static __always_inline void call_leave(struct thread_record *thread, long ret)
 {
-	struct thread_record *thread = thread_find();
-	struct call_event *call;
+	struct call_event *call = &thread->call;
 
-	if (!thread || thread->state != THREAD_IN_CALL)
-		return;
-	call = &thread->call;
 	call->end_ns = bpf_ktime_get_boot_ns();
 	call->ret = ret;
 	if (call->flags & CALL_START_UNKNOWN)
@@ -358,6 +378,39 @@ static __always_inline void call_return(long ret)
 		thread->state = THREAD_INTERRUPTED;
 	else
 		call_submit(thread);
+}
+
+/*
+ * A return that is not that of a call in flight: the other program has been
+ * here, or nobody has seen the call begin.
+ */
+static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
+					 __u8 abi, enum program program)
+{
+	if (thread && thread->returned_by && thread->returned_by != program) {
+		thread->returned_by = 0;
+		return;
+	}
+	if (!found_all || !wanted_at_entry(op, abi))
+		return;
+	thread = thread_find_or_make();
+	if (thread)
+		thread->returned_by = program;
+	COUNT(entry_missed);
+}
+
+static __always_inline void call_return(__u8 op, __u8 abi, long ret,
+					enum program program)
+{
+	struct thread_record *thread = thread_find();
+
+	if (thread && thread->state == THREAD_IN_CALL) {
+		if (runs_twice)
+			thread->returned_by = program;
+		call_leave(thread, ret);
+	} else if (runs_twice) {
+		call_unknown(thread, op, abi, program);
+	}
 }
 
 #endif

@@ -73,24 +73,34 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
 
 /*
  * ENTER_<kind>: the entry of a call; ARGS(kind) gives the arguments by the
- * rules of NATIVE or COMPAT.
+ * rules of NATIVE or COMPAT. LEAVE_<kind>: its return.
  */
-#define ENTER_NATIVE(op, ARGS)                         \
-	do {                                           \
-		struct call_args args_ = ARGS(NATIVE); \
-		call_enter(op, ABI_NATIVE, &args_);    \
+#define ENTER_NATIVE(op, ARGS, program)                      \
+	do {                                                 \
+		struct call_args args_ = ARGS(NATIVE);       \
+		call_enter(op, ABI_NATIVE, &args_, program); \
 	} while (0)
-#define ENTER_COMPAT(op, ARGS)                         \
-	do {                                           \
-		struct call_args args_ = ARGS(COMPAT); \
-		call_enter(op, ABI_COMPAT, &args_);    \
+#define ENTER_COMPAT(op, ARGS, program)                      \
+	do {                                                 \
+		struct call_args args_ = ARGS(COMPAT);       \
+		call_enter(op, ABI_COMPAT, &args_, program); \
 	} while (0)
-#define ENTER_SHARED(op, ARGS)                                       \
-	do {                                                         \
-		if (current_is_compat())                             \
-			ENTER_COMPAT(shared_op_of_compat(op), ARGS); \
-		else                                                 \
-			ENTER_NATIVE(op, ARGS);                      \
+#define ENTER_SHARED(op, ARGS, program)                                       \
+	do {                                                                  \
+		if (current_is_compat())                                      \
+			ENTER_COMPAT(shared_op_of_compat(op), ARGS, program); \
+		else                                                          \
+			ENTER_NATIVE(op, ARGS, program);                      \
+	} while (0)
+
+#define LEAVE_NATIVE(op, ret, program) call_return(op, ABI_NATIVE, ret, program)
+#define LEAVE_COMPAT(op, ret, program) call_return(op, ABI_COMPAT, ret, program)
+#define LEAVE_SHARED(op, ret, program)                                       \
+	do {                                                                 \
+		if (current_is_compat())                                     \
+			LEAVE_COMPAT(shared_op_of_compat(op), ret, program); \
+		else                                                         \
+			LEAVE_NATIVE(op, ret, program);                      \
 	} while (0)
 
 #endif

@@ -145,7 +145,8 @@ _Static_assert(sizeof(struct process_event) == 360, "layout of process_event");
  * What became of each call, per CPU. At any time
  *   entered + start_unknown = submitted + filtered_return + ring_full
  *                             + return_missed + calls still in flight
- * and seen = entered + start_unknown + filtered_entry + in_flight_full.
+ * and seen = entered + start_unknown + filtered_entry + in_flight_full
+ *            + entry_missed.
  */
 struct counters {
 	__u64 entered; /* entries that passed the filters and are remembered */
@@ -155,6 +156,7 @@ struct counters {
 	__u64 submitted; /* events of calls in the ring buffer */
 	__u64 ring_full; /* calls lost: no room in the ring buffer */
 	__u64 in_flight_full; /* calls lost: no room to remember the entry */
+	__u64 entry_missed; /* calls lost: they return, but did not begin */
 	__u64 return_missed; /* calls lost: their return was not seen */
 	__u64 process_lost; /* process events that found no room */
 	__u64 message_lost; /* messages whose identity found no room */

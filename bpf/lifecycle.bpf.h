@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Signals, forks and exits: what a call's return alone does not tell. */
+/*
+ * Signals, forks and exits: what a call's return alone does not tell. All of it
+ * does the same whether it runs once or twice ("Twice" in call.bpf.h).
+ */
 #ifndef MQSPAN_LIFECYCLE_BPF_H
 #define MQSPAN_LIFECYCLE_BPF_H
 
@@ -12,8 +15,7 @@
  * its SA_RESTART decides between a restart and EINTR. Without one the thread
  * dies or restarts, and its exit or its next entry tells.
  */
-SEC("tp_btf/signal_deliver")
-int BPF_PROG(tp_signal, int sig, void *info, struct k_sigaction *action)
+static __always_inline int signal_delivered(const struct k_sigaction *action)
 {
 	struct thread_record *thread = thread_find();
 	__u64 handler;
@@ -34,8 +36,7 @@ static __always_inline __u32 signal_of_death(void)
 	return SIGKILL;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(tp_exit, struct task_struct *task)
+static __always_inline int thread_exits(void)
 {
 	struct thread_record *thread = thread_find();
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -61,8 +62,8 @@ int BPF_PROG(tp_exit, struct task_struct *task)
  * (de_thread() in fs/exec.c): the record by its old id is nobody's from then
  * on. Task storage goes by the task.
  */
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(tp_exec, struct task_struct *task, int old_pid)
+static __always_inline int process_executes(struct task_struct *task,
+					    int old_pid)
 {
 	__u32 tid = old_pid;
 
@@ -72,8 +73,8 @@ int BPF_PROG(tp_exec, struct task_struct *task, int old_pid)
 }
 
 /* A wanted process's child is wanted. */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(tp_fork, struct task_struct *parent, struct task_struct *child)
+static __always_inline int process_forks(struct task_struct *parent,
+					 struct task_struct *child)
 {
 	__u32 parent_pid = parent->tgid, pid = child->tgid;
 	__u8 *verdict;
@@ -85,5 +86,32 @@ int BPF_PROG(tp_fork, struct task_struct *parent, struct task_struct *child)
 		bpf_map_update_elem(&pids, &pid, verdict, BPF_ANY);
 	return 0;
 }
+
+#define LIFECYCLE_PROGRAMS(suffix)                                           \
+	SEC("tp_btf/signal_deliver")                                         \
+	int BPF_PROG(tp_signal##suffix, int signal, void *info,              \
+		     struct k_sigaction *action)                             \
+	{                                                                    \
+		return signal_delivered(action);                             \
+	}                                                                    \
+	SEC("tp_btf/sched_process_exit")                                     \
+	int BPF_PROG(tp_exit##suffix, struct task_struct *task)              \
+	{                                                                    \
+		return thread_exits();                                       \
+	}                                                                    \
+	SEC("tp_btf/sched_process_exec")                                     \
+	int BPF_PROG(tp_exec##suffix, struct task_struct *task, int old_pid) \
+	{                                                                    \
+		return process_executes(task, old_pid);                      \
+	}                                                                    \
+	SEC("tp_btf/sched_process_fork")                                     \
+	int BPF_PROG(tp_fork##suffix, struct task_struct *parent,            \
+		     struct task_struct *child)                              \
+	{                                                                    \
+		return process_forks(parent, child);                         \
+	}
+
+LIFECYCLE_PROGRAMS()
+LIFECYCLE_PROGRAMS(_2)
 
 #endif

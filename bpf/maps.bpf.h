@@ -8,6 +8,11 @@ const volatile bool use_task_storage = true;
 const volatile bool use_casts = false;
 /* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
 const volatile bool registers_on_stack = false;
+/*
+ * Each hook has two programs, of which the other makes good what the kernel
+ * left out: see "Twice" in call.bpf.h.
+ */
+const volatile bool runs_twice = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 /* The fill level is looked at when these bits of the time are zero. */
@@ -32,6 +37,9 @@ struct filter_settings filter;
 /* Calls that were blocked at attach and have not returned yet. */
 __u64 found_blocked;
 
+/* Set by the agent once those have been looked for. */
+__u64 found_all;
+
 /* What a thread is doing, as far as message queues go. */
 enum thread_state {
 	THREAD_IDLE = 0,
@@ -39,6 +47,9 @@ enum thread_state {
 	/* A signal ended the wait; what comes of it is not known yet. */
 	THREAD_INTERRUPTED = 2,
 };
+
+/* Which of the two programs of a hook. */
+enum program { FIRST = 1, SECOND = 2 };
 
 /*
  * A thread's call in flight. It stays between calls: the next call on the
@@ -60,6 +71,11 @@ struct thread_record {
 	__u64 inode_number;
 	__u32 announced; /* exec_id + 1 that a process event was sent for */
 	__u32 queue_ipc_ns;
+	/* enum program: which of two saw the call begin, and which end; 0 once
+	 * the other has come by as well. */
+	__u8 entered_by;
+	__u8 returned_by;
+	__u8 padding[6];
 };
 
 /*

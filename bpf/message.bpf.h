@@ -49,6 +49,10 @@ static __always_inline void message_delivered(__u64 message, long type)
 	thread->call.sender_tid = origin->tid;
 	thread->call.message_created_ns = origin->created_ns;
 	thread->call.flags |= CALL_MESSAGE;
+	/* A receive takes a message but once. Here as well as in free_msg(),
+	 * of which a backend may miss a run: what stays would be found again
+	 * by a later message at the same address. */
+	bpf_map_delete_elem(&messages, &message);
 }
 
 static __always_inline void message_freed(__u64 message)

@@ -25,7 +25,9 @@ use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
 use crate::health::Health;
 use crate::host::Host;
-use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
+use crate::kernel::{
+    AttachError, Backend, Capabilities, HookState, KernelMeters, Tracer, kernel_is_preemptible,
+};
 use crate::logs;
 use crate::metrics::QueueMetrics;
 use crate::pipeline::{Pipeline, PipelineCounts};
@@ -148,6 +150,12 @@ fn announce(tracer: &Tracer) {
         tracing::info!(
             "this backend cannot tell which message came from whom: receives are not \
              connected with their sends"
+        );
+    }
+    if backend == Backend::Fentry && kernel_is_preemptible() {
+        tracing::warn!(
+            "this kernel takes the CPU from threads inside system calls: where many compete for \
+             one, fentry misses calls, which are counted as lost; set capture.backend: kprobe"
         );
     }
     if let Some(error) = tracer.few_instances() {

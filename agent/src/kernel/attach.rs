@@ -11,7 +11,10 @@ use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
 use super::backend::{Backend, BackendChoice};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
-use super::load::{KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids};
+use super::load::{
+    Form, KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids,
+};
+use super::preemption::kernel_is_preemptible;
 use super::probes::KernelMeters;
 use super::ring::CaptureRing;
 use super::symbols::KernelSymbols;
@@ -72,13 +75,16 @@ pub struct Tracer {
     entry_links: Vec<Link>,
     other_links: Vec<Link>,
     /// While calls that were blocked at attach have not returned.
-    catch_up: Option<Link>,
+    catch_up: Vec<Link>,
     /// After the links: a probe in use cannot be taken back.
     return_probes: Option<Arc<ReturnProbes>>,
     /// Why return probes have only as many instances as is the default.
     default_instances: Option<io::Error>,
     skel: MqspanSkel<'static>,
     backend: Backend,
+    form: Form,
+    /// Entries and returns of calls have two programs each.
+    calls_twice: bool,
     filter: KernelFilter,
     hooks: Vec<HookStatus>,
     passed_over: Vec<AttachError>,
@@ -92,7 +98,7 @@ impl Tracer {
     pub fn start(choice: BackendChoice, settings: &KernelSettings) -> Result<Self, AttachError> {
         let symbols = KernelSymbols::read().map_err(AttachError::Symbols)?;
         let mut errors = Vec::new();
-        for backend in choice.candidates() {
+        for backend in choice.candidates(kernel_is_preemptible()) {
             match Self::with_backend(backend, settings, &symbols) {
                 Ok(mut tracer) => {
                     tracer.passed_over = errors;
@@ -119,11 +125,27 @@ impl Tracer {
         settings: &KernelSettings,
         symbols: &KernelSymbols,
     ) -> Result<Self, AttachError> {
+        if backend == Backend::Kprobe && symbols.has_returns_without_pool() {
+            match Self::as_form(backend, Form::KprobeMulti, settings, symbols) {
+                Ok(tracer) => return Ok(tracer),
+                Err(error) => tracing::debug!(%error, "one perf event for each probe, then"),
+            }
+        }
+        Self::as_form(backend, Form::Plain, settings, symbols)
+    }
+
+    fn as_form(
+        backend: Backend,
+        form: Form,
+        settings: &KernelSettings,
+        symbols: &KernelSymbols,
+    ) -> Result<Self, AttachError> {
         let Loaded {
             skel,
             hooks,
             absent,
-        } = load(backend, settings, symbols)
+            calls_twice,
+        } = load(backend, form, settings, symbols)
             .map_err(|source| AttachError::Load { backend, source })?;
         let absent = absent.into_iter().map(|hook| HookStatus {
             hook,
@@ -132,11 +154,13 @@ impl Tracer {
         let mut tracer = Self {
             entry_links: Vec::new(),
             other_links: Vec::new(),
-            catch_up: None,
+            catch_up: Vec::new(),
             return_probes: None,
             default_instances: None,
             skel,
             backend,
+            form,
+            calls_twice,
             filter: settings.filter.clone(),
             hooks: absent.collect(),
             passed_over: Vec::new(),
@@ -149,7 +173,7 @@ impl Tracer {
     /// not be seen.
     fn attach_all(&mut self, mut hooks: Vec<Hook>) -> Result<(), AttachError> {
         hooks.sort_by_key(|hook| (hook.purpose() == Purpose::FindBlocked, is_entry(hook)));
-        if self.backend == Backend::Kprobe {
+        if self.backend == Backend::Kprobe && self.form == Form::Plain {
             match ReturnProbes::open() {
                 Ok(probes) => self.return_probes = Some(Arc::new(probes)),
                 Err(error) => self.default_instances = Some(error),
@@ -164,7 +188,7 @@ impl Tracer {
             })?;
             match hook.purpose() {
                 Purpose::FindBlocked => find_blocked(&link),
-                Purpose::CatchUp => self.catch_up = Some(link),
+                Purpose::CatchUp => self.catch_up.push(link),
                 _ if is_entry(&hook) => self.entry_links.push(link),
                 _ => self.other_links.push(link),
             }
@@ -172,6 +196,10 @@ impl Tracer {
                 hook,
                 state: HookState::Attached,
             });
+        }
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: as in set_filter().
+            unsafe { (&raw mut bss.found_all).write_volatile(1) };
         }
         Ok(())
     }
@@ -185,6 +213,14 @@ impl Tracer {
             .ok_or(io::ErrorKind::NotFound)?;
         let return_probes = self.return_probes.as_mut().and_then(Arc::get_mut);
         match (&hook.target, return_probes) {
+            (HookTarget::Entry(symbol) | HookTarget::Return(symbol), _)
+                if self.form == Form::KprobeMulti =>
+            {
+                let returns = matches!(hook.target, HookTarget::Return(_));
+                program
+                    .attach_kprobe_multi(returns, vec![symbol])
+                    .map_err(into_io)
+            }
             (HookTarget::Return(symbol), Some(probes)) => {
                 let event = probes.add(&hook.program, symbol)?;
                 attach_to_event(&program, event)
@@ -262,7 +298,8 @@ impl Tracer {
             });
             if let Some(HookStatus { hook, .. }) = attached {
                 let symbol = hook.target.symbol();
-                meters.add(&hook.program, symbol, is_entry(hook), program.as_fd())?;
+                let alone = is_entry(hook) && !self.calls_twice;
+                meters.add(&hook.program, symbol, alone, program.as_fd())?;
             }
         }
         Ok(meters)
@@ -276,8 +313,8 @@ impl Tracer {
             // well, so it is read as such: once, whole, aligned.
             unsafe { (&raw const bss.found_blocked).read_volatile() }
         });
-        if self.catch_up.is_some() && found_blocked == 0 {
-            self.catch_up = None;
+        if !self.catch_up.is_empty() && found_blocked == 0 {
+            self.catch_up.clear();
             tracing::debug!("no call that was blocked at the start is left");
         }
     }
@@ -285,7 +322,7 @@ impl Tracer {
     /// Stops everything. The ring keeps what is in it.
     pub fn detach(&mut self) {
         self.entry_links.clear();
-        self.catch_up = None;
+        self.catch_up.clear();
         self.other_links.clear();
         self.return_probes = None;
     }

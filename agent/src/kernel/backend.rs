@@ -41,7 +41,8 @@ impl fmt::Display for Backend {
 /// Which backends may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackendChoice {
-    /// The first of [`Backend::ALL`] that attaches.
+    /// The first that attaches, of those that see every call on this kernel
+    /// and then of the others.
     #[default]
     Auto,
     /// This one or none.
@@ -49,11 +50,30 @@ pub enum BackendChoice {
 }
 
 impl BackendChoice {
-    /// The backends to try, in order.
-    pub fn candidates(self) -> Vec<Backend> {
+    /// The backends to try, in order, on a kernel that preempts threads inside
+    /// system calls or not; see [`super::kernel_is_preemptible`].
+    pub fn candidates(self, preemptible: bool) -> Vec<Backend> {
         match self {
+            Self::Auto if preemptible => {
+                vec![Backend::Kprobe, Backend::Tracepoint, Backend::Fentry]
+            }
             Self::Auto => Backend::ALL.to_vec(),
             Self::Only(backend) => vec![backend],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_misses_calls_comes_last() {
+        let of = |choice: BackendChoice, preemptible| choice.candidates(preemptible);
+        assert_eq!(of(BackendChoice::Auto, false), Backend::ALL);
+        assert_eq!(of(BackendChoice::Auto, true).last(), Some(&Backend::Fentry));
+        assert_eq!(of(BackendChoice::Auto, true).len(), Backend::ALL.len());
+        let only = BackendChoice::Only(Backend::Fentry);
+        assert_eq!(of(only, true), [Backend::Fentry]);
     }
 }

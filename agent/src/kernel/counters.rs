@@ -27,8 +27,7 @@ pub struct KernelCounts {
     pub in_flight_full: u64,
     /// Calls lost: their return was not seen.
     pub return_missed: u64,
-    /// Calls whose entry the kernel did not show: the program ran on that CPU
-    /// already (`recursion_misses`). Not in `struct counters`.
+    /// Calls lost: their entry was not seen.
     pub entry_missed: u64,
     /// Process events that found no room.
     pub process_lost: u64,
@@ -76,6 +75,7 @@ impl KernelCounts {
             sum.submitted += at(offset_of!(counters, submitted));
             sum.ring_full += at(offset_of!(counters, ring_full));
             sum.in_flight_full += at(offset_of!(counters, in_flight_full));
+            sum.entry_missed += at(offset_of!(counters, entry_missed));
             sum.return_missed += at(offset_of!(counters, return_missed));
             sum.process_lost += at(offset_of!(counters, process_lost));
             sum.message_lost += at(offset_of!(counters, message_lost));

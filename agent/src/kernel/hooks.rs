@@ -37,6 +37,9 @@ pub struct Hook {
     pub target: HookTarget,
     /// The backend it belongs to; `None` for what all need.
     pub backend: Option<Backend>,
+    /// The second of two programs with the same body, for kernels that leave
+    /// out runs of the first.
+    pub second: bool,
 }
 
 /// What a hook is for; decides whether a configuration needs it.
@@ -85,6 +88,7 @@ impl Hook {
             program: program.to_owned(),
             target,
             backend,
+            second: program.ends_with("_2"),
         })
     }
 
@@ -101,7 +105,9 @@ impl Hook {
         match &self.target {
             HookTarget::Iterator(_) => Purpose::FindBlocked,
             HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
-            HookTarget::Tracepoint(_) if self.program == "tp_catch_up" => Purpose::CatchUp,
+            HookTarget::Tracepoint(_) if self.program.starts_with("tp_catch_up") => {
+                Purpose::CatchUp
+            }
             HookTarget::Tracepoint(name) if name.starts_with("sys_") => Purpose::AllCalls,
             HookTarget::Tracepoint(_) => Purpose::Lifecycle,
             HookTarget::Entry(symbol) | HookTarget::Return(symbol) => {
@@ -150,6 +156,8 @@ mod tests {
         let hook = Hook::of_program("tp_exit", "tp_btf/sched_process_exit").unwrap();
         assert_eq!((hook.backend, hook.purpose()), (None, Purpose::Lifecycle));
         let hook = Hook::of_program("tp_sys_exit", "tp_btf/sys_exit").unwrap();
-        assert_eq!(hook.purpose(), Purpose::AllCalls);
+        assert_eq!((hook.purpose(), hook.second), (Purpose::AllCalls, false));
+        let hook = Hook::of_program("tp_catch_up_2", "tp_btf/sys_exit").unwrap();
+        assert_eq!((hook.purpose(), hook.second), (Purpose::CatchUp, true));
     }
 }

@@ -12,14 +12,14 @@ use std::process;
 use perf_event_open_sys::bindings::{PERF_FLAG_FD_CLOEXEC, PERF_TYPE_TRACEPOINT, perf_event_attr};
 use perf_event_open_sys::perf_event_open;
 
-use super::tracefs::Tracefs;
+use super::kernel_fs::KernelFs;
 
 /// `KRETPROBE_MAXACTIVE_MAX`, `kernel/trace/trace_kprobe.c`.
 pub(super) const MAX_INSTANCES: u32 = 4096;
 
 /// The return probes of this process in tracefs; taken back when dropped.
 pub(super) struct ReturnProbes {
-    tracefs: Tracefs,
+    tracefs: KernelFs,
     group: String,
     names: Vec<String>,
 }
@@ -30,7 +30,7 @@ impl ReturnProbes {
     /// # Errors
     /// When tracefs cannot be used.
     pub(super) fn open() -> io::Result<Self> {
-        let tracefs = Tracefs::open()?;
+        let tracefs = KernelFs::tracefs()?;
         for (group, name) in left_behind(&tracefs.read("kprobe_events")?) {
             if let Err(error) = tracefs.append("kprobe_events", &format!("-:{group}/{name}")) {
                 tracing::debug!(%error, group, name, "stale probe stays");

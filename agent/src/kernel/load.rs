@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, PrintLevel, set_print};
+use libbpf_rs::{MapCore, MapFlags, PrintLevel, ProgramAttachType, set_print};
 
 use super::backend::Backend;
 use super::descendants::with_descendants;
 use super::hooks::{Hook, HookTarget, Purpose};
+use super::preemption::kernel_is_preemptible;
 use super::symbols::KernelSymbols;
 use crate::skel::types::{call_op, filter_settings};
 use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
@@ -90,6 +91,8 @@ pub(super) struct Loaded {
     pub(super) hooks: Vec<Hook>,
     /// Wanted, but the kernel does not have the function.
     pub(super) absent: Vec<Hook>,
+    /// Entries and returns of calls have two programs each.
+    pub(super) calls_twice: bool,
 }
 
 /// What libbpf said last; it explains a refusal better than the errno.
@@ -127,9 +130,14 @@ fn take_libbpf_log() -> String {
     telling.get(start..).unwrap_or_default().join("; ")
 }
 
+/// Does the hook see calls begin or end?
+fn is_call(hook: &Hook) -> bool {
+    matches!(hook.purpose(), Purpose::Call { .. } | Purpose::AllCalls)
+}
+
 /// Is the hook needed for these settings?
-fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings) -> bool {
-    if hook.backend.is_some_and(|of| of != backend) {
+fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, twice: bool) -> bool {
+    if hook.backend.is_some_and(|of| of != backend) || hook.second && !twice {
         return false;
     }
     let traces = |name: &str| settings.syscalls.iter().any(|call| call == name);
@@ -203,15 +211,17 @@ fn has_task_storage() -> bool {
 fn prepare(
     open: &mut OpenMqspanSkel<'static>,
     backend: Backend,
+    form: Form,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
 ) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
     let (mut hooks, mut absent) = (Vec::new(), Vec::new());
+    let twice = kernel_is_preemptible();
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
-        let needed =
-            Hook::of_program(&name, &section).filter(|hook| is_needed(hook, backend, settings));
+        let needed = Hook::of_program(&name, &section)
+            .filter(|hook| is_needed(hook, backend, settings, twice));
         let mut load = false;
         if let Some(hook) = needed {
             load = matches!(
@@ -221,6 +231,9 @@ fn prepare(
             if load { &mut hooks } else { &mut absent }.push(hook);
         }
         program.set_autoload(load);
+        if form == Form::KprobeMulti && program.section().to_string_lossy().starts_with('k') {
+            program.set_attach_type(ProgramAttachType::KprobeMulti);
+        }
     }
 
     let task_storage = has_task_storage();
@@ -230,7 +243,8 @@ fn prepare(
         .as_deref_mut()
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
-    rodata.use_casts = backend != Backend::Kprobe && symbols.has("bpf_rdonly_cast");
+    rodata.runs_twice = hooks.iter().any(|hook| hook.second && is_call(hook));
+    rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
     // A small ring could fill between two looks that are far apart.
@@ -260,19 +274,32 @@ fn prepare(
     Ok((hooks, absent))
 }
 
+/// What the programs of a backend are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The backend as it is on most kernels.
+    Plain,
+    /// Backend fentry where the verifier refuses the argument of the entry
+    /// functions.
+    RegistersOnStack,
+    /// Backend kprobe by `BPF_TRACE_KPROBE_MULTI` links.
+    KprobeMulti,
+}
+
 /// Loads the programs of one backend. Where the verifier refuses the argument
 /// of the entry functions, they are loaded once more without it.
 pub(super) fn load(
     backend: Backend,
+    form: Form,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
 ) -> Result<Loaded, LoadError> {
-    match load_with(backend, settings, symbols, false) {
+    match load_as(backend, form, settings, symbols) {
         Err(LoadError::Program { source, log })
             if backend == Backend::Fentry && log.contains("FWD is not a struct") =>
         {
             tracing::debug!(%source, log, "the registers are read from the stack");
-            load_with(backend, settings, symbols, true)
+            load_as(backend, Form::RegistersOnStack, settings, symbols)
         }
         outcome => outcome,
     }
@@ -284,13 +311,13 @@ fn has_kprobes() -> bool {
     !sources.exists() || sources.join("kprobe").exists()
 }
 
-fn load_with(
+fn load_as(
     backend: Backend,
+    form: Form,
     settings: &KernelSettings,
     symbols: &KernelSymbols,
-    registers_on_stack: bool,
 ) -> Result<Loaded, LoadError> {
-    if backend == Backend::Kprobe && !has_kprobes() {
+    if backend == Backend::Kprobe && form == Form::Plain && !has_kprobes() {
         return Err(LoadError::NoKprobes);
     }
     set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
@@ -299,9 +326,9 @@ fn load_with(
     // long as the process; a few hundred bytes a backend that is tried.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = MqspanSkelBuilder::default().open(storage)?;
-    let (hooks, absent) = prepare(&mut open, backend, settings, symbols)?;
+    let (hooks, absent) = prepare(&mut open, backend, form, settings, symbols)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.registers_on_stack = registers_on_stack;
+        rodata.registers_on_stack = form == Form::RegistersOnStack;
     }
     if let Some(hook) = absent.iter().find(|hook| is_essential(hook)) {
         return Err(LoadError::Symbol(hook.target.symbol().to_owned()));
@@ -311,10 +338,12 @@ fn load_with(
         log: take_libbpf_log(),
     })?;
     set_pids(&skel.maps.pids, &settings.filter)?;
+    let calls_twice = hooks.iter().any(|hook| hook.second && is_call(hook));
     Ok(Loaded {
         skel,
         hooks,
         absent,
+        calls_twice,
     })
 }
 

@@ -40,8 +40,8 @@ pub struct ProbeStats {
 struct Probe {
     program: Arc<str>,
     symbol: Arc<str>,
-    /// Sees calls begin.
-    is_entry: bool,
+    /// Alone sees calls begin, so that what it misses is lost.
+    alone_sees_entries: bool,
     descriptor: OwnedFd,
 }
 
@@ -67,13 +67,13 @@ impl KernelMeters {
         &mut self,
         program: &str,
         symbol: &str,
-        is_entry: bool,
+        alone_sees_entries: bool,
         descriptor: BorrowedFd<'_>,
     ) -> io::Result<()> {
         self.probes.push(Probe {
             program: program.into(),
             symbol: symbol.into(),
-            is_entry,
+            alone_sees_entries,
             descriptor: descriptor.try_clone_to_owned()?,
         });
         Ok(())
@@ -85,13 +85,13 @@ impl KernelMeters {
     /// When the map cannot be read.
     pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
         let mut counts = KernelCounts::read(&self.counts)?;
-        counts.entry_missed = self
+        counts.entry_missed += self
             .probes
             .iter()
-            .filter(|probe| probe.is_entry)
+            .filter(|probe| probe.alone_sees_entries)
             .filter_map(|probe| info_of(probe.descriptor.as_fd()).ok())
             .map(|info| info.recursion_misses)
-            .sum();
+            .sum::<u64>();
         Ok(counts)
     }
 

@@ -4,6 +4,12 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
+/// What BPF programs may call to read kernel memory by plain loads.
+const RDONLY_CAST: &str = "bpf_rdonly_cast";
+/// `kernel/trace/fprobe.c` since Linux 6.14 (4346ba160409): probes of returns
+/// keep what they need on a stack of the thread's own, not in a pool.
+const FPROBE_BY_FGRAPH: &str = "fprobe_fgraph_entry";
+
 /// Names of the kernel's functions that have to do with message queues.
 #[derive(Debug, Clone, Default)]
 pub struct KernelSymbols {
@@ -21,20 +27,32 @@ impl KernelSymbols {
     }
 
     /// Keeps of lines `address type name [module]` the functions of
-    /// `ipc/mqueue.c` and `ipc/msgutil.c`, and what BPF programs may call.
+    /// `ipc/mqueue.c` and `ipc/msgutil.c`, and those that tell of a feature.
     fn parse(mut lines: impl BufRead) -> io::Result<Self> {
         let mut names = HashSet::new();
         let mut line = String::new();
         while lines.read_line(&mut line)? != 0 {
             let mut words = line.split_ascii_whitespace().skip(1);
             if let (Some("t" | "T"), Some(name)) = (words.next(), words.next())
-                && (name.contains("mq_") || name.ends_with("_msg") || name == "bpf_rdonly_cast")
+                && (name.contains("mq_")
+                    || name.ends_with("_msg")
+                    || [RDONLY_CAST, FPROBE_BY_FGRAPH].contains(&name))
             {
                 names.insert(name.to_owned());
             }
             line.clear();
         }
         Ok(Self { names })
+    }
+
+    /// Can BPF programs read kernel memory by plain loads?
+    pub(super) fn has_rdonly_cast(&self) -> bool {
+        self.has(RDONLY_CAST)
+    }
+
+    /// Do returns of any number of blocked calls reach `kprobe.multi`?
+    pub(super) fn has_returns_without_pool(&self) -> bool {
+        self.has(FPROBE_BY_FGRAPH)
     }
 
     /// Is there a function of this name?

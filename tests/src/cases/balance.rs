@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::metrics::{scrape, sum};
 use super::{Case, case};
-use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::balance::Balance;
 use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
 use crate::workload::Workload;
+use crate::{Backend, Bench};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -20,6 +21,8 @@ pub(super) fn cases() -> Vec<Case> {
         case!("balance_ring_full_64", |b| ring_full(b, b.workload())),
         case!("balance_ring_full_32", |b| ring_full(b, b.workload32())),
         case!("balance_in_flight_full", in_flight_full),
+        case!("balance_contended_64", |b| contended(b, b.workload())),
+        case!("balance_contended_32", |b| contended(b, b.workload32())),
     ]
 }
 
@@ -97,6 +100,32 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
         balance.lost == balance.lost_by("in_flight_full"),
         "{balance:?}"
     );
+    ensure_seen(bench, &balance, CALLS)?;
+    ensure_arrived(&balance, &sink)
+}
+
+/// More threads than CPUs, all in calls: a kernel that preempts them there must not hide any.
+async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    const PROCESSES: u64 = 4;
+    const CALLS: u64 = PROCESSES * 10_002;
+    let sink = Sink::start().await?;
+    let config = json!({"capture": {"ring_buffer_size": "32MiB"}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let program = program?;
+    let floods = (0..PROCESSES)
+        .map(|_| Workload::new(program.clone(), &["flood", "5000"]))
+        .collect::<Result<Vec<_>>>()?;
+    try_join_all(floods.iter().map(|flood| flood.run_untold(bench))).await?;
+    let (status, log) = agent.stop(bench).await?;
+    ensure!(status.success(), "the agent ended with {status}:\n{log}");
+
+    let balance = Balance::of_log(&log)?;
+    balance.ensure_even()?;
+    // Programs on trampolines can be preempted, and are then left out for others; it is counted.
+    let may_lose = bench.backend == Backend::Fentry;
+    // An emulated machine does not send so many within the time that a shutdown has.
+    let lost_in_kernel = balance.lost - balance.lost_by("shutdown");
+    ensure!(may_lose || lost_in_kernel == 0, "{balance:?}");
     ensure_seen(bench, &balance, CALLS)?;
     ensure_arrived(&balance, &sink)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::Endpoint;
 use crate::kernel::{
     Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols, Tracer,
+    kernel_is_preemptible,
 };
 
 /// How a finding is to be taken.
@@ -90,6 +91,7 @@ pub(super) fn of_machine() -> Vec<Finding> {
             ),
         ),
         of_capabilities(),
+        of_preemption(),
         of_btf(),
         of_compat(),
         of_perf_event_paranoid(),
@@ -123,6 +125,15 @@ fn of_capabilities() -> Finding {
         .mend("grant CAP_SYS_PTRACE for process.executable.path");
     }
     Finding::new(CHECK, Grade::Ok, "tracing is allowed")
+}
+
+fn of_preemption() -> Finding {
+    let found = if kernel_is_preemptible() {
+        "threads lose the CPU inside system calls too: auto prefers kprobe, fentry can miss calls"
+    } else {
+        "threads keep the CPU inside system calls"
+    };
+    Finding::new("preemption", Grade::Ok, found)
 }
 
 fn of_btf() -> Finding {
@@ -224,16 +235,15 @@ fn of_pid_namespace() -> Finding {
 
 /// Tries every backend, and says which one `run` would take.
 pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> Vec<Finding> {
-    let wanted = choice.candidates();
+    let preemptible = kernel_is_preemptible();
+    let wanted = choice.candidates(preemptible);
     let mut findings = Vec::new();
-    let mut chosen = None;
+    let mut attachable = Vec::new();
     let symbols = KernelSymbols::read().unwrap_or_default();
     for backend in Backend::ALL {
         let finding = match Tracer::with_backend(backend, settings, &symbols) {
             Ok(tracer) => {
-                if chosen.is_none() && wanted.contains(&backend) {
-                    chosen = Some(backend);
-                }
+                attachable.push(backend);
                 attached(backend, &tracer)
             }
             Err(error) => Finding::new(
@@ -244,7 +254,15 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
         };
         findings.push(finding);
     }
+    let chosen = wanted.iter().find(|backend| attachable.contains(backend));
     findings.push(match chosen {
+        Some(Backend::Fentry) if preemptible => Finding::new(
+            "capture",
+            Grade::Warning,
+            "run would use fentry, which misses calls of threads that compete for a CPU on this \
+             kernel (they are counted)",
+        )
+        .mend("set capture.backend: kprobe, or tracepoint"),
         Some(backend) => Finding::new("capture", Grade::Ok, format!("run would use {backend}")),
         None => Finding::new(
             "capture",

@@ -1,4 +1,4 @@
-//! Access to tracefs, mounted or not.
+//! Access to the kernel's own file systems, mounted or not.
 
 use std::fs;
 use std::io;
@@ -7,31 +7,62 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat, statfs};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
-/// `TRACEFS_MAGIC`, `include/uapi/linux/magic.h`.
-const TRACEFS_MAGIC: u64 = 0x7472_6163;
+/// A file system that the kernel fills.
+struct Kind {
+    name: &'static str,
+    /// `include/uapi/linux/magic.h`.
+    magic: u64,
+    /// Where it is mounted by custom.
+    paths: &'static [&'static str],
+}
 
-/// The directory of tracefs.
-pub(super) struct Tracefs {
+const TRACEFS: Kind = Kind {
+    name: "tracefs",
+    magic: 0x7472_6163,
+    paths: &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"],
+};
+
+const DEBUGFS: Kind = Kind {
+    name: "debugfs",
+    magic: 0x6462_6720,
+    paths: &["/sys/kernel/debug"],
+};
+
+/// The directory of one of them.
+pub(super) struct KernelFs {
     directory: OwnedFd,
 }
 
-impl Tracefs {
-    /// Where it is mounted; else a mount that only this process sees.
+impl KernelFs {
+    /// Where tracing is set up.
     ///
     /// # Errors
     /// When it is not mounted and may not be.
-    pub(super) fn open() -> io::Result<Self> {
-        for path in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
-            if statfs(path).is_ok_and(|fs| fs.f_type as u64 == TRACEFS_MAGIC) {
+    pub(super) fn tracefs() -> io::Result<Self> {
+        Self::open(&TRACEFS)
+    }
+
+    /// Where the kernel tells about itself.
+    ///
+    /// # Errors
+    /// When it is not mounted and may not be.
+    pub(super) fn debugfs() -> io::Result<Self> {
+        Self::open(&DEBUGFS)
+    }
+
+    /// Where it is mounted; else a mount that only this process sees.
+    fn open(kind: &Kind) -> io::Result<Self> {
+        for path in kind.paths {
+            if statfs(*path).is_ok_and(|fs| fs.f_type as u64 == kind.magic) {
                 let directory = rustix::fs::open(
-                    path,
+                    *path,
                     OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
                     Mode::empty(),
                 )?;
                 return Ok(Self { directory });
             }
         }
-        let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let context = fsopen(kind.name, FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_create(context.as_fd())?;
         let directory = fsmount(
             context.as_fd(),
@@ -52,7 +83,7 @@ impl Tracefs {
         io::read_to_string(fs::File::from(fd))
     }
 
-    /// Appends a line, in one `write()`, as `kprobe_events` wants it.
+    /// Appends a line, in one `write()`, as tracefs' `kprobe_events` wants it.
     pub(super) fn append(&self, path: &str, line: &str) -> io::Result<()> {
         let fd = openat(
             &self.directory,
