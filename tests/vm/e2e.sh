@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# e2e.sh [--arch A] KERNEL BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one boot a
-# backend. Without E2E_ARGS the cases in which the kernel has a part; the others run on the machine itself.
+# e2e.sh [--arch A] KERNEL[:ARGUMENT] BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one
+# boot a backend. ARGUMENT is for the kernel's command line, as in 6.1:preempt=full.
+# Without E2E_ARGS the cases in which the kernel has a part; the others run on the machine itself.
 # Build first; x86_64: target/release/mqspan, target/debug/mqspan-e2e, target/workload; arm64: arm64.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 arch=x86_64
 [ "${1:-}" = --arch ] && arch=${2:-} && shift 2
-[ $# -ge 2 ] || { sed -n '3,5s/^# //p' "$0" >&2 && exit 2; }
-kernel=$1
+[ $# -ge 2 ] || { sed -n '3,6s/^# //p' "$0" >&2 && exit 2; }
+kernel=${1%%:*}
+append=
+[[ $1 == *:* ]] && append=${1#*:}
 shift
 backends=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -18,7 +21,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -gt 0 ] && shift
 if [ $# -eq 0 ]; then
-	for part in basic paced pingpong exchange odd time64 blocked interrupted killed closed tocttou correlation payload \
+	for part in basic paced pingpong exchange odd time64 blocked interrupted killed exec_ closed tocttou correlation payload balance_ \
 		filter_min filter_errors filter_syscalls abis trace_json doctor metrics clock; do
 		set -- "$@" --filter "$part"
 	done
@@ -43,10 +46,13 @@ arm64)
 	;;
 *) echo "e2e.sh: no such architecture: $arch" >&2 && exit 2 ;;
 esac
+for program in "$agent" "$e2e" "$workload" "$workload32"; do
+	[ -x "$program" ] || { echo "e2e.sh: $program is not built: see the head of this script" >&2 && exit 2; }
+done
 
 failed=0
 for backend in "${backends[@]}"; do
-	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
+	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
 		--add "$agent" --add "$workload" --add "$workload32" \
 		-- "$e2e" --agent "$agent" --backend "$backend" --slow-factor 8 --own-machine \
 		--workload "$workload" --workload32 "$workload32" "$@" || failed=1
