@@ -29,7 +29,7 @@ for name in "$@"; do
 	fi
 	for backend in fentry kprobe tracepoint; do
 		printf '\n== Linux %s, %s, %s\n' "$kernel" "$arch" "$backend"
-		"$here/e2e.sh" --arch "$arch" "$kernel" "$backend" 2>&1 | tee "$work/log" | sed 's/^/    /' || failed=1
+		"$here/e2e.sh" --arch "$arch" "$kernel" "$backend" 2>&1 | tee "$work/log" | sed -u 's/^/    /' || failed=1
 		for abi in "${abis[@]}"; do
 			passed=$(count ok "${abi% *}")
 			broken=$(count FAILED "${abi% *}")
