@@ -17,16 +17,14 @@ chmod 755 "$root"
 mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tmp,run,usr/bin}
 chmod 1777 "$root/tmp"
 
-sysroot=${MQSPAN_VM_SYSROOT:-}
-[ "$arch" != "$(uname -m)" ] || sysroot=
-case $arch in
-"$(uname -m)") busybox=$(command -v busybox) ;;
-*) busybox=$sysroot/usr/bin/busybox ;;
-esac
-case $arch in
-arm64) triplet=aarch64-linux-gnu ;;
-*) triplet=$arch-linux-gnu ;;
-esac
+machine=${arch/arm64/aarch64}
+if [ "$machine" = "$(uname -m)" ]; then
+	sysroot=
+	busybox=$(command -v busybox || true)
+else
+	sysroot=${MQSPAN_VM_SYSROOT:-/nowhere}
+	busybox=$sysroot/usr/bin/busybox
+fi
 if [ ! -x "$busybox" ]; then
 	echo "initramfs.sh: no static busybox for $arch: tests/install-deps.sh --for vm, or for arm64 tests/vm/arm64.sh" >&2
 	exit 2
@@ -65,7 +63,7 @@ add_foreign_libraries() {
 	local library
 	for library in $(readelf --wide --program-headers --dynamic "$1" 2>/dev/null |
 		sed -nE 's/.*program interpreter: (.*)\]/\1/p; s/.*\(NEEDED\).*\[(.*)\]/\1/p'); do
-		[[ $library == /* ]] || library=/usr/lib/$triplet/$library
+		[[ $library == /* ]] || library=/usr/lib/$machine-linux-gnu/$library
 		[ -e "$root$library" ] && continue
 		mkdir -p "$root$(dirname "$library")"
 		cp -L "$sysroot$library" "$root$library"
