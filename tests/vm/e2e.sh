@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# e2e.sh KERNEL[:ARGUMENT] BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one boot a backend.
-# ARGUMENT is for the kernel's command line, as in 6.1:preempt=full.
+# e2e.sh [--arch A] KERNEL[:ARGUMENT] BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one
+# boot a backend. ARGUMENT is for the kernel's command line, as in 6.1:preempt=full.
 # Without E2E_ARGS the cases in which the kernel has a part; the others run on the machine itself.
-# Build first: target/release/mqspan, target/debug/mqspan-e2e, target/workload.
+# Build first; x86_64: target/release/mqspan, target/debug/mqspan-e2e, target/workload; arm64: arm64.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
+arch=x86_64
+[ "${1:-}" = --arch ] && arch=${2:-} && shift 2
 [ $# -ge 2 ] || { sed -n '3,6s/^# //p' "$0" >&2 && exit 2; }
 kernel=${1%%:*}
 append=
@@ -25,16 +27,34 @@ if [ $# -eq 0 ]; then
 	done
 fi
 
-# Debugging symbols would be most of the image.
 target=$root/target
-mkdir -p "$target/vm"
-strip -o "$target/vm/mqspan-e2e" "$target/debug/mqspan-e2e"
+case $arch in
+x86_64)
+	agent=$target/release/mqspan
+	e2e=$target/vm/mqspan-e2e
+	workload=$target/workload/mqwork-x86_64
+	workload32=$target/workload/mqwork-i386
+	# Debugging symbols would be most of the image.
+	mkdir -p "$target/vm"
+	strip -o "$e2e" "$target/debug/mqspan-e2e"
+	;;
+arm64)
+	agent=$target/arm64/mqspan
+	e2e=$target/arm64/mqspan-e2e
+	workload=$target/arm64/mqwork-aarch64
+	workload32=$target/arm64/mqwork-arm
+	;;
+*) echo "e2e.sh: no such architecture: $arch" >&2 && exit 2 ;;
+esac
+for program in "$agent" "$e2e" "$workload" "$workload32"; do
+	[ -x "$program" ] || { echo "e2e.sh: $program is not built: see the head of this script" >&2 && exit 2; }
+done
 
 failed=0
 for backend in "${backends[@]}"; do
-	"$root/tests/vm/run.sh" --kernel "$kernel" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
-		--add "$target/release/mqspan" --add "$target/workload/mqwork-x86_64" --add "$target/workload/mqwork-i386" \
-		-- "$target/vm/mqspan-e2e" --agent "$target/release/mqspan" --backend "$backend" --slow-factor 8 --own-machine \
-		--workload "$target/workload/mqwork-x86_64" --workload32 "$target/workload/mqwork-i386" "$@" || failed=1
+	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
+		--add "$agent" --add "$workload" --add "$workload32" \
+		-- "$e2e" --agent "$agent" --backend "$backend" --slow-factor 8 --own-machine \
+		--workload "$workload" --workload32 "$workload32" "$@" || failed=1
 done
 exit "$failed"

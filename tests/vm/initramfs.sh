@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # initramfs.sh OUT ARCH COMMAND_FILE [FILE...]: a root file system with busybox, the files at their own
-# absolute paths, the shared libraries that they need, and /command to run.
+# absolute paths, the shared libraries that they need, and /command to run. For another architecture
+# than the machine's, MQSPAN_VM_SYSROOT has the libraries and a static busybox (arm64.sh makes one).
 set -euo pipefail
 
 out=$1
@@ -16,14 +17,18 @@ chmod 755 "$root"
 mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tmp,run,usr/bin}
 chmod 1777 "$root/tmp"
 
-busybox=${MQSPAN_VM_BUSYBOX:-$(command -v busybox)}
-case $arch in
-"$(uname -m)") ;;
-arm64) [ "$(uname -m)" = aarch64 ] || [ -n "${MQSPAN_VM_BUSYBOX:-}" ] || {
-	echo "initramfs.sh: MQSPAN_VM_BUSYBOX must name a static busybox for $arch" >&2
+machine=${arch/arm64/aarch64}
+if [ "$machine" = "$(uname -m)" ]; then
+	sysroot=
+	busybox=$(command -v busybox || true)
+else
+	sysroot=${MQSPAN_VM_SYSROOT:-/nowhere}
+	busybox=$sysroot/usr/bin/busybox
+fi
+if [ ! -x "$busybox" ]; then
+	echo "initramfs.sh: no static busybox for $arch: tests/install-deps.sh --for vm, or for arm64 tests/vm/arm64.sh" >&2
 	exit 2
-} ;;
-esac
+fi
 cp "$busybox" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
 ln -s /bin/env "$root/usr/bin/env"
@@ -45,13 +50,31 @@ add() {
 	cp -L "$1" "$root$1"
 }
 
+# Libraries of a program of the machine; nothing for a static one, or what is no program.
+add_libraries() {
+	local library
+	while read -r library; do
+		add "$library"
+	done < <(ldd "$1" 2>/dev/null | grep -oE '/[^ ]+' | sort -u)
+}
+
+# The same for another architecture's, which ldd cannot run.
+add_foreign_libraries() {
+	local library
+	for library in $(readelf --wide --program-headers --dynamic "$1" 2>/dev/null |
+		sed -nE 's/.*program interpreter: (.*)\]/\1/p; s/.*\(NEEDED\).*\[(.*)\]/\1/p'); do
+		[[ $library == /* ]] || library=/usr/lib/$machine-linux-gnu/$library
+		[ -e "$root$library" ] && continue
+		mkdir -p "$root$(dirname "$library")"
+		cp -L "$sysroot$library" "$root$library"
+		add_foreign_libraries "$sysroot$library"
+	done
+}
+
 for file in "$@"; do
 	file=$(realpath "$file")
 	add "$file"
-	# Nothing for a static program or what is no program.
-	while read -r library; do
-		add "$library"
-	done < <(ldd "$file" 2>/dev/null | grep -oE '/[^ ]+' | sort -u)
+	if [ -n "$sysroot" ]; then add_foreign_libraries "$file"; else add_libraries "$file"; fi
 done
 
 (cd "$root" && find . -print0 | sort -z | cpio --null --quiet -o -H newc --owner +0:+0) >"$out"

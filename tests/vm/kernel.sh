@@ -32,32 +32,9 @@ backports) suites="trixie trixie-backports" ;;
 	;;
 esac
 
-# Debian itself names its mirror; elsewhere it has to be named.
-# shellcheck disable=SC2016 # the names in the format are apt's
-mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
-	awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
-if [ -z "$mirror" ]; then
-	echo "kernel.sh: apt knows no Debian mirror here: set MQSPAN_DEBIAN_MIRROR to the URL of one" >&2
-	exit 1
-fi
-
-# The machine's own apt lists stay as they are: these suites live in a state directory of ours.
-state=$cache/apt/$kernel-$arch
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-mkdir -p "$state/lists/partial" "$state/archives/partial"
-: >"$state/status"
-for suite in $suites; do
-	echo "deb [signed-by=$keyring] $mirror $suite main"
-done >"$state/sources.list"
-apt_options=(
-	-o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::State::lists=$state/lists"
-	-o "Dir::Cache=$state" -o "Dir::Cache::archives=$state/archives"
-	-o "Dir::Etc::sourcelist=$state/sources.list" -o "Dir::Etc::sourceparts=/dev/null"
-	-o "APT::Architecture=$debian_arch" -o "APT::Architectures=$debian_arch"
-	-o "APT::Sandbox::User=root" -o "Acquire::Retries=3" -o "Acquire::Languages=none"
-)
-echo "kernel.sh: fetching $kernel ($arch) from Debian: $suites" >&2
-apt-get "${apt_options[@]}" -qq update >&2
+# shellcheck source=tests/vm/debian.sh
+. "$root/tests/vm/debian.sh"
+debian_apt "$cache/apt/$kernel-$arch" "$debian_arch" "$suites" "kernel.sh: fetching $kernel ($arch) from Debian: $suites"
 release=()
 [ "$kernel" = backports ] && release=(-t trixie-backports)
 

@@ -44,6 +44,8 @@ if [[ $1 == */* && -f $1 ]]; then
 	set -- "$command" "$@"
 fi
 printf '%q ' "$@" >"$work/command"
+# Where arm64.sh leaves the libraries of the programs that it builds.
+[ "$arch" = arm64 ] && export MQSPAN_VM_SYSROOT=${MQSPAN_VM_SYSROOT:-${MQSPAN_CACHE:-$here/../../.cache}/vm/arm64/root}
 "$here/initramfs.sh" "$work/initramfs" "$arch" "$work/command" "${add[@]}"
 
 case $arch in

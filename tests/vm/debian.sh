@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# To be sourced: Debian's packages by apt, apart from the machine's own lists and packages.
+
+# debian_apt STATE_DIRECTORY "ARCHITECTURE..." "SUITE..." DOING: sets apt_options, and updates the lists.
+debian_apt() {
+	local state=$1 architectures=$2 suites=$3 doing=$4
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror suite architecture
+
+	# Debian itself names its mirror; elsewhere it has to be named.
+	# shellcheck disable=SC2016 # the names in the format are apt's
+	mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
+		awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
+	if [ -z "$mirror" ]; then
+		echo "$doing: apt knows no Debian mirror here: set MQSPAN_DEBIAN_MIRROR to the URL of one" >&2
+		return 1
+	fi
+	if [ ! -s "$keyring" ]; then
+		echo "$doing: $keyring is missing: tests/install-deps.sh --for vm" >&2
+		return 1
+	fi
+
+	mkdir -p "$state/lists/partial" "$state/archives/partial"
+	: >"$state/status"
+	for suite in $suites; do
+		echo "deb [signed-by=$keyring] $mirror $suite main"
+	done >"$state/sources.list"
+	apt_options=(
+		-o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::State::lists=$state/lists"
+		-o "Dir::Cache=$state" -o "Dir::Cache::archives=$state/archives"
+		-o "Dir::Etc::sourcelist=$state/sources.list" -o "Dir::Etc::sourceparts=/dev/null"
+		-o "APT::Architecture=${architectures%% *}"
+		-o "APT::Sandbox::User=root" -o "Acquire::Retries=3" -o "Acquire::Languages=none"
+	)
+	for architecture in $architectures; do
+		apt_options+=(-o "APT::Architectures::=$architecture")
+	done
+	echo "$doing" >&2
+	apt-get "${apt_options[@]}" -qq update >&2
+}
