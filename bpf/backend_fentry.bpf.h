@@ -2,7 +2,7 @@
 /*
  * Backend fentry: BTF trampolines on the entry functions of the system calls.
  * No instance pool, so any number of callers can be blocked. Missed is a call
- * whose programs are all left out (recursion_misses; see "Twice" in
+ * whose programs are all left out (recursion_misses; see "Spares" in
  * call.bpf.h), and the return of a call that is blocked while some other tracer attaches to, or detaches from,
  * the same function: the kernel then skips the return programs of the old
  * trampoline (bpf_tramp_image_put() in kernel/bpf/trampoline.c). Such a call
@@ -47,13 +47,15 @@
 		return 0;                                \
 	}
 
-#define FENTRY_CALL(name, symbol, op, kind)            \
-	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST) \
-	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND)
+#define FENTRY_CALL(name, symbol, op, kind)                 \
+	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST)      \
+	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND) \
+	FENTRY_PROGRAMS(name##_3, symbol, op, kind, THIRD)  \
+	FENTRY_PROGRAMS(name##_4, symbol, op, kind, FOURTH)
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
 
-/* What follows does the same whether it runs once or twice. */
+/* What follows does the same however often it runs for one event. */
 #define FENTRY_INSIDE(suffix)                                                   \
 	SEC("fentry/do_mq_timedsend")                                           \
 	int BPF_PROG(fe_do_send##suffix, int mqdes, const char *msg,            \
@@ -96,5 +98,7 @@ ENTRY_FUNCTIONS(FENTRY_CALL)
 
 FENTRY_INSIDE()
 FENTRY_INSIDE(_2)
+FENTRY_INSIDE(_3)
+FENTRY_INSIDE(_4)
 
 #endif

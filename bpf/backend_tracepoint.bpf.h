@@ -59,5 +59,7 @@ static __always_inline int syscall_left(const struct pt_regs *regs, long ret,
 
 TRACEPOINT_PROGRAMS(, FIRST)
 TRACEPOINT_PROGRAMS(_2, SECOND)
+TRACEPOINT_PROGRAMS(_3, THIRD)
+TRACEPOINT_PROGRAMS(_4, FOURTH)
 
 #endif

@@ -104,5 +104,7 @@ static __always_inline int blocked_left(const struct pt_regs *regs, long ret)
 
 CATCH_UP_PROGRAM()
 CATCH_UP_PROGRAM(_2)
+CATCH_UP_PROGRAM(_3)
+CATCH_UP_PROGRAM(_4)
 
 #endif

@@ -9,14 +9,14 @@
 #define MQSPAN_CALL_BPF_H
 
 /*
- * Twice. Where threads lose the CPU inside the kernel, one that is preempted
+ * Spares. Where threads lose the CPU inside the kernel, one that is preempted
  * within a program keeps the kernel from running that program for any other
  * thread of that CPU: prog->active in kernel/bpf/trampoline.c and, where
  * tracepoints can be preempted, kernel/trace/bpf_trace.c. Then each hook has
- * two programs with the same body. The one that comes first does the work, the
- * other sees from entered_by and returned_by that it is done; they may come in
- * either order. A call is lost only if both are left out, which is counted at
- * its return.
+ * four programs with the same body. The one that comes first does the work, in
+ * whichever order that is; the others see by entered_by and returned_by that it
+ * is done. A call is lost only if all four are taken by preempted threads, and
+ * that is counted at its return.
  */
 
 #define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
@@ -320,16 +320,16 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	}
 	thread = thread_find_or_make();
 	if (!thread) {
-		/* Where the kernel made no record for the one it makes none
-		 * for the other, or this is the return's to count. */
-		if (!runs_twice)
+		/* With spares this is the return's to count. */
+		if (!has_spares)
 			COUNT(in_flight_full);
 		return;
 	}
-	if (runs_twice) {
-		if (thread->state == THREAD_IN_CALL && thread->entered_by &&
-		    thread->entered_by != program) {
-			thread->entered_by = 0;
+	if (has_spares) {
+		/* A program comes by but once a call. */
+		if (thread->state == THREAD_IN_CALL &&
+		    !(thread->entered_by & program)) {
+			thread->entered_by |= program;
 			return;
 		}
 		thread->entered_by = program;
@@ -381,14 +381,14 @@ static __always_inline void call_leave(struct thread_record *thread, long ret)
 }
 
 /*
- * A return that is not that of a call in flight: the other program has been
- * here, or nobody has seen the call begin.
+ * A return that is not that of a call in flight: another program has been here,
+ * or none has seen the call begin.
  */
 static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
 					 __u8 abi, enum program program)
 {
-	if (thread && thread->returned_by && thread->returned_by != program) {
-		thread->returned_by = 0;
+	if (thread && thread->returned_by && !(thread->returned_by & program)) {
+		thread->returned_by |= program;
 		return;
 	}
 	if (!found_all || !wanted_at_entry(op, abi))
@@ -405,10 +405,10 @@ static __always_inline void call_return(__u8 op, __u8 abi, long ret,
 	struct thread_record *thread = thread_find();
 
 	if (thread && thread->state == THREAD_IN_CALL) {
-		if (runs_twice)
+		if (has_spares)
 			thread->returned_by = program;
 		call_leave(thread, ret);
-	} else if (runs_twice) {
+	} else if (has_spares) {
 		call_unknown(thread, op, abi, program);
 	}
 }

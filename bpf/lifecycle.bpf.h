@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Signals, forks and exits: what a call's return alone does not tell. All of it
- * does the same whether it runs once or twice ("Twice" in call.bpf.h).
+ * does the same however often it runs for one event ("Spares" in call.bpf.h).
  */
 #ifndef MQSPAN_LIFECYCLE_BPF_H
 #define MQSPAN_LIFECYCLE_BPF_H
@@ -113,5 +113,7 @@ static __always_inline int process_forks(struct task_struct *parent,
 
 LIFECYCLE_PROGRAMS()
 LIFECYCLE_PROGRAMS(_2)
+LIFECYCLE_PROGRAMS(_3)
+LIFECYCLE_PROGRAMS(_4)
 
 #endif

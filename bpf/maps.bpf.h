@@ -8,11 +8,8 @@ const volatile bool use_task_storage = true;
 const volatile bool use_casts = false;
 /* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
 const volatile bool registers_on_stack = false;
-/*
- * Each hook has two programs, of which the other makes good what the kernel
- * left out: see "Twice" in call.bpf.h.
- */
-const volatile bool runs_twice = false;
+/* Each hook has several programs: see "Spares" in call.bpf.h. */
+const volatile bool has_spares = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 /* The fill level is looked at when these bits of the time are zero. */
@@ -48,8 +45,8 @@ enum thread_state {
 	THREAD_INTERRUPTED = 2,
 };
 
-/* Which of the two programs of a hook. */
-enum program { FIRST = 1, SECOND = 2 };
+/* Which of the programs of a hook. */
+enum program { FIRST = 1, SECOND = 2, THIRD = 4, FOURTH = 8 };
 
 /*
  * A thread's call in flight. It stays between calls: the next call on the
@@ -71,8 +68,7 @@ struct thread_record {
 	__u64 inode_number;
 	__u32 announced; /* exec_id + 1 that a process event was sent for */
 	__u32 queue_ipc_ns;
-	/* enum program: which of two saw the call begin, and which end; 0 once
-	 * the other has come by as well. */
+	/* enum program: which have come by at the entry, and at the return. */
 	__u8 entered_by;
 	__u8 returned_by;
 	__u8 padding[6];

@@ -83,8 +83,8 @@ pub struct Tracer {
     skel: MqspanSkel<'static>,
     backend: Backend,
     form: Form,
-    /// Entries and returns of calls have two programs each.
-    calls_twice: bool,
+    /// Entries and returns of calls have several programs each.
+    spares: bool,
     filter: KernelFilter,
     hooks: Vec<HookStatus>,
     passed_over: Vec<AttachError>,
@@ -144,7 +144,7 @@ impl Tracer {
             skel,
             hooks,
             absent,
-            calls_twice,
+            spares,
         } = load(backend, form, settings, symbols)
             .map_err(|source| AttachError::Load { backend, source })?;
         let absent = absent.into_iter().map(|hook| HookStatus {
@@ -160,7 +160,7 @@ impl Tracer {
             skel,
             backend,
             form,
-            calls_twice,
+            spares,
             filter: settings.filter.clone(),
             hooks: absent.collect(),
             passed_over: Vec::new(),
@@ -298,7 +298,7 @@ impl Tracer {
             });
             if let Some(HookStatus { hook, .. }) = attached {
                 let symbol = hook.target.symbol();
-                let alone = is_entry(hook) && !self.calls_twice;
+                let alone = is_entry(hook) && !self.spares;
                 meters.add(&hook.program, symbol, alone, program.as_fd())?;
             }
         }

@@ -37,9 +37,9 @@ pub struct Hook {
     pub target: HookTarget,
     /// The backend it belongs to; `None` for what all need.
     pub backend: Option<Backend>,
-    /// The second of two programs with the same body, for kernels that leave
-    /// out runs of the first.
-    pub second: bool,
+    /// One of the programs with the same body that stand in where the kernel
+    /// leaves out a run of the first.
+    pub spare: bool,
 }
 
 /// What a hook is for; decides whether a configuration needs it.
@@ -88,7 +88,7 @@ impl Hook {
             program: program.to_owned(),
             target,
             backend,
-            second: program.ends_with("_2"),
+            spare: ["_2", "_3", "_4"].iter().any(|end| program.ends_with(end)),
         })
     }
 
@@ -156,8 +156,8 @@ mod tests {
         let hook = Hook::of_program("tp_exit", "tp_btf/sched_process_exit").unwrap();
         assert_eq!((hook.backend, hook.purpose()), (None, Purpose::Lifecycle));
         let hook = Hook::of_program("tp_sys_exit", "tp_btf/sys_exit").unwrap();
-        assert_eq!((hook.purpose(), hook.second), (Purpose::AllCalls, false));
+        assert_eq!((hook.purpose(), hook.spare), (Purpose::AllCalls, false));
         let hook = Hook::of_program("tp_catch_up_2", "tp_btf/sys_exit").unwrap();
-        assert_eq!((hook.purpose(), hook.second), (Purpose::CatchUp, true));
+        assert_eq!((hook.purpose(), hook.spare), (Purpose::CatchUp, true));
     }
 }

@@ -91,8 +91,8 @@ pub(super) struct Loaded {
     pub(super) hooks: Vec<Hook>,
     /// Wanted, but the kernel does not have the function.
     pub(super) absent: Vec<Hook>,
-    /// Entries and returns of calls have two programs each.
-    pub(super) calls_twice: bool,
+    /// Entries and returns of calls have several programs each.
+    pub(super) spares: bool,
 }
 
 /// What libbpf said last; it explains a refusal better than the errno.
@@ -136,8 +136,8 @@ fn is_call(hook: &Hook) -> bool {
 }
 
 /// Is the hook needed for these settings?
-fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, twice: bool) -> bool {
-    if hook.backend.is_some_and(|of| of != backend) || hook.second && !twice {
+fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, spares: bool) -> bool {
+    if hook.backend.is_some_and(|of| of != backend) || hook.spare && !spares {
         return false;
     }
     let traces = |name: &str| settings.syscalls.iter().any(|call| call == name);
@@ -216,12 +216,12 @@ fn prepare(
     symbols: &KernelSymbols,
 ) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
     let (mut hooks, mut absent) = (Vec::new(), Vec::new());
-    let twice = kernel_is_preemptible();
+    let spares = kernel_is_preemptible();
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
         let needed = Hook::of_program(&name, &section)
-            .filter(|hook| is_needed(hook, backend, settings, twice));
+            .filter(|hook| is_needed(hook, backend, settings, spares));
         let mut load = false;
         if let Some(hook) = needed {
             load = matches!(
@@ -243,7 +243,7 @@ fn prepare(
         .as_deref_mut()
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
-    rodata.runs_twice = hooks.iter().any(|hook| hook.second && is_call(hook));
+    rodata.has_spares = hooks.iter().any(|hook| hook.spare && is_call(hook));
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
@@ -338,12 +338,12 @@ fn load_as(
         log: take_libbpf_log(),
     })?;
     set_pids(&skel.maps.pids, &settings.filter)?;
-    let calls_twice = hooks.iter().any(|hook| hook.second && is_call(hook));
+    let spares = hooks.iter().any(|hook| hook.spare && is_call(hook));
     Ok(Loaded {
         skel,
         hooks,
         absent,
-        calls_twice,
+        spares,
     })
 }
 
