@@ -23,6 +23,9 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
 		--workload32 target/workload/mqwork-i386 $(E2E_ARGS)
 
+oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
+	tests/oracle/run.sh $(BACKEND)
+
 KERNEL ?= 6.1
 VM_BACKENDS ?= fentry kprobe
 vm: programs ## end to end in QEMU; KERNEL=5.10|6.1|6.12|backports, VM_BACKENDS="fentry kprobe tracepoint"
@@ -45,4 +48,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help build demo test unit e2e vm kernels programs fmt lint
+.PHONY: help build demo test unit e2e oracle vm kernels programs fmt lint

@@ -18,7 +18,7 @@ case $purpose in
 build) packages=("${build[@]}") ;;
 demo) packages=("${build[@]}" "${compat[@]}") ;;
 vm) packages=("${vm[@]}") ;;
-test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace) ;;
+test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip) ;;
 *) echo "usage: install-deps.sh --for build|demo|vm|test" >&2 && exit 2 ;;
 esac
 
