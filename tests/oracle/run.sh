@@ -30,15 +30,27 @@ select_abi() {
 	run=("$debian/$loader" --library-path "$debian/lib/$triplet:$debian/usr/lib/$triplet")
 }
 
-# oracle NAME CALLS COMMAND...
-oracle() {
-	local name=$1 at_least=$2 code=0
+# compare NAME CALLS COMMAND...
+compare() {
+	local name=$1 at_least=$2
 	shift 2
 	"$root/target/debug/mqspan-oracle" --agent "$root/target/release/mqspan" --backend "$backend" --name "$name" \
-		--abi "$abi" --calls-at-least "$at_least" -- "$@" >"$log" 2>&1 || code=$?
+		--abi "$abi" --calls-at-least "$at_least" -- "$@"
+}
+
+posix_ipc_tests() {
+	compare "posix_ipc's tests" 200 env -C "$posix_ipc" PYTHONDONTWRITEBYTECODE=1 "PYTHONHOME=$debian/usr" \
+		"PYTHONPATH=$posix_ipc/$abi:$posix_ipc" "${run[@]}" "$debian/usr/bin/python3.11" \
+		-m unittest tests.test_message_queues
+}
+
+# counted COMMAND...: a comparison that must find nothing.
+counted() {
+	local code=0
+	"$@" >"$log" 2>&1 || code=$?
 	if [ "$code" -eq 0 ]; then
 		passed=$((passed + 1))
-		tail -n 1 "$log"
+		grep -E '^threads killed|differences$' "$log"
 	else
 		failed=$((failed + 1))
 		cat "$log"
@@ -48,14 +60,24 @@ oracle() {
 
 for name in x86_64 i386; do
 	select_abi "$name"
-	oracle "stress-ng" 50000 "${run[@]}" "$debian/usr/bin/stress-ng" --mq 1 --mq-ops 12000
-	oracle "stress-ng, four pairs" 5000 "${run[@]}" "$debian/usr/bin/stress-ng" --mq 4 --mq-ops 1200
-	oracle "pmqtest" 1500 "${run[@]}" "$debian/usr/bin/pmqtest" -q -t 2 -i 100 -l 300
-	oracle "pmqtest, timeouts" 20 "${run[@]}" "$debian/usr/bin/pmqtest" -q -t 2 -i 100 -l 300 -T 1
-	oracle "posix_ipc's tests" 200 env -C "$posix_ipc" PYTHONDONTWRITEBYTECODE=1 "PYTHONHOME=$debian/usr" \
-		"PYTHONPATH=$posix_ipc/$abi:$posix_ipc" "${run[@]}" "$debian/usr/bin/python3.11" \
-		-m unittest tests.test_message_queues
+	counted compare "stress-ng" 50000 "${run[@]}" "$debian/usr/bin/stress-ng" --mq 1 --mq-ops 12000
+	counted compare "stress-ng, four pairs" 5000 "${run[@]}" "$debian/usr/bin/stress-ng" --mq 4 --mq-ops 1200
+	counted compare "pmqtest" 1500 "${run[@]}" "$debian/usr/bin/pmqtest" -q -t 2 -i 100 -l 300
+	counted compare "pmqtest, timeouts" 20 "${run[@]}" "$debian/usr/bin/pmqtest" -q -t 2 -i 100 -l 300 -T 1
+	counted posix_ipc_tests
 done
+
+# With spans missing the same must fail: it would not find a difference if it could not.
+code=0
+MQSPAN__SAMPLING__RATIO=0.5 posix_ipc_tests >"$log" 2>&1 || code=$?
+if [ "$code" -eq 1 ] && grep -q '^  no span$' "$log"; then
+	passed=$((passed + 1))
+	echo "with half of the spans: $(tail -n 1 "$log"), as it must"
+else
+	failed=$((failed + 1))
+	cat "$log"
+	echo "ended with $code where half of the spans were missing"
+fi
 
 echo "$calls calls compared"
 if [ "$calls" -lt "$wanted" ]; then

@@ -101,7 +101,10 @@ pub async fn oracle() -> Result<ExitCode> {
     let result = compare::compare(&calls, &sink.spans(), &settings);
     print!("{}", result.report);
     if result.died > 0 {
-        println!("threads killed before strace saw a return: {}", result.died);
+        println!(
+            "threads killed before strace saw a return: {}, of these before the call ran: {}",
+            result.died, result.skipped
+        );
     }
     println!(
         "{} {}: {} calls, {} differences",

@@ -31,8 +31,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Of a thread that is killed on its way out, strace can find the call's number where the return would be:
-    /// it has been seen for i386, `arch/x86/entry/syscalls/syscall_32.tbl`.
+    /// Of a thread that is killed on its way out, strace can find the call's number, or that negated,
+    /// where the return would be: seen for i386, `arch/x86/entry/syscalls/syscall_32.tbl`.
     fn has_own_number(&self) -> bool {
         let number = match self.syscall.as_str() {
             "mq_timedsend" => 279,
@@ -41,7 +41,9 @@ impl Call {
             "mq_timedreceive_time64" => 419,
             _ => return false,
         };
-        self.outcome == Outcome::Value(number)
+        [number, -number]
+            .map(Outcome::Value)
+            .contains(&self.outcome)
     }
 }
 
@@ -72,6 +74,13 @@ fn outcome(result: &str) -> Result<Outcome> {
     let (value, error) = (words.next().context("no result")?, words.next());
     Ok(match (value, error) {
         ("?", None) => Outcome::Died(None),
+        // `-1 (errno 18446744073709551336)`: no error of the kernel's, but a register's 64 bits.
+        ("-1", Some("(errno")) => {
+            let bits = words
+                .next()
+                .and_then(|bits| bits.trim_end_matches(')').parse::<u64>().ok());
+            Outcome::Value(bits.context("no errno")?.cast_signed())
+        }
         ("?" | "-1", Some(name)) if name.starts_with('E') => Outcome::Error(name.to_owned()),
         (value, _) => {
             let (number, _) = arguments::descriptor(value).context("not a result")?;

@@ -176,3 +176,17 @@ fn a_span_of_an_unknown_thread_is_found() -> Result<()> {
     assert_eq!(result.differences, 1);
     Ok(())
 }
+
+#[test]
+fn only_the_last_call_of_a_killed_thread_may_be_skipped() -> Result<()> {
+    let killed = LINES.replace("SIGTERM", "SIGKILL");
+    let calls = strace::parse(&killed)?;
+    let counts = |pairs: &[_]| {
+        let result = compare(&calls, &spans(pairs), &SETTINGS);
+        (result.skipped, result.differences)
+    };
+    let (all_but_last, two) = (SPANS.get(..3), SPANS.get(..2));
+    assert_eq!(all_but_last.map(counts), Some((1, 0)));
+    assert_eq!(two.map(counts), Some((0, 2)));
+    Ok(())
+}

@@ -99,6 +99,11 @@ fn a_thread_that_ends_inside_tells_by_what() -> Result<()> {
             died(Some("SIGKILL")),
         ),
         (
+            "4763 mq_timedreceive(-1, 0xffcf5080, 8, 0xffcf5074, NULL) = -1 (errno 18446744073709551336)\n\
+             4763 +++ killed by SIGKILL +++",
+            died(Some("SIGKILL")),
+        ),
+        (
             "23073 mq_timedsend(3</q>, \"\"..., 8, 1, NULL) = 0\n\
              23073 +++ killed by SIGTERM +++",
             Outcome::Value(0),
