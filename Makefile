@@ -23,13 +23,16 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
 		--workload32 target/workload/mqwork-i386 $(E2E_ARGS)
 
+oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
+	tests/oracle/run.sh $(BACKEND)
+
 ARCH ?= x86_64
 KERNEL ?= $(if $(filter arm64,$(ARCH)),6.12,6.1)
 VM_BACKENDS ?= fentry kprobe
 vm: $(if $(filter arm64,$(ARCH)),programs-arm64,programs) ## end to end in QEMU; KERNEL=5.10|6.1|6.12|backports, ARCH=arm64, VM_BACKENDS="fentry kprobe tracepoint"
 	tests/vm/e2e.sh --arch $(ARCH) $(KERNEL) $(VM_BACKENDS) -- $(E2E_ARGS)
 
-KERNELS ?= 5.10 6.1 6.12 backports 6.12/arm64
+KERNELS ?= 5.10 6.1 6.1:preempt=full 6.12 backports 6.12/arm64
 kernels: $(if $(filter-out %/arm64,$(KERNELS)),programs) $(if $(filter %/arm64,$(KERNELS)),programs-arm64) ## the same on every kernel and backend, with a table at the end; some three hours
 	tests/vm/matrix.sh $(KERNELS)
 
@@ -50,4 +53,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help build demo test unit e2e vm kernels programs programs-arm64 fmt lint
+.PHONY: help build demo test unit e2e oracle vm kernels programs programs-arm64 fmt lint

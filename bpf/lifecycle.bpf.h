@@ -28,12 +28,17 @@ static __always_inline int signal_delivered(const struct k_sigaction *action)
 	return 0;
 }
 
-/* The signal that ends the process; SIGKILL where execve() ends the thread. */
+/*
+ * The signal that ends the process; SIGKILL where another thread's execve() or
+ * exit_group() ends this one: then the exit code has a status and no signal.
+ */
 static __always_inline __u32 signal_of_death(void)
 {
+	__u32 signal = 0;
+
 	if (CURRENT(signal, flags) & SIGNAL_GROUP_EXIT)
-		return CURRENT(signal, group_exit_code) & 0x7f;
-	return SIGKILL;
+		signal = CURRENT(signal, group_exit_code) & 0x7f;
+	return signal ? signal : SIGKILL;
 }
 
 static __always_inline int thread_exits(void)

@@ -96,6 +96,7 @@ for abi in x86_64 i386; do
 done
 check "the truth of time64, i386, by strace" tests/workload/oracle.sh target/workload/mqwork-i386 time64
 counted "end to end, tracepoint, on this machine" e2e tracepoint
+counted "programs of others, by strace" tests/oracle/run.sh tracepoint
 check "a test kernel gives a command's exit code" exits_with 3 tests/vm/run.sh -- sh -c 'exit 3'
 check "a test kernel's panic is a failure" refuses tests/vm/run.sh -- sh -c 'echo c >/proc/sysrq-trigger'
 check "a test kernel's warning is a failure" refuses tests/vm/run.sh -- sh -c 'echo "WARNING: CPU: 0 PID: 1" >/dev/kmsg'

@@ -5,7 +5,7 @@
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || set -- 5.10 6.1 6.12 backports 6.12/arm64
+[ $# -gt 0 ] || set -- 5.10 6.1 6.1:preempt=full 6.12 backports 6.12/arm64
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -29,7 +29,10 @@ for name in "$@"; do
 	fi
 	for backend in fentry kprobe tracepoint; do
 		printf '\n== Linux %s, %s, %s\n' "$kernel" "$arch" "$backend"
-		"$here/e2e.sh" --arch "$arch" "$kernel" "$backend" 2>&1 | tee "$work/log" | sed -u 's/^/    /' || failed=1
+		"$here/e2e.sh" --arch "$arch" "$kernel" "$backend" 2>&1 | tee "$work/all" | sed -u 's/^/    /' || failed=1
+		# What was printed before the emulator failed is printed again.
+		awk '/^vm: .* from the beginning$/ { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' \
+			"$work/all" >"$work/log"
 		for abi in "${abis[@]}"; do
 			passed=$(count ok "${abi% *}")
 			broken=$(count FAILED "${abi% *}")

@@ -132,6 +132,30 @@ static void kill_blocked(struct victim *victim, int signal, const char *name)
 	victim_print(victim, name);
 }
 
+/* exit_group() ends the other threads as SIGKILL would. */
+static void exit_beside_blocked(struct victim *victim)
+{
+	pthread_t thread;
+	int status;
+	pid_t child;
+
+	child = fork();
+	if (child < 0)
+		fail("fork: %s", strerror(errno));
+	if (child == 0) {
+		if (pthread_create(&thread, NULL, victim_waits, victim))
+			fail("no thread");
+		while (sem_wait(&victim->begins))
+			;
+		await_blocked(getpid(), victim->call.tid);
+		_exit(7);
+	}
+	if (waitpid(child, &status, 0) < 0 || !WIFEXITED(status) ||
+	    WEXITSTATUS(status) != 7)
+		fail("the child did not exit by itself");
+	victim_print(victim, "SIGKILL");
+}
+
 static void cancel_blocked(struct victim *victim)
 {
 	pthread_t thread;
@@ -155,6 +179,7 @@ int scenario_killed(int argc, char **argv)
 	victim = victim_new(&queue);
 	kill_blocked(victim, SIGKILL, "SIGKILL");
 	kill_blocked(victim, SIGTERM, "SIGTERM");
+	exit_beside_blocked(victim);
 	cancel_blocked(victim);
 	/* One more call, so that the last end is not also the end of everything. */
 	call_getsetattr(&queue, NULL);

@@ -5,7 +5,9 @@
 //!     └── truth: one JSON line a call ──────────> compare <────┘
 //! ```
 //!
-//! The same binary runs on the machine itself and in the test kernels under QEMU. Nothing passes by
+//! `mqspan-oracle` puts strace in the place of the truth, for programs that know nothing of this project.
+//!
+//! The same binaries run on the machine itself and in the test kernels under QEMU. Nothing passes by
 //! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
 
 mod agent;
@@ -14,6 +16,7 @@ mod cases;
 mod compare;
 mod expect;
 mod http;
+mod oracle;
 mod otlp_json;
 mod sink;
 mod span;
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, ValueEnum};
+pub use oracle::oracle;
 use tokio::task::{JoinSet, LocalSet};
 
 /// How the agent attaches.
@@ -91,7 +95,7 @@ pub(crate) struct Bench {
     pub(crate) backend: Backend,
     /// Nothing else on the machine uses message queues.
     pub(crate) own_machine: bool,
-    workload: PathBuf,
+    workload: Option<PathBuf>,
     workload32: Option<PathBuf>,
     slow_factor: u32,
 }
@@ -103,7 +107,9 @@ impl Bench {
     }
 
     pub(crate) fn workload(&self) -> Result<PathBuf> {
-        Ok(self.workload.clone())
+        self.workload
+            .clone()
+            .ok_or_else(|| anyhow!("needs the workload: --workload"))
     }
 
     pub(crate) fn workload32(&self) -> Result<PathBuf> {
@@ -166,8 +172,12 @@ async fn run_all(
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<ExitCode> {
+/// The whole of `mqspan-e2e`.
+///
+/// # Errors
+///
+/// When the cases cannot be run at all; one that fails makes a failing exit code.
+pub async fn e2e() -> Result<ExitCode> {
     let args = Args::parse();
     let selected: Vec<_> = cases::all()
         .into_iter()
@@ -195,7 +205,7 @@ async fn main() -> Result<ExitCode> {
         agent: absolute(&args.agent)?,
         backend: args.backend,
         own_machine: args.own_machine,
-        workload: absolute(&args.workload)?,
+        workload: Some(absolute(&args.workload)?),
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),
     }));

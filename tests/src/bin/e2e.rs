@@ -1,0 +1,8 @@
+//! `mqspan-e2e`: see the library's documentation.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    mqspan_tests::e2e().await
+}

@@ -1,0 +1,176 @@
+//! What strace wrote: lines joined to calls, in the order in which the calls began.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+
+use super::arguments;
+
+const UNFINISHED: &str = "<unfinished ...>";
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Value(i64),
+    /// Its name: `EAGAIN`, or `ERESTARTSYS`, which no caller sees.
+    Error(String),
+    /// The thread ended inside, by this signal if by one.
+    Died(Option<String>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// As strace wrote it, joined.
+    pub(super) line: String,
+    /// Numbers of threads may come again: the calls of both are then one sequence in time, on
+    /// strace's side as on the agent's.
+    pub(super) tid: i64,
+    pub(super) syscall: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) outcome: Outcome,
+}
+
+impl Call {
+    /// Of a thread that is killed on its way out, strace can find the call's number, or that negated,
+    /// where the return would be: seen for i386, `arch/x86/entry/syscalls/syscall_32.tbl`.
+    fn has_own_number(&self) -> bool {
+        let number = match self.syscall.as_str() {
+            "mq_timedsend" => 279,
+            "mq_timedreceive" => 280,
+            "mq_timedsend_time64" => 418,
+            "mq_timedreceive_time64" => 419,
+            _ => return false,
+        };
+        [number, -number]
+            .map(Outcome::Value)
+            .contains(&self.outcome)
+    }
+}
+
+/// `NAME(ARGUMENTS) = RESULT` in its parts.
+fn call(tid: i64, text: &str) -> Result<Call> {
+    let (syscall, rest) = text.split_once('(').context("no call")?;
+    // Arguments hold no ") = " outside of strings, and a result holds none at all.
+    let at = rest.rfind(" = ").context("no result")?;
+    let (arguments, result) = rest.split_at(at);
+    let arguments = arguments
+        .trim_end()
+        .strip_suffix(')')
+        .context("no closing parenthesis")?;
+    Ok(Call {
+        line: format!("{tid} {text}"),
+        tid,
+        syscall: syscall.to_owned(),
+        arguments: arguments::split(arguments)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        outcome: outcome(result.trim_start_matches(" = "))?,
+    })
+}
+
+fn outcome(result: &str) -> Result<Outcome> {
+    let mut words = result.split_whitespace();
+    let (value, error) = (words.next().context("no result")?, words.next());
+    Ok(match (value, error) {
+        ("?", None) => Outcome::Died(None),
+        // `-1 (errno 18446744073709551336)`: no error of the kernel's, but a register's 64 bits.
+        ("-1", Some("(errno")) => {
+            let bits = words
+                .next()
+                .and_then(|bits| bits.trim_end_matches(')').parse::<u64>().ok());
+            Outcome::Value(bits.context("no errno")?.cast_signed())
+        }
+        ("?" | "-1", Some(name)) if name.starts_with('E') => Outcome::Error(name.to_owned()),
+        (value, _) => {
+            let (number, _) = arguments::descriptor(value).context("not a result")?;
+            Outcome::Value(number)
+        }
+    })
+}
+
+/// Calls of all threads, while they are put together.
+#[derive(Default)]
+struct Joining {
+    calls: Vec<Option<Call>>,
+    /// Where in `calls` the open call of a thread goes, and what is known of it.
+    open: HashMap<i64, (usize, String)>,
+    /// The last call of a thread.
+    last: HashMap<i64, usize>,
+}
+
+impl Joining {
+    fn line(&mut self, line: &str) -> Result<()> {
+        let (tid, text) = line.split_once(' ').context("no thread")?;
+        let tid = tid.parse().context("not a thread's number")?;
+        let text = text.trim_start();
+        if let Some(end) = text.strip_prefix("+++ ") {
+            return self.thread_ended(tid, end);
+        }
+        // A signal; or a thread that died before strace could read which call it was in.
+        if text.starts_with("--- ") || (text.starts_with("???(") && text.ends_with("= ?")) {
+            return Ok(());
+        }
+        if let Some(rest) = text.strip_prefix("<... ") {
+            let (_, rest) = rest.split_once(" resumed>").context("what is resumed?")?;
+            let (at, begun) = self.open.remove(&tid).context("resumes nothing")?;
+            // A thread that ends inside resumes with nothing more to tell.
+            let rest = rest.replacen(&format!(" {UNFINISHED}"), "", 1);
+            return self.put(at, call(tid, &format!("{begun}{rest}"))?);
+        }
+        ensure!(!self.open.contains_key(&tid), "a call inside of a call");
+        self.calls.push(None);
+        let at = self.calls.len() - 1;
+        self.last.insert(tid, at);
+        match text.strip_suffix(UNFINISHED) {
+            Some(begun) => {
+                let begun = begun.strip_suffix(' ').unwrap_or(begun);
+                self.open.insert(tid, (at, begun.to_owned()));
+                Ok(())
+            }
+            None => self.put(
+                at,
+                call(tid, &text.replacen(&format!(" {UNFINISHED}"), "", 1))?,
+            ),
+        }
+    }
+
+    fn put(&mut self, at: usize, call: Call) -> Result<()> {
+        *self.calls.get_mut(at).context("no such call")? = Some(call);
+        Ok(())
+    }
+
+    /// `exited with 0 +++`, `killed by SIGKILL +++`, `superseded by execve in pid 7 +++`.
+    fn thread_ended(&mut self, tid: i64, end: &str) -> Result<()> {
+        if let Some((at, begun)) = self.open.remove(&tid) {
+            self.put(at, call(tid, &format!("{begun}) = ?"))?)?;
+        }
+        let killer = end
+            .strip_prefix("killed by ")
+            .and_then(|rest| rest.split_whitespace().next());
+        let last = self.last.remove(&tid).and_then(|at| self.calls.get_mut(at));
+        if let (Some(Some(call)), Some(killer)) = (last, killer)
+            && (matches!(call.outcome, Outcome::Died(_)) || call.has_own_number())
+        {
+            call.outcome = Outcome::Died(Some(killer.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Every call of the output of `strace -f -q -y`.
+pub(super) fn parse(text: &str) -> Result<Vec<Call>> {
+    let mut joining = Joining::default();
+    for line in text.lines() {
+        joining.line(line).with_context(|| line.to_owned())?;
+    }
+    // Of some threads that are killed strace 6.1 does not write the end. One that lived on would have returned.
+    let without_end: Vec<_> = joining.last.keys().copied().collect();
+    for tid in without_end {
+        joining.thread_ended(tid, "killed by SIGKILL")?;
+    }
+    Ok(joining.calls.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests;
