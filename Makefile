@@ -26,6 +26,9 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
 	tests/oracle/run.sh $(BACKEND)
 
+mutants: programs ## break mqspan in many places, and see a case fail at each; half an hour
+	tests/mutants.sh
+
 ARCH ?= x86_64
 KERNEL ?= $(if $(filter arm64,$(ARCH)),6.12,6.1)
 VM_BACKENDS ?= fentry kprobe
@@ -53,4 +56,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help build demo test unit e2e oracle vm kernels programs programs-arm64 fmt lint
+.PHONY: help build demo test unit e2e oracle mutants vm kernels programs programs-arm64 fmt lint

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2016 # $1 in the expressions is perl's
+#
+# mutants.sh [NAME...]: breaks mqspan on purpose, in a copy of the tree, in one place after the other, and runs
+# the case that must notice. A mutant that passes its case is a failure of the tests. Without names, all.
+#
+# Needs what `make test` needs; those that run in QEMU take half a minute each.
+set -uo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+mkdir -p "$copy/target"
+(cd "$root" && git ls-files -z | xargs -0 cp --parents -t "$copy")
+cp -a "$root/target/debug" "$root/target/workload" "$copy/target/" || {
+	echo "mutants: build first: make programs" >&2
+	exit 2
+}
+[ ! -d "$root/.cache" ] || ln -s "$root/.cache" "$copy/.cache"
+cd "$copy" || exit 1
+
+e2e() {
+	target/debug/mqspan-e2e --agent target/debug/mqspan --backend tracepoint \
+		--workload target/workload/mqwork-x86_64 --workload32 target/workload/mqwork-i386 --filter "$1"
+}
+
+# In QEMU, where the kernel's own copies and the messages can be seen.
+fentry() {
+	mkdir -p target/release
+	strip -o target/release/mqspan target/debug/mqspan
+	tests/vm/e2e.sh 6.1 fentry -- --filter "$1"
+}
+
+caught=0
+missed=0
+wanted=("$@")
+
+# mutant NAME FILE PERL_EXPRESSION RUNNER CASE
+mutant() {
+	local name=$1 file=$2 expression=$3 runner=$4 case=$5
+	if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
+		return
+	fi
+	perl -0pi -e "$expression" "$file"
+	if cmp -s "$file" "$root/$file"; then
+		echo "mutant $name ... FAILED: the expression changes nothing in $file"
+		missed=$((missed + 1))
+		return
+	fi
+	if ! cargo build --quiet -p mqspan 2>log; then
+		tail -n 5 log
+		echo "mutant $name ... FAILED: does not build"
+		missed=$((missed + 1))
+	elif "$runner" "$case" >log 2>&1; then
+		echo "mutant $name ... FAILED: $case passes all the same"
+		missed=$((missed + 1))
+	elif grep -qaE '^test .* \.\.\. FAILED' log; then
+		echo "mutant $name ... ok: $(grep -aE -A1 '^test .* \.\.\. FAILED' log | sed -n 2p | sed 's/^ *//' | cut -c1-120)"
+		caught=$((caught + 1))
+	else
+		tail -n 5 log
+		echo "mutant $name ... FAILED: no case was run to its end"
+		missed=$((missed + 1))
+	fi
+	cp -p "$root/$file" "$file"
+	touch "$file"
+}
+
+mutant priority bpf/call.bpf.h 's/call->priority = args->arg\[3\];/call->priority = args->arg[3] + 1;/' e2e basic_32
+mutant timeout bpf/call.bpf.h 's/timeout_sec = time32.tv_sec/timeout_sec = time32.tv_nsec/' e2e basic_32
+mutant abi bpf/entry_functions.bpf.h 's/(call_enter\(op, )ABI_COMPAT/$1ABI_NATIVE/' e2e basic_32
+mutant length bpf/call.bpf.h 's/call->msg_len = args->arg\[2\];/call->msg_len = (__s32)args->arg[2];/' e2e odd_64
+mutant name bpf/events.h 's/#define QUEUE_NAME_MAX 256/#define QUEUE_NAME_MAX 128/' e2e odd_64
+mutant not-present bpf/call.bpf.h 's/if \(!\(call->flags & CALL_NAME\)\)\n\s*name_read\(thread\);//' e2e odd_64
+mutant depth bpf/call.bpf.h 's/\t\tqueue_depth\(thread\);\n\t\} else if \(op == CALL_GETSETATTR/\t} else if (op == CALL_GETSETATTR/' e2e basic_64
+mutant interrupted bpf/call.bpf.h 's/if \(ret == -ERESTARTSYS\)/if (0)/' e2e interrupted_64
+mutant restarted bpf/call.bpf.h 's/call.flags \|= CALL_RESTARTED/call.flags |= 0/' e2e interrupted_32
+mutant killed bpf/lifecycle.bpf.h 's/thread->call.flags \|= CALL_DIED;//' e2e killed_64
+mutant exec bpf/lifecycle.bpf.h 's/return SIGKILL;/return 15;/' e2e exec_64
+mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
+mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\)\n\s*)COUNT\(ring_full\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
+mutant sampled-out agent/src/pipeline.rs 's/counts.sampled_out, 1\)/counts.sampled_out, 0)/' e2e balance_ring_full_32
+mutant every-second agent/src/pipeline.rs 's/counts.spans, 1\)/counts.spans, 2)/' e2e balance_ring_full_64
+mutant kernel-copy bpf/message.bpf.h 's/thread->call.timeout_sec = copy.tv_sec;//' fentry tocttou_64
+mutant identity bpf/message.bpf.h 's/origin.start_ns = thread->call.start_ns;/origin.start_ns = thread->call.start_ns + 1;/' fentry exchange_32
+mutant stale-identity bpf/message.bpf.h 's/if \(bpf_map_update_elem\(&messages, &message, &origin, BPF_ANY\)\)/if (bpf_map_update_elem(&messages, &message, &origin, BPF_NOEXIST))/; s/bpf_map_delete_elem\(&messages, &message\);//g' fentry exchange_64
+mutant clock agent/src/pipeline.rs 's/(fn renew_clock\(&mut self\) \{)/$1 return;/' fentry clock_step
+
+printf '%s passed, %s failed\n' "$caught" "$missed"
+[ "$missed" -eq 0 ] && [ "$caught" -gt 0 ]
