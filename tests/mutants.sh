@@ -9,16 +9,19 @@
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-copy=$(mktemp -d)
-trap 'rm -rf "$copy"' EXIT
-mkdir -p "$copy/target"
-(cd "$root" && git ls-files -z | xargs -0 cp --parents -t "$copy")
-cp -a "$root/target/debug" "$root/target/workload" "$copy/target/" || {
+[ -x "$root/target/workload/mqwork-i386" ] || {
 	echo "mutants: build first: make programs" >&2
 	exit 2
 }
-[ ! -d "$root/.cache" ] || ln -s "$root/.cache" "$copy/.cache"
+copy=$root/target/mutants
+rm -rf "${copy:?}/bpf" "$copy/agent" "$copy/tests"
+mkdir -p "$copy/target"
+cd "$root" && git ls-files -z | xargs -0 cp -p --parents -t "$copy"
+cp -a "$root/target/workload" "$copy/target/"
+ln -sfn "$root/.cache" "$copy/.cache"
 cd "$copy" || exit 1
+echo "mutants: building the agent as it is, once"
+cargo build --quiet -p mqspan -p mqspan-tests || exit 1
 
 e2e() {
 	target/debug/mqspan-e2e --agent target/debug/mqspan --backend tracepoint \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# matrix.sh [KERNEL[/arm64]...]: the cases in which the kernel has a part, on every kernel and backend; ends
-# with a table of passed cases. Every program is loaded. Build first, as for e2e.sh.
+# matrix.sh [KERNEL[:ARGUMENT][/arm64]...]: the cases in which the kernel has a part, on every kernel and
+# backend; ends with a table of passed cases. Every program is loaded. Build first, as for e2e.sh.
+# JOBS=2: so many kernels at once, a core for each.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,38 +10,51 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# count WORD BITS: cases of programs of so many bits that ended so. The names of 32-bit ones end in _32,
-# and time64 is one.
+# cell KERNEL[/arm64] BACKEND LOG: one boot; each line says which.
+cell() {
+	local kernel=${1%/*} arch=x86_64
+	[[ $1 != */* ]] || arch=${1#*/}
+	"$here/e2e.sh" --arch "$arch" "$kernel" "$2" 2>&1 | tee "$3.all" | sed -u "s|^|$1 $2: |"
+	# What was printed before the emulator failed is printed again.
+	awk '/^vm: .* from the beginning$/ { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' \
+		"$3.all" >"$3"
+}
+export -f cell
+export here
+
+# count LOG WORD BITS: cases of programs of so many bits that ended so. The names of 32-bit ones end in
+# _32, and time64 is one.
 count() {
 	local all of32
-	all=$(grep -acE "^test .* \.\.\. $1" "$work/log")
-	of32=$(grep -acE "^test ([a-z0-9_]*_32|time64) \.\.\. $1" "$work/log")
-	if [ "$2" = 32 ]; then echo "$of32"; else echo $((all - of32)); fi
+	all=$(grep -acE "^test .* \.\.\. $2" "$1")
+	of32=$(grep -acE "^test ([a-z0-9_]*_32|time64) \.\.\. $2" "$1")
+	if [ "$3" = 32 ]; then echo "$of32"; else echo $((all - of32)); fi
 }
 
-failed=0
+cells=()
 for name in "$@"; do
-	kernel=${name%/*}
-	arch=x86_64
-	abis=("64 x86_64" "32 i386")
-	if [ "$name" != "$kernel" ]; then
-		arch=${name#*/}
-		abis=("64 aarch64" "32 arm")
-	fi
 	for backend in fentry kprobe tracepoint; do
-		printf '\n== Linux %s, %s, %s\n' "$kernel" "$arch" "$backend"
-		"$here/e2e.sh" --arch "$arch" "$kernel" "$backend" 2>&1 | tee "$work/all" | sed -u 's/^/    /' || failed=1
-		# What was printed before the emulator failed is printed again.
-		awk '/^vm: .* from the beginning$/ { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' \
-			"$work/all" >"$work/log"
-		for abi in "${abis[@]}"; do
-			passed=$(count ok "${abi% *}")
-			broken=$(count FAILED "${abi% *}")
-			[ "$passed" -gt 0 ] && [ "$broken" -eq 0 ] || failed=1
-			printf '| %s | %s | %s | %s | %s |\n' "$kernel" "$backend" "${abi#* }" "$passed" "$broken" >>"$work/table"
-		done
+		cells+=("$name $backend")
 	done
 done
+# shellcheck disable=SC2016 # $1 to $3 are those of the inner shell
+printf '%s\n' "${cells[@]}" | awk -v work="$work" '{ print $1, $2, work "/log." NR }' |
+	xargs -L 1 -P "${JOBS:-2}" bash -c 'cell "$1" "$2" "$3"' cell
+
+failed=0
 printf '\n| kernel | backend | ABI | passed | failed |\n|---|---|---|---|---|\n'
-cat "$work/table"
+for i in "${!cells[@]}"; do
+	read -r name backend <<<"${cells[i]}"
+	log=$work/log.$((i + 1))
+	abis=("64 x86_64" "32 i386")
+	[[ $name != */arm64 ]] || abis=("64 aarch64" "32 arm")
+	# Without the sum at its end the suite did not get there.
+	grep -qaE '^[0-9]+ passed, 0 failed$' "$log" || failed=1
+	for abi in "${abis[@]}"; do
+		passed=$(count "$log" ok "${abi% *}")
+		broken=$(count "$log" FAILED "${abi% *}")
+		[ "$passed" -gt 0 ] && [ "$broken" -eq 0 ] || failed=1
+		printf '| %s | %s | %s | %s | %s |\n' "${name%/*}" "$backend" "${abi#* }" "$passed" "$broken"
+	done
+done
 exit "$failed"

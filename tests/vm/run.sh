@@ -50,8 +50,10 @@ printf '%q ' "$@" >"$work/command"
 
 case $arch in
 x86_64)
+	# One thread for all CPUs: with one each, QEMU now and then runs an instruction that the kernel is just
+	# patching from another CPU, and the guest dies of it or turns in a circle.
 	# The kernel's console on the first serial port, the command's output on the second.
-	machine=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -serial "file:$work/console" -serial stdio)
+	machine=(qemu-system-x86_64 -accel "tcg,thread=single" -cpu max -serial "file:$work/console" -serial stdio)
 	console="console=ttyS0 mqspan.out=ttyS1"
 	;;
 arm64)
@@ -66,7 +68,7 @@ boot() {
 	code=0
 	timeout --kill-after=10 "$timeout" "${machine[@]}" -smp 2 -m 2G -display none -monitor none -nodefaults \
 		-no-user-config -no-reboot -kernel "$vmlinuz" -initrd "$work/initramfs" \
-		-append "$console loglevel=7 panic=-1 oops=panic random.trust_cpu=on rdinit=/init $append" \
+		-append "$console loglevel=7 panic=-1 oops=panic softlockup_panic=1 random.trust_cpu=on rdinit=/init $append" \
 		</dev/null | tee "$work/output" || code=$?
 	if [ "$arch" = arm64 ]; then mv "$work/output" "$work/console"; fi
 }
