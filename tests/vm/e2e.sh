@@ -36,7 +36,8 @@ x86_64)
 	workload32=$target/workload/mqwork-i386
 	# Debugging symbols would be most of the image.
 	mkdir -p "$target/vm"
-	strip -o "$e2e" "$target/debug/mqspan-e2e"
+	strip -o "$e2e.$$" "$target/debug/mqspan-e2e"
+	mv "$e2e.$$" "$e2e"
 	;;
 arm64)
 	agent=$target/arm64/mqspan
@@ -52,7 +53,7 @@ done
 
 failed=0
 for backend in "${backends[@]}"; do
-	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-1200}" \
+	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-2400}" \
 		--add "$agent" --add "$workload" --add "$workload32" \
 		-- "$e2e" --agent "$agent" --backend "$backend" --slow-factor 8 --own-machine \
 		--workload "$workload" --workload32 "$workload32" "$@" || failed=1

@@ -11,6 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # cell KERNEL[/arm64] BACKEND LOG: one boot; each line says which.
+# shellcheck disable=SC2317 # xargs calls it
 cell() {
 	local kernel=${1%/*} arch=x86_64
 	[[ $1 != */* ]] || arch=${1#*/}
