@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# matrix.sh [KERNEL[:ARGUMENT][/arm64]...]: the cases in which the kernel has a part, on every kernel and
-# backend; ends with a table of passed cases. Every program is loaded. Build first, as for e2e.sh.
+# matrix.sh [KERNEL[:ARGUMENT][/arm64][,BACKEND]...]: the cases in which the kernel has a part, on every kernel
+# and backend; ends with a table of passed cases. Every program is loaded. Build first, as for e2e.sh.
 # JOBS=2: so many kernels at once, a core for each.
 set -uo pipefail
 
@@ -34,9 +34,11 @@ count() {
 
 cells=()
 for name in "$@"; do
-	for backend in fentry kprobe tracepoint; do
-		cells+=("$name $backend")
-	done
+	if [[ $name == *,* ]]; then
+		cells+=("${name%,*} ${name#*,}")
+	else
+		cells+=("$name fentry" "$name kprobe" "$name tracepoint")
+	fi
 done
 # shellcheck disable=SC2016 # $1 to $3 are those of the inner shell
 printf '%s\n' "${cells[@]}" | awk -v work="$work" '{ print $1, $2, work "/log." NR }' |
