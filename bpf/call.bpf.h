@@ -393,7 +393,12 @@ static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
 	}
 	if (!found_all || !wanted_at_entry(op, abi))
 		return;
-	thread = thread_find_or_make();
+	if (!thread) {
+		/* A mark may find no room, so that only one of them counts. */
+		if (program != FIRST)
+			return;
+		thread = thread_find_or_make();
+	}
 	if (thread)
 		thread->returned_by = program;
 	COUNT(entry_missed);
