@@ -6,7 +6,7 @@
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || set -- 5.10 6.1 6.1:preempt=full 6.12 backports 6.12/arm64
+[ $# -gt 0 ] || set -- 5.10 6.1 6.1:preempt=full,kprobe 6.12 backports 6.12/arm64
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
