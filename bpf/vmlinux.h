@@ -219,7 +219,18 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+/* include/linux/cgroup_subsys.h: the values are the running kernel's. */
+enum cgroup_subsys_id {
+	memory_cgrp_id,
+	pids_cgrp_id,
+};
+
 struct css_set {
+	struct cgroup_subsys_state *subsys[2];
 	struct cgroup *dfl_cgrp;
 };
 

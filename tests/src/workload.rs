@@ -16,6 +16,7 @@ use crate::truth::{self, Call};
 pub(crate) struct Workload {
     program: PathBuf,
     args: Vec<String>,
+    prefix: String,
     truth: PathBuf,
     _dir: TempDir,
 }
@@ -26,19 +27,26 @@ impl Workload {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = TempDir::with_prefix("mqspan-e2e")?;
         let truth = dir.path().join("truth");
+        let prefix = format!("/e2e.{}.{number}", std::process::id());
         let mut args = vec![
             "--truth".to_owned(),
             truth.display().to_string(),
             "--prefix".to_owned(),
-            format!("/e2e.{}.{number}", std::process::id()),
+            prefix.clone(),
         ];
         args.extend(scenario.iter().map(|&arg| arg.to_owned()));
         Ok(Workload {
             program,
             args,
+            prefix,
             truth,
             _dir: dir,
         })
+    }
+
+    /// Of the names of its queues.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(crate) fn program(&self) -> &Path {

@@ -6,6 +6,7 @@ mod calls;
 mod clock;
 mod command;
 mod config;
+mod container;
 mod delivery;
 mod filter;
 mod health;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Vec<Case> {
         tls::cases(),
         command::cases(),
         config::cases(),
+        container::cases(),
         health::cases(),
         filter::cases(),
         relation::cases(),

@@ -1,0 +1,145 @@
+//! Programs in a container, by runc: whose they are, and which queues they mean.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::{Case, case, defaults};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::sink::Sink;
+use crate::span::{Traced, Value, attributes};
+use crate::truth::{self, Call};
+use crate::workload::Workload;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("container_64", |b: &'static Bench| container(
+            b,
+            b.workload()
+        )),
+        case!("container_32", |b: &'static Bench| container(
+            b,
+            b.workload32()
+        )),
+    ]
+}
+
+/// An OCI bundle that runs one program, with namespaces of its own.
+struct Bundle {
+    dir: TempDir,
+    id: String,
+}
+
+impl Bundle {
+    /// The program is `/mqwork` there, and writes its truth to `/truth`.
+    async fn new(program: &Path, args: &[&str]) -> Result<Bundle> {
+        let dir = TempDir::with_prefix("mqspan-e2e")?;
+        let rootfs = dir.path().join("rootfs");
+        std::fs::create_dir(&rootfs)?;
+        std::fs::copy(program, rootfs.join("mqwork"))?;
+        let spec = Command::new("runc")
+            .args(["spec", "--bundle"])
+            .arg(dir.path())
+            .status()
+            .await
+            .context("runc, which these cases need")?;
+        ensure!(spec.success(), "runc spec: {spec}");
+        let path = dir.path().join("config.json");
+        let mut config: Json = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        let command: Vec<_> = ["/mqwork", "--truth", "/truth"]
+            .iter()
+            .chain(args)
+            .collect();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(command);
+        config["root"]["readonly"] = json!(false);
+        std::fs::write(&path, config.to_string())?;
+        // As Docker and containerd name them.
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?
+            .trim()
+            .replace('-', "")
+            .repeat(2);
+        Ok(Bundle { dir, id })
+    }
+
+    async fn run(&self, bench: &Bench) -> Result<Vec<Call>> {
+        let mut command = Command::new("runc");
+        command.arg("run").arg("--bundle").arg(self.dir.path());
+        command.arg(&self.id).kill_on_drop(true);
+        let output = tokio::time::timeout(bench.bound(60), command.output())
+            .await
+            .context("the container did not end")??;
+        ensure!(
+            output.status.success(),
+            "runc run: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        truth::read(&self.dir.path().join("rootfs/truth"))
+    }
+}
+
+/// A process on the host and one in a container use a queue of the same name: two queues, told apart
+/// by their IPC namespaces, and the container has its id on all its spans, short as it lives.
+async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -> Result<()> {
+    let program = program?;
+    let host = Workload::new(program.clone(), &["paced", "20"])?;
+    let prefix = host.prefix().to_owned();
+    let bundle = Bundle::new(&program, &["--prefix", &prefix, "paced", "20"]).await?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let on_host = host.run(bench).await?;
+    let inside = bundle.run(bench).await?;
+    let queue = on_host.iter().find_map(|call| call.queue.clone());
+    let of_queue = move |traced: &Traced| {
+        let (attributes, _) = attributes(&traced.span.attributes);
+        attributes.get("messaging.destination.name") == queue.as_deref().map(Value::from).as_ref()
+    };
+    let count = on_host.len() + inside.len();
+    sink.wait_for_spans(count, bench.bound(30), of_queue.clone())
+        .await?;
+    agent.stop_well(bench).await?;
+
+    let spans: Vec<_> = sink.spans().into_iter().filter(of_queue).collect();
+    let id = Value::from(bundle.id.as_str());
+    let (contained, others): (Vec<_>, Vec<_>) = spans
+        .iter()
+        .partition(|traced| traced.origin.resource.get("container.id") == Some(&id));
+    ensure!(
+        (contained.len(), others.len()) == (inside.len(), on_host.len()),
+        "{} spans with the container's id and {} without, not {} and {}",
+        contained.len(),
+        others.len(),
+        inside.len(),
+        on_host.len()
+    );
+    ensure!(
+        others
+            .iter()
+            .all(|traced| !traced.origin.resource.contains_key("container.id")),
+        "a container's id on spans of a process of the host"
+    );
+    let namespaces = |spans: &[&Traced]| {
+        let mut all: Vec<_> = spans
+            .iter()
+            .filter_map(|traced| {
+                let (attributes, _) = attributes(&traced.span.attributes);
+                attributes.get("posix_mq.ipc_namespace").cloned()
+            })
+            .map(|value| value.to_string())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let (inner, outer) = (namespaces(&contained), namespaces(&others));
+    ensure!(
+        inner.len() == 1 && outer.len() == 1 && inner != outer,
+        "IPC namespaces: {inner:?} in the container, {outer:?} on the host"
+    );
+    Ok(())
+}
