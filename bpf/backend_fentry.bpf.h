@@ -3,10 +3,11 @@
  * Backend fentry: BTF trampolines on the entry functions of the system calls.
  * No instance pool, so any number of callers can be blocked. Missed is a call
  * whose programs are all left out (recursion_misses; see "Spares" in
- * call.bpf.h), and the return of a call that is blocked while some other tracer attaches to, or detaches from,
- * the same function: the kernel then skips the return programs of the old
- * trampoline (bpf_tramp_image_put() in kernel/bpf/trampoline.c). Such a call
- * is counted as return_missed at the thread's next call or its end.
+ * call.bpf.h), and the return of a call that is blocked while some other tracer
+ * attaches to, or detaches from, the same function: the kernel then skips the
+ * return programs of the old trampoline (bpf_tramp_image_put() in
+ * kernel/bpf/trampoline.c). Such a call is counted as return_missed at the
+ * thread's next call or its end.
  */
 #ifndef MQSPAN_BACKEND_FENTRY_BPF_H
 #define MQSPAN_BACKEND_FENTRY_BPF_H
@@ -55,45 +56,46 @@
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
 
-/* What follows does the same however often it runs for one event. */
-#define FENTRY_INSIDE(suffix)                                                   \
-	SEC("fentry/do_mq_timedsend")                                           \
-	int BPF_PROG(fe_do_send##suffix, int mqdes, const char *msg,            \
-		     unsigned long len, unsigned int priority,                  \
-		     struct timespec64 *timeout)                                \
-	{                                                                       \
-		timeout_copied(timeout);                                        \
-		return 0;                                                       \
-	}                                                                       \
-	SEC("fentry/do_mq_timedreceive")                                        \
-	int BPF_PROG(fe_do_receive##suffix, int mqdes, char *msg,               \
-		     unsigned long len, unsigned int *priority,                 \
-		     struct timespec64 *timeout)                                \
-	{                                                                       \
-		timeout_copied(timeout);                                        \
-		return 0;                                                       \
-	}                                                                       \
-	/* The first argument is const void *, which 6.1's verifier will not  \
-	 * touch. */ \
-	SEC("fexit/load_msg")                                                   \
-	int BPF_PROG(fx_load_msg##suffix, const void *source,                   \
-		     unsigned long len, struct msg_msg *message)                \
-	{                                                                       \
-		message_made((__u64)message);                                   \
-		return 0;                                                       \
-	}                                                                       \
-	SEC("fentry/store_msg")                                                 \
-	int BPF_PROG(fe_store_msg##suffix, void *destination,                   \
-		     struct msg_msg *message)                                   \
-	{                                                                       \
-		message_delivered((__u64)message, message->m_type);             \
-		return 0;                                                       \
-	}                                                                       \
-	SEC("fentry/free_msg")                                                  \
-	int BPF_PROG(fe_free_msg##suffix, struct msg_msg *message)              \
-	{                                                                       \
-		message_freed((__u64)message);                                  \
-		return 0;                                                       \
+/*
+ * What follows does the same however often it runs for one event. The first
+ * argument of load_msg() is const void *, which 6.1's verifier will not touch.
+ */
+#define FENTRY_INSIDE(suffix)                                        \
+	SEC("fentry/do_mq_timedsend")                                \
+	int BPF_PROG(fe_do_send##suffix, int mqdes, const char *msg, \
+		     unsigned long len, unsigned int priority,       \
+		     struct timespec64 *timeout)                     \
+	{                                                            \
+		timeout_copied(timeout);                             \
+		return 0;                                            \
+	}                                                            \
+	SEC("fentry/do_mq_timedreceive")                             \
+	int BPF_PROG(fe_do_receive##suffix, int mqdes, char *msg,    \
+		     unsigned long len, unsigned int *priority,      \
+		     struct timespec64 *timeout)                     \
+	{                                                            \
+		timeout_copied(timeout);                             \
+		return 0;                                            \
+	}                                                            \
+	SEC("fexit/load_msg")                                        \
+	int BPF_PROG(fx_load_msg##suffix, const void *source,        \
+		     unsigned long len, struct msg_msg *message)     \
+	{                                                            \
+		message_made((__u64)message);                        \
+		return 0;                                            \
+	}                                                            \
+	SEC("fentry/store_msg")                                      \
+	int BPF_PROG(fe_store_msg##suffix, void *destination,        \
+		     struct msg_msg *message)                        \
+	{                                                            \
+		message_delivered((__u64)message, message->m_type);  \
+		return 0;                                            \
+	}                                                            \
+	SEC("fentry/free_msg")                                       \
+	int BPF_PROG(fe_free_msg##suffix, struct msg_msg *message)   \
+	{                                                            \
+		message_freed((__u64)message);                       \
+		return 0;                                            \
 	}
 
 FENTRY_INSIDE()

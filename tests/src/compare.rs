@@ -30,6 +30,8 @@ pub(crate) struct Comparison<'a> {
     pub(crate) backend: Backend,
     /// The workload's executable: where the resource's names come from.
     pub(crate) program: &'a Path,
+    /// Another that it executes, whose file is named after its ABI.
+    pub(crate) other_program: Option<&'a Path>,
     /// Scope and schema come with every export but not with `mqspan trace`.
     pub(crate) has_scope: bool,
     pub(crate) correlation: Correlation,
@@ -222,9 +224,12 @@ impl Comparison<'_> {
     }
 
     fn compare_origin(&self, call: &Call, origin: &Origin, lived_ns: i64) -> Vec<String> {
-        let program = self.program.display().to_string();
-        let executable = self
-            .program
+        let named_after_abi = |program: &&Path| program.to_string_lossy().ends_with(&call.abi);
+        let program = self
+            .other_program
+            .filter(named_after_abi)
+            .unwrap_or(self.program);
+        let executable = program
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
@@ -254,7 +259,11 @@ impl Comparison<'_> {
         // Only /proc has the path, and only while the process is there.
         let path = origin.resource.get("process.executable.path");
         if path.is_some() || lived_ns >= LONG_LIFE_NS {
-            differences.extend(difference("process.executable.path", &is(&program), path));
+            differences.extend(difference(
+                "process.executable.path",
+                &is(&program.to_string_lossy()),
+                path,
+            ));
         }
         if self.has_scope {
             let scope = origin.scope.clone().unwrap_or_default();

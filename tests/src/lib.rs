@@ -84,6 +84,9 @@ struct Args {
     /// Multiplies every bound on waiting: for emulated machines
     #[arg(long, default_value_t = 1)]
     slow_factor: u32,
+    /// How many messages each of the three producers of the cases journeys_* sends
+    #[arg(long, default_value_t = 1000)]
+    messages: u32,
     /// How many cases run at once
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -95,6 +98,8 @@ pub(crate) struct Bench {
     pub(crate) backend: Backend,
     /// Nothing else on the machine uses message queues.
     pub(crate) own_machine: bool,
+    /// Of each producer, where a case sends many.
+    pub(crate) messages: u32,
     workload: Option<PathBuf>,
     workload32: Option<PathBuf>,
     slow_factor: u32,
@@ -205,6 +210,7 @@ pub async fn e2e() -> Result<ExitCode> {
         agent: absolute(&args.agent)?,
         backend: args.backend,
         own_machine: args.own_machine,
+        messages: args.messages,
         workload: Some(absolute(&args.workload)?),
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),

@@ -37,6 +37,30 @@ static void consume(struct queue *queue)
 	} while (size != STOP_SIZE);
 }
 
+/* The consumer as a program of its own, which may be of another ABI. */
+static _Noreturn void execute_consumer(const char *program, const char *suffix)
+{
+	execl(program, program, "--truth", truth_path, "--prefix",
+	      option_prefix, "consume", suffix, (char *)NULL);
+	fail("%s: %s", program, strerror(errno));
+}
+
+/* consume SUFFIX: what exchange has another program do. */
+int scenario_consume(int argc, char **argv)
+{
+	char name[QUEUE_NAME_SIZE];
+	struct queue queue;
+
+	if (argc != 1)
+		fail("usage: mqwork consume SUFFIX");
+	queue_name(name, argv[0]);
+	if (call_open(&queue, name, O_RDWR, 0, NULL) < 0)
+		fail("mq_open %s: %s", name, strerror(errno));
+	queue.depth = -1;
+	consume(&queue);
+	return 0;
+}
+
 static pid_t start(void)
 {
 	pid_t child = fork();
@@ -54,20 +78,27 @@ static void wait_for(pid_t child)
 		fail("a process failed");
 }
 
-/* exchange N: three producers send N messages each, of any priority, to two queues with a consumer each. */
+/*
+ * exchange N [PROGRAM]: three producers send N messages each, of any priority, to two queues with a
+ * consumer each, which is PROGRAM's scenario consume if there is one.
+ */
 int scenario_exchange(int argc, char **argv)
 {
+	static const char *const suffixes[2] = { ".left", ".right" };
 	long count = argument_count(argc, argv, 0, 1000);
 	char stop[STOP_SIZE] = { 0 };
 	struct queue queues[2];
 	pid_t producers[PRODUCERS], consumers[2];
 
-	queue_create(&queues[0], ".left", O_RDWR);
-	queue_create(&queues[1], ".right", O_RDWR);
-	queues[0].depth = queues[1].depth = -1;
+	for (int i = 0; i < 2; i++) {
+		queue_create(&queues[i], suffixes[i], O_RDWR);
+		queues[i].depth = -1;
+	}
 	for (int i = 0; i < 2; i++) {
 		consumers[i] = start();
 		if (consumers[i] == 0) {
+			if (argc > 1)
+				execute_consumer(argv[1], suffixes[i]);
 			consume(&queues[i]);
 			_exit(0);
 		}

@@ -25,6 +25,7 @@ static const struct {
 	{ "paced", scenario_paced },
 	{ "pingpong", scenario_pingpong },
 	{ "exchange", scenario_exchange },
+	{ "consume", scenario_consume },
 	{ "flood", scenario_flood },
 	{ "blocked", scenario_blocked },
 	{ "interrupted", scenario_interrupted },

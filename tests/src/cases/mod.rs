@@ -10,6 +10,7 @@ mod container;
 mod delivery;
 mod filter;
 mod health;
+mod journeys;
 mod metrics;
 mod relation;
 mod tls;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> Vec<Case> {
         health::cases(),
         filter::cases(),
         relation::cases(),
+        journeys::cases(),
         metrics::cases(),
         balance::cases(),
     ]
@@ -118,6 +120,7 @@ fn comparison<'a>(bench: &Bench, workload: &'a Workload) -> Comparison<'a> {
         program: workload.program(),
         has_scope: true,
         correlation: Correlation::Parent,
+        other_program: None,
         payload_max_bytes: None,
     }
 }

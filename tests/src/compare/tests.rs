@@ -110,6 +110,7 @@ fn check(calls: &[Call], spans: &[Traced]) -> Result<()> {
         program: Path::new("/bin/mqwork"),
         has_scope: true,
         correlation: Correlation::Parent,
+        other_program: None,
         payload_max_bytes: None,
     }
     .check(calls, spans)

@@ -69,6 +69,7 @@ pub async fn oracle() -> Result<ExitCode> {
         agent: absolute(&args.agent)?,
         backend: args.backend,
         own_machine: false,
+        messages: 0,
         workload: None,
         workload32: None,
         slow_factor: args.slow_factor.max(1),
