@@ -16,6 +16,11 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 copy=$root/target/mutants
 rm -rf "${copy:?}/bpf" "$copy/agent" "$copy/tests"
 mkdir -p "$copy/target"
+# What is built of other crates is the same.
+if [ ! -d "$copy/target/debug" ] && [ -d "$root/target/debug/deps" ]; then
+	mkdir "$copy/target/debug"
+	cp -al "$root"/target/debug/{deps,build,.fingerprint} "$copy/target/debug/"
+fi
 cd "$root" && git ls-files -z | xargs -0 cp -p --parents -t "$copy"
 cp -a "$root/target/workload" "$copy/target/"
 ln -sfn "$root/.cache" "$copy/.cache"
