@@ -398,9 +398,12 @@ static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
 		if (program != FIRST)
 			return;
 		thread = thread_find_or_make();
+		if (!thread) {
+			COUNT(in_flight_full);
+			return;
+		}
 	}
-	if (thread)
-		thread->returned_by = program;
+	thread->returned_by = program;
 	COUNT(entry_missed);
 }
 
