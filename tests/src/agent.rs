@@ -30,7 +30,7 @@ pub(crate) struct Agent {
 }
 
 /// Lays `over` on `base`, key by key.
-fn merge(base: &mut Value, over: Value) {
+pub(crate) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

@@ -326,7 +326,10 @@ mod tests {
             _ => unreachable!(),
         });
         assert_eq!(counts.sum::<u64>(), balance.seen);
-        assert_eq!(family.points.len(), 5 + EARLY_LOSSES.len() + LossReason::NAMES.len());
+        assert_eq!(
+            family.points.len(),
+            5 + EARLY_LOSSES.len() + LossReason::NAMES.len()
+        );
     }
 
     #[test]

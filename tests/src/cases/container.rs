@@ -54,9 +54,13 @@ impl Bundle {
             .iter()
             .chain(args)
             .collect();
-        config["process"]["terminal"] = json!(false);
-        config["process"]["args"] = json!(command);
-        config["root"]["readonly"] = json!(false);
+        agent::merge(
+            &mut config,
+            json!({
+                "process": {"terminal": false, "args": command},
+                "root": {"readonly": false},
+            }),
+        );
         std::fs::write(&path, config.to_string())?;
         // As Docker and containerd name them.
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?

@@ -38,11 +38,13 @@ async fn traced(
     config: Value,
 ) -> Result<(Agent, Vec<Call>)> {
     let prometheus = free_address().await?;
-    let mut base = agent::config(bench, &sink.endpoint(), config);
-    base["metrics"]["prometheus"] = json!({"address": prometheus.to_string()});
-    // As much as the producers make at once on a machine that emulates the other CPUs.
-    base["capture"]["ring_buffer_size"] = json!("64MiB");
-    let agent = Agent::start(bench, base).await?;
+    let mut over = json!({
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+        // As much as the producers make at once on a machine that emulates the other CPUs.
+        "capture": {"ring_buffer_size": "64MiB"},
+    });
+    agent::merge(&mut over, config);
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), over)).await?;
     let calls = workload.run(bench).await?;
     count(bench, prometheus, &calls).await?;
     Ok((agent, calls))
