@@ -95,9 +95,10 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
 
     let balance = Balance::of_log(&log)?;
     balance.ensure_even()?;
-    // Task storage, which most kernels have, cannot be full.
+    // Task storage, which most kernels have, cannot be full. Where hooks have spares the want of room
+    // is noticed at the return, when there may be some again.
     ensure!(
-        balance.lost == balance.lost_by("in_flight_full"),
+        balance.lost == balance.lost_by("in_flight_full") + balance.lost_by("entry_missed"),
         "{balance:?}"
     );
     ensure_seen(bench, &balance, CALLS)?;
