@@ -101,7 +101,7 @@ check "a test kernel gives a command's exit code" exits_with 3 tests/vm/run.sh -
 check "a test kernel's panic is a failure" refuses tests/vm/run.sh -- sh -c 'echo c >/proc/sysrq-trigger'
 check "a test kernel's warning is a failure" refuses tests/vm/run.sh -- sh -c 'echo "WARNING: CPU: 0 PID: 1" >/dev/kmsg'
 # A part of `make kernels` that takes ten minutes: each backend, and kernels that differ most.
-counted "end to end in test kernels" tests/vm/matrix.sh 6.1,fentry 6.1:preempt=full,kprobe 5.10,kprobe backports,tracepoint
+counted "end to end in test kernels" tests/vm/matrix.sh 6.1,fentry 6.1,kprobe 5.10,kprobe 6.12,tracepoint
 
 printf '\n%s s\n%s passed, %s failed\n' "$SECONDS" "$passed" "$failed"
 [ "$failed" -eq 0 ]
