@@ -236,7 +236,8 @@ fn prepare(
         }
     }
 
-    let task_storage = has_task_storage();
+    // libbpf's probe says no of Linux 7.3.
+    let task_storage = symbols.has_task_storage() || has_task_storage();
     let rodata = open
         .maps
         .rodata_data

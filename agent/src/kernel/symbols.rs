@@ -6,6 +6,9 @@ use std::io::{self, BufRead, BufReader};
 
 /// What BPF programs may call to read kernel memory by plain loads.
 const RDONLY_CAST: &str = "bpf_rdonly_cast";
+/// In kernels that let tracing programs keep data with a task: both have been
+/// there since Linux 5.15, the first for LSM programs before.
+const TASK_STORAGE: [&str; 2] = ["bpf_task_storage_get", "bpf_task_pt_regs"];
 /// `kernel/trace/fprobe.c` since Linux 6.14 (4346ba160409): probes of returns
 /// keep what they need on a stack of the thread's own, not in a pool.
 const FPROBE_BY_FGRAPH: &str = "fprobe_fgraph_entry";
@@ -36,7 +39,8 @@ impl KernelSymbols {
             if let (Some("t" | "T"), Some(name)) = (words.next(), words.next())
                 && (name.contains("mq_")
                     || name.ends_with("_msg")
-                    || [RDONLY_CAST, FPROBE_BY_FGRAPH].contains(&name))
+                    || [RDONLY_CAST, FPROBE_BY_FGRAPH].contains(&name)
+                    || TASK_STORAGE.contains(&name))
             {
                 names.insert(name.to_owned());
             }
@@ -48,6 +52,11 @@ impl KernelSymbols {
     /// Can BPF programs read kernel memory by plain loads?
     pub(super) fn has_rdonly_cast(&self) -> bool {
         self.has(RDONLY_CAST)
+    }
+
+    /// Can tracing programs keep data with a task? No is not certain.
+    pub(super) fn has_task_storage(&self) -> bool {
+        TASK_STORAGE.iter().all(|name| self.has(name))
     }
 
     /// Do returns of any number of blocked calls reach `kprobe.multi`?
