@@ -14,30 +14,11 @@ if [ "$(cat "$unpacked/packages" 2>/dev/null)" = "$*" ]; then
 	exit 0
 fi
 
-# Debian itself names its mirror; elsewhere it has to be named.
-# shellcheck disable=SC2016 # the names in the format are apt's
-mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
-	awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
-if [ -z "$mirror" ]; then
-	echo "debian.sh: apt knows no Debian mirror here: set MQSPAN_DEBIAN_MIRROR to the URL of one" >&2
-	exit 1
-fi
-
 # A state directory of our own: nothing is installed here, and no architecture is added to the machine's.
 state=$cache/apt-$arch
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-mkdir -p "$state/lists/partial" "$state/archives/partial"
-: >"$state/status"
-echo "deb [signed-by=$keyring] $mirror bookworm main" >"$state/sources.list"
-apt_options=(
-	-o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::State::lists=$state/lists"
-	-o "Dir::Cache=$state" -o "Dir::Cache::archives=$state/archives"
-	-o "Dir::Etc::sourcelist=$state/sources.list" -o "Dir::Etc::sourceparts=/dev/null"
-	-o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
-	-o "APT::Sandbox::User=root" -o "Acquire::Retries=3" -o "Acquire::Languages=none"
-)
-echo "debian.sh: fetching for $arch from Debian: $*" >&2
-apt-get "${apt_options[@]}" -qq update >&2
+# shellcheck source=tests/vm/debian.sh
+. "$root/tests/vm/debian.sh"
+debian_apt "$state" "$arch" bookworm "debian.sh: fetching for $arch from Debian: $*"
 rm -f "$state/archives"/*.deb
 apt-get "${apt_options[@]}" -qq --download-only --yes --no-install-recommends install "$@" >&2
 

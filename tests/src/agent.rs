@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::balance::Balance;
 use crate::sink::free_address;
 use crate::{Bench, http};
 
@@ -179,6 +180,15 @@ impl Agent {
             .await
             .context("the agent's log did not end")??;
         Ok((status, self.log()))
+    }
+
+    /// The same, and the sum that it ends with, which must come out even.
+    pub(crate) async fn stop_balanced(self, bench: &Bench) -> Result<Balance> {
+        let (status, log) = self.stop(bench).await?;
+        ensure!(status.success(), "the agent ended with {status}:\n{log}");
+        let balance = Balance::of_log(&log)?;
+        balance.ensure_even()?;
+        Ok(balance)
     }
 
     /// SIGTERM, after which the agent must end well.

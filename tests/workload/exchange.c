@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -61,23 +60,6 @@ int scenario_consume(int argc, char **argv)
 	return 0;
 }
 
-static pid_t start(void)
-{
-	pid_t child = fork();
-
-	if (child < 0)
-		fail("fork: %s", strerror(errno));
-	return child;
-}
-
-static void wait_for(pid_t child)
-{
-	int status;
-
-	if (waitpid(child, &status, 0) < 0 || status != 0)
-		fail("a process failed");
-}
-
 /*
  * exchange N [PROGRAM]: three producers send N messages each, of any priority, to two queues with a
  * consumer each, which is PROGRAM's scenario consume if there is one.
@@ -95,7 +77,7 @@ int scenario_exchange(int argc, char **argv)
 		queues[i].depth = -1;
 	}
 	for (int i = 0; i < 2; i++) {
-		consumers[i] = start();
+		consumers[i] = start_process();
 		if (consumers[i] == 0) {
 			if (argc > 1)
 				execute_consumer(argv[1], suffixes[i]);
@@ -104,20 +86,20 @@ int scenario_exchange(int argc, char **argv)
 		}
 	}
 	for (int i = 0; i < PRODUCERS; i++) {
-		producers[i] = start();
+		producers[i] = start_process();
 		if (producers[i] == 0) {
 			produce(queues, count, (unsigned int)i + 1);
 			_exit(0);
 		}
 	}
 	for (int i = 0; i < PRODUCERS; i++)
-		wait_for(producers[i]);
+		wait_for_process(producers[i]);
 	/* Of the lowest priority: they come out last. */
 	for (int i = 0; i < 2; i++)
 		if (call_send(&queues[i], stop, sizeof(stop), 0, NULL))
 			fail("stop: %s", strerror(errno));
 	for (int i = 0; i < 2; i++)
-		wait_for(consumers[i]);
+		wait_for_process(consumers[i]);
 	queue_destroy(&queues[0]);
 	queue_destroy(&queues[1]);
 	return 0;

@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -32,13 +31,9 @@ static void *execute(void *argument)
 /* One thread of a process waits, the other calls execve(). */
 static void execute_beside(struct victim *victim, bool leader_waits)
 {
+	pid_t child = start_process();
 	pthread_t thread;
-	int status;
-	pid_t child;
 
-	child = fork();
-	if (child < 0)
-		fail("fork: %s", strerror(errno));
 	if (child == 0) {
 		if (pthread_create(&thread, NULL,
 				   leader_waits ? execute : victim_waits,
@@ -49,8 +44,7 @@ static void execute_beside(struct victim *victim, bool leader_waits)
 		else
 			execute(victim);
 	}
-	if (waitpid(child, &status, 0) < 0 || status != 0)
-		fail("the program in the child's place failed");
+	wait_for_process(child);
 	victim_print(victim, "SIGKILL");
 }
 

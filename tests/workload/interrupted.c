@@ -115,12 +115,9 @@ int scenario_interrupted(int argc, char **argv)
 
 static void kill_blocked(struct victim *victim, int signal, const char *name)
 {
+	pid_t child = start_process();
 	int status;
-	pid_t child;
 
-	child = fork();
-	if (child < 0)
-		fail("fork: %s", strerror(errno));
 	if (child == 0)
 		victim_waits(victim);
 	sem_wait(&victim->begins);
@@ -136,12 +133,9 @@ static void kill_blocked(struct victim *victim, int signal, const char *name)
 static void exit_beside_blocked(struct victim *victim)
 {
 	pthread_t thread;
+	pid_t child = start_process();
 	int status;
-	pid_t child;
 
-	child = fork();
-	if (child < 0)
-		fail("fork: %s", strerror(errno));
 	if (child == 0) {
 		if (pthread_create(&thread, NULL, victim_waits, victim))
 			fail("no thread");

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -86,6 +87,23 @@ void await_blocked(pid_t pid, pid_t tid)
 		nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
 	}
 	fail("thread %d did not block", tid);
+}
+
+pid_t start_process(void)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		fail("fork: %s", strerror(errno));
+	return child;
+}
+
+void wait_for_process(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) < 0 || status != 0)
+		fail("a child failed");
 }
 
 static void raise_limit(void)

@@ -33,6 +33,10 @@ long argument_count(int argc, char **argv, int index, long fallback);
 _Noreturn void fail(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
+/* fork() that does not fail, and the wait for a child that must end with 0. */
+pid_t start_process(void);
+void wait_for_process(pid_t child);
+
 /* Appends the call as one JSON line in one write, so that threads and processes do not mix. */
 extern const char *truth_path;
 void truth_open(const char *path);

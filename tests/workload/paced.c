@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,15 +63,12 @@ int scenario_pingpong(int argc, char **argv)
 	long count = argument_count(argc, argv, 0, 100);
 	char body[QUEUE_MESSAGE_SIZE] = { 'g' };
 	struct queue pings, pongs;
-	int status;
 	pid_t child;
 
 	queue_create(&pings, ".ping", O_RDWR);
 	queue_create(&pongs, ".pong", O_RDWR);
 	pings.depth = pongs.depth = -1;
-	child = fork();
-	if (child < 0)
-		fail("fork: %s", strerror(errno));
+	child = start_process();
 	if (child == 0) {
 		pong(&pings, &pongs, count);
 		_exit(0);
@@ -81,8 +77,7 @@ int scenario_pingpong(int argc, char **argv)
 		if (call_send(&pings, body, 10, 1, NULL) < 0 ||
 		    call_receive(&pongs, body, sizeof(body), NULL) < 0)
 			fail("ping %ld failed", i);
-	if (waitpid(child, &status, 0) < 0 || status != 0)
-		fail("the other process failed");
+	wait_for_process(child);
 	queue_destroy(&pings);
 	queue_destroy(&pongs);
 	return 0;

@@ -130,9 +130,11 @@ fn take_libbpf_log() -> String {
     telling.get(start..).unwrap_or_default().join("; ")
 }
 
-/// Does the hook see calls begin or end?
-fn is_call(hook: &Hook) -> bool {
-    matches!(hook.purpose(), Purpose::Call { .. } | Purpose::AllCalls)
+/// Do the hooks that see calls begin and end have several programs each?
+fn has_spares(hooks: &[Hook]) -> bool {
+    hooks.iter().any(|hook| {
+        hook.spare && matches!(hook.purpose(), Purpose::Call { .. } | Purpose::AllCalls)
+    })
 }
 
 /// Is the hook needed for these settings?
@@ -244,7 +246,7 @@ fn prepare(
         .as_deref_mut()
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
-    rodata.has_spares = hooks.iter().any(|hook| hook.spare && is_call(hook));
+    rodata.has_spares = has_spares(&hooks);
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
@@ -339,12 +341,11 @@ fn load_as(
         log: take_libbpf_log(),
     })?;
     set_pids(&skel.maps.pids, &settings.filter)?;
-    let spares = hooks.iter().any(|hook| hook.spare && is_call(hook));
     Ok(Loaded {
+        spares: has_spares(&hooks),
         skel,
         hooks,
         absent,
-        spares,
     })
 }
 

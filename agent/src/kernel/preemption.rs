@@ -7,11 +7,17 @@
 //! preemption off.
 
 use std::fs;
+use std::sync::LazyLock;
 
 use super::kernel_fs::KernelFs;
 
-/// Whether this kernel preempts threads within system calls.
+/// Whether this kernel preempts threads within system calls; found out once.
 pub fn kernel_is_preemptible() -> bool {
+    static PREEMPTIBLE: LazyLock<bool> = LazyLock::new(look);
+    *PREEMPTIBLE
+}
+
+fn look() -> bool {
     let mode = KernelFs::debugfs().and_then(|debugfs| debugfs.read("sched/preempt"));
     let uname = rustix::system::uname();
     is_preemptible(

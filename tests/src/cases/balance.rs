@@ -67,11 +67,7 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     agent.pause()?;
     workload.run_untold(bench).await?;
     agent.go_on()?;
-    let (status, log) = agent.stop(bench).await?;
-    ensure!(status.success(), "the agent ended with {status}:\n{log}");
-
-    let balance = Balance::of_log(&log)?;
-    balance.ensure_even()?;
+    let balance = agent.stop_balanced(bench).await?;
     ensure!(
         balance.lost_by("ring_full") > CALLS / 2,
         "little was lost: {balance:?}"
@@ -90,15 +86,10 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
     workload.run(bench).await?;
-    let (status, log) = agent.stop(bench).await?;
-    ensure!(status.success(), "the agent ended with {status}:\n{log}");
-
-    let balance = Balance::of_log(&log)?;
-    balance.ensure_even()?;
-    // Task storage, which most kernels have, cannot be full. Where hooks have spares the want of room
-    // is noticed at the return, when there may be some again.
+    let balance = agent.stop_balanced(bench).await?;
+    // Task storage, which most kernels have, cannot be full.
     ensure!(
-        balance.lost == balance.lost_by("in_flight_full") + balance.lost_by("entry_missed"),
+        balance.lost == balance.lost_by("in_flight_full"),
         "{balance:?}"
     );
     ensure_seen(bench, &balance, CALLS)?;
@@ -117,11 +108,7 @@ async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
         .map(|_| Workload::new(program.clone(), &["flood", "5000"]))
         .collect::<Result<Vec<_>>>()?;
     try_join_all(floods.iter().map(|flood| flood.run_untold(bench))).await?;
-    let (status, log) = agent.stop(bench).await?;
-    ensure!(status.success(), "the agent ended with {status}:\n{log}");
-
-    let balance = Balance::of_log(&log)?;
-    balance.ensure_even()?;
+    let balance = agent.stop_balanced(bench).await?;
     // Programs on trampolines can be preempted, and are then left out for others; it is counted.
     let may_lose = bench.backend == Backend::Fentry;
     // An emulated machine does not send so many within the time that a shutdown has.

@@ -9,7 +9,6 @@ use super::calls::scenario;
 use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
-use crate::balance::Balance;
 use crate::compare::is_of;
 use crate::sink::Sink;
 use crate::truth::Call;
@@ -137,10 +136,7 @@ async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>)
     let sink = Sink::start().await?;
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
     let held = workload.hold(bench).await?;
-    let (status, log) = agent.stop(bench).await?;
-    ensure!(status.success(), "the agent ended with {status}:\n{log}");
-    let balance = Balance::of_log(&log)?;
-    balance.ensure_even()?;
+    let balance = agent.stop_balanced(bench).await?;
     // Other programs may be blocked on this machine too.
     ensure!(
         balance.pending >= BLOCKED && balance.lost == 0,
