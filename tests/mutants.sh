@@ -85,7 +85,7 @@ mutant depth bpf/call.bpf.h 's/\t\tqueue_depth\(thread\);\n\t\} else if \(op == 
 mutant interrupted bpf/call.bpf.h 's/if \(ret == -ERESTARTSYS\)/if (0)/' e2e interrupted_64
 mutant restarted bpf/call.bpf.h 's/call.flags \|= CALL_RESTARTED/call.flags |= 0/' e2e interrupted_32
 mutant killed bpf/lifecycle.bpf.h 's/thread->call.flags \|= CALL_DIED;//' e2e killed_64
-mutant exec bpf/lifecycle.bpf.h 's/return SIGKILL;/return 15;/' e2e exec_64
+mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
 mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
 mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\)\n\s*)COUNT\(ring_full\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
 mutant sampled-out agent/src/pipeline.rs 's/counts.sampled_out, 1\)/counts.sampled_out, 0)/' e2e balance_ring_full_32
