@@ -26,6 +26,9 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
 	tests/oracle/run.sh $(BACKEND)
 
+kubernetes: programs ## names of pods from a real API server, which is built from its Go modules
+	tests/kubernetes/run.sh
+
 mutants: programs ## break mqspan in many places, and see a case fail at each; half an hour
 	tests/mutants.sh
 
@@ -56,4 +59,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help build demo test unit e2e oracle mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help build demo test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint

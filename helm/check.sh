@@ -76,6 +76,8 @@ renders kubernetes --set config.enrich.kubernetes.enabled=true
 has kubernetes 'kind: ClusterRoleBinding'
 has kubernetes 'node_name: \$\{env:NODE_NAME\}'
 has kubernetes 'automountServiceAccountToken: true'
+has kubernetes 'verbs: \[list, watch\]'
+has_not kubernetes 'replicasets|jobs|verbs: \[.*get'
 
 renders secret --set headersSecret.name=collector --set headersSecret.headers.authorization=token --set headersSecret.headers.x-tenant=tenant
 has secret 'authorization: \$\{env:OTLP_HEADER_0\}'

@@ -39,6 +39,7 @@ pub mod container;
 pub mod encode;
 pub mod filter;
 pub mod host;
+pub mod kubernetes;
 pub mod process;
 
 pub mod export;

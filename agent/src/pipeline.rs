@@ -132,6 +132,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// After the records of a round.
     pub fn tick(&mut self, now: Instant) {
         self.sink.tick(now);
+        self.processes.tick();
         if let Some(metrics) = &mut self.metrics {
             metrics.tick();
         }
@@ -159,6 +160,11 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Processes as they are to be described from now on.
     pub fn set_processes(&mut self, processes: Processes) {
         self.processes = processes;
+    }
+
+    /// The processes as they are described now.
+    pub fn processes_mut(&mut self) -> &mut Processes {
+        &mut self.processes
     }
 
     /// The sink, for what its owner wants to read of it in the end.

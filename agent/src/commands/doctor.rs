@@ -25,6 +25,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         &settings::kernel(&config),
     ));
     findings.push(checks::of_collector(&config.exporters.otlp.endpoint));
+    findings.extend(checks::of_kubernetes(&config.enrich.kubernetes)?);
     match args.output {
         Output::Pretty => report::pretty(&findings)?,
         Output::Json => report::json(&findings)?,

@@ -28,6 +28,7 @@ use crate::host::Host;
 use crate::kernel::{
     AttachError, Backend, Capabilities, HookState, KernelMeters, Tracer, kernel_is_preemptible,
 };
+use crate::kubernetes::Pods;
 use crate::logs;
 use crate::metrics::QueueMetrics;
 use crate::pipeline::{Pipeline, PipelineCounts};
@@ -64,10 +65,13 @@ struct Agent<'a> {
     sender: SpanSender,
     queue_metrics: Option<QueueMetrics>,
     stop: Arc<AtomicBool>,
+    pods: Option<Pods>,
 }
 
 impl<'a> Agent<'a> {
     fn start(config: &Config, runtime: &'a Runtime) -> anyhow::Result<Self> {
+        // First, so that most pods are known when the first call comes.
+        let pods = settings::pods(config, runtime.handle())?;
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
         let (metrics, queue_metrics) = Metrics::start(config, runtime, &counts)?;
@@ -95,6 +99,7 @@ impl<'a> Agent<'a> {
             sender,
             queue_metrics,
             stop,
+            pods,
         })
     }
 
@@ -102,7 +107,7 @@ impl<'a> Agent<'a> {
         let host = Host::read();
         let pipeline = Pipeline::new(
             settings::pipeline(&config, &host),
-            settings::processes(&config, host.clone()),
+            settings::processes(&config, host.clone()).with_pods(self.pods.take()),
             ExportSink::new(self.sender),
             &self.counts,
         )

@@ -1,5 +1,7 @@
 //! From a configuration to the settings of the stages.
 
+use tokio::runtime::Handle;
+
 use crate::config::{self, AttributeValue, Config, FileTarget};
 use crate::export::settings::{
     BatchSettings, Compression, ExportSettings, FileSettings, OtlpSettings, QueueSettings,
@@ -9,6 +11,7 @@ use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
+use crate::kubernetes::Pods;
 use crate::pipeline::PipelineSettings;
 use crate::process::{Lookups, Processes};
 use crate::resource::Value;
@@ -76,6 +79,20 @@ fn sampling(config: &Config) -> Sampling {
     let sampling = &config.sampling;
     let keep = &sampling.always_keep;
     Sampling::new(sampling.ratio, keep.errors, keep.slower_than)
+}
+
+/// The pods of the node, watched from now on, if they are wanted.
+///
+/// # Errors
+/// When nothing says where the API server is.
+pub(super) fn pods(config: &Config, runtime: &Handle) -> anyhow::Result<Option<Pods>> {
+    let wanted = &config.enrich.kubernetes;
+    wanted
+        .node_name
+        .as_deref()
+        .filter(|_| wanted.enabled)
+        .map(|node_name| Pods::watch(node_name, runtime))
+        .transpose()
 }
 
 pub(super) fn processes(config: &Config, host: Host) -> Processes {

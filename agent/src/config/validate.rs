@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::closest;
 use super::globs::{compile, is_literal};
-use super::raw::{RawCapture, RawConfig, RawSelector};
+use super::raw::{RawCapture, RawConfig, RawKubernetes, RawSelector};
 use super::units::{HumanDuration, Size};
 use super::{
     AlwaysKeep, AttributeValue, Capture, Config, Enrich, Exporters, FileTarget, Filter, Globs,
@@ -78,10 +78,7 @@ impl Checks {
             enrich: Enrich {
                 process: raw.enrich.process,
                 container: raw.enrich.container,
-                kubernetes: Kubernetes {
-                    enabled: raw.enrich.kubernetes.enabled,
-                    node_name: some_if_given(raw.enrich.kubernetes.node_name),
-                },
+                kubernetes: self.kubernetes(raw.enrich.kubernetes),
             },
             resource: Resource {
                 attributes: self.attributes(raw.resource.attributes),
@@ -110,6 +107,18 @@ impl Checks {
                 level: raw.logs.level,
                 format: raw.logs.format,
             },
+        }
+    }
+
+    fn kubernetes(&mut self, raw: RawKubernetes) -> Kubernetes {
+        let is_named = !raw.node_name.is_empty();
+        self.require(!raw.enabled || is_named, "enrich.kubernetes.node_name", || {
+            "found nothing, expected the name of the node whose pods to watch; in a pod, set `${env:NODE_NAME}` and take that variable from \
+             `spec.nodeName`".to_owned()
+        });
+        Kubernetes {
+            enabled: raw.enabled,
+            node_name: some_if_given(raw.node_name),
         }
     }
 

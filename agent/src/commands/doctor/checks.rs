@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Kubernetes};
 use crate::kernel::{
     Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols, Tracer,
     kernel_is_preemptible,
 };
+use crate::kubernetes::{self, CheckError};
 
 /// How a finding is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -334,4 +335,27 @@ pub(super) fn of_collector(endpoint: &Endpoint) -> Finding {
             "start a collector there, or set exporters.otlp.endpoint; run retries until then",
         ),
     }
+}
+
+/// Whether the names of pods can be had, if they are wanted.
+pub(super) fn of_kubernetes(wanted: &Kubernetes) -> anyhow::Result<Option<Finding>> {
+    const CHECK: &str = "kubernetes";
+    let Some(node_name) = wanted.node_name.as_deref().filter(|_| wanted.enabled) else {
+        return Ok(None);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let asked = kubernetes::check(node_name, Duration::from_secs(5));
+    Ok(Some(match runtime.block_on(asked) {
+        Ok(pods) => Finding::new(
+            CHECK,
+            Grade::Ok,
+            format!("the API server lists {pods} pods of node {node_name}"),
+        ),
+        Err(CheckError::Setup(error)) => Finding::new(CHECK, Grade::Error, format!("{error:#}"))
+            .mend("set KUBECONFIG or mount the service account's token, or set enrich.kubernetes.enabled: false"),
+        Err(CheckError::Server { error, mend }) => Finding::new(CHECK, Grade::Warning, error)
+            .mend(format!("{mend}; run retries until then")),
+    }))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::Context;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::settings;
@@ -12,12 +12,14 @@ use super::output::{ExportSink, Outputs};
 use crate::config::{self, Config, Env, Overrides};
 use crate::host::Host;
 use crate::kernel::Tracer;
+use crate::kubernetes::Pods;
 use crate::pipeline::Pipeline;
 
 /// The configuration in use, and those that SIGHUP brings.
 pub(super) struct Reload {
     current: Config,
     host: Host,
+    runtime: Handle,
     coming: Receiver<Config>,
 }
 
@@ -37,6 +39,7 @@ impl Reload {
         Ok(Self {
             current,
             host,
+            runtime: runtime.handle().clone(),
             coming,
         })
     }
@@ -57,58 +60,80 @@ impl Reload {
         outputs: &mut Outputs<'_>,
     ) {
         let mut config = config;
+        let new_pods = match self.new_pods(&config) {
+            Ok(pods) => pods,
+            Err(error) => {
+                refused(&error);
+                return;
+            }
+        };
         if config.exporters != self.current.exporters {
             let sink = pipeline.sink_mut();
             match outputs.replace(&self.current, &config, || sink.flush()) {
                 Ok(sender) => sink.set_sender(sender),
-                Err(refused) => {
-                    if let Some(sender) = refused.sender {
+                Err(not_replaced) => {
+                    if let Some(sender) = not_replaced.sender {
                         sink.set_sender(*sender);
                     }
-                    tracing::error!(
-                        error = format!("{:#}", refused.error),
-                        "the new configuration is refused; the old one stays"
-                    );
+                    refused(&not_replaced.error);
                     return;
                 }
             }
         }
+        self.keep_what_needs_a_restart(&mut config);
+        if let Err(error) = tracer.set_filter(&settings::kernel(&config)) {
+            tracing::error!(%error, "the kernel does not take the new filter");
+        }
+        pipeline.set_settings(settings::pipeline(&config, &self.host));
+        if (&config.resource, &config.enrich) != (&self.current.resource, &self.current.enrich) {
+            let processes = settings::processes(&config, self.host.clone());
+            let old = pipeline.processes_mut().take_pods();
+            pipeline.set_processes(processes.with_pods(new_pods.unwrap_or(old)));
+        }
+        self.current = config;
+        tracing::info!("the new configuration is in use");
+    }
+
+    /// Puts back the sections that cannot change now, and says so.
+    fn keep_what_needs_a_restart(&self, new: &mut Config) {
         let mut kept = Vec::new();
         keep(
-            &mut config.capture,
+            &mut new.capture,
             &self.current.capture,
             "capture",
             &mut kept,
         );
         keep(
-            &mut config.metrics,
+            &mut new.metrics,
             &self.current.metrics,
             "metrics",
             &mut kept,
         );
-        keep(
-            &mut config.health,
-            &self.current.health,
-            "health",
-            &mut kept,
-        );
-        keep(&mut config.logs, &self.current.logs, "logs", &mut kept);
+        keep(&mut new.health, &self.current.health, "health", &mut kept);
+        keep(&mut new.logs, &self.current.logs, "logs", &mut kept);
         if !kept.is_empty() {
             tracing::warn!(
                 sections = kept.join(", "),
                 "changes that need a restart wait for it"
             );
         }
-        if let Err(error) = tracer.set_filter(&settings::kernel(&config)) {
-            tracing::error!(%error, "the kernel does not take the new filter");
-        }
-        pipeline.set_settings(settings::pipeline(&config, &self.host));
-        if (&config.resource, &config.enrich) != (&self.current.resource, &self.current.enrich) {
-            pipeline.set_processes(settings::processes(&config, self.host.clone()));
-        }
-        self.current = config;
-        tracing::info!("the new configuration is in use");
     }
+
+    /// Watches by a configuration that wants pods otherwise than before;
+    /// `None` where the old watch goes on.
+    fn new_pods(&self, config: &Config) -> anyhow::Result<Option<Option<Pods>>> {
+        let is_same = config.enrich.kubernetes == self.current.enrich.kubernetes;
+        (!is_same)
+            .then(|| settings::pods(config, &self.runtime))
+            .transpose()
+    }
+}
+
+fn refused(error: &anyhow::Error) {
+    tracing::error!(
+        error = format!("{error:#}"),
+        "the new configuration is refused; the old one stays"
+    );
 }
 
 /// Puts a section back to what it was, and notes that it was to change.

@@ -355,6 +355,18 @@ fn exporter_limits() {
 }
 
 #[test]
+fn kubernetes_needs_its_node() {
+    let rest = "enrich.kubernetes.node_name: found nothing, expected the name of the node whose pods to watch; in a pod, set `${env:NODE_NAME}` and take that variable from `spec.nodeName`";
+    fails(&[(
+        "enrich: {kubernetes: {enabled: true, node_name: ''}}",
+        &format!("38: {rest}"),
+    )]);
+    let found = file("enrich: {kubernetes: {enabled: true}}").map(|loaded| loaded.config);
+    assert_eq!(found.unwrap_err(), rest);
+    assert!(file("enrich: {kubernetes: {enabled: false}}").is_ok());
+}
+
+#[test]
 fn address_and_log_values() {
     fails(&[
         (

@@ -1,0 +1,189 @@
+//! A pod as the API server sends it: only the fields that are read, so that
+//! the rest is not even kept while a list is taken in.
+
+use std::borrow::Cow;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+use super::pod::{Pod, PodContainer};
+use super::{image, workload};
+
+/// `v1.Pod`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ApiPod {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    containers: Vec<SpecContainer>,
+    init_containers: Vec<SpecContainer>,
+    ephemeral_containers: Vec<SpecContainer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct SpecContainer {
+    name: String,
+    image: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: String,
+    #[serde(rename = "containerID")]
+    container_id: String,
+}
+
+impl ApiPod {
+    /// What is kept; `None` for a pod without UID, which no server sends.
+    pub(super) fn into_pod(self) -> Option<Pod> {
+        let workloads = workload::workloads(&self.metadata);
+        let images = [
+            self.spec.containers,
+            self.spec.init_containers,
+            self.spec.ephemeral_containers,
+        ]
+        .concat();
+        let statuses = [
+            self.status.container_statuses,
+            self.status.init_container_statuses,
+            self.status.ephemeral_container_statuses,
+        ]
+        .concat();
+        let containers = statuses
+            .into_iter()
+            .filter_map(|status| {
+                let image = images
+                    .iter()
+                    .find(|container| container.name == status.name);
+                Some(PodContainer {
+                    id: bare_id(&status.container_id)?.to_owned(),
+                    version: image.and_then(|container| image::version(&container.image)),
+                    name: status.name,
+                })
+            })
+            .collect();
+        Pod::new(self.metadata, workloads, containers)
+    }
+
+    /// The UID of a pod that is no more.
+    pub(super) fn into_uid(self) -> Option<String> {
+        self.metadata.uid
+    }
+}
+
+/// `<runtime>://<id>`; empty until the container has started.
+fn bare_id(id: &str) -> Option<&str> {
+    let (_, id) = id.split_once("://")?;
+    (!id.is_empty()).then_some(id)
+}
+
+impl Resource for ApiPod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+impl Pod {
+    /// What is kept of a pod in the server's JSON.
+    pub(crate) fn of_json(json: serde_json::Value) -> Self {
+        let pod: ApiPod = serde_json::from_value(json).unwrap();
+        pod.into_pod().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_the_runtimes() {
+        for (id, expected) in [
+            ("containerd://3f4f", Some("3f4f")),
+            ("cri-o://3f4f", Some("3f4f")),
+            ("docker://3f4f", Some("3f4f")),
+            ("containerd://", None),
+            ("3f4f", None),
+            ("", None),
+        ] {
+            assert_eq!(bare_id(id), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn containers_of_all_kinds() {
+        let pod = Pod::of_json(serde_json::json!({
+            "metadata": {"uid": "u", "name": "shop-0", "namespace": "shop"},
+            "spec": {
+                "nodeName": "n1",
+                "containers": [{"name": "api", "image": "shop:1", "env": []}, {"name": "late", "image": "late:1"}],
+                "initContainers": [{"name": "proxy", "image": "proxy:2"}],
+                "ephemeralContainers": [{"name": "debug", "image": "debug"}]
+            },
+            "status": {
+                "phase": "Running",
+                "containerStatuses": [
+                    {"name": "api", "containerID": "containerd://a", "image": "sha256:1"},
+                    {"name": "late", "state": {"waiting": {}}}
+                ],
+                "initContainerStatuses": [{"name": "proxy", "containerID": "containerd://p"}],
+                "ephemeralContainerStatuses": [{"name": "debug", "containerID": "containerd://d"}]
+            }
+        }));
+        let found: Vec<_> = pod
+            .containers
+            .iter()
+            .map(|c| (c.name.as_str(), c.id.as_str(), c.version.as_deref()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("api", "a", Some("1")),
+                ("proxy", "p", Some("2")),
+                ("debug", "d", None)
+            ]
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! What is kept of a pod, and what it says about a process in it.
+//!
+//! The rules for `service.*` are those of the semantic conventions ("Specify
+//! resource attributes using Kubernetes annotations", version 1.37 and later).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::resource::{Resource, Value};
+
+/// Annotations with this prefix are attributes.
+const PREFIX: &str = "resource.opentelemetry.io/";
+
+/// Attributes that a pod can set beside those of its service; further ones,
+/// in the order of their keys, are left out.
+const MAX_ATTRIBUTES: usize = 16;
+
+/// Longest value of an attribute that a pod sets; a longer one is left out.
+const MAX_VALUE_BYTES: usize = 256;
+
+/// A pod of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pod {
+    /// `k8s.pod.uid`.
+    pub uid: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    /// Attribute and name, the highest first.
+    pub(super) workloads: Vec<(&'static str, String)>,
+    /// What annotations and labels say; the rest follows from the names.
+    pub(super) service: Service,
+    /// What other annotations say.
+    pub(super) attributes: Vec<(String, String)>,
+    /// Those that have been started.
+    pub containers: Vec<PodContainer>,
+}
+
+/// A container of a pod that has been started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodContainer {
+    /// `k8s.container.name`.
+    pub name: String,
+    /// The runtime's, 64 hexadecimal digits.
+    pub id: String,
+    /// Tag and digest of the image.
+    pub version: Option<String>,
+}
+
+/// `service.*`, each where something tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    /// `service.name`.
+    pub name: Option<String>,
+    /// `service.namespace`.
+    pub namespace: Option<String>,
+    /// `service.version`.
+    pub version: Option<String>,
+    /// `service.instance.id`.
+    pub instance_id: Option<String>,
+}
+
+impl Pod {
+    /// `None` without UID.
+    pub(super) fn new(
+        pod: ObjectMeta,
+        workloads: Vec<(&'static str, String)>,
+        containers: Vec<PodContainer>,
+    ) -> Option<Self> {
+        let mut annotated: BTreeMap<_, _> = pod
+            .annotations
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?.to_owned(), value)))
+            .filter(|(_, value)| (1..=MAX_VALUE_BYTES).contains(&value.len()))
+            .collect();
+        let mut labels = pod.labels.unwrap_or_default();
+        let mut label = |name: &str| {
+            labels
+                .remove(&format!("app.kubernetes.io/{name}"))
+                .filter(|value| !value.is_empty())
+        };
+        let service = Service {
+            name: annotated
+                .remove("service.name")
+                .or_else(|| label("instance"))
+                .or_else(|| label("name")),
+            namespace: annotated.remove("service.namespace"),
+            version: annotated
+                .remove("service.version")
+                .or_else(|| label("version")),
+            instance_id: annotated.remove("service.instance.id"),
+        };
+        Some(Self {
+            uid: pod.uid?,
+            name: pod.name.unwrap_or_default(),
+            namespace: pod.namespace.unwrap_or_default(),
+            workloads,
+            service,
+            attributes: annotated.into_iter().take(MAX_ATTRIBUTES).collect(),
+            containers,
+        })
+    }
+}
+
+/// A pod, and which of its containers is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    pub(super) pod: &'a Pod,
+    /// `None` while the API server does not know that it has been started.
+    pub(super) container: Option<&'a PodContainer>,
+}
+
+impl Found<'_> {
+    /// Nothing more is to come.
+    pub fn is_whole(&self) -> bool {
+        self.container.is_some()
+    }
+
+    /// Sets `k8s.*`.
+    pub fn describe(&self, resource: &mut Resource) {
+        resource.set_text("k8s.pod.uid", self.pod.uid.clone());
+        resource.set_text("k8s.pod.name", self.pod.name.clone());
+        resource.set_text("k8s.namespace.name", self.pod.namespace.clone());
+        if let Some(container) = self.container {
+            resource.set_text("k8s.container.name", container.name.clone());
+        }
+        for (key, name) in &self.pod.workloads {
+            resource.set_text(key, name.clone());
+        }
+    }
+
+    /// Sets what annotations say and nothing else has said.
+    pub fn describe_rest(&self, resource: &mut Resource) {
+        for (key, value) in &self.pod.attributes {
+            if resource.get(key).is_none() {
+                resource.set(key.clone(), Value::String(value.clone()));
+            }
+        }
+    }
+
+    /// The service that a process in this container belongs to.
+    pub fn service(&self) -> Service {
+        let Self { pod, container } = *self;
+        let told = pod.service.clone();
+        let workload = pod.workloads.first().map(|(_, name)| name);
+        let name = workload.unwrap_or(&pod.name);
+        Service {
+            name: told.name.or_else(|| Some(name.clone())),
+            namespace: told.namespace.or_else(|| Some(pod.namespace.clone())),
+            version: told.version.or_else(|| container?.version.clone()),
+            instance_id: told.instance_id.or_else(|| {
+                let parts = [&pod.namespace, &pod.name, &container?.name];
+                Some(parts.map(String::as_str).join("."))
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(annotations: &[(&str, &str)], labels: &[(&str, &str)]) -> Pod {
+        let map = |pairs: &[(&str, &str)], prefix: &str| {
+            let pairs = pairs.iter();
+            let pairs = pairs.map(|(key, value)| (format!("{prefix}{key}"), (*value).to_owned()));
+            Some(pairs.collect())
+        };
+        let meta = ObjectMeta {
+            uid: Some("u".to_owned()),
+            name: Some("api-6b-x".to_owned()),
+            namespace: Some("shop".to_owned()),
+            annotations: map(annotations, PREFIX),
+            labels: map(labels, "app.kubernetes.io/"),
+            ..ObjectMeta::default()
+        };
+        let workloads = vec![
+            ("k8s.deployment.name", "api".to_owned()),
+            ("k8s.replicaset.name", "api-6b".to_owned()),
+        ];
+        let container = PodContainer {
+            name: "main".to_owned(),
+            id: "3f4f".to_owned(),
+            version: Some("1.4".to_owned()),
+        };
+        Pod::new(meta, workloads, vec![container]).unwrap()
+    }
+
+    fn service(pod: &Pod, whole: bool) -> [Option<String>; 4] {
+        let container = pod.containers.first().filter(|_| whole);
+        let service = Found { pod, container }.service();
+        let Service {
+            name,
+            namespace,
+            version,
+            instance_id,
+        } = service;
+        [name, namespace, version, instance_id]
+    }
+
+    #[test]
+    fn the_first_that_tells_the_service_wins() {
+        let annotations = [
+            ("service.name", "a"),
+            ("service.namespace", "b"),
+            ("service.version", "c"),
+            ("service.instance.id", "d"),
+        ];
+        let labels = [("instance", "i"), ("name", "n"), ("version", "v")];
+        let instance = "shop.api-6b-x.main";
+        #[rustfmt::skip]
+        let table: [(&[_], &[_], [&str; 4]); 6] = [
+            (&annotations, &labels, ["a", "b", "c", "d"]),
+            (&annotations[..1], &labels, ["a", "shop", "v", instance]),
+            (&[], &labels, ["i", "shop", "v", instance]),
+            (&[], &labels[1..2], ["n", "shop", "1.4", instance]),
+            (&[], &[], ["api", "shop", "1.4", instance]),
+            // Empty ones say nothing.
+            (&[("service.name", "")], &[("instance", "")], ["api", "shop", "1.4", instance]),
+        ];
+        for (annotations, labels, expected) in table {
+            let found = service(&pod(annotations, labels), true);
+            assert_eq!(found, expected.map(|text| Some(text.to_owned())));
+        }
+        let mut alone = pod(&[], &[]);
+        alone.workloads.clear();
+        let [name, .., instance_id] = service(&alone, false);
+        assert_eq!(name.as_deref(), Some("api-6b-x"));
+        assert_eq!(instance_id, None, "the container is not known");
+    }
+
+    #[test]
+    fn other_annotations_are_attributes_within_limits() {
+        let long = "x".repeat(MAX_VALUE_BYTES + 1);
+        let names: Vec<_> = (0..20).map(|i| format!("z.{i:02}")).collect();
+        let mut annotations = vec![("a.team", "orders"), ("b.long", &*long), ("c.pid", "7")];
+        annotations.extend(names.iter().map(|name| (&**name, "")));
+        annotations.extend(names.iter().map(|name| (&**name, "1")));
+        let pod = pod(&annotations, &[]);
+        let found = Found {
+            pod: &pod,
+            container: None,
+        };
+        let mut resource = Resource::default();
+        resource.set("c.pid", Value::Int(100));
+        found.describe_rest(&mut resource);
+        let team = Value::String("orders".to_owned());
+        assert_eq!(resource.get("a.team"), Some(&team));
+        assert_eq!(resource.get("b.long"), None);
+        assert_eq!(resource.get("c.pid"), Some(&Value::Int(100)));
+        assert_eq!(resource.attributes.len(), MAX_ATTRIBUTES);
+        found.describe(&mut resource);
+        let texts = ["k8s.pod.uid", "k8s.pod.name", "k8s.namespace.name"];
+        let expected = ["u", "api-6b-x", "shop"].map(|text| Value::String(text.to_owned()));
+        assert_eq!(
+            texts.map(|key| resource.get(key).cloned().unwrap()),
+            expected
+        );
+        let deployment = Value::String("api".to_owned());
+        assert_eq!(resource.get("k8s.deployment.name"), Some(&deployment));
+    }
+}

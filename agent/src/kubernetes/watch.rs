@@ -1,0 +1,205 @@
+//! Lists the pods of one node and follows what becomes of them.
+//!
+//! kube-rs lists, watches from there, follows bookmarks, and lists again when
+//! the server has forgotten where the watch stood (410 Gone). Only `list` and
+//! `watch` of pods are needed of the API server.
+
+use std::pin::pin;
+
+use futures_util::{Stream, StreamExt};
+use kube::api::ListParams;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use tokio::sync::mpsc::Sender;
+
+pub(super) use kube::runtime::watcher::DefaultBackoff;
+
+use super::Change;
+use super::api::ApiPod;
+
+/// Longest time without an answer, so that a connection that died unnoticed
+/// is given up. A watch is answered every minute, and ends after 290 s.
+const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// Nothing names an API server.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nothing says where the API server is: run in a pod whose service account's token is mounted \
+     (automountServiceAccountToken: true), or set KUBECONFIG: {0}"
+)]
+pub struct NoCluster(kube::config::InferConfigError);
+
+/// A client of the API server that the surroundings name: `$KUBECONFIG`,
+/// `~/.kube/config`, or the service account of the pod.
+pub(super) async fn connect() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer().await.map_err(NoCluster)?;
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
+    Ok(Client::try_from(config)?)
+}
+
+/// Asks for the pods once, as the watch does to begin with. How many there
+/// are.
+pub(super) async fn list(client: Client, node_name: &str) -> kube::Result<usize> {
+    let wanted = ListParams::default()
+        .fields(&of_node(node_name))
+        .match_any();
+    let pods = Api::<ApiPod>::all(client).list(&wanted).await?;
+    Ok(pods.items.len())
+}
+
+/// Runs until nobody takes the changes any more.
+pub(super) async fn run(
+    client: Client,
+    node_name: String,
+    changes: Sender<Change>,
+    backoff: impl Backoff,
+) {
+    // Any state that the server has cached will do to begin with: where the
+    // newest is asked for, or pages, it reads all pods of the cluster.
+    let wanted = watcher::Config {
+        page_size: None,
+        ..watcher::Config::default().any_semantic()
+    };
+    let wanted = wanted.fields(&of_node(&node_name));
+    let events = watcher(Api::<ApiPod>::all(client), wanted).backoff(backoff);
+    tokio::select! {
+        () = forward(events, &changes, &node_name) => {}
+        () = changes.closed() => {}
+    }
+}
+
+async fn forward(
+    events: impl Stream<Item = watcher::Result<Event<ApiPod>>>,
+    changes: &Sender<Change>,
+    node_name: &str,
+) {
+    let mut events = pin!(events);
+    let mut state = State::Starting;
+    let mut listed = 0_u64;
+    while let Some(event) = events.next().await {
+        let change = match event {
+            Err(error) => {
+                state.fails(&error);
+                continue;
+            }
+            Ok(Event::Init) => {
+                listed = 0;
+                Some(Change::ListBegins)
+            }
+            Ok(Event::InitApply(pod)) => {
+                listed += 1;
+                pod.into_pod().map(|pod| Change::Seen(Box::new(pod)))
+            }
+            Ok(Event::InitDone) => {
+                state.works(node_name, listed);
+                Some(Change::ListEnds)
+            }
+            Ok(Event::Apply(pod)) => {
+                state.recovers();
+                pod.into_pod().map(|pod| Change::Seen(Box::new(pod)))
+            }
+            Ok(Event::Delete(pod)) => {
+                state.recovers();
+                pod.into_uid().map(Change::Gone)
+            }
+        };
+        if let Some(change) = change
+            && changes.send(change).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// So that each change of it is logged once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Starting,
+    Working,
+    Failing,
+}
+
+impl State {
+    fn fails(&mut self, error: &watcher::Error) {
+        if *self == Self::Failing || is_expired(error) {
+            tracing::debug!(%error, "pods are not watched; trying again");
+            return;
+        }
+        *self = Self::Failing;
+        let mend = mend(api_error(error).and_then(status_code));
+        tracing::warn!(
+            %error,
+            mend,
+            "pods are not watched: spans of new ones go without their names; trying again"
+        );
+    }
+
+    fn works(&mut self, node: &str, pods: u64) {
+        if *self == Self::Working {
+            tracing::debug!(node, pods, "pods listed again");
+        } else {
+            tracing::info!(node, pods, "pods are watched");
+        }
+        *self = Self::Working;
+    }
+
+    /// An event came without a new list, so the old watch goes on.
+    fn recovers(&mut self) {
+        if *self == Self::Failing {
+            tracing::info!("pods are watched again");
+            *self = Self::Working;
+        }
+    }
+}
+
+/// What helps where the server has answered with this status, or not at all.
+pub(super) fn mend(status: Option<u16>) -> &'static str {
+    match status {
+        Some(401) => "give credentials that the API server takes",
+        Some(403) => "grant list and watch of pods in all namespaces (rbac.create of the chart)",
+        _ => "see that the API server can be reached from here",
+    }
+}
+
+/// The status that the server has answered with.
+pub(super) fn status_code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+}
+
+fn api_error(error: &watcher::Error) -> Option<&kube::Error> {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Some(error),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => None,
+    }
+}
+
+fn of_node(node_name: &str) -> String {
+    format!("spec.nodeName={}", escaped(node_name))
+}
+
+/// As `EscapeValue()` of `k8s.io/apimachinery/pkg/fields` does.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for character in value.chars() {
+        if matches!(character, '\\' | ',' | '=') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# run.sh [AGENT]: names of pods from a real API server, which is built here from its Go modules. There is no kubelet: what it would report of
+# containers is written by this script, and the "container" is a cgroup with a container's name. Wants root, Go, curl, jq, openssl and python3.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+agent=${1:-$root/target/release/mqspan}
+apiserver=${APISERVER:-}
+work=$(mktemp -d)
+pids=()
+cgroup=
+end() {
+	for pid in "${pids[@]}"; do
+		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
+	if [ -n "$cgroup" ]; then
+		rmdir "$cgroup" "$(dirname "$cgroup")" || true
+	fi
+	rm -rf "$work"
+}
+trap end EXIT
+
+fail() {
+	echo "kubernetes: $*" >&2
+	tail -n 20 "$work"/*.log >&2 || true
+	exit 1
+}
+
+# eventually SECONDS COMMAND...: true as soon as the command is.
+eventually() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>>"$work/eventually.log"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+
+if [ -z "$apiserver" ]; then
+	echo "kubernetes: building the API server"
+	apiserver=$root/target/kubernetes/apiserver
+	(cd "$here" && go build -o "$apiserver" .)
+fi
+
+# Ports that are free now.
+read -r etcd_port api_port < <(python3 -c '
+import socket
+held = [socket.socket() for _ in range(2)]
+for s in held: s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in held))')
+openssl genrsa -out "$work/sa.key" 2048 2>/dev/null
+openssl rsa -in "$work/sa.key" -pubout -out "$work/sa.pub" 2>/dev/null
+printf 'admin-token,admin,1,system:masters\nagent-token,mqspan,2\n' >"$work/tokens.csv"
+ETCD_DIR=$work/etcd ETCD_URL=http://127.0.0.1:$etcd_port "$apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" \
+	--bind-address=127.0.0.1 --endpoint-reconciler-type=none --secure-port="$api_port" --cert-dir="$work/certs" \
+	--service-cluster-ip-range=10.0.0.0/24 --service-account-issuer=https://kubernetes.default.svc \
+	--service-account-key-file="$work/sa.pub" --service-account-signing-key-file="$work/sa.key" \
+	--authorization-mode=RBAC --token-auth-file="$work/tokens.csv" --disable-admission-plugins=ServiceAccount \
+	>"$work/apiserver.log" 2>&1 &
+pids+=($!)
+
+url=https://127.0.0.1:$api_port
+# api METHOD PATH [BODY]: asks as the administrator.
+api() {
+	local type=application/json
+	[ "$1" != PATCH ] || type=application/merge-patch+json
+	curl -fsS --cacert "$work/certs/apiserver.crt" -X "$1" -H 'Authorization: Bearer admin-token' -H "Content-Type: $type" \
+		${3:+--data "$3"} "$url$2"
+}
+echo "kubernetes: starting the API server"
+is_ready() {
+	kill -0 "${pids[0]}" || fail "the API server has ended"
+	api GET /readyz
+}
+eventually 120 is_ready || fail "the API server does not become ready"
+
+# The permissions that the chart gives, word for word: what the agent does with them is what is tested.
+rules=$(python3 - "$root/helm/mqspan/templates/rbac.yaml" <<'PY'
+import json, re, sys
+text = open(sys.argv[1]).read().split("rules:")[1].split("---")[0]
+lists = [re.findall(key + r": \[(.*?)\]", text) for key in ("apiGroups", "resources", "verbs")]
+words = lambda text: [word.strip().strip('"') for word in text.split(",")]
+print(json.dumps([dict(zip(("apiGroups", "resources", "verbs"), map(words, rule))) for rule in zip(*lists)]))
+PY
+)
+echo "kubernetes: the agent may $rules"
+rbac=/apis/rbac.authorization.k8s.io/v1
+api POST "$rbac/clusterroles" "{\"metadata\":{\"name\":\"mqspan\"},\"rules\":$rules}" >/dev/null
+for node in n1 n2; do
+	api POST /api/v1/nodes "{\"metadata\":{\"name\":\"$node\"}}" >/dev/null
+done
+eventually 60 api GET /api/v1/namespaces/default || fail "no namespace default"
+
+# pod NAME NODE: a pod of Deployment shop; prints its UID.
+pod() {
+	api POST /api/v1/namespaces/default/pods "{\"metadata\":{\"name\":\"$1\",\"labels\":{\"pod-template-hash\":\"6bd65c67cf\"},
+\"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"shop-6bd65c67cf\",\"uid\":\"r\",\"controller\":true}]},
+\"spec\":{\"nodeName\":\"$2\",\"tolerations\":[{\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"api\",\"image\":\"shop:1.4\"}]}}" |
+		jq -r .metadata.uid
+}
+pod shop-6bd65c67cf-other n2 >/dev/null
+uid=$(pod shop-6bd65c67cf-abcde n1)
+id=$(printf '%064d' 7)
+
+cat >"$work/kubeconfig" <<YAML
+{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
+ clusters: [{name: c, cluster: {server: "$url", certificate-authority: "$work/certs/apiserver.crt"}}], users: [{name: u, user: {token: agent-token}}]}
+YAML
+cat >"$work/mqspan.yaml" <<YAML
+capture: {backend: tracepoint}
+filter: {include: {containers: ["$id"]}}
+enrich: {kubernetes: {enabled: true, node_name: n1}}
+exporters: {file: {path: $work/spans.jsonl}, otlp: {endpoint: "http://127.0.0.1:1"}}
+metrics: {otlp: {enabled: false}}
+YAML
+export KUBECONFIG=$work/kubeconfig
+# doctor WORDS: it says so.
+doctor() {
+	"$agent" doctor --config "$work/mqspan.yaml" --output json >"$work/doctor.log" || true
+	grep -q "$1" "$work/doctor.log" || fail "the doctor does not say: $1"
+}
+doctor 'grant list and watch of pods'
+"$agent" run --config "$work/mqspan.yaml" 2>"$work/agent.log" &
+agent_pid=$!
+pids+=("$agent_pid")
+eventually 30 grep -q ' tracing' "$work/agent.log" || fail "nothing is traced"
+eventually 30 grep -q 'pods are not watched' "$work/agent.log" || fail "no warning without permission"
+echo "kubernetes: without permission the agent traces, and warns"
+api POST "$rbac/clusterrolebindings" '{"metadata":{"name":"mqspan"},"subjects":[{"kind":"User","name":"mqspan","apiGroup":
+"rbac.authorization.k8s.io"}],"roleRef":{"kind":"ClusterRole","name":"mqspan","apiGroup":"rbac.authorization.k8s.io"}}' >/dev/null
+eventually 60 grep -q 'pods are watched' "$work/agent.log" || fail "pods are not watched"
+doctor 'lists 1 pods of node n1'
+echo "kubernetes: with permission it finds the pod of this node, and not that of another"
+
+hierarchy=/sys/fs/cgroup
+[ -e $hierarchy/cgroup.procs ] || hierarchy=$hierarchy/unified
+cgroup=$hierarchy/kubepods-pod${uid//-/_}.slice/cri-containerd-$id.scope
+mkdir -p "$cgroup"
+python3 - "$cgroup" <<'PY' &
+import ctypes, os, sys, time
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+libc = ctypes.CDLL(None)
+while True:
+    libc.mq_unlink(b"/mqspan-kubernetes-none")
+    time.sleep(0.05)
+PY
+pids+=($!)
+
+# has JQ: the resource of a span of this pod, as {key: value}, makes it true.
+has() {
+	jq -es --arg uid "$uid" '[.[] | .resourceSpans[]?.resource.attributes | map({key, value: (.value | to_entries[0].value)}) | from_entries]
+		| any(.[]; ."k8s.pod.uid" == $uid and ('"$1"'))' "$work/spans.jsonl"
+}
+eventually 20 has '."k8s.deployment.name" == "shop" and ."k8s.container.name" == null' ||
+	fail "no span with the pod's names"
+echo "kubernetes: spans have the names of the pod, its container not being reported yet"
+api PATCH /api/v1/namespaces/default/pods/shop-6bd65c67cf-abcde/status "{\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{
+\"name\":\"api\",\"image\":\"shop:1.4\",\"imageID\":\"\",\"ready\":true,\"restartCount\":0,\"containerID\":\"containerd://$id\"}]}}" >/dev/null
+eventually 20 has '."k8s.container.name" == "api" and ."service.name" == "shop" and ."service.version" == "1.4"
+	and ."service.instance.id" == "default.shop-6bd65c67cf-abcde.api" and ."k8s.node.name" == "n1"' || fail "no span with the container's name"
+echo "kubernetes: spans have the name of the container once it is reported"
+kill "$agent_pid"
+wait "$agent_pid" || fail "the agent has failed"
+[ "$(grep -c 'WARN.*pods' "$work/agent.log")" -eq 1 ] || fail "not one warning about pods"
+! grep -q ERROR "$work/agent.log" || fail "the agent has logged an error"
+echo "kubernetes: ok"
