@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Calls that are blocked already when the agent attaches: their entry went by
- * unseen. An iterator over all threads finds them once, after the hooks are in
- * place, and makes the records that their entries would have made.
+ * Calls that are blocked, as iterators over all threads find them. Where they
+ * were so already when the agent attached, their entry went by unseen: one
+ * iterator runs once, after the hooks are in place, and makes the records that
+ * their entries would have made. The other one tells who waits at the moment.
  */
 #ifndef MQSPAN_BLOCKED_BPF_H
 #define MQSPAN_BLOCKED_BPF_H
@@ -60,13 +61,14 @@ int it_blocked(struct bpf_iter__task *ctx)
 	if (!is_transfer(op) ||
 	    !wanted(op, compat ? ABI_COMPAT : ABI_NATIVE, task->tgid))
 		return 0;
-	thread = thread_of(task, task->pid);
+	thread = thread_find_or_make_of(task);
 	if (!thread || thread->state != THREAD_IDLE)
 		return 0;
 	if (compat)
 		args = COMPAT_ARGS(PROBE, regs);
 	else
 		args = NATIVE_ARGS(PROBE, regs);
+	thread->undecided = true;
 	thread->call.flags = CALL_START_UNKNOWN;
 	thread->call.start_ns = bpf_ktime_get_boot_ns();
 	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
@@ -74,6 +76,26 @@ int it_blocked(struct bpf_iter__task *ctx)
 	thread->state = THREAD_IN_CALL;
 	__sync_fetch_and_add(&found_blocked, 1);
 	COUNT(start_unknown);
+	return 0;
+}
+
+/*
+ * Those that wait in a send or receive now: the record of each, of which only
+ * what is known at the entry holds.
+ */
+SEC("iter/task")
+int it_waiting(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct thread_record *thread;
+
+	if (!task || !task_is_asleep(task))
+		return 0;
+	thread = thread_find_of(task);
+	if (thread && thread->state == THREAD_IN_CALL &&
+	    is_transfer(thread->call.op))
+		bpf_seq_write(ctx->meta->seq, &thread->call,
+			      sizeof(thread->call));
 	return 0;
 }
 

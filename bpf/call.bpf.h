@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * One call from its entry to its return: the body that all backends share.
- * The state of a thread goes IDLE -> IN_CALL -> IDLE; a wait that a signal
- * ended goes through INTERRUPTED, until it is known whether the thread
- * restarts the call, comes back with EINTR, or dies.
+ * The state of a thread goes IDLE -> IN_CALL -> IDLE, or, if the filter drops
+ * the call, IDLE -> FILTERED -> IDLE; a wait that a signal ended goes through
+ * INTERRUPTED, until it is known whether the thread restarts the call, comes
+ * back with EINTR, or dies.
  */
 #ifndef MQSPAN_CALL_BPF_H
 #define MQSPAN_CALL_BPF_H
@@ -117,20 +118,6 @@ static __always_inline void blocked_returns(struct thread_record *thread)
 	__sync_fetch_and_add(&found_blocked, -1);
 }
 
-static __always_inline void comm_read(struct call_event *call)
-{
-	struct task_struct *task;
-	__u64 *to = (__u64 *)call->comm;
-
-	if (!HAVE_TASK_BTF) {
-		bpf_get_current_comm(call->comm, sizeof(call->comm));
-		return;
-	}
-	task = bpf_get_current_task_btf();
-	to[0] = *(__u64 *)&task->comm[0];
-	to[1] = *(__u64 *)&task->comm[8];
-}
-
 /*
  * The record and the first bytes of the message, which are read from the
  * caller's buffer now, at the return.
@@ -143,7 +130,7 @@ static __always_inline void submit_with_payload(struct thread_record *thread)
 
 	record = bpf_ringbuf_reserve(&events, sizeof(*call) + payload_max, 0);
 	if (!record) {
-		COUNT(ring_full);
+		call_lost(call);
 		return;
 	}
 	__builtin_memcpy(record, call, sizeof(*call));
@@ -164,11 +151,11 @@ static __always_inline void call_submit(struct thread_record *thread)
 	__u64 size, flags = BPF_RB_NO_WAKEUP;
 
 	thread->state = THREAD_IDLE;
-	if (!wanted_at_return(call)) {
+	if (!wanted_at_return(thread)) {
 		COUNT(filtered_return);
 		return;
 	}
-	comm_read(call);
+	comm_read((__u64 *)call->comm);
 	if (payload_max && is_transfer(call->op) && call->ret >= 0) {
 		submit_with_payload(thread);
 		return;
@@ -185,7 +172,7 @@ static __always_inline void call_submit(struct thread_record *thread)
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
 		flags = BPF_RB_FORCE_WAKEUP;
 	if (bpf_ringbuf_output(&events, call, size, flags))
-		COUNT(ring_full);
+		call_lost(call);
 	else
 		COUNT(submitted);
 }
@@ -290,6 +277,13 @@ static __always_inline void call_missed(struct thread_record *thread)
 	COUNT(return_missed);
 }
 
+/* The filter drops a call at its entry. */
+static __always_inline void call_filtered(struct thread_record *thread)
+{
+	thread->state = THREAD_FILTERED;
+	COUNT(filtered_entry);
+}
+
 /* The wait that a signal ended is over, with EINTR or a restart to come. */
 static __always_inline void call_interrupted(struct thread_record *thread,
 					     bool restarts)
@@ -327,7 +321,8 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	}
 	if (has_spares) {
 		/* A program comes by but once a call. */
-		if (thread->state == THREAD_IN_CALL &&
+		if ((thread->state == THREAD_IN_CALL ||
+		     thread->state == THREAD_FILTERED) &&
 		    !(thread->entered_by & program)) {
 			thread->entered_by |= program;
 			return;
@@ -340,6 +335,10 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 		call_interrupted(thread, true);
 	}
 
+	if (!caller_wanted(thread)) {
+		call_filtered(thread);
+		return;
+	}
 	thread->call.flags = 0;
 	thread->state = THREAD_IN_CALL;
 	process_identify(thread);
@@ -349,6 +348,13 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 		barrier_var(file);
 	}
 	call_arguments(thread, op, abi, args, file);
+	/* A name in a page that is not there will be at the return. */
+	thread->undecided = !takes_descriptor(op) &&
+			    !(thread->call.flags & CALL_NAME);
+	if (!thread->undecided && !queue_wanted(thread)) {
+		call_filtered(thread);
+		return;
+	}
 	if (thread->timeout_ptr)
 		timeout_read(thread, op, abi);
 	hash = args_hash(args, op);
@@ -416,6 +422,9 @@ static __always_inline void call_return(__u8 op, __u8 abi, long ret,
 		if (has_spares)
 			thread->returned_by = program;
 		call_leave(thread, ret);
+	} else if (thread && thread->state == THREAD_FILTERED) {
+		thread->returned_by = program;
+		thread->state = THREAD_IDLE;
 	} else if (has_spares) {
 		call_unknown(thread, op, abi, program);
 	}

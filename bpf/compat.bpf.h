@@ -92,11 +92,23 @@ static __always_inline bool task_is_asleep(struct task_struct *task)
 	return BPF_CORE_READ(task, __state) != 0;
 }
 
-/* The record of any task, made if need be; for iterators. */
-static __always_inline struct thread_record *thread_of(struct task_struct *task,
-						       __u32 tid)
+/* The record of any task if it has one; for iterators. */
+static __always_inline struct thread_record *
+thread_find_of(struct task_struct *task)
+{
+	__u32 tid = task->pid;
+
+	if (use_task_storage)
+		return bpf_task_storage_get(&threads, task, NULL, 0);
+	return bpf_map_lookup_elem(&threads_by_id, &tid);
+}
+
+/* The same, made if need be; NULL when there is no room. */
+static __always_inline struct thread_record *
+thread_find_or_make_of(struct task_struct *task)
 {
 	struct thread_record *thread;
+	__u32 tid = task->pid;
 
 	if (use_task_storage)
 		return bpf_task_storage_get(&threads, task, NULL,

@@ -133,13 +133,43 @@ struct process_event {
 	__u64 process_start_ns; /* CLOCK_BOOTTIME */
 	__u32 exec_id;
 	__u32 uid; /* real user id, initial user namespace */
+	__u64 cgroup_id; /* kernfs_node.id of the node that cgroup names */
 	char comm[COMM_SIZE]; /* of the thread group leader */
 	char exe_name[EXE_NAME_SIZE]; /* last part of the executable's path */
 	char cgroup[CGROUP_NAME_SIZE]; /* last part of the cgroup v2 path */
 	char cgroup_parent[CGROUP_NAME_SIZE]; /* the part before it */
 };
 
-_Static_assert(sizeof(struct process_event) == 360, "layout of process_event");
+_Static_assert(sizeof(struct process_event) == 368, "layout of process_event");
+
+/* One more than bounds in metrics/histogram.rs. */
+#define DURATION_BUCKETS 15
+
+struct durations {
+	__u64 buckets[DURATION_BUCKETS]; /* how many */
+	__u64 sum_ns;
+	__u64 min_ns;
+	__u64 max_ns;
+};
+
+/* Which calls; all zero for those that found no place of their own. */
+struct lost_key {
+	__u64 queue; /* inode number, or a hash of the name without one */
+	__u32 ipc_ns;
+	__u16 error; /* errno, 0 on success */
+	__u8 op; /* enum call_op */
+	__u8 death_signal;
+};
+
+/* What metrics count of calls whose record found no room in the ring. */
+struct lost_calls {
+	struct durations duration; /* from entry to return */
+	struct durations time_in_queue;
+	__u64 sent; /* messages */
+	__u64 consumed; /* messages */
+	__u64 name_len; /* as in call_event */
+	char name[QUEUE_NAME_SIZE];
+};
 
 /*
  * What became of each call, per CPU. At any time

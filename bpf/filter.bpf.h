@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which calls are wanted. What names decide is decided in the agent. */
+/*
+ * Which calls are wanted. What the kernel cannot decide it lets pass, and the
+ * agent decides: containers it has not met yet, and globs whose table would be
+ * too large.
+ */
 #ifndef MQSPAN_FILTER_BPF_H
 #define MQSPAN_FILTER_BPF_H
 
-enum { PID_WANTED = 1, PID_UNWANTED = 2 };
+/*
+ * What is not on the way of most calls is no inline function: the object holds
+ * it once for all programs.
+ */
 
+/* The system call, its ABI and its process: constant from entry to return. */
 static __always_inline bool wanted(__u8 op, __u8 abi, __u32 pid)
 {
 	__u8 *verdict;
@@ -16,7 +24,7 @@ static __always_inline bool wanted(__u8 op, __u8 abi, __u32 pid)
 	if (!filter.by_process)
 		return true;
 	verdict = bpf_map_lookup_elem(&pids, &pid);
-	return (verdict ? *verdict : filter.pid_default) == PID_WANTED;
+	return (verdict ? *verdict : filter.pid_default) == WANTED;
 }
 
 static __always_inline bool wanted_at_entry(__u8 op, __u8 abi)
@@ -24,13 +32,141 @@ static __always_inline bool wanted_at_entry(__u8 op, __u8 abi)
 	return wanted(op, abi, bpf_get_current_pid_tgid() >> 32);
 }
 
-static __always_inline bool wanted_at_return(const struct call_event *call)
+static __always_inline bool id_wanted(__u16 kind, __u32 id, __u8 by_default)
 {
+	struct id_key key = {
+		.slot = filter.generation & 1,
+		.kind = kind,
+		.id = id,
+	};
+	__u8 *verdict = bpf_map_lookup_elem(&ids, &key);
+
+	return (verdict ? *verdict : by_default) == WANTED;
+}
+
+/* Of a name of less than max bytes before its zero byte. */
+static __always_inline __u8 name_verdict(enum name_kind kind, const char *name,
+					 int max)
+{
+	const struct name_table *table = &names[filter.generation & 1][kind];
+	__u32 at = table->start;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < max; i++) {
+		__u8 byte = name[i];
+
+		if (!byte)
+			break;
+		at = table->cells[(at + table->column[byte]) &
+				  (NAME_CELLS - 1)];
+	}
+	return table->cells[(at + table->end) & (NAME_CELLS - 1)];
+}
+
+/* Names are judged once: a thread that calls again has the same ones. */
+static __always_inline void verdicts_renew(struct thread_record *thread)
+{
+	if (thread->judged == filter.generation)
+		return;
+	thread->judged = filter.generation;
+	thread->comm_verdict = UNKNOWN;
+	thread->queue_verdict = UNKNOWN;
+}
+
+static __always_inline void comm_read(__u64 comm[2])
+{
+	struct task_struct *task;
+
+	if (!HAVE_TASK_BTF) {
+		bpf_get_current_comm(comm, COMM_SIZE);
+		return;
+	}
+	task = bpf_get_current_task_btf();
+	comm[0] = *(__u64 *)&task->comm[0];
+	comm[1] = *(__u64 *)&task->comm[8];
+}
+
+static __always_inline bool comm_wanted(struct thread_record *thread)
+{
+	__u64 comm[2];
+
+	comm_read(comm);
+	verdicts_renew(thread);
+	if (!thread->comm_verdict || thread->comm[0] != comm[0] ||
+	    thread->comm[1] != comm[1]) {
+		thread->comm[0] = comm[0];
+		thread->comm[1] = comm[1];
+		thread->comm_verdict = name_verdict(
+			NAME_COMM, (const char *)thread->comm, COMM_SIZE);
+	}
+	return thread->comm_verdict == WANTED;
+}
+
+static __always_inline bool container_wanted(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct kernfs_node *node = cgroup_node(task);
+	__u64 id = BPF_CORE_READ(node, id);
+	struct cgroup_verdict *known = bpf_map_lookup_elem(&cgroups, &id);
+
+	return !known || known->generation != filter.generation ||
+	       known->verdict == WANTED;
+}
+
+/* The process and the thread, as they are now. */
+static __noinline bool caller_judge(struct thread_record *thread)
+{
+	if (filter.by_uid && !id_wanted(ID_UID, CURRENT(real_cred, uid.val),
+					filter.uid_default))
+		return false;
+	if (filter.by_container && !container_wanted())
+		return false;
+	if (filter.by_comm && !comm_wanted(thread))
+		return false;
+	return true;
+}
+
+static __always_inline bool caller_wanted(struct thread_record *thread)
+{
+	return !filter.by_caller || caller_judge(thread);
+}
+
+/* The queue and its namespace. */
+static __noinline bool queue_judge(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+
+	if (filter.by_namespace && !id_wanted(ID_NAMESPACE, call->ipc_ns,
+					      filter.namespace_default))
+		return false;
+	if (!filter.by_queue)
+		return true;
+	if (!(call->flags & CALL_NAME))
+		return filter.queue_default == WANTED;
+	verdicts_renew(thread);
+	/* A name that came as an argument is behind no file yet. */
+	if (!thread->file || !thread->queue_verdict)
+		thread->queue_verdict =
+			name_verdict(NAME_QUEUE, call->name, QUEUE_NAME_SIZE);
+	return thread->queue_verdict == WANTED;
+}
+
+static __always_inline bool queue_wanted(struct thread_record *thread)
+{
+	return !(filter.by_queue || filter.by_namespace) || queue_judge(thread);
+}
+
+static __always_inline bool wanted_at_return(struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+
 	if (filter.errors_only && call->ret >= 0 && !(call->flags & CALL_DIED))
 		return false;
 	if (filter.min_duration_ns &&
 	    call->end_ns - call->start_ns < filter.min_duration_ns)
 		return false;
+	if (thread->undecided)
+		return caller_wanted(thread) && queue_wanted(thread);
 	return true;
 }
 

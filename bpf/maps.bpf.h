@@ -25,11 +25,45 @@ struct filter_settings {
 	__u8 native; /* calls of the native ABI are wanted */
 	__u8 compat; /* calls of the 32-bit ABI are wanted */
 	__u8 errors_only;
+	/* Which criteria there are, and what is true of what none names. */
+	__u8 by_caller; /* by_uid, by_container or by_comm */
 	__u8 by_process; /* the map pids is to be asked */
-	__u8 pid_default; /* of a process that it does not name */
-	__u8 padding[7];
+	__u8 pid_default;
+	__u8 by_uid;
+	__u8 uid_default;
+	__u8 by_namespace;
+	__u8 namespace_default;
+	__u8 by_container; /* the map cgroups is to be asked */
+	__u8 by_comm;
+	__u8 by_queue;
+	__u8 queue_default; /* of a call without a name of a queue */
+	__u8 agent_decides; /* lets pass what the agent will drop */
+	/* Counts the filters so far. Odd and even ones have what is too large
+	 * for this struct in two places, so that a program never sees half of
+	 * the one and half of the other. */
+	__u32 generation;
 };
 struct filter_settings filter;
+
+/* A verdict of a filter, and of one criterion. */
+enum verdict { UNKNOWN = 0, WANTED = 1, UNWANTED = 2 };
+
+/*
+ * Glob patterns as the table of an automaton, made by the agent (name_table.rs):
+ * from a cell, a byte of the name leads by its column to the next cell, and at
+ * the end of the name the column end to the verdict.
+ */
+#define NAME_CELLS 32768
+struct name_table {
+	__u8 column[256];
+	__u16 start;
+	__u16 end;
+	__u32 padding;
+	__u16 cells[NAME_CELLS];
+};
+
+enum name_kind { NAME_COMM = 0, NAME_QUEUE = 1 };
+struct name_table names[2][2]; /* generation & 1, enum name_kind */
 
 /* Calls that were blocked at attach and have not returned yet. */
 __u64 found_blocked;
@@ -43,6 +77,8 @@ enum thread_state {
 	THREAD_IN_CALL = 1,
 	/* A signal ended the wait; what comes of it is not known yet. */
 	THREAD_INTERRUPTED = 2,
+	/* In a call that the filter has dropped, and counted. */
+	THREAD_FILTERED = 3,
 };
 
 /* Which of the programs of a hook. */
@@ -71,7 +107,13 @@ struct thread_record {
 	/* enum program: which have come by at the entry, and at the return. */
 	__u8 entered_by;
 	__u8 returned_by;
-	__u8 padding[6];
+	/* enum verdict: what the filter says of the names that these are. */
+	__u8 comm_verdict;
+	__u8 queue_verdict; /* of what file is */
+	__u32 judged; /* filter_settings.generation that they are of */
+	/* The entry could not tell whether the call is wanted. */
+	__u64 undecided;
+	__u64 comm[2]; /* that comm_verdict is of */
 };
 
 /*
@@ -125,15 +167,55 @@ struct {
 	__type(value, struct message_origin);
 } messages SEC(".maps");
 
-/* Wanted (1) and unwanted (2) processes by thread group id; children inherit
- * at fork, and are deleted with the process. When full a child is as
- * pid_default says. */
+/* enum verdict of processes by thread group id; children inherit at fork, and
+ * are deleted with the process. When full a child is as pid_default says. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, __u32);
 	__type(value, __u8);
 } pids SEC(".maps");
+
+enum id_kind { ID_UID = 1, ID_NAMESPACE = 2 };
+
+struct id_key {
+	__u16 slot; /* generation & 1 */
+	__u16 kind; /* enum id_kind */
+	__u32 id;
+};
+
+/* enum verdict of users and IPC namespaces. The agent inserts what the filter
+ * names, and deletes what the last but one did; it makes no more than fit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct id_key);
+	__type(value, __u8);
+} ids SEC(".maps");
+
+/* Inserted when a record finds no room in the ring, never deleted. When full,
+ * calls go to the entry whose key is zero, which the agent inserts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct lost_key);
+	__type(value, struct lost_calls);
+} lost_calls SEC(".maps");
+
+struct cgroup_verdict {
+	__u32 generation; /* of the filter that it is of */
+	__u32 verdict; /* enum verdict */
+};
+
+/* Whether calls from a cgroup are wanted, by kernfs_node.id. The agent inserts
+ * what it finds out of a process's container; what is not there is sent to it.
+ * When full, what was not asked for longest is forgotten. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct cgroup_verdict);
+} cgroups SEC(".maps");
 
 /* Inserted at creation, never deleted. */
 struct {
@@ -152,6 +234,11 @@ enum event_kind layout_of_event_kind;
 enum call_op layout_of_call_op;
 enum call_abi layout_of_call_abi;
 enum call_flag layout_of_call_flag;
+enum verdict layout_of_verdict;
+enum name_kind layout_of_name_kind;
+enum id_kind layout_of_id_kind;
+struct id_key layout_of_id_key;
+struct cgroup_verdict layout_of_cgroup_verdict;
 
 /* fentry programs can be preempted on their CPU, hence the atomic add. */
 #define COUNT(field)                                                \

@@ -3,9 +3,11 @@
  * All programs of mqspan, one object. The files follow one call:
  *
  *   maps      what the programs keep, and who inserts and deletes it
+ *   cgroup    the cgroup by which a container is known
  *   filter    which calls are wanted
  *   queue     from a descriptor to the queue behind it
  *   process   who calls
+ *   lost      what metrics count of calls whose record is lost
  *   call      entry and return of one call: the body of all backends
  *   message   which message is which
  *   backend_* the same body at three kinds of hooks; one is attached
@@ -22,9 +24,11 @@
 #include "abi.bpf.h"
 #include "maps.bpf.h"
 #include "compat.bpf.h"
+#include "cgroup.bpf.h"
 #include "filter.bpf.h"
 #include "queue.bpf.h"
 #include "process.bpf.h"
+#include "lost.bpf.h"
 #include "call.bpf.h"
 #include "message.bpf.h"
 #include "entry_functions.bpf.h"

@@ -94,6 +94,7 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 	thread->inode = (__u64)inode;
 	thread->inode_number = ino;
 	thread->queue_ipc_ns = call->ipc_ns;
+	thread->queue_verdict = UNKNOWN;
 
 known:
 	call->flags |= CALL_DESCRIPTOR;

@@ -35,6 +35,7 @@ enum { false = 0, true = 1 };
 /* include/uapi/linux/bpf.h */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -213,6 +214,7 @@ struct msg_msg {
 struct kernfs_node {
 	struct kernfs_node *parent;
 	const char *name;
+	u64 id;
 };
 
 struct cgroup {
@@ -278,7 +280,7 @@ struct task_struct {
 	int tgid;
 	struct task_struct *group_leader;
 	u64 start_boottime;
-	const struct cred *real_cred;
+	struct cred *real_cred;
 	char comm[16];
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
@@ -287,8 +289,15 @@ struct task_struct {
 	struct css_set *cgroups;
 };
 
-/* kernel/bpf/task_iter.c */
+/* include/linux/bpf.h, kernel/bpf/task_iter.c */
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
 struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 };
 

@@ -42,6 +42,7 @@ pub fn run<S: SpanSink>(
             _ => SHORT_ROUND,
         };
         let pipeline = &mut *pipeline.borrow_mut();
+        tracer.set_cgroups(&pipeline.take_cgroup_verdicts());
         pipeline.tick(Instant::now());
         between_rounds(tracer, pipeline);
         tracer.release_catch_up();

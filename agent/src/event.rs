@@ -45,7 +45,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    fn from_raw(op: u8) -> Option<Self> {
+    pub(crate) fn from_raw(op: u8) -> Option<Self> {
         Some(match call_op(op.into()) {
             call_op::CALL_OPEN => Self::MqOpen,
             call_op::CALL_UNLINK => Self::MqUnlink,
@@ -278,6 +278,8 @@ pub struct ProcessSeen<'a> {
     pub key: ProcessKey,
     /// Real user id.
     pub uid: u32,
+    /// `kernfs_node.id` of the cgroup that `cgroup` names.
+    pub cgroup_id: u64,
     /// Name of the thread group leader.
     pub comm: Cow<'a, str>,
     /// Last part of the executable's path.
@@ -414,6 +416,7 @@ fn parse_process(bytes: &[u8]) -> Result<ProcessSeen<'_>, DecodeError> {
             exec_id: raw.exec_id,
         },
         uid: raw.uid,
+        cgroup_id: raw.cgroup_id,
         comm: field(offset_of!(process_event, comm), raw.comm.len()),
         exe_name: field(offset_of!(process_event, exe_name), raw.exe_name.len()),
         cgroup: field(offset_of!(process_event, cgroup), raw.cgroup.len()),

@@ -1,8 +1,10 @@
-//! The part of a filter that names decide, which the kernel leaves to the
-//! agent. What it drops is counted as filtered, like what the kernel drops.
+//! The part of a filter that the kernel leaves to the agent: containers, and
+//! lists that are too large for it. What it drops is counted as filtered, like
+//! what the kernel drops.
 
 use crate::config::{Filter, Globs, Selector};
 use crate::event::Call;
+use crate::kernel::KernelFilter;
 use crate::process::Process;
 
 /// Decides by names, users and namespaces.
@@ -22,12 +24,23 @@ struct Rules {
 }
 
 impl NameFilter {
-    /// The rules of `filter` that the kernel does not apply.
-    pub fn new(filter: &Filter) -> Self {
+    /// The rules of `filter` that `kernel` does not apply.
+    pub fn new(filter: &Filter, kernel: &KernelFilter) -> Self {
         Self {
-            include: Rules::new(&filter.include),
-            exclude: Rules::new(&filter.exclude),
+            include: Rules::new(&filter.include, kernel),
+            exclude: Rules::new(&filter.exclude, kernel),
         }
+    }
+
+    /// Are calls of processes in this one's container wanted? `None` if the
+    /// filter is not about containers.
+    pub fn wants_container(&self, process: &Process) -> Option<bool> {
+        let (include, exclude) = (&self.include, &self.exclude);
+        if include.containers.is_empty() && exclude.containers.is_empty() {
+            return None;
+        }
+        let included = include.containers.is_empty() || include.matches_container(process);
+        Some(included && !exclude.matches_container(process))
     }
 
     /// Lets everything pass.
@@ -42,14 +55,24 @@ impl NameFilter {
 }
 
 impl Rules {
-    fn new(selector: &Selector) -> Self {
-        Self {
-            comms: selector.comms.clone(),
-            queues: selector.queues.clone(),
-            namespaces: selector.namespaces.clone(),
-            uids: selector.uids.clone(),
+    fn new(selector: &Selector, kernel: &KernelFilter) -> Self {
+        let mut rules = Self {
             containers: selector.containers.clone(),
+            ..Self::default()
+        };
+        if kernel.comms.is_none() {
+            rules.comms = selector.comms.clone();
         }
+        if kernel.queues.is_none() {
+            rules.queues = selector.queues.clone();
+        }
+        if kernel.uids.is_empty() {
+            rules.uids.clone_from(&selector.uids);
+        }
+        if kernel.namespaces.is_empty() {
+            rules.namespaces.clone_from(&selector.namespaces);
+        }
+        rules
     }
 
     fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Wires decode, correlate, enrich and what takes the spans.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -7,11 +8,13 @@ use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading};
 use crate::event::{Call, Event};
 use crate::filter::NameFilter;
+use crate::kernel::CgroupVerdict;
 use crate::metrics::QueueMetrics;
-use crate::process::Processes;
-use crate::sampling::Sampling;
+use crate::process::{Process, Processes};
+use crate::sampling::whole::{DroppedSend, MessageKey, WholeTraces};
+use crate::sampling::{Decision, Sampling};
 use crate::sink::SpanSink;
-use crate::span::{Span, SpanSettings};
+use crate::span::{Correlation, Span, SpanSettings};
 
 /// What became of the records of calls that left the ring buffer.
 #[derive(Debug, Default)]
@@ -39,6 +42,14 @@ impl PipelineCounts {
         }
     }
 
+    /// One less.
+    fn take_back(counter: &AtomicU64) {
+        counter.store(
+            counter.load(Ordering::Relaxed).saturating_sub(1),
+            Ordering::Relaxed,
+        );
+    }
+
     /// Only the capture thread writes, so a load and a store will do.
     fn add(counter: &AtomicU64, more: u64) {
         counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -64,6 +75,8 @@ pub struct Pipeline<'a, S> {
     sink: S,
     counts: &'a PipelineCounts,
     metrics: Option<QueueMetrics>,
+    cgroup_verdicts: Vec<CgroupVerdict>,
+    whole_traces: WholeTraces,
 }
 
 impl<'a, S: SpanSink> Pipeline<'a, S> {
@@ -81,6 +94,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             sink,
             counts,
             metrics: None,
+            cgroup_verdicts: Vec::new(),
+            whole_traces: WholeTraces::default(),
         }
     }
 
@@ -94,8 +109,13 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Takes one record of the ring buffer.
     pub fn record(&mut self, bytes: &[u8]) {
         match Event::parse(bytes) {
-            Ok(Event::Call(call)) => self.call(&call),
-            Ok(Event::Process(process)) => self.processes.seen(&process, &self.anchors),
+            Ok(Event::Call(call)) => self.call(&call, bytes),
+            Ok(Event::Process(process)) => {
+                if let Some(process) = self.processes.seen(&process, &self.anchors) {
+                    let verdict = cgroup_verdict(&self.settings.filter, &process);
+                    self.cgroup_verdicts.extend(verdict);
+                }
+            }
             Err(error) => {
                 tracing::trace!(%error, "undecodable record");
                 PipelineCounts::add(&self.counts.undecodable, 1);
@@ -103,7 +123,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
     }
 
-    fn call(&mut self, call: &Call<'_>) {
+    fn call(&mut self, call: &Call<'_>, record: &[u8]) {
         let process = self.processes.of_call(call, &self.anchors);
         let filter = &self.settings.filter;
         if !filter.is_empty() && !filter.wants(call, &process) {
@@ -115,12 +135,51 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
         let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
         let span = Span::new(call, &self.settings.span, unix_ns);
-        if !self.settings.sampling.keeps(&span) {
+        if self.is_kept(&span, record, &process) {
+            self.sink.span(&process, &span);
+            PipelineCounts::add(&self.counts.spans, 1);
+        } else {
             PipelineCounts::add(&self.counts.sampled_out, 1);
-            return;
         }
-        self.sink.span(&process, &span);
-        PipelineCounts::add(&self.counts.spans, 1);
+    }
+
+    /// Is the span kept? With a slow receive the send of its message is sent,
+    /// too, if it has been dropped before.
+    fn is_kept(&mut self, span: &Span<'_>, record: &[u8], process: &Arc<Process>) -> bool {
+        let sampling = &self.settings.sampling;
+        let decision = sampling.decide(span);
+        let share_a_trace = self.settings.span.correlation == Correlation::Parent;
+        if decision == Decision::Keep || !sampling.keeps_slow() || !share_a_trace {
+            return decision != Decision::Drop;
+        }
+        let Some(message) = MessageKey::of(span.call) else {
+            return decision != Decision::Drop;
+        };
+        if decision == Decision::KeepSlow {
+            if let Some(send) = self.whole_traces.keep(message) {
+                self.send_after_all(&send);
+            }
+            return true;
+        }
+        let is_kept = self.whole_traces.is_kept(&message);
+        if !is_kept && span.call.operation.is_send() {
+            let send = DroppedSend {
+                record: record.into(),
+                process: Arc::clone(process),
+                unix_ns: (span.start_unix_ns, span.end_unix_ns),
+            };
+            self.whole_traces.drop_send(message, send);
+        }
+        is_kept
+    }
+
+    fn send_after_all(&mut self, send: &DroppedSend) {
+        if let Ok(Event::Call(call)) = Event::parse(&send.record) {
+            let span = Span::new(&call, &self.settings.span, send.unix_ns);
+            self.sink.span(&send.process, &span);
+            PipelineCounts::take_back(&self.counts.sampled_out);
+            PipelineCounts::add(&self.counts.spans, 1);
+        }
     }
 
     /// Before the records of a round: what happens from now on is mapped by
@@ -150,6 +209,14 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Goes on with other settings from the next record on.
     pub fn set_settings(&mut self, settings: PipelineSettings) {
         self.settings = settings;
+        let filter = &self.settings.filter;
+        let known = self.processes.iter();
+        self.cgroup_verdicts = known.filter_map(|known| cgroup_verdict(filter, known)).collect();
+    }
+
+    /// What has been found out for the kernel's filter since the last call.
+    pub fn take_cgroup_verdicts(&mut self) -> Vec<CgroupVerdict> {
+        std::mem::take(&mut self.cgroup_verdicts)
     }
 
     /// What takes the spans.
@@ -171,4 +238,11 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     pub fn into_sink(self) -> S {
         self.sink
     }
+}
+
+fn cgroup_verdict(filter: &NameFilter, process: &Process) -> Option<CgroupVerdict> {
+    Some(CgroupVerdict {
+        cgroup_id: process.cgroup_id?,
+        wanted: filter.wants_container(process)?,
+    })
 }

@@ -37,6 +37,8 @@ pub struct Process {
     pub uid: Option<u32>,
     /// Of the container that it runs in.
     pub container_id: Option<String>,
+    /// Of the cgroup of whose processes all that is true, `kernfs_node.id`.
+    pub cgroup_id: Option<u64>,
     /// Which execution.
     pub key: ProcessKey,
 }
@@ -108,10 +110,11 @@ impl Processes {
     }
 
     /// Takes what the kernel reports of a process: once for each of its
-    /// threads that makes a call, of which the first is enough.
-    pub fn seen(&mut self, process: &ProcessSeen<'_>, anchors: &Anchors) {
+    /// threads that makes a call, of which the first is enough. Gives the
+    /// process if it is new.
+    pub fn seen(&mut self, process: &ProcessSeen<'_>, anchors: &Anchors) -> Option<Arc<Process>> {
         if self.known.contains_key(&process.key) {
-            return;
+            return None;
         }
         let reported = Reported {
             key: process.key,
@@ -119,8 +122,14 @@ impl Processes {
             comm: process.comm.clone().into_owned(),
             uid: Some(process.uid),
             container: Container::of_path(&format!("{}/{}", process.cgroup_parent, process.cgroup)),
+            cgroup: Some((process.cgroup_id, process.cgroup.clone().into_owned())),
         };
-        self.remember(reported, anchors);
+        Some(self.remember(reported, anchors))
+    }
+
+    /// All that are known.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.known.values().map(|known| &*known.process)
     }
 
     /// The process of a call. One whose event was lost is looked up now; one
@@ -147,6 +156,7 @@ impl Processes {
             comm: call.comm.clone().into_owned(),
             uid: None,
             container: Container::default(),
+            cgroup: None,
         };
         self.remember(reported, anchors)
     }
@@ -243,6 +253,7 @@ impl Processes {
             name: facts.exe_name.clone(),
             uid: facts.uid,
             container_id: container.id.clone(),
+            cgroup_id: facts.cgroup_id,
             key: facts.key,
         }
     }
@@ -281,6 +292,8 @@ struct Reported {
     comm: String,
     uid: Option<u32>,
     container: Container,
+    /// Id and name.
+    cgroup: Option<(u64, String)>,
 }
 
 /// What is known of a process, whether it still runs or not.
@@ -291,6 +304,8 @@ struct Facts {
     created: String,
     uid: Option<u32>,
     container: Container,
+    /// Of a cgroup that is known to be this container's.
+    cgroup_id: Option<u64>,
     own: Environment,
 }
 
@@ -315,6 +330,10 @@ impl Facts {
             exe_name,
             created: created(&reported.key, anchors),
             uid: reported.uid.or(proc.uid),
+            cgroup_id: reported
+                .cgroup
+                .filter(|(_, name)| proc.is_in(name))
+                .map(|(id, _)| id),
             container: if proc.container.is_empty() {
                 reported.container
             } else {

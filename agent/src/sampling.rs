@@ -3,6 +3,8 @@
 //! The trace id decides, so a send and the receive of its message, which share
 //! one, are both kept or both dropped, without a word between them.
 
+pub mod whole;
+
 use std::time::Duration;
 
 use crate::span::Span;
@@ -34,16 +36,40 @@ impl Sampling {
         }
     }
 
-    /// Is the span kept?
-    pub fn keeps(&self, span: &Span<'_>) -> bool {
+    /// What is to become of the span.
+    pub fn decide(&self, span: &Span<'_>) -> Decision {
         let random = u128::from_be_bytes(span.trace_id) as u64 & ((1 << RANDOM_BITS) - 1);
         let call = span.call;
-        random >= self.threshold
-            || self.keep_errors && (call.ret < 0 || call.death_signal.is_some())
-            || self
-                .keep_slower_than_ns
-                .is_some_and(|limit| call.end_ns.saturating_sub(call.start_ns) > limit)
+        let is_slow = self
+            .keep_slower_than_ns
+            .is_some_and(|limit| call.end_ns.saturating_sub(call.start_ns) > limit);
+        if random >= self.threshold {
+            Decision::Keep
+        } else if is_slow {
+            Decision::KeepSlow
+        } else if self.keep_errors && (call.ret < 0 || call.death_signal.is_some()) {
+            // No message, so nothing else is in its trace.
+            Decision::Keep
+        } else {
+            Decision::Drop
+        }
     }
+
+    /// Can [`Decision::KeepSlow`] come?
+    pub fn keeps_slow(&self) -> bool {
+        self.keep_slower_than_ns.is_some()
+    }
+}
+
+/// What is to become of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Kept; so is all that shares its trace.
+    Keep,
+    /// Kept, because it took long; others of its trace may not have.
+    KeepSlow,
+    /// Dropped.
+    Drop,
 }
 
 #[cfg(test)]
@@ -65,7 +91,7 @@ mod tests {
                 call.sender = None;
                 (call.start_ns, call.end_ns) = (start_ns, start_ns + duration_ns);
                 call.ret = ret;
-                sampling.keeps(&Span::new(&call, &settings, (0, 0)))
+                sampling.decide(&Span::new(&call, &settings, (0, 0))) != Decision::Drop
             })
             .count()
     }
@@ -105,8 +131,8 @@ mod tests {
                 (sender.tid, sender.start_ns) = (sent.tid, start_ns);
             }
             assert_eq!(
-                sampling.keeps(&Span::new(&sent, &settings, (0, 0))),
-                sampling.keeps(&Span::new(&received, &settings, (0, 0)))
+                sampling.decide(&Span::new(&sent, &settings, (0, 0))),
+                sampling.decide(&Span::new(&received, &settings, (0, 0)))
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::{Abi, Call, Operation, ProcessKey, Queue, Sender, Timeout};
+use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
 
 /// A 32-bit receive of five bytes whose sender was seen.
 pub(crate) fn receive() -> Call<'static> {
@@ -47,4 +48,28 @@ pub(crate) fn receive() -> Call<'static> {
         death_signal: None,
         payload: None,
     }
+}
+
+/// The same, as the record that the kernel writes when it writes it whole.
+pub(crate) fn raw_receive() -> Vec<u8> {
+    let call = receive();
+    let mut raw = call_event {
+        kind: u8::try_from(event_kind::EVENT_CALL.0).unwrap_or_default(),
+        op: u8::try_from(call_op::CALL_TIMEDRECEIVE_TIME32.0).unwrap_or_default(),
+        abi: u8::try_from(call_abi::ABI_I386.0).unwrap_or_default(),
+        flags: call_flag::CALL_NAME.0,
+        ipc_ns: call.ipc_namespace,
+        ..call_event::default()
+    };
+    let name = call.name.unwrap_or_default();
+    raw.name_len = u32::try_from(name.len()).unwrap_or_default();
+    for (to, byte) in raw.name.iter_mut().zip(name.bytes()) {
+        *to = byte.cast_signed();
+    }
+    // SAFETY: `call_event` is `repr(C)` of integers without gaps between them
+    // (`events.h` asserts its size), so it is as many initialised bytes.
+    let bytes = unsafe {
+        std::slice::from_raw_parts((&raw const raw).cast::<u8>(), size_of::<call_event>())
+    };
+    bytes.to_vec()
 }

@@ -15,6 +15,7 @@ use mqspan::balance::{Balance, Decoded};
 use mqspan::encode;
 use mqspan::event::{Call, Operation, Queue};
 use mqspan::export::Exporter;
+use mqspan::kernel::Waiting;
 use mqspan::export::settings::{Compression, ExportSettings, FileSettings, OtlpSettings};
 use mqspan::metrics::exchange::exchange;
 use mqspan::metrics::own::{OwnState, SinkState, own_families};
@@ -108,7 +109,13 @@ async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<Snapshot>
 }
 
 fn collected(snapshot: &Snapshot) -> Collected {
-    let mut families = queue_families(snapshot);
+    let waiting = [Waiting {
+        queue: Some("/orders".to_owned()),
+        ipc_namespace: 4_026_531_839,
+        send: false,
+        callers: 2,
+    }];
+    let mut families = queue_families(snapshot, &waiting);
     families.extend(own_families(&OwnState {
         balance: Balance {
             seen: 12,
@@ -117,7 +124,6 @@ fn collected(snapshot: &Snapshot) -> Collected {
             pending: 2,
             ..Balance::default()
         },
-        in_flight: 2,
         ..OwnState::default()
     }));
     Collected {
@@ -287,7 +293,10 @@ async fn a_collector_gets_what_was_counted() {
     assert_eq!(calls["outcome=exported"], 7);
     assert_eq!(calls["outcome=lost reason=ring_full"], 3);
     let blocked = sums(&metrics, "posix_mq.blocked_callers", false);
-    assert_eq!(blocked["messaging.system=posix_mq"], 2);
+    let orders = "messaging.destination.name=/orders messaging.operation.type=";
+    let rest = " messaging.system=posix_mq posix_mq.ipc_namespace=4026531839";
+    assert_eq!(blocked[&format!("{orders}receive{rest}")], 2);
+    assert_eq!(blocked[&format!("{orders}send{rest}")], 0);
 }
 
 #[tokio::test]

@@ -182,3 +182,27 @@ int scenario_basic(int argc, char **argv)
 	expect(call_unlink(queue.name), -ENOENT, "unlink, not there");
 	return 0;
 }
+
+/* waits MS: receives from an empty queue until one of them has taken so many milliseconds; on a slow
+ * machine the moment until which it waits may have come before it begins. */
+int scenario_waits(int argc, char **argv)
+{
+	int64_t wanted_ns = argument_count(argc, argv, 0, 20) * 1000000;
+	char body[QUEUE_MESSAGE_SIZE] = { 'w' };
+	int64_t took_ns = 0;
+	struct queue queue;
+
+	queue_create(&queue, ".waits", O_RDWR);
+	expect(call_send(&queue, body, 1, 0, NULL), 0, "send");
+	expect(call_receive(&queue, body, sizeof(body), NULL), 1, "receive");
+	for (int64_t wait_ns = wanted_ns; took_ns < wanted_ns; wait_ns *= 2) {
+		struct timespec until = from_now(wait_ns);
+		int64_t start_ns = realtime_ns();
+
+		expect(call_receive(&queue, body, sizeof(body), &until),
+		       -ETIMEDOUT, "receive from an empty queue");
+		took_ns = realtime_ns() - start_ns;
+	}
+	queue_destroy(&queue);
+	return 0;
+}

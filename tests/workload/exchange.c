@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Many senders, many receivers: whose message is whose? */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -36,6 +39,24 @@ static void consume(struct queue *queue)
 	} while (size != STOP_SIZE);
 }
 
+/*
+ * System V messages of the same size, in the same memory of the kernel, until their queue is gone.
+ * They are none of POSIX message queues' business.
+ */
+static void make_noise(int noise)
+{
+	struct {
+		long type;
+		char body[BODY_SIZE];
+	} message = { .type = 1, .body = { 'n' } };
+
+	while (msgsnd(noise, &message, sizeof(message.body), 0) == 0 &&
+	       msgrcv(noise, &message, sizeof(message.body), 0, 0) >= 0)
+		sched_yield();
+	if (errno != EIDRM && errno != EINVAL)
+		fail("System V queue: %s", strerror(errno));
+}
+
 /* The consumer as a program of its own, which may be of another ABI. */
 static _Noreturn void execute_consumer(const char *program, const char *suffix)
 {
@@ -62,7 +83,7 @@ int scenario_consume(int argc, char **argv)
 
 /*
  * exchange N [PROGRAM]: three producers send N messages each, of any priority, to two queues with a
- * consumer each, which is PROGRAM's scenario consume if there is one.
+ * consumer each, which is PROGRAM's scenario consume if there is one. A System V queue is busy meanwhile.
  */
 int scenario_exchange(int argc, char **argv)
 {
@@ -70,7 +91,16 @@ int scenario_exchange(int argc, char **argv)
 	long count = argument_count(argc, argv, 0, 1000);
 	char stop[STOP_SIZE] = { 0 };
 	struct queue queues[2];
-	pid_t producers[PRODUCERS], consumers[2];
+	pid_t producers[PRODUCERS], consumers[2], noisy;
+	int noise = msgget(IPC_PRIVATE, 0600);
+
+	if (noise < 0)
+		fail("msgget: %s", strerror(errno));
+	noisy = start_process();
+	if (noisy == 0) {
+		make_noise(noise);
+		_exit(0);
+	}
 
 	for (int i = 0; i < 2; i++) {
 		queue_create(&queues[i], suffixes[i], O_RDWR);
@@ -100,6 +130,8 @@ int scenario_exchange(int argc, char **argv)
 			fail("stop: %s", strerror(errno));
 	for (int i = 0; i < 2; i++)
 		wait_for_process(consumers[i]);
+	msgctl(noise, IPC_RMID, NULL);
+	wait_for_process(noisy);
 	queue_destroy(&queues[0]);
 	queue_destroy(&queues[1]);
 	return 0;

@@ -23,6 +23,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } scenarios[] = {
 	{ "basic", scenario_basic },
+	{ "waits", scenario_waits },
 	{ "paced", scenario_paced },
 	{ "pingpong", scenario_pingpong },
 	{ "exchange", scenario_exchange },

@@ -12,6 +12,7 @@ extern const char
 
 /* Each returns the exit code. */
 int scenario_basic(int argc, char **argv);
+int scenario_waits(int argc, char **argv);
 int scenario_paced(int argc, char **argv);
 int scenario_pingpong(int argc, char **argv);
 int scenario_exchange(int argc, char **argv);

@@ -2,7 +2,7 @@
 
 use tokio::runtime::Handle;
 
-use crate::config::{self, AttributeValue, Config, FileTarget};
+use crate::config::{self, AttributeValue, Config, FileTarget, Globs};
 use crate::export::settings::{
     BatchSettings, Compression, ExportSettings, FileSettings, OtlpSettings, QueueSettings,
     RetrySettings, StorageSettings, TlsSettings,
@@ -10,7 +10,7 @@ use crate::export::settings::{
 use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
-use crate::kernel::{Backend, BackendChoice, KernelFilter, KernelSettings};
+use crate::kernel::{Backend, BackendChoice, IdList, KernelFilter, KernelSettings, NameTable};
 use crate::kubernetes::Pods;
 use crate::pipeline::PipelineSettings;
 use crate::process::{Lookups, Processes};
@@ -29,7 +29,6 @@ pub(super) fn backend(choice: config::Backend) -> BackendChoice {
 
 pub(super) fn kernel(config: &Config) -> KernelSettings {
     let capture = &config.capture;
-    let filter = &config.filter;
     KernelSettings {
         syscalls: capture
             .syscalls
@@ -45,12 +44,50 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
         } else {
             0
         },
-        filter: KernelFilter {
-            include_pids: filter.include.pids.clone(),
-            exclude_pids: filter.exclude.pids.clone(),
-            min_duration_ns: u64::try_from(filter.min_duration.as_nanos()).unwrap_or(u64::MAX),
-            errors_only: filter.errors_only,
-        },
+        filter: filters(&config.filter).0,
+    }
+}
+
+/// A filter as what the kernel decides and what is left to the agent.
+fn filters(filter: &config::Filter) -> (KernelFilter, NameFilter) {
+    let mut kernel = kernel_filter(filter);
+    let names = NameFilter::new(filter, &kernel);
+    kernel.agent_decides = !names.is_empty();
+    (kernel, names)
+}
+
+fn kernel_filter(filter: &config::Filter) -> KernelFilter {
+    let (include, exclude) = (&filter.include, &filter.exclude);
+    let is_about = |list: fn(&config::Selector) -> &Globs| {
+        !list(include).is_empty() || !list(exclude).is_empty()
+    };
+    let mut uids = IdList {
+        include: include.uids.clone(),
+        exclude: exclude.uids.clone(),
+    };
+    let mut namespaces = IdList {
+        include: include.namespaces.clone(),
+        exclude: exclude.namespaces.clone(),
+    };
+    if !IdList::fit([&uids, &namespaces]) {
+        (uids, namespaces) = (IdList::default(), IdList::default());
+    }
+    KernelFilter {
+        include_pids: include.pids.clone(),
+        exclude_pids: exclude.pids.clone(),
+        min_duration_ns: u64::try_from(filter.min_duration.as_nanos()).unwrap_or(u64::MAX),
+        errors_only: filter.errors_only,
+        comms: is_about(|list| &list.comms)
+            .then(|| NameTable::new(&include.comms, &exclude.comms))
+            .flatten(),
+        queues: is_about(|list| &list.queues)
+            .then(|| NameTable::of_queues(&include.queues, &exclude.queues))
+            .flatten(),
+        without_queue: include.queues.is_empty(),
+        uids,
+        namespaces,
+        by_container: is_about(|list| &list.containers),
+        agent_decides: false,
     }
 }
 
@@ -70,7 +107,7 @@ fn span(config: &Config, host: &Host) -> SpanSettings {
 pub(super) fn pipeline(config: &Config, host: &Host) -> PipelineSettings {
     PipelineSettings {
         span: span(config, host),
-        filter: NameFilter::new(&config.filter),
+        filter: filters(&config.filter).1,
         sampling: sampling(config),
     }
 }

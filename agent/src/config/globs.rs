@@ -41,6 +41,16 @@ impl Globs {
         self.patterns.is_empty()
     }
 
+    /// The patterns as regular expressions over bytes, each between `(?-u)^` and `$`.
+    #[must_use]
+    pub fn regexes(&self) -> Vec<String> {
+        self.patterns
+            .iter()
+            .filter_map(|pattern| compile(pattern).ok())
+            .map(|glob| glob.regex().to_owned())
+            .collect()
+    }
+
     /// Whether any pattern matches the whole text.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

@@ -11,9 +11,8 @@ use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
 use super::backend::{Backend, BackendChoice};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
-use super::load::{
-    Form, KernelFilter, KernelSettings, LoadError, Loaded, filter_of, load, set_pids,
-};
+use super::filter::{self, CgroupVerdict, KernelFilter};
+use super::load::{FIRST_GENERATION, Form, KernelSettings, LoadError, Loaded, load};
 use super::preemption::kernel_is_preemptible;
 use super::probes::KernelMeters;
 use super::ring::CaptureRing;
@@ -76,6 +75,8 @@ pub struct Tracer {
     other_links: Vec<Link>,
     /// While calls that were blocked at attach have not returned.
     catch_up: Vec<Link>,
+    /// The iterator over threads in calls.
+    waiting: Option<Link>,
     /// After the links: a probe in use cannot be taken back.
     return_probes: Option<Arc<ReturnProbes>>,
     /// Why return probes have only as many instances as is the default.
@@ -86,6 +87,8 @@ pub struct Tracer {
     /// Entries and returns of calls have several programs each.
     spares: bool,
     filter: KernelFilter,
+    /// Counts the filters.
+    generation: u32,
     hooks: Vec<HookStatus>,
     passed_over: Vec<AttachError>,
 }
@@ -155,6 +158,7 @@ impl Tracer {
             entry_links: Vec::new(),
             other_links: Vec::new(),
             catch_up: Vec::new(),
+            waiting: None,
             return_probes: None,
             default_instances: None,
             skel,
@@ -162,6 +166,7 @@ impl Tracer {
             form,
             spares,
             filter: settings.filter.clone(),
+            generation: FIRST_GENERATION,
             hooks: absent.collect(),
             passed_over: Vec::new(),
         };
@@ -188,6 +193,7 @@ impl Tracer {
             })?;
             match hook.purpose() {
                 Purpose::FindBlocked => find_blocked(&link),
+                Purpose::Waiting => self.waiting = Some(link),
                 Purpose::CatchUp => self.catch_up.push(link),
                 _ if is_entry(&hook) => self.entry_links.push(link),
                 _ => self.other_links.push(link),
@@ -198,7 +204,7 @@ impl Tracer {
             });
         }
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: as in set_filter().
+            // SAFETY: as in filter::store().
             unsafe { (&raw mut bss.found_all).write_volatile(1) };
         }
         Ok(())
@@ -267,16 +273,28 @@ impl Tracer {
     /// # Errors
     /// When the kernel refuses the processes.
     pub fn set_filter(&mut self, settings: &KernelSettings) -> libbpf_rs::Result<()> {
-        if self.filter != settings.filter {
-            set_pids(&self.skel.maps.pids, &settings.filter)?;
-            self.filter = settings.filter.clone();
+        if self.filter == settings.filter {
+            return Ok(());
         }
+        let generation = self.generation + 1;
+        filter::fill(&settings.filter, generation, &self.skel.maps)?;
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: the page is the kernel's map, mapped writable and as
-            // long as the skeleton; programs read it while it is written.
-            unsafe { (&raw mut bss.filter).write_volatile(filter_of(settings)) };
+            filter::store(settings, generation, bss);
         }
+        self.generation = generation;
+        self.filter = settings.filter.clone();
         Ok(())
+    }
+
+    /// Tells the kernel of cgroups whose calls it need not send, or must. What
+    /// it does not take the agent decides itself, call by call.
+    pub fn set_cgroups(&mut self, verdicts: &[CgroupVerdict]) {
+        for verdict in verdicts {
+            let cgroups = &self.skel.maps.cgroups;
+            if let Err(error) = filter::set_cgroup(cgroups, self.generation, *verdict) {
+                tracing::debug!(%error, "the kernel does not take a verdict");
+            }
+        }
     }
 
     /// What the programs and the kernel itself count, readable from any thread
@@ -290,7 +308,10 @@ impl Tracer {
             .return_probes
             .as_ref()
             .map_or_else(Weak::new, Arc::downgrade);
-        let mut meters = KernelMeters::new(counts, return_probes);
+        let waiting = self.waiting.as_ref().map(AsFd::as_fd);
+        let waiting = waiting.map(|link| link.try_clone_to_owned()).transpose()?;
+        let lost = MapHandle::try_from(&self.skel.maps.lost_calls).map_err(into_io)?;
+        let mut meters = KernelMeters::new(counts, lost, return_probes, waiting);
         for program in self.skel.object().progs() {
             let attached = self.hooks.iter().find(|status| {
                 status.state == HookState::Attached

@@ -12,7 +12,7 @@ pub enum HookTarget {
     Return(String),
     /// At a tracepoint.
     Tracepoint(String),
-    /// Over all threads, once.
+    /// Over all threads, whenever it is read.
     Iterator(String),
 }
 
@@ -62,6 +62,8 @@ pub enum Purpose {
     Fork,
     /// Finds calls that are blocked at attach.
     FindBlocked,
+    /// Tells who is blocked, on request.
+    Waiting,
     /// Sees the return of those, where the backend cannot.
     CatchUp,
 }
@@ -103,6 +105,7 @@ impl Hook {
     /// What the hook is for.
     pub fn purpose(&self) -> Purpose {
         match &self.target {
+            HookTarget::Iterator(_) if self.program == "it_waiting" => Purpose::Waiting,
             HookTarget::Iterator(_) => Purpose::FindBlocked,
             HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
             HookTarget::Tracepoint(_) if self.program.starts_with("tp_catch_up") => {

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, PrintLevel, ProgramAttachType, set_print};
+use libbpf_rs::{PrintLevel, ProgramAttachType, set_print};
 
 use super::backend::Backend;
-use super::descendants::with_descendants;
+use super::filter::{self, KernelFilter};
 use super::hooks::{Hook, HookTarget, Purpose};
+use super::lost;
 use super::preemption::kernel_is_preemptible;
 use super::symbols::KernelSymbols;
-use crate::skel::types::{call_op, filter_settings};
 use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
 
 /// What the programs are to do.
@@ -34,31 +34,9 @@ pub struct KernelSettings {
     pub payload_max: u32,
 }
 
-/// The part of a filter that the kernel decides.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KernelFilter {
-    /// Only these processes and their children; empty for all.
-    pub include_pids: Vec<u32>,
-    /// Not these processes and their children.
-    pub exclude_pids: Vec<u32>,
-    /// Calls shorter than this are dropped, nanoseconds; 0 for none.
-    pub min_duration_ns: u64,
-    /// Calls that succeed are dropped.
-    pub errors_only: bool,
-}
-
-impl KernelFilter {
-    fn by_process(&self) -> bool {
-        !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
-    }
-
-    /// `PID_WANTED` and `PID_UNWANTED` of `bpf/filter.bpf.h`.
-    fn verdicts(&self) -> impl Iterator<Item = (u32, u8)> {
-        let wanted = self.include_pids.iter().map(|&pid| (pid, 1));
-        let unwanted = self.exclude_pids.iter().map(|&pid| (pid, 2));
-        wanted.chain(unwanted)
-    }
-}
+/// Number of the filter that the programs begin with; no record has a verdict
+/// of the one before.
+pub(super) const FIRST_GENERATION: u32 = 1;
 
 /// Why the programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -156,49 +134,10 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, spares: b
         }
         Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
         Purpose::AllCalls | Purpose::Lifecycle | Purpose::Fork => true,
-        Purpose::FindBlocked => traces("mq_timedsend") || traces("mq_timedreceive"),
+        Purpose::FindBlocked | Purpose::Waiting => {
+            traces("mq_timedsend") || traces("mq_timedreceive")
+        }
         Purpose::CatchUp => backend != Backend::Tracepoint,
-    }
-}
-
-/// Bits of `filter_settings.operations`.
-fn operations(settings: &KernelSettings) -> u32 {
-    let bit = |op: call_op| 1_u32 << op.0;
-    settings
-        .syscalls
-        .iter()
-        .map(|name| match name.as_str() {
-            "mq_open" => bit(call_op::CALL_OPEN),
-            "mq_unlink" => bit(call_op::CALL_UNLINK),
-            "mq_timedsend" => {
-                bit(call_op::CALL_TIMEDSEND)
-                    | bit(call_op::CALL_TIMEDSEND_TIME32)
-                    | bit(call_op::CALL_TIMEDSEND_TIME64)
-            }
-            "mq_timedreceive" => {
-                bit(call_op::CALL_TIMEDRECEIVE)
-                    | bit(call_op::CALL_TIMEDRECEIVE_TIME32)
-                    | bit(call_op::CALL_TIMEDRECEIVE_TIME64)
-            }
-            "mq_notify" => bit(call_op::CALL_NOTIFY),
-            "mq_getsetattr" => bit(call_op::CALL_GETSETATTR),
-            _ => 0,
-        })
-        .fold(0, |bits, bit| bits | bit)
-}
-
-pub(super) fn filter_of(settings: &KernelSettings) -> filter_settings {
-    let filter = &settings.filter;
-    filter_settings {
-        min_duration_ns: filter.min_duration_ns,
-        operations: operations(settings),
-        native: settings.native.into(),
-        compat: settings.compat.into(),
-        errors_only: filter.errors_only.into(),
-        by_process: filter.by_process().into(),
-        // Unnamed processes: unwanted (2) once some are wanted by name.
-        pid_default: if filter.include_pids.is_empty() { 1 } else { 2 },
-        padding: [0; 7],
     }
 }
 
@@ -261,7 +200,7 @@ fn prepare(
         .bss_data
         .as_deref_mut()
         .ok_or(LoadError::Section(".bss"))?;
-    bss.filter = filter_of(settings);
+    filter::store(settings, FIRST_GENERATION, bss);
 
     open.maps
         .events
@@ -340,30 +279,14 @@ fn load_as(
         source,
         log: take_libbpf_log(),
     })?;
-    set_pids(&skel.maps.pids, &settings.filter)?;
+    lost::prepare(&skel.maps.lost_calls)?;
+    filter::fill(&settings.filter, FIRST_GENERATION, &skel.maps)?;
     Ok(Loaded {
         spares: has_spares(&hooks),
         skel,
         hooks,
         absent,
     })
-}
-
-/// Makes the map say what the filter says, also of children that the
-/// processes have already; later ones inherit at fork.
-pub(super) fn set_pids(pids: &impl MapCore, filter: &KernelFilter) -> libbpf_rs::Result<()> {
-    for key in pids.keys().collect::<Vec<_>>() {
-        // A process may end, and its key with it, at any time.
-        pids.delete(&key).unwrap_or_default();
-    }
-    let named: Vec<(u32, u8)> = filter.verdicts().collect();
-    if named.is_empty() {
-        return Ok(());
-    }
-    for (pid, verdict) in with_descendants(&named) {
-        pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
-    }
-    Ok(())
 }
 
 /// Without a native entry function the backend is of no use; a 32-bit one is

@@ -11,7 +11,9 @@ use libbpf_rs::MapHandle;
 use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 
 use super::counters::KernelCounts;
+use super::lost::{self, LostCalls};
 use super::kretprobe::ReturnProbes;
+use super::waiting::{self, Waiting};
 
 /// Runs of a program, while `kernel.bpf_stats_enabled` is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,18 +50,46 @@ struct Probe {
 /// Reads counters of the kernel side, also while the tracer is in use.
 pub struct KernelMeters {
     counts: MapHandle,
+    lost: MapHandle,
     probes: Vec<Probe>,
     /// Gone once the tracer has detached.
     return_probes: Weak<ReturnProbes>,
+    /// Link of the iterator over threads in calls.
+    waiting: Option<OwnedFd>,
 }
 
 impl KernelMeters {
-    pub(super) fn new(counts: MapHandle, return_probes: Weak<ReturnProbes>) -> Self {
+    pub(super) fn new(
+        counts: MapHandle,
+        lost: MapHandle,
+        return_probes: Weak<ReturnProbes>,
+        waiting: Option<OwnedFd>,
+    ) -> Self {
         Self {
             counts,
+            lost,
             probes: Vec::new(),
             return_probes,
+            waiting,
         }
+    }
+
+    /// What is known of calls whose record found no room in the ring buffer.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn lost_calls(&self) -> libbpf_rs::Result<Vec<LostCalls>> {
+        lost::read(&self.lost)
+    }
+
+    /// Callers that are blocked at the moment.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub fn waiting(&self) -> io::Result<Vec<Waiting>> {
+        self.waiting
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |link| waiting::read(link.as_fd()))
     }
 
     /// Adds a program that is loaded.

@@ -68,6 +68,33 @@ impl Histogram {
         self.max_ns = self.max_ns.max(ns);
     }
 
+    /// What was counted elsewhere, by the same buckets.
+    pub fn from_parts(
+        buckets: [u64; BUCKETS],
+        sum_ns: u64,
+        range_ns: std::ops::RangeInclusive<u64>,
+    ) -> Self {
+        if buckets.iter().all(|count| *count == 0) {
+            return Self::default();
+        }
+        Self {
+            buckets,
+            sum_ns: sum_ns.into(),
+            min_ns: *range_ns.start(),
+            max_ns: *range_ns.end(),
+        }
+    }
+
+    /// Counts what the other one counted, too.
+    pub fn add(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket += more;
+        }
+        self.sum_ns += other.sum_ns;
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
     /// How many durations there were.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

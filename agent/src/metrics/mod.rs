@@ -13,11 +13,13 @@
 //! [`Collected`]: OTLP with the message types of opentelemetry-proto.
 //!
 //! What is counted how:
-//! - A call counts when its return has left the ring buffer and passed the
-//!   filters; those lost before that are in `mqspan.calls` alone.
-//! - `posix_mq.blocked_callers` is every call between its entry and its
-//!   return, on all queues: the kernel side knows of no queue before that. It
-//!   counts calls that are about to return, too.
+//! - A call counts when it has passed the filters, whether its span is kept or
+//!   not. Of calls whose record finds no room in the ring buffer the kernel
+//!   keeps count itself, unless the filter has something that only the agent
+//!   can decide. What is lost before that, because entry or return were not
+//!   seen, is in `mqspan.calls` alone.
+//! - `posix_mq.blocked_callers` is read of the kernel's list of threads when it
+//!   is asked for: those that sleep in a send or receive at that moment.
 //! - Of more than [`queues::MAX_SERIES`] combinations of queue, namespace,
 //!   operation and outcome, those met last share one series with the only
 //!   attribute `otel.metric.overflow`; its counts are those of the calls that

@@ -7,7 +7,6 @@ use std::fs;
 use std::time::Duration;
 
 use super::family::{Family, Kind, Label, Labels, Number};
-use super::queue_families::system;
 use crate::balance::Balance;
 use crate::export::Sink;
 use crate::export::counters::{LossReason, Snapshot};
@@ -91,8 +90,6 @@ impl ProcessState {
 pub struct OwnState {
     /// What became of the calls.
     pub balance: Balance,
-    /// Calls between entry and return.
-    pub in_flight: u64,
     /// The programs in the kernel.
     pub probes: Vec<ProbeStats>,
     /// Returns that found no instance of a return probe, where one can tell.
@@ -105,7 +102,7 @@ pub struct OwnState {
 
 /// The metrics of the agent.
 pub fn own_families(state: &OwnState) -> Vec<Family> {
-    let mut families = vec![blocked_callers(state), calls(&state.balance)];
+    let mut families = vec![calls(&state.balance)];
     families.extend(probes(state));
     families.extend(sinks(&state.sinks));
     families.push(
@@ -130,16 +127,6 @@ pub fn own_families(state: &OwnState) -> Vec<Family> {
         .with(Labels::new(), Number::Count(state.process.memory_bytes)),
     );
     families
-}
-
-fn blocked_callers(state: &OwnState) -> Family {
-    Family::new(
-        "posix_mq.blocked_callers",
-        Kind::UpDownCounter,
-        "{call}",
-        "Calls between their entry and their return, on all queues.",
-    )
-    .with(vec![system()], Number::Count(state.in_flight))
 }
 
 /// The sum of the points is the number of calls seen.

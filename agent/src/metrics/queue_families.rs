@@ -7,13 +7,15 @@
 //! `error.type`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::family::{Family, Kind, Label, Labels, Number};
-use super::queues::{Identity, Series, Snapshot};
+use super::queues::{Identity, MAX_SERIES, Series, Snapshot};
+use crate::kernel::Waiting;
 
-/// The metrics of all queues.
-pub fn queue_families(snapshot: &Snapshot) -> Vec<Family> {
+/// The metrics of all queues. `waiting` are the callers that are blocked now.
+pub fn queue_families(snapshot: &Snapshot, waiting: &[Waiting]) -> Vec<Family> {
     let mut duration = Family::new(
         "messaging.client.operation.duration",
         Kind::Histogram,
@@ -60,7 +62,14 @@ pub fn queue_families(snapshot: &Snapshot) -> Vec<Family> {
         }
         duration.push(labels, Number::Durations(Box::new(series.duration.clone())));
     }
-    vec![duration, sent, consumed, time_in_queue, depths(snapshot)]
+    vec![
+        duration,
+        sent,
+        consumed,
+        time_in_queue,
+        depths(snapshot),
+        blocked_callers(snapshot, waiting),
+    ]
 }
 
 fn depths(snapshot: &Snapshot) -> Family {
@@ -79,6 +88,47 @@ fn depths(snapshot: &Snapshot) -> Family {
         }
     }
     depths
+}
+
+/// Zeros too, for queues that were met: a series that comes and goes is hard to
+/// watch.
+fn blocked_callers(snapshot: &Snapshot, waiting: &[Waiting]) -> Family {
+    let mut family = Family::new(
+        "posix_mq.blocked_callers",
+        Kind::UpDownCounter,
+        "{call}",
+        "Callers that are blocked in a send or a receive.",
+    );
+    let mut callers: BTreeMap<(Option<&str>, u32, bool), u64> = BTreeMap::new();
+    for depth in &snapshot.depths {
+        for send in [false, true] {
+            callers.insert((Some(&depth.queue), depth.ipc_namespace, send), 0);
+        }
+    }
+    let mut overflow = 0;
+    for group in waiting {
+        let key = (group.queue.as_deref(), group.ipc_namespace, group.send);
+        let has_room = callers.len() < 2 * MAX_SERIES;
+        match callers.get_mut(&key) {
+            Some(sum) => *sum += group.callers,
+            None if has_room => drop(callers.insert(key, group.callers)),
+            None => overflow += group.callers,
+        }
+    }
+    for ((name, ipc_namespace, send), sum) in callers {
+        let kind = if send { "send" } else { "receive" };
+        let mut labels = vec![
+            system(),
+            ("messaging.operation.type", Label::Static(kind)),
+        ];
+        labels.extend(name.map(|name| queue(&name.into())));
+        labels.push(namespace(ipc_namespace));
+        family.count(labels, sum);
+    }
+    if overflow > 0 {
+        family.count(vec![("otel.metric.overflow", Label::Bool(true))], overflow);
+    }
+    family
 }
 
 pub(super) fn system() -> (&'static str, Label) {

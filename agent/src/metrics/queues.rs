@@ -15,6 +15,7 @@ use super::hash::{KeyHasher, hash_bytes};
 use super::histogram::Histogram;
 use crate::errno;
 use crate::event::{Call, Operation};
+use crate::kernel::{LostCalls, LostKind};
 use crate::span::signal_name;
 
 /// Series of queues, the one for what is beyond included: the default
@@ -34,16 +35,22 @@ pub struct Outcome(u16);
 impl Outcome {
     const SIGNAL: u16 = 0x8000;
 
-    /// Of a call. The kernel's 512 is `EINTR`, as user space sees it.
     fn of(call: &Call<'_>) -> Self {
-        if let Some(signal) = call.death_signal {
+        let error = if call.ret < 0 {
+            u16::try_from(call.ret.unsigned_abs()).unwrap_or(u16::MAX)
+        } else {
+            0
+        };
+        Self::new(error, call.death_signal)
+    }
+
+    /// `error` is 0 for success. The kernel's 512 is `EINTR`, as user space
+    /// sees it.
+    fn new(error: u16, death_signal: Option<u32>) -> Self {
+        if let Some(signal) = death_signal {
             return Self(Self::SIGNAL | u16::try_from(signal).unwrap_or(0x7fff).min(0x7fff));
         }
-        if call.ret >= 0 {
-            return Self(0);
-        }
-        let number = i32::try_from(call.ret.unsigned_abs()).unwrap_or(i32::MAX);
-        let number = errno::as_seen_by_user_space(number);
+        let number = errno::as_seen_by_user_space(error.into());
         Self(u16::try_from(number).unwrap_or(0x7fff).min(0x7fff))
     }
 
@@ -78,6 +85,17 @@ pub struct Identity {
     pub operation: Operation,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+impl Identity {
+    fn of_lost(kind: &LostKind) -> Option<Self> {
+        Some(Self {
+            queue: kind.queue.as_deref().map(Arc::from),
+            ipc_namespace: kind.ipc_namespace,
+            operation: Operation::from_raw(kind.operation)?,
+            outcome: Outcome::new(kind.error, kind.death_signal),
+        })
+    }
 }
 
 /// What was counted of one kind of call.
@@ -120,6 +138,19 @@ impl Series {
     }
 }
 
+impl Series {
+    fn add_lost(&mut self, calls: &LostCalls) {
+        self.duration.add(&calls.duration);
+        self.sent += calls.sent;
+        self.consumed += calls.consumed;
+        if calls.time_in_queue.count() != 0 {
+            self.time_in_queue
+                .get_or_insert_default()
+                .add(&calls.time_in_queue);
+        }
+    }
+}
+
 /// The depth of one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Depth {
@@ -140,6 +171,40 @@ pub struct Snapshot {
     pub series: Vec<Series>,
     /// One for each queue that a series of its own names.
     pub depths: Vec<Depth>,
+}
+
+impl Snapshot {
+    /// Counts calls that the agent has not seen. Those for which there is no
+    /// room go where all the others do that found no place of their own.
+    pub fn add_lost(&mut self, lost: &[LostCalls]) {
+        let mut places: HashMap<Identity, usize> = self
+            .series
+            .iter()
+            .enumerate()
+            .filter_map(|(at, series)| Some((series.identity.clone()?, at)))
+            .collect();
+        for calls in lost {
+            let identity = calls.kind.as_ref().and_then(Identity::of_lost);
+            let at = identity.map_or(0, |identity| {
+                if let Some(at) = places.get(&identity) {
+                    return *at;
+                }
+                let at = self.series.len();
+                if at >= MAX_SERIES {
+                    return 0;
+                }
+                self.series.push(Series {
+                    identity: Some(identity.clone()),
+                    ..Series::default()
+                });
+                places.insert(identity, at);
+                at
+            });
+            if let Some(series) = self.series.get_mut(at) {
+                series.add_lost(calls);
+            }
+        }
+    }
 }
 
 /// What the kernel says of a call: leads to its series, but does not identify

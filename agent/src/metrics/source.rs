@@ -87,9 +87,17 @@ impl Source {
     /// All numbers; `None` before the programs are loaded. `left` is how many
     /// spans the deadline of a shutdown left for good, 0 while the agent runs.
     pub async fn collect(&self, left: u64) -> Option<Collected> {
-        self.kernel.get()?;
-        let queues = self.queues.read().await;
-        let mut families = queue_families(&queues);
+        let kernel = self.kernel.get()?;
+        let mut queues = Arc::unwrap_or_clone(self.queues.read().await);
+        match kernel.lost_calls() {
+            Ok(lost) => queues.add_lost(&lost),
+            Err(error) => tracing::debug!(%error, "lost calls cannot be read"),
+        }
+        let waiting = kernel.waiting().unwrap_or_else(|error| {
+            tracing::debug!(%error, "blocked callers cannot be read");
+            Vec::new()
+        });
+        let mut families = queue_families(&queues, &waiting);
         let own = self.own_state(left)?;
         families.extend(own_families(&own));
         Some(Collected {
@@ -126,7 +134,6 @@ impl Source {
         };
         Some(OwnState {
             balance: Balance::new(&kernel, decoded, &delivered, left),
-            in_flight: kernel.in_flight(),
             probes: meters.probes(),
             missed_returns: meters.missed_returns(),
             process: ProcessState::read(),

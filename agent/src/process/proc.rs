@@ -13,6 +13,8 @@ pub(super) struct ProcFacts {
     pub(super) exe_path: String,
     pub(super) uid: Option<u32>,
     pub(super) container: Container,
+    /// Last parts of its cgroups' paths, one for each hierarchy.
+    cgroups: Vec<String>,
     pub(super) environment: Environment,
 }
 
@@ -28,12 +30,16 @@ impl ProcFacts {
                 path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned()
             })
             .unwrap_or_default();
+        let cgroup = fs::read_to_string(format!("{directory}/cgroup")).unwrap_or_default();
         let mut facts = Self {
             exe_path,
             uid: fs::metadata(&directory).ok().map(|meta| meta.uid()),
-            container: fs::read_to_string(format!("{directory}/cgroup"))
-                .map(|text| Container::of_proc(&text))
-                .unwrap_or_default(),
+            container: Container::of_proc(&cgroup),
+            cgroups: cgroup
+                .lines()
+                .filter_map(|line| line.rsplit('/').next())
+                .map(str::to_owned)
+                .collect(),
             environment: fs::read(format!("{directory}/environ"))
                 .map(|bytes| Environment::parse(&bytes))
                 .unwrap_or_default(),
@@ -50,6 +56,19 @@ impl ProcFacts {
             facts.environment = Environment::default();
         }
         facts
+    }
+
+    /// Is the process still in the cgroup that the kernel reported, whose name
+    /// it cuts at 127 bytes? Then what is known of its container is true of
+    /// all that run in that cgroup.
+    pub(super) fn is_in(&self, cgroup: &str) -> bool {
+        self.cgroups.iter().any(|name| {
+            if cgroup.len() < 127 {
+                name == cgroup
+            } else {
+                name.starts_with(cgroup)
+            }
+        })
     }
 
     pub(super) fn exe_name(&self) -> Option<&str> {

@@ -38,6 +38,7 @@ impl Node {
         let seen = ProcessSeen {
             key: receive().process,
             uid: 0,
+            cgroup_id: 1,
             comm: Cow::Borrowed("main"),
             exe_name: Cow::Borrowed("orders"),
             cgroup: Cow::Owned(format!("cri-containerd-{ID}.scope")),

@@ -61,12 +61,36 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
 async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const CALLS: u64 = 40_002; // with mq_open and mq_unlink
     let sink = Sink::start().await?;
-    let config = json!({"capture": {"ring_buffer_size": "4KiB"}, "sampling": {"ratio": 0.5}});
+    let prometheus = free_address().await?;
+    let config = json!({
+        "capture": {"ring_buffer_size": "4KiB"},
+        "sampling": {"ratio": 0.5},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    });
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     let workload = Workload::new(program?, &["flood", "20000"])?;
     agent.pause()?;
     workload.run_untold(bench).await?;
     agent.go_on()?;
+    // The metrics miss nothing.
+    let give_up = tokio::time::Instant::now() + bench.bound(30);
+    loop {
+        let text = scrape(prometheus).await?;
+        let of_queue = |name| sum(&text, name, &["/e2e.", ".flood\""]);
+        let counts = [
+            of_queue("messaging_client_sent_messages_total"),
+            of_queue("messaging_client_consumed_messages_total"),
+            of_queue("messaging_client_operation_duration_seconds_count"),
+        ];
+        if counts == [20_000.0, 20_000.0, 40_002.0] {
+            break;
+        }
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "{counts:?} in the metrics:\n{text}"
+        );
+        tokio::time::sleep(agent::POLL).await;
+    }
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
         balance.lost_by("ring_full") > CALLS / 2,

@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case!("journeys_across_abis", across_abis),
         case!("journeys_sampled", sampled),
+        case!("journeys_slow_ones", slow_ones),
     ]
 }
 
@@ -109,11 +110,37 @@ async fn sampled(bench: &'static Bench) -> Result<()> {
         spans.len(),
         calls.len()
     );
+    ensure_whole(bench, &spans)
+}
+
+/// A slow receive is kept whatever the share, and with it the send of its message, which was quick.
+async fn slow_ones(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
+    let sink = Sink::start().await?;
+    let config = json!({"sampling": {
+        "ratio": 0.0,
+        "always_keep": {"errors": false, "slower_than": "5ms"},
+    }});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let calls = workload.run(bench).await?;
+    agent.stop_well(bench).await?;
+    let ours = is_of(&calls);
+    let spans: Vec<_> = sink.spans().into_iter().filter(ours).collect();
+    let receives = spans
+        .iter()
+        .filter(|traced| traced.span.name.starts_with("mq_timedreceive"))
+        .count();
+    ensure!(receives > 0, "no slow receive is kept");
+    ensure_whole(bench, &spans)
+}
+
+/// Of a message both ends are there.
+fn ensure_whole(bench: &Bench, spans: &[Traced]) -> Result<()> {
     if !bench.backend.sees_messages() {
         return Ok(());
     }
     let mut traces: HashMap<&[u8], Vec<&Traced>> = HashMap::new();
-    for traced in &spans {
+    for traced in spans {
         traces
             .entry(&traced.span.trace_id)
             .or_default()

@@ -12,7 +12,10 @@ use crate::workload::Workload;
 use crate::{Bench, http};
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![case!("metrics_count_messages", count_messages)]
+    vec![
+        case!("metrics_count_messages", count_messages),
+        case!("metrics_blocked_callers", blocked_callers),
+    ]
 }
 
 /// The sum of a metric's samples whose labels include all of these, in Prometheus' text format.
@@ -76,6 +79,37 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
         tokio::time::sleep(agent::POLL).await;
     }
     agent.stop_well(bench).await
+}
+
+/// As many as are blocked, and none once they are released.
+async fn blocked_callers(bench: &'static Bench) -> Result<()> {
+    let prometheus = free_address().await?;
+    let sink = Sink::start().await?;
+    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
+    let held = workload.hold(bench).await?;
+    wait_for_callers(bench, prometheus, 100.0).await?;
+    held.release(bench).await?;
+    wait_for_callers(bench, prometheus, 0.0).await?;
+    agent.stop_well(bench).await
+}
+
+async fn wait_for_callers(bench: &Bench, prometheus: SocketAddr, wanted: f64) -> Result<()> {
+    let labels = ["\"/e2e.", "messaging_operation_type=\"receive\""];
+    let give_up = tokio::time::Instant::now() + bench.bound(10);
+    loop {
+        let text = scrape(prometheus).await?;
+        let callers = sum(&text, "posix_mq_blocked_callers", &labels);
+        if callers == wanted {
+            return Ok(());
+        }
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "{callers} blocked callers, not {wanted}:\n{text}"
+        );
+        tokio::time::sleep(agent::POLL).await;
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,256 @@
+//! The part of a filter that the kernel decides, and how it is told.
+
+use libbpf_rs::{MapCore, MapFlags};
+
+use super::descendants::with_descendants;
+use super::load::KernelSettings;
+use super::name_table::NameTable;
+use crate::skel::MqspanMaps;
+use crate::skel::types::{
+    self, bss, call_op, cgroup_verdict, filter_settings, id_key, id_kind, name_kind,
+};
+
+/// The part of a filter that the kernel decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelFilter {
+    /// Only these processes and their children; empty for all.
+    pub include_pids: Vec<u32>,
+    /// Not these processes and their children.
+    pub exclude_pids: Vec<u32>,
+    /// Calls shorter than this are dropped, nanoseconds; 0 for none.
+    pub min_duration_ns: u64,
+    /// Calls that succeed are dropped.
+    pub errors_only: bool,
+    /// Names of threads; `None` for all.
+    pub comms: Option<NameTable>,
+    /// Queues; `None` for all.
+    pub queues: Option<NameTable>,
+    /// What is true of a call that has no name of a queue.
+    pub without_queue: bool,
+    /// Real user ids.
+    pub uids: IdList,
+    /// IPC namespaces, by inode number.
+    pub namespaces: IdList,
+    /// The kernel asks for the verdict on a cgroup, see [`CgroupVerdict`].
+    pub by_container: bool,
+    /// The agent drops some of what the kernel lets pass.
+    pub agent_decides: bool,
+}
+
+/// Users or namespaces that are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IdList {
+    /// Only these; empty for all.
+    pub include: Vec<u32>,
+    /// Not these.
+    pub exclude: Vec<u32>,
+}
+
+/// Whether calls from a cgroup are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CgroupVerdict {
+    /// `kernfs_node.id`, from a process event.
+    pub cgroup_id: u64,
+    /// The verdict.
+    pub wanted: bool,
+}
+
+/// Entries of the map `ids`, for two filters.
+const MAX_IDS: usize = 1024;
+
+impl IdList {
+    /// Whether it lets everything pass.
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    fn verdicts(&self) -> impl Iterator<Item = (u32, u8)> {
+        verdicts(&self.include, &self.exclude)
+    }
+
+    /// Whether the map has room for both lists besides those of another
+    /// filter.
+    pub fn fit(lists: [&Self; 2]) -> bool {
+        let sum: usize = lists
+            .iter()
+            .map(|list| list.include.len() + list.exclude.len())
+            .sum();
+        sum <= MAX_IDS / 2
+    }
+}
+
+impl KernelFilter {
+    fn by_process(&self) -> bool {
+        !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
+    }
+}
+
+/// Of what is named; what is named twice is unwanted.
+fn verdicts(include: &[u32], exclude: &[u32]) -> impl Iterator<Item = (u32, u8)> {
+    let wanted = include.iter().map(|&id| (id, raw(true)));
+    let unwanted = exclude.iter().map(|&id| (id, raw(false)));
+    wanted.chain(unwanted)
+}
+
+/// `enum verdict`.
+fn raw(wanted: bool) -> u8 {
+    let verdict = if wanted {
+        types::verdict::WANTED
+    } else {
+        types::verdict::UNWANTED
+    };
+    u8::try_from(verdict.0).unwrap_or(0)
+}
+
+/// Bits of `filter_settings.operations`.
+fn operations(settings: &KernelSettings) -> u32 {
+    let bit = |op: call_op| 1_u32 << op.0;
+    settings
+        .syscalls
+        .iter()
+        .map(|name| match name.as_str() {
+            "mq_open" => bit(call_op::CALL_OPEN),
+            "mq_unlink" => bit(call_op::CALL_UNLINK),
+            "mq_timedsend" => {
+                bit(call_op::CALL_TIMEDSEND)
+                    | bit(call_op::CALL_TIMEDSEND_TIME32)
+                    | bit(call_op::CALL_TIMEDSEND_TIME64)
+            }
+            "mq_timedreceive" => {
+                bit(call_op::CALL_TIMEDRECEIVE)
+                    | bit(call_op::CALL_TIMEDRECEIVE_TIME32)
+                    | bit(call_op::CALL_TIMEDRECEIVE_TIME64)
+            }
+            "mq_notify" => bit(call_op::CALL_NOTIFY),
+            "mq_getsetattr" => bit(call_op::CALL_GETSETATTR),
+            _ => 0,
+        })
+        .fold(0, |bits, bit| bits | bit)
+}
+
+fn filter_of(settings: &KernelSettings, generation: u32) -> filter_settings {
+    let filter = &settings.filter;
+    filter_settings {
+        min_duration_ns: filter.min_duration_ns,
+        operations: operations(settings),
+        native: settings.native.into(),
+        compat: settings.compat.into(),
+        errors_only: filter.errors_only.into(),
+        by_caller: (!filter.uids.is_empty() || filter.by_container || filter.comms.is_some())
+            .into(),
+        by_process: filter.by_process().into(),
+        pid_default: raw(filter.include_pids.is_empty()),
+        by_uid: (!filter.uids.is_empty()).into(),
+        uid_default: raw(filter.uids.include.is_empty()),
+        by_namespace: (!filter.namespaces.is_empty()).into(),
+        namespace_default: raw(filter.namespaces.include.is_empty()),
+        by_container: filter.by_container.into(),
+        by_comm: filter.comms.is_some().into(),
+        by_queue: filter.queues.is_some().into(),
+        queue_default: raw(filter.without_queue),
+        agent_decides: filter.agent_decides.into(),
+        generation,
+    }
+}
+
+/// Writes the filter that is the `generation`th to what the programs read.
+/// What the maps hold of it must be there by now, or no program run yet.
+pub(super) fn store(settings: &KernelSettings, generation: u32, bss: &mut bss) {
+    let filter = &settings.filter;
+    let slot = (generation & 1) as usize;
+    let tables = [
+        (name_kind::NAME_COMM, &filter.comms),
+        (name_kind::NAME_QUEUE, &filter.queues),
+    ];
+    for (kind, table) in tables {
+        let place = bss
+            .names
+            .get_mut(slot)
+            .and_then(|kinds| kinds.get_mut(kind.0 as usize));
+        if let (Some(table), Some(place)) = (table, place) {
+            table.store(place);
+        }
+    }
+    // The tables before the generation that says where they are.
+    std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
+    // SAFETY: the page is the kernel's map, mapped writable and as long as the
+    // skeleton; programs read it while it is written.
+    unsafe { (&raw mut bss.filter).write_volatile(filter_of(settings, generation)) };
+}
+
+/// Makes the maps say what the filter says.
+pub(super) fn fill(
+    filter: &KernelFilter,
+    generation: u32,
+    maps: &MqspanMaps<'_>,
+) -> libbpf_rs::Result<()> {
+    set_pids(&maps.pids, filter)?;
+    set_ids(&maps.ids, filter, generation)
+}
+
+/// Also of children that the processes have already; later ones inherit at
+/// fork.
+fn set_pids(pids: &impl MapCore, filter: &KernelFilter) -> libbpf_rs::Result<()> {
+    for key in pids.keys().collect::<Vec<_>>() {
+        // A process may end, and its key with it, at any time.
+        pids.delete(&key).unwrap_or_default();
+    }
+    let named: Vec<(u32, u8)> = verdicts(&filter.include_pids, &filter.exclude_pids).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    for (pid, verdict) in with_descendants(&named) {
+        pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
+    }
+    Ok(())
+}
+
+fn set_ids(ids: &impl MapCore, filter: &KernelFilter, generation: u32) -> libbpf_rs::Result<()> {
+    let slot = u16::from(generation & 1 == 1);
+    for key in ids.keys().collect::<Vec<_>>() {
+        if key.starts_with(&slot.to_ne_bytes()) {
+            ids.delete(&key)?;
+        }
+    }
+    let lists = [
+        (id_kind::ID_UID, &filter.uids),
+        (id_kind::ID_NAMESPACE, &filter.namespaces),
+    ];
+    for (kind, list) in lists {
+        for (id, verdict) in list.verdicts() {
+            let key = id_key {
+                slot,
+                kind: u16::try_from(kind.0).unwrap_or(0),
+                id,
+            };
+            ids.update(&key_bytes(&key), &[verdict], MapFlags::ANY)?;
+        }
+    }
+    Ok(())
+}
+
+fn key_bytes(key: &id_key) -> [u8; 8] {
+    let [a, b] = key.slot.to_ne_bytes();
+    let [c, d] = key.kind.to_ne_bytes();
+    let [e, f, g, h] = key.id.to_ne_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Tells the kernel what it asks for of a cgroup.
+pub(super) fn set_cgroup(
+    cgroups: &impl MapCore,
+    generation: u32,
+    verdict: CgroupVerdict,
+) -> libbpf_rs::Result<()> {
+    let value = cgroup_verdict {
+        generation,
+        verdict: raw(verdict.wanted).into(),
+    };
+    let [a, b, c, d] = value.generation.to_ne_bytes();
+    let [e, f, g, h] = value.verdict.to_ne_bytes();
+    cgroups.update(
+        &verdict.cgroup_id.to_ne_bytes(),
+        &[a, b, c, d, e, f, g, h],
+        MapFlags::ANY,
+    )
+}

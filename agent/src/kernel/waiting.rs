@@ -1,0 +1,86 @@
+//! Who is blocked in a call, queue by queue, as the kernel's list of threads
+//! has it at the moment.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
+
+use libbpf_rs::libbpf_sys::bpf_iter_create;
+
+use crate::event::{Event, Operation};
+use crate::skel::types::call_event;
+
+/// Callers that are blocked in the same kind of call on the same queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Name of the queue, where known.
+    pub queue: Option<String>,
+    /// Inode number of the IPC namespace.
+    pub ipc_namespace: u32,
+    /// They send; else they receive.
+    pub send: bool,
+    /// How many they are.
+    pub callers: u64,
+}
+
+/// Runs the iterator `it_waiting` of `bpf/blocked.bpf.h` over all threads.
+pub(super) fn read(link: BorrowedFd<'_>) -> io::Result<Vec<Waiting>> {
+    // SAFETY: the call has no memory of ours to touch; it gives a descriptor
+    // that nobody has yet, or a negative errno.
+    let mut threads = unsafe {
+        match bpf_iter_create(link.as_raw_fd()) {
+            descriptor if descriptor >= 0 => File::from_raw_fd(descriptor),
+            error => return Err(io::Error::from_raw_os_error(-error)),
+        }
+    };
+    let mut bytes = Vec::new();
+    threads.read_to_end(&mut bytes)?;
+    Ok(sum(&bytes))
+}
+
+/// `bytes` are whole records of calls, one after the other.
+fn sum(bytes: &[u8]) -> Vec<Waiting> {
+    let mut sums: HashMap<(Option<String>, u32, bool), u64> = HashMap::new();
+    for record in bytes.chunks_exact(size_of::<call_event>()) {
+        // The record of a thread that has just left its call can be half of
+        // another one; what it says is as good as what was before.
+        if let Ok(Event::Call(call)) = Event::parse(record) {
+            let queue = call.name.map(|name| name.into_owned());
+            let send = Operation::is_send(call.operation);
+            *sums.entry((queue, call.ipc_namespace, send)).or_default() += 1;
+        }
+    }
+    sums.into_iter()
+        .map(|((queue, ipc_namespace, send), callers)| Waiting {
+            queue,
+            ipc_namespace,
+            send,
+            callers,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_calls::raw_receive;
+
+    #[test]
+    fn callers_are_summed_by_queue_and_direction() {
+        let one = raw_receive();
+        let mut bytes = [one.clone(), one].concat();
+        assert_eq!(
+            sum(&bytes),
+            [Waiting {
+                queue: Some("/orders".to_owned()),
+                ipc_namespace: 4_026_531_839,
+                send: false,
+                callers: 2
+            }]
+        );
+        bytes.truncate(bytes.len() - 1);
+        assert_eq!(sum(&bytes).iter().map(|sum| sum.callers).sum::<u64>(), 1);
+        assert_eq!(sum(&[]), []);
+    }
+}

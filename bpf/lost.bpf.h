@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Calls whose record found no room in the ring. Their spans are lost, but not
+ * what the metrics count of them.
+ */
+#ifndef MQSPAN_LOST_BPF_H
+#define MQSPAN_LOST_BPF_H
+
+/* As metrics/histogram.rs has them, nanoseconds. */
+static const __u64 bucket_bounds[DURATION_BUCKETS - 1] = {
+	5000000,    10000000,	25000000,   50000000,	75000000,
+	100000000,  250000000,	500000000,  750000000,	1000000000,
+	2500000000, 5000000000, 7500000000, 10000000000,
+};
+
+static const struct lost_calls no_lost_calls;
+
+static __always_inline void duration_add(struct durations *durations, __u64 ns)
+{
+	__u32 bucket = 0;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DURATION_BUCKETS - 1; i++)
+		bucket += ns > bucket_bounds[i];
+	if (bucket >= DURATION_BUCKETS)
+		return;
+	/* The longest wait may be lost to another thread's that ends at the
+	 * same time; the count and the sum are exact. */
+	if (!durations->sum_ns || ns < durations->min_ns)
+		durations->min_ns = ns;
+	if (ns > durations->max_ns)
+		durations->max_ns = ns;
+	__sync_fetch_and_add(&durations->buckets[bucket], 1);
+	__sync_fetch_and_add(&durations->sum_ns, ns);
+}
+
+/* Of a name that leads to no queue. */
+static __always_inline __u64 name_hash(const struct call_event *call)
+{
+	__u64 hash = 0xcbf29ce484222325ULL; /* FNV-1a */
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < QUEUE_NAME_MAX; i++) {
+		if (i >= (int)call->name_len)
+			break;
+		hash = (hash ^ (__u8)call->name[i]) * 0x100000001b3ULL;
+	}
+	return hash;
+}
+
+static __noinline void call_lost(const struct call_event *call)
+{
+	struct lost_calls *lost;
+	struct lost_key key = {
+		.ipc_ns = call->ipc_ns,
+		.op = call->op,
+	};
+
+	COUNT(ring_full);
+	/* Which of them the agent would have dropped is not known here. */
+	if (filter.agent_decides)
+		return;
+	if (call->flags & CALL_DIED)
+		key.death_signal = call->death_signal;
+	else if (call->ret < 0)
+		key.error = -call->ret;
+	if (call->flags & CALL_QUEUE)
+		key.queue = call->queue_ino;
+	else if (call->flags & CALL_NAME)
+		key.queue = name_hash(call);
+
+	lost = bpf_map_lookup_elem(&lost_calls, &key);
+	if (!lost) {
+		bpf_map_update_elem(&lost_calls, &key, &no_lost_calls,
+				    BPF_NOEXIST);
+		lost = bpf_map_lookup_elem(&lost_calls, &key);
+	}
+	if (!lost) {
+		/* The agent has made this one beforehand. */
+		__builtin_memset(&key, 0, sizeof(key));
+		lost = bpf_map_lookup_elem(&lost_calls, &key);
+		if (!lost)
+			return;
+	} else if ((call->flags & CALL_NAME) && !lost->name_len) {
+		__builtin_memcpy(lost->name, call->name, sizeof(lost->name));
+		lost->name_len = call->name_len;
+	}
+	duration_add(&lost->duration, call->end_ns - call->start_ns);
+	if (call->ret < 0 || (call->flags & CALL_DIED))
+		return;
+	if (is_send(call->op))
+		__sync_fetch_and_add(&lost->sent, 1);
+	if (!is_receive(call->op))
+		return;
+	__sync_fetch_and_add(&lost->consumed, 1);
+	if (call->flags & CALL_MESSAGE)
+		duration_add(&lost->time_in_queue,
+			     call->end_ns - call->message_created_ns);
+}
+
+#endif
