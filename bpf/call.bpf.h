@@ -130,7 +130,7 @@ static __always_inline void submit_with_payload(struct thread_record *thread)
 
 	record = bpf_ringbuf_reserve(&events, sizeof(*call) + payload_max, 0);
 	if (!record) {
-		call_lost(call);
+		call_lost();
 		return;
 	}
 	__builtin_memcpy(record, call, sizeof(*call));
@@ -172,7 +172,7 @@ static __always_inline void call_submit(struct thread_record *thread)
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
 		flags = BPF_RB_FORCE_WAKEUP;
 	if (bpf_ringbuf_output(&events, call, size, flags))
-		call_lost(call);
+		call_lost();
 	else
 		COUNT(submitted);
 }
@@ -335,7 +335,7 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 		call_interrupted(thread, true);
 	}
 
-	if (!caller_wanted(thread)) {
+	if (!caller_wanted()) {
 		call_filtered(thread);
 		return;
 	}
@@ -349,9 +349,9 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	}
 	call_arguments(thread, op, abi, args, file);
 	/* A name in a page that is not there will be at the return. */
-	thread->undecided = !takes_descriptor(op) &&
-			    !(thread->call.flags & CALL_NAME);
-	if (!thread->undecided && !queue_wanted(thread)) {
+	thread->undecided =
+		!takes_descriptor(op) && !(thread->call.flags & CALL_NAME);
+	if (!thread->undecided && !queue_wanted()) {
 		call_filtered(thread);
 		return;
 	}

@@ -8,8 +8,10 @@
 #define MQSPAN_FILTER_BPF_H
 
 /*
- * What is not on the way of most calls is no inline function: the object holds
- * it once for all programs.
+ * What is not on the way of most calls, and loops, are functions that are not
+ * static: the object holds them once, and the verifier looks at each once for a
+ * program, not once for each way that leads to it. Hence no pointer goes in;
+ * they find the thread's record again.
  */
 
 /* The system call, its ABI and its process: constant from entry to return. */
@@ -44,22 +46,14 @@ static __always_inline bool id_wanted(__u16 kind, __u32 id, __u8 by_default)
 	return (verdict ? *verdict : by_default) == WANTED;
 }
 
-/* Of a name of less than max bytes before its zero byte. */
-static __always_inline __u8 name_verdict(enum name_kind kind, const char *name,
-					 int max)
+static __always_inline __u32 name_step(const struct name_table *table, __u32 at,
+				       __u8 byte)
 {
-	const struct name_table *table = &names[filter.generation & 1][kind];
-	__u32 at = table->start;
+	return table->cells[(at + table->column[byte]) & (NAME_CELLS - 1)];
+}
 
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < max; i++) {
-		__u8 byte = name[i];
-
-		if (!byte)
-			break;
-		at = table->cells[(at + table->column[byte]) &
-				  (NAME_CELLS - 1)];
-	}
+static __always_inline __u32 name_end(const struct name_table *table, __u32 at)
+{
 	return table->cells[(at + table->end) & (NAME_CELLS - 1)];
 }
 
@@ -86,19 +80,32 @@ static __always_inline void comm_read(__u64 comm[2])
 	comm[1] = *(__u64 *)&task->comm[8];
 }
 
-static __always_inline bool comm_wanted(struct thread_record *thread)
+static __always_inline bool comm_wanted(void)
 {
+	const struct name_table *table =
+		&names[filter.generation & 1][NAME_COMM];
+	struct thread_record *thread = thread_find();
+	__u32 at = table->start;
 	__u64 comm[2];
 
+	if (!thread)
+		return true;
 	comm_read(comm);
 	verdicts_renew(thread);
-	if (!thread->comm_verdict || thread->comm[0] != comm[0] ||
-	    thread->comm[1] != comm[1]) {
-		thread->comm[0] = comm[0];
-		thread->comm[1] = comm[1];
-		thread->comm_verdict = name_verdict(
-			NAME_COMM, (const char *)thread->comm, COMM_SIZE);
+	if (thread->comm_verdict && thread->comm[0] == comm[0] &&
+	    thread->comm[1] == comm[1])
+		return thread->comm_verdict == WANTED;
+	thread->comm[0] = comm[0];
+	thread->comm[1] = comm[1];
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < COMM_SIZE; i++) {
+		__u8 byte = ((__u8 *)thread->comm)[i];
+
+		if (!byte)
+			break;
+		at = name_step(table, at, byte);
 	}
+	thread->comm_verdict = name_end(table, at);
 	return thread->comm_verdict == WANTED;
 }
 
@@ -114,46 +121,60 @@ static __always_inline bool container_wanted(void)
 }
 
 /* The process and the thread, as they are now. */
-static __noinline bool caller_judge(struct thread_record *thread)
+__noinline int caller_judge(void)
 {
-	if (filter.by_uid && !id_wanted(ID_UID, CURRENT(real_cred, uid.val),
-					filter.uid_default))
-		return false;
+	if (filter.by_uid &&
+	    !id_wanted(ID_UID, CURRENT(real_cred, uid.val), filter.uid_default))
+		return UNWANTED;
 	if (filter.by_container && !container_wanted())
-		return false;
-	if (filter.by_comm && !comm_wanted(thread))
-		return false;
-	return true;
+		return UNWANTED;
+	if (filter.by_comm && !comm_wanted())
+		return UNWANTED;
+	return WANTED;
 }
 
-static __always_inline bool caller_wanted(struct thread_record *thread)
+static __always_inline bool caller_wanted(void)
 {
-	return !filter.by_caller || caller_judge(thread);
+	return !filter.by_caller || caller_judge() == WANTED;
 }
 
-/* The queue and its namespace. */
-static __noinline bool queue_judge(struct thread_record *thread)
+/* The queue and its namespace, of the current thread's call. */
+__noinline int queue_judge(void)
 {
-	struct call_event *call = &thread->call;
+	const struct name_table *table =
+		&names[filter.generation & 1][NAME_QUEUE];
+	struct thread_record *thread = thread_find();
+	__u32 at = table->start;
 
-	if (filter.by_namespace && !id_wanted(ID_NAMESPACE, call->ipc_ns,
+	if (!thread)
+		return WANTED;
+	if (filter.by_namespace && !id_wanted(ID_NAMESPACE, thread->call.ipc_ns,
 					      filter.namespace_default))
-		return false;
+		return UNWANTED;
 	if (!filter.by_queue)
-		return true;
-	if (!(call->flags & CALL_NAME))
-		return filter.queue_default == WANTED;
+		return WANTED;
+	if (!(thread->call.flags & CALL_NAME))
+		return filter.queue_default;
 	verdicts_renew(thread);
 	/* A name that came as an argument is behind no file yet. */
-	if (!thread->file || !thread->queue_verdict)
-		thread->queue_verdict =
-			name_verdict(NAME_QUEUE, call->name, QUEUE_NAME_SIZE);
-	return thread->queue_verdict == WANTED;
+	if (thread->file && thread->queue_verdict)
+		return thread->queue_verdict;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < QUEUE_NAME_SIZE; i++) {
+		__u8 byte = thread->call.name[i];
+
+		if (!byte)
+			break;
+		at = name_step(table, at, byte);
+	}
+	thread->queue_verdict = name_end(table, at);
+	return thread->queue_verdict;
 }
 
-static __always_inline bool queue_wanted(struct thread_record *thread)
+static __always_inline bool queue_wanted(void)
 {
-	return !(filter.by_queue || filter.by_namespace) || queue_judge(thread);
+	return !(filter.by_queue || filter.by_namespace) ||
+	       queue_judge() == WANTED;
 }
 
 static __always_inline bool wanted_at_return(struct thread_record *thread)
@@ -166,7 +187,7 @@ static __always_inline bool wanted_at_return(struct thread_record *thread)
 	    call->end_ns - call->start_ns < filter.min_duration_ns)
 		return false;
 	if (thread->undecided)
-		return caller_wanted(thread) && queue_wanted(thread);
+		return caller_wanted() && queue_wanted();
 	return true;
 }
 

@@ -8,8 +8,8 @@
 
 /* As metrics/histogram.rs has them, nanoseconds. */
 static const __u64 bucket_bounds[DURATION_BUCKETS - 1] = {
-	5000000,    10000000,	25000000,   50000000,	75000000,
-	100000000,  250000000,	500000000,  750000000,	1000000000,
+	5000000,    10000000,	25000000,   50000000,	 75000000,
+	100000000,  250000000,	500000000,  750000000,	 1000000000,
 	2500000000, 5000000000, 7500000000, 10000000000,
 };
 
@@ -40,26 +40,33 @@ static __always_inline __u64 name_hash(const struct call_event *call)
 	__u64 hash = 0xcbf29ce484222325ULL; /* FNV-1a */
 
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < QUEUE_NAME_MAX; i++) {
-		if (i >= (int)call->name_len)
+	for (int i = 0; i < QUEUE_NAME_SIZE; i++) {
+		__u8 byte = call->name[i];
+
+		if (!byte)
 			break;
-		hash = (hash ^ (__u8)call->name[i]) * 0x100000001b3ULL;
+		hash = (hash ^ byte) * 0x100000001b3ULL;
 	}
 	return hash;
 }
 
-static __noinline void call_lost(const struct call_event *call)
+/* The record of the current thread's call has found no room. */
+__noinline int call_lost(void)
 {
+	struct thread_record *thread = thread_find();
+	struct lost_key key = {};
 	struct lost_calls *lost;
-	struct lost_key key = {
-		.ipc_ns = call->ipc_ns,
-		.op = call->op,
-	};
+	struct call_event *call;
 
 	COUNT(ring_full);
+	if (!thread)
+		return 0;
+	call = &thread->call;
+	key.ipc_ns = call->ipc_ns;
+	key.op = call->op;
 	/* Which of them the agent would have dropped is not known here. */
 	if (filter.agent_decides)
-		return;
+		return 0;
 	if (call->flags & CALL_DIED)
 		key.death_signal = call->death_signal;
 	else if (call->ret < 0)
@@ -80,22 +87,23 @@ static __noinline void call_lost(const struct call_event *call)
 		__builtin_memset(&key, 0, sizeof(key));
 		lost = bpf_map_lookup_elem(&lost_calls, &key);
 		if (!lost)
-			return;
+			return 0;
 	} else if ((call->flags & CALL_NAME) && !lost->name_len) {
 		__builtin_memcpy(lost->name, call->name, sizeof(lost->name));
 		lost->name_len = call->name_len;
 	}
 	duration_add(&lost->duration, call->end_ns - call->start_ns);
 	if (call->ret < 0 || (call->flags & CALL_DIED))
-		return;
+		return 0;
 	if (is_send(call->op))
 		__sync_fetch_and_add(&lost->sent, 1);
 	if (!is_receive(call->op))
-		return;
+		return 0;
 	__sync_fetch_and_add(&lost->consumed, 1);
 	if (call->flags & CALL_MESSAGE)
 		duration_add(&lost->time_in_queue,
 			     call->end_ns - call->message_created_ns);
+	return 0;
 }
 
 #endif

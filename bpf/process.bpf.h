@@ -7,16 +7,20 @@
 #ifndef MQSPAN_PROCESS_BPF_H
 #define MQSPAN_PROCESS_BPF_H
 
-static __noinline void process_announce(struct thread_record *thread)
+/* See filter.bpf.h for why it is not static. */
+__noinline int process_announce(void)
 {
+	struct thread_record *thread = thread_find();
 	struct process_event *process;
 	struct task_struct *task, *leader;
 	struct kernfs_node *node;
 
+	if (!thread)
+		return 0;
 	process = bpf_ringbuf_reserve(&events, sizeof(*process), 0);
 	if (!process) {
 		COUNT(process_lost);
-		return;
+		return 0;
 	}
 	task = (struct task_struct *)bpf_get_current_task();
 	leader = BPF_CORE_READ(task, group_leader);
@@ -41,6 +45,7 @@ static __noinline void process_announce(struct thread_record *thread)
 				  BPF_CORE_READ(kernfs_parent_of(node), name));
 	bpf_ringbuf_submit(process, BPF_RB_NO_WAKEUP);
 	thread->announced = thread->call.exec_id + 1;
+	return 0;
 }
 
 /* Who calls, into the record; announced where that has not been done yet. */
@@ -54,7 +59,7 @@ static __always_inline void process_identify(struct thread_record *thread)
 	call->exec_id = CURRENT(self_exec_id);
 	call->ipc_ns = CURRENT(nsproxy, ipc_ns, ns.inum);
 	if (thread->announced != call->exec_id + 1)
-		process_announce(thread);
+		process_announce();
 }
 
 #endif

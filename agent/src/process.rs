@@ -332,7 +332,8 @@ impl Facts {
             uid: reported.uid.or(proc.uid),
             cgroup_id: reported
                 .cgroup
-                .filter(|(_, name)| proc.is_in(name))
+                // A container that the cgroup itself names needs no /proc.
+                .filter(|(_, name)| reported.container.id.is_some() || proc.is_in(name))
                 .map(|(id, _)| id),
             container: if proc.container.is_empty() {
                 reported.container

@@ -58,7 +58,7 @@ x86_64)
 	;;
 arm64)
 	# One port for both.
-	machine=(qemu-system-aarch64 -M virt -accel "tcg,thread=multi" -cpu cortex-a72 -serial stdio)
+	machine=(qemu-system-aarch64 -M virt -accel "tcg,thread=single" -cpu cortex-a72 -serial stdio)
 	console="console=ttyAMA0 mqspan.out=ttyAMA0"
 	;;
 esac
