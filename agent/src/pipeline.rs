@@ -211,7 +211,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         self.settings = settings;
         let filter = &self.settings.filter;
         let known = self.processes.iter();
-        self.cgroup_verdicts = known.filter_map(|known| cgroup_verdict(filter, known)).collect();
+        self.cgroup_verdicts = known
+            .filter_map(|known| cgroup_verdict(filter, known))
+            .collect();
     }
 
     /// What has been found out for the kernel's filter since the last call.

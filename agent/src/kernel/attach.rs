@@ -9,9 +9,9 @@ use libbpf_rs::skel::Skel;
 use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
 
 use super::backend::{Backend, BackendChoice};
+use super::filter::{self, CgroupVerdict, KernelFilter};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
-use super::filter::{self, CgroupVerdict, KernelFilter};
 use super::load::{FIRST_GENERATION, Form, KernelSettings, LoadError, Loaded, load};
 use super::preemption::kernel_is_preemptible;
 use super::probes::KernelMeters;

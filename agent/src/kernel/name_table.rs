@@ -74,11 +74,7 @@ impl NameTable {
                     .determinize_size_limit(Some(SIZE_LIMIT)),
             )
             // As globset has them.
-            .syntax(
-                syntax::Config::new()
-                    .utf8(false)
-                    .dot_matches_new_line(true),
-            )
+            .syntax(syntax::Config::new().utf8(false).dot_matches_new_line(true))
             .thompson(thompson::Config::new().utf8(false))
             .build_many(&regexes)
             .ok()?;
@@ -215,7 +211,10 @@ mod tests {
     #[test]
     fn what_is_too_large_is_left_to_the_agent() {
         // One state for each subset of the last 16 bytes that are an a.
-        assert_eq!(NameTable::new(&globs(&["*a???????????????"]), &globs(&[])), None);
+        assert_eq!(
+            NameTable::new(&globs(&["*a???????????????"]), &globs(&[])),
+            None
+        );
         let many: Vec<String> = (0..200).map(|n| format!("queue-{n}-*")).collect();
         let many = Globs::new(&many).unwrap();
         assert!(NameTable::of_queues(&many, &globs(&[])).is_some());

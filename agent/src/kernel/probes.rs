@@ -11,8 +11,8 @@ use libbpf_rs::MapHandle;
 use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 
 use super::counters::KernelCounts;
-use super::lost::{self, LostCalls};
 use super::kretprobe::ReturnProbes;
+use super::lost::{self, LostCalls};
 use super::waiting::{self, Waiting};
 
 /// Runs of a program, while `kernel.bpf_stats_enabled` is on.

@@ -117,10 +117,7 @@ fn blocked_callers(snapshot: &Snapshot, waiting: &[Waiting]) -> Family {
     }
     for ((name, ipc_namespace, send), sum) in callers {
         let kind = if send { "send" } else { "receive" };
-        let mut labels = vec![
-            system(),
-            ("messaging.operation.type", Label::Static(kind)),
-        ];
+        let mut labels = vec![system(), ("messaging.operation.type", Label::Static(kind))];
         labels.extend(name.map(|name| queue(&name.into())));
         labels.push(namespace(ipc_namespace));
         family.count(labels, sum);

@@ -144,7 +144,12 @@ async fn flood_filtered(bench: &Bench, filter: &Value) -> Result<()> {
     let first = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?;
     let held = first.hold(bench).await?;
     let give_up = tokio::time::Instant::now() + bench.bound(10);
-    while sum(&scrape(prometheus).await?, "mqspan_calls_total", &["filtered"]) == 0.0 {
+    while sum(
+        &scrape(prometheus).await?,
+        "mqspan_calls_total",
+        &["filtered"],
+    ) == 0.0
+    {
         ensure!(
             tokio::time::Instant::now() < give_up,
             "no call is filtered; the log:\n{}",
