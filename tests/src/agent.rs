@@ -125,11 +125,21 @@ impl Agent {
 
     /// Waits until the log has this text.
     pub(crate) async fn wait_for_log(&self, text: &str, bound: Duration) -> Result<()> {
+        self.wait_for_logs(text, 1, bound).await
+    }
+
+    /// Waits until the log has this text so many times.
+    pub(crate) async fn wait_for_logs(
+        &self,
+        text: &str,
+        times: usize,
+        bound: Duration,
+    ) -> Result<()> {
         let give_up = tokio::time::Instant::now() + bound;
-        while !self.log().contains(text) {
+        while self.log().matches(text).count() < times {
             ensure!(
                 tokio::time::Instant::now() < give_up,
-                "no {text:?} in the agent's log after {bound:?}:\n{}",
+                "not {times} times {text:?} in the agent's log after {bound:?}:\n{}",
                 self.log()
             );
             tokio::time::sleep(POLL).await;
