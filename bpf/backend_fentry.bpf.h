@@ -48,11 +48,10 @@
 		return 0;                                \
 	}
 
-#define FENTRY_CALL(name, symbol, op, kind)                 \
-	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST)      \
-	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND) \
-	FENTRY_PROGRAMS(name##_3, symbol, op, kind, THIRD)  \
-	FENTRY_PROGRAMS(name##_4, symbol, op, kind, FOURTH)
+/* Two, since there are many functions, and each takes its time to load. */
+#define FENTRY_CALL(name, symbol, op, kind)            \
+	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST) \
+	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND)
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
 

@@ -68,8 +68,7 @@ int it_blocked(struct bpf_iter__task *ctx)
 		args = COMPAT_ARGS(PROBE, regs);
 	else
 		args = NATIVE_ARGS(PROBE, regs);
-	thread->undecided = true;
-	thread->call.flags = CALL_START_UNKNOWN;
+	thread->call.flags = CALL_START_UNKNOWN | CALL_UNDECIDED;
 	thread->call.start_ns = bpf_ktime_get_boot_ns();
 	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
 		       task_file(task, args.arg[0]));

@@ -14,10 +14,10 @@
  * within a program keeps the kernel from running that program for any other
  * thread of that CPU: prog->active in kernel/bpf/trampoline.c and, where
  * tracepoints can be preempted, kernel/trace/bpf_trace.c. Then each hook has
- * four programs with the same body. The one that comes first does the work, in
- * whichever order that is; the others see by entered_by and returned_by that it
- * is done. A call is lost only if all four are taken by preempted threads, and
- * that is counted at its return.
+ * several programs with the same body. The one that comes first does the work,
+ * in whichever order that is; the others see by entered_by and returned_by that
+ * it is done. A call is lost only if all of them are taken by preempted threads,
+ * and that is counted at its return.
  */
 
 #define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
@@ -151,7 +151,7 @@ static __always_inline void call_submit(struct thread_record *thread)
 	__u64 size, flags = BPF_RB_NO_WAKEUP;
 
 	thread->state = THREAD_IDLE;
-	if (!wanted_at_return(thread)) {
+	if (!wanted_at_return(call)) {
 		COUNT(filtered_return);
 		return;
 	}
@@ -348,10 +348,10 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 		barrier_var(file);
 	}
 	call_arguments(thread, op, abi, args, file);
-	/* A name in a page that is not there will be at the return. */
-	thread->undecided =
-		!takes_descriptor(op) && !(thread->call.flags & CALL_NAME);
-	if (!thread->undecided && !queue_wanted()) {
+	if (!takes_descriptor(op) && !(thread->call.flags & CALL_NAME)) {
+		/* The name is in a page that will be there at the return. */
+		thread->call.flags |= CALL_UNDECIDED;
+	} else if (!queue_wanted()) {
 		call_filtered(thread);
 		return;
 	}

@@ -73,6 +73,8 @@ enum call_flag {
 	CALL_DIED = 1 << 13,
 	/* payload_len bytes of the message stand behind the whole of name. */
 	CALL_PAYLOAD = 1 << 14,
+	/* At the entry the filter could not tell whether it is wanted. */
+	CALL_UNDECIDED = 1 << 15,
 };
 
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Which calls are wanted. What the kernel cannot decide it lets pass, and the
- * agent decides: containers it has not met yet, and globs whose table would be
- * too large.
+ * agent decides: containers it has not met yet, globs whose table would be too
+ * large, and calls that are CALL_UNDECIDED.
  */
 #ifndef MQSPAN_FILTER_BPF_H
 #define MQSPAN_FILTER_BPF_H
@@ -177,17 +177,13 @@ static __always_inline bool queue_wanted(void)
 	       queue_judge() == WANTED;
 }
 
-static __always_inline bool wanted_at_return(struct thread_record *thread)
+static __always_inline bool wanted_at_return(const struct call_event *call)
 {
-	struct call_event *call = &thread->call;
-
 	if (filter.errors_only && call->ret >= 0 && !(call->flags & CALL_DIED))
 		return false;
 	if (filter.min_duration_ns &&
 	    call->end_ns - call->start_ns < filter.min_duration_ns)
 		return false;
-	if (thread->undecided)
-		return caller_wanted() && queue_wanted();
 	return true;
 }
 

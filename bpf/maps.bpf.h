@@ -111,8 +111,6 @@ struct thread_record {
 	__u8 comm_verdict;
 	__u8 queue_verdict; /* of what file is */
 	__u32 judged; /* filter_settings.generation that they are of */
-	/* The entry could not tell whether the call is wanted. */
-	__u64 undecided;
 	__u64 comm[2]; /* that comm_verdict is of */
 };
 

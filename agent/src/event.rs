@@ -189,6 +189,8 @@ pub struct Call<'a> {
     pub restarts: Option<u64>,
     /// The call was blocked already when the agent attached.
     pub start_unknown: bool,
+    /// The kernel could not tell whether the filter wants it.
+    pub undecided: bool,
     /// The signal that ended the thread inside the call.
     pub death_signal: Option<u32>,
     /// The first bytes of the message, where their capture is on.
@@ -370,6 +372,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         }),
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
         start_unknown: has(call_flag::CALL_START_UNKNOWN),
+        undecided: has(call_flag::CALL_UNDECIDED),
         death_signal: has(call_flag::CALL_DIED).then_some(raw.death_signal.into()),
         payload: if has(call_flag::CALL_PAYLOAD) {
             let start = size_of::<call_event>();

@@ -10,8 +10,58 @@ use crate::process::Process;
 /// Decides by names, users and namespaces.
 #[derive(Debug, Clone, Default)]
 pub struct NameFilter {
+    /// For calls that the kernel has judged.
+    left: Lists,
+    /// For calls of which it could not tell.
+    all: Lists,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Lists {
     include: Rules,
     exclude: Rules,
+}
+
+impl NameFilter {
+    /// The rules of `filter` that `kernel` does not apply.
+    pub fn new(filter: &Filter, kernel: &KernelFilter) -> Self {
+        let lists = |kernel: &KernelFilter| Lists {
+            include: Rules::new(&filter.include, kernel),
+            exclude: Rules::new(&filter.exclude, kernel),
+        };
+        Self {
+            left: lists(kernel),
+            all: lists(&KernelFilter::default()),
+        }
+    }
+
+    /// Has the kernel judged all calls but those of which it could not tell?
+    pub fn is_left_nothing(&self) -> bool {
+        self.left.include.is_empty() && self.left.exclude.is_empty()
+    }
+
+    /// Is this call of this process wanted?
+    pub fn wants(&self, call: &Call<'_>, process: &Process) -> bool {
+        let Lists { include, exclude } = if call.undecided {
+            &self.all
+        } else if self.is_left_nothing() {
+            return true;
+        } else {
+            &self.left
+        };
+        include.all(call, process) && !exclude.any(call, process)
+    }
+
+    /// Are calls of processes in this one's container wanted? `None` if the
+    /// filter is not about containers.
+    pub fn wants_container(&self, process: &Process) -> Option<bool> {
+        let Lists { include, exclude } = &self.left;
+        if include.containers.is_empty() && exclude.containers.is_empty() {
+            return None;
+        }
+        let included = include.containers.is_empty() || include.matches_container(process);
+        Some(included && !exclude.matches_container(process))
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -21,37 +71,6 @@ struct Rules {
     namespaces: Vec<u32>,
     uids: Vec<u32>,
     containers: Globs,
-}
-
-impl NameFilter {
-    /// The rules of `filter` that `kernel` does not apply.
-    pub fn new(filter: &Filter, kernel: &KernelFilter) -> Self {
-        Self {
-            include: Rules::new(&filter.include, kernel),
-            exclude: Rules::new(&filter.exclude, kernel),
-        }
-    }
-
-    /// Are calls of processes in this one's container wanted? `None` if the
-    /// filter is not about containers.
-    pub fn wants_container(&self, process: &Process) -> Option<bool> {
-        let (include, exclude) = (&self.include, &self.exclude);
-        if include.containers.is_empty() && exclude.containers.is_empty() {
-            return None;
-        }
-        let included = include.containers.is_empty() || include.matches_container(process);
-        Some(included && !exclude.matches_container(process))
-    }
-
-    /// Lets everything pass.
-    pub fn is_empty(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
-    }
-
-    /// Is this call of this process wanted?
-    pub fn wants(&self, call: &Call<'_>, process: &Process) -> bool {
-        self.include.all(call, process) && !self.exclude.any(call, process)
-    }
 }
 
 impl Rules {

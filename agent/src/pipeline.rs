@@ -125,8 +125,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     fn call(&mut self, call: &Call<'_>, record: &[u8]) {
         let process = self.processes.of_call(call, &self.anchors);
-        let filter = &self.settings.filter;
-        if !filter.is_empty() && !filter.wants(call, &process) {
+        if !self.settings.filter.wants(call, &process) {
             PipelineCounts::add(&self.counts.filtered, 1);
             return;
         }

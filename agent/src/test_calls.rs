@@ -45,6 +45,7 @@ pub(crate) fn receive() -> Call<'static> {
         }),
         restarts: None,
         start_unknown: false,
+        undecided: false,
         death_signal: None,
         payload: None,
     }

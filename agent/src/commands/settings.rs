@@ -52,7 +52,7 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
 fn filters(filter: &config::Filter) -> (KernelFilter, NameFilter) {
     let mut kernel = kernel_filter(filter);
     let names = NameFilter::new(filter, &kernel);
-    kernel.agent_decides = !names.is_empty();
+    kernel.agent_decides = !names.is_left_nothing();
     (kernel, names)
 }
 

@@ -46,6 +46,7 @@ pub(in crate::metrics) fn call(
         payload: None,
         restarts: None,
         start_unknown: false,
+        undecided: false,
         death_signal: None,
     }
 }

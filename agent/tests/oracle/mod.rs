@@ -48,6 +48,7 @@ pub(crate) fn receive() -> Call<'static> {
         sender: None,
         restarts: None,
         start_unknown: false,
+        undecided: false,
         death_signal: None,
         payload: None,
     }
