@@ -32,6 +32,14 @@ kubernetes: programs ## names of pods from a real API server, which is built fro
 mutants: programs ## break mqspan in many places, and see a case fail at each; half an hour
 	tests/mutants.sh
 
+BENCH_ARGS ?=
+bench: programs ## what tracing costs, beside bpftrace, perf trace and strace, in one run; ten minutes
+	tests/install-deps.sh --for bench
+	mkdir -p target/bench
+	$(CC) -O2 -Wall -Wextra -o target/bench/floor tests/bench/floor.c
+	target/debug/mqspan-bench --agent target/release/mqspan --workload target/workload/mqwork-x86_64 \
+		--floor target/bench/floor --bpftrace-script tests/bench/mq.bt --output target/bench/table.md $(BENCH_ARGS)
+
 ARCH ?= x86_64
 KERNEL ?= $(if $(filter arm64,$(ARCH)),6.12,6.1)
 VM_BACKENDS ?= fentry kprobe
@@ -59,4 +67,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help build demo test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help bench build demo test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint

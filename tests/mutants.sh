@@ -87,12 +87,18 @@ mutant restarted bpf/call.bpf.h 's/call.flags \|= CALL_RESTARTED/call.flags |= 0
 mutant killed bpf/lifecycle.bpf.h 's/thread->call.flags \|= CALL_DIED;//' e2e killed_64
 mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
 mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
-mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\)\n\s*)COUNT\(ring_full\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
+mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\)\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
+mutant lost-metrics bpf/lost.bpf.h 's/lost->consumed, 1/lost->consumed, 2/' e2e balance_ring_full_64
+mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(\)/0/' e2e filter_in_kernel
+mutant filter-queue bpf/filter.bpf.h 's/thread->queue_verdict = name_end\(table, at\);/thread->queue_verdict = WANTED;/' e2e filter_in_kernel
+mutant filter-container agent/src/capture.rs 's/tracer.set_cgroups\(.*?\);/pipeline.take_cgroup_verdicts();/' e2e filter_in_kernel
+mutant waiting bpf/blocked.bpf.h 's/thread && thread->state == THREAD_IN_CALL &&\n\s*is_transfer/0 \&\& is_transfer/' e2e metrics_blocked_callers
 mutant sampled-out agent/src/pipeline.rs 's/counts.sampled_out, 1\)/counts.sampled_out, 0)/' e2e balance_ring_full_32
 mutant every-second agent/src/pipeline.rs 's/counts.spans, 1\)/counts.spans, 2)/' e2e balance_ring_full_64
 mutant kernel-copy bpf/message.bpf.h 's/thread->call.timeout_sec = copy.tv_sec;//' fentry tocttou_64
 mutant identity bpf/message.bpf.h 's/origin.start_ns = thread->call.start_ns;/origin.start_ns = thread->call.start_ns + 1;/' fentry exchange_32
 mutant stale-identity bpf/message.bpf.h 's/if \(bpf_map_update_elem\(&messages, &message, &origin, BPF_ANY\)\)/if (bpf_map_update_elem(&messages, &message, &origin, BPF_NOEXIST))/; s/bpf_map_delete_elem\(&messages, &message\);//g' fentry exchange_64
+mutant whole agent/src/pipeline.rs 's/self.send_after_all\(&send\);//' fentry journeys_slow_ones
 mutant clock agent/src/pipeline.rs 's/(fn renew_clock\(&mut self\) \{)/$1 return;/' fentry clock_step
 
 printf '%s passed, %s failed\n' "$caught" "$missed"

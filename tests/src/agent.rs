@@ -147,8 +147,14 @@ impl Agent {
         Ok(())
     }
 
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.child.id().context("the agent has ended already")
+    }
+
     fn signal(&self, name: &str) -> Result<()> {
-        let pid = self.child.id().context("the agent has ended already")?;
+        let pid = self.pid()?;
         let status = std::process::Command::new("kill")
             .args(["-s", name, &pid.to_string()])
             .status()?;

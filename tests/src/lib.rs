@@ -12,6 +12,7 @@
 
 mod agent;
 mod balance;
+mod bench;
 mod cases;
 mod compare;
 mod expect;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+pub use bench::bench;
 use clap::{Parser, ValueEnum};
 pub use oracle::oracle;
 use tokio::task::{JoinSet, LocalSet};

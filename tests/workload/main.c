@@ -29,6 +29,7 @@ static const struct {
 	{ "exchange", scenario_exchange },
 	{ "consume", scenario_consume },
 	{ "flood", scenario_flood },
+	{ "getppid", scenario_getppid },
 	{ "blocked", scenario_blocked },
 	{ "interrupted", scenario_interrupted },
 	{ "killed", scenario_killed },

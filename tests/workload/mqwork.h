@@ -17,6 +17,7 @@ int scenario_paced(int argc, char **argv);
 int scenario_pingpong(int argc, char **argv);
 int scenario_exchange(int argc, char **argv);
 int scenario_consume(int argc, char **argv);
+int scenario_getppid(int argc, char **argv);
 int scenario_flood(int argc, char **argv);
 int scenario_blocked(int argc, char **argv);
 int scenario_interrupted(int argc, char **argv);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -83,6 +84,12 @@ int scenario_pingpong(int argc, char **argv)
 	return 0;
 }
 
+static void print_cost(long calls, int64_t took_ns)
+{
+	printf("{\"calls\":%ld,\"ns_per_call\":%.1f}\n", calls,
+	       (double)took_ns / (double)calls);
+}
+
 /* flood N: N sends and N receives without truth; prints the cost of a call. */
 int scenario_flood(int argc, char **argv)
 {
@@ -105,7 +112,18 @@ int scenario_flood(int argc, char **argv)
 	took_ns = monotonic_ns() - start_ns;
 	mq_close(queue);
 	mq_unlink(name);
-	printf("{\"calls\":%ld,\"ns_per_call\":%.1f}\n", 2 * count,
-	       (double)took_ns / (double)(2 * count));
+	print_cost(2 * count, took_ns);
+	return 0;
+}
+
+/* getppid N: 2 N system calls that have nothing to do with queues; prints the cost of a call. */
+int scenario_getppid(int argc, char **argv)
+{
+	long count = argument_count(argc, argv, 0, 100000);
+	int64_t start_ns = monotonic_ns();
+
+	for (long i = 0; i < 2 * count; i++)
+		syscall(SYS_getppid);
+	print_cost(2 * count, monotonic_ns() - start_ns);
 	return 0;
 }

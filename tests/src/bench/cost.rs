@@ -1,0 +1,168 @@
+//! What one system call costs, watched and not.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::observer::{Observer, Tools};
+use super::table::{Table, median, version};
+use crate::Bench;
+
+/// What `mqwork flood` and `mqwork getppid` print.
+#[derive(Deserialize)]
+struct Measured {
+    calls: u64,
+    ns_per_call: f64,
+}
+
+/// One row: who watches, and how many calls are made meanwhile.
+struct Variant {
+    what: String,
+    watch: Watch,
+    calls: u64,
+}
+
+enum Watch {
+    Nobody,
+    Floor,
+    Mqspan(Value),
+    Bpftrace,
+    PerfTrace,
+    /// The workload runs under it.
+    Strace,
+}
+
+const MANY: u64 = 400_000;
+/// For tools that take microseconds a call.
+const FEW: u64 = 20_000;
+
+fn variant(what: impl Into<String>, watch: Watch, calls: u64) -> Variant {
+    Variant {
+        what: what.into(),
+        watch,
+        calls,
+    }
+}
+
+/// Sends and receives in one thread.
+pub(super) async fn of_mq_calls(
+    bench: &Bench,
+    tools: &Tools,
+    rounds: usize,
+    table: &mut Table,
+) -> Result<()> {
+    let mqspan = |what: &str, filter| {
+        let what = format!("mqspan, {}, {what}", bench.backend.name());
+        variant(what, Watch::Mqspan(filter), MANY)
+    };
+    let variants = [
+        variant("nobody watches", Watch::Nobody, MANY),
+        variant("floor: empty programs", Watch::Floor, MANY),
+        mqspan("traced", json!({})),
+        mqspan("left out by pid", json!({"exclude": {"pids": [1]}})),
+        mqspan("left out by uid", json!({"exclude": {"uids": [0]}})),
+        mqspan(
+            "left out by comm",
+            json!({"exclude": {"comms": ["mqwork*"]}}),
+        ),
+        mqspan(
+            "left out by queue",
+            json!({"exclude": {"queues": ["*.flood"]}}),
+        ),
+        variant(version("bpftrace").await?, Watch::Bpftrace, FEW),
+        variant(version("perf").await? + " trace", Watch::PerfTrace, FEW),
+        variant(version("strace").await? + " -T", Watch::Strace, FEW),
+    ];
+    table.section(&["a send or a receive", "ns a call", "added"]);
+    measure(bench, tools, "flood", &variants, rounds, table).await
+}
+
+/// A system call that is none of ours.
+pub(super) async fn of_other_calls(
+    bench: &Bench,
+    tools: &Tools,
+    rounds: usize,
+    table: &mut Table,
+) -> Result<()> {
+    let what = format!("mqspan, {}", bench.backend.name());
+    let variants = [
+        variant("nobody watches", Watch::Nobody, MANY),
+        variant("floor: empty programs", Watch::Floor, MANY),
+        variant(what, Watch::Mqspan(json!({})), MANY),
+    ];
+    table.section(&["getppid()", "ns a call", "added"]);
+    measure(bench, tools, "getppid", &variants, rounds, table).await
+}
+
+/// All variants in turn, round after round.
+async fn measure(
+    bench: &Bench,
+    tools: &Tools,
+    scenario: &str,
+    variants: &[Variant],
+    rounds: usize,
+    table: &mut Table,
+) -> Result<()> {
+    let mut samples = vec![Vec::new(); variants.len()];
+    for round in 1..=rounds {
+        eprintln!("{scenario}: round {round} of {rounds}");
+        for (variant, samples) in variants.iter().zip(&mut samples) {
+            let ns = once(bench, tools, scenario, variant)
+                .await
+                .with_context(|| variant.what.clone())?;
+            samples.push(ns);
+        }
+    }
+    let medians: Vec<f64> = samples.iter().map(|samples| median(samples)).collect();
+    let alone = medians.first().copied().unwrap_or(f64::NAN);
+    for (variant, ns) in variants.iter().zip(medians) {
+        table.row(vec![
+            variant.what.clone(),
+            format!("{ns:.0}"),
+            format!("{:+.0}", ns - alone),
+        ]);
+    }
+    Ok(())
+}
+
+async fn once(bench: &Bench, tools: &Tools, scenario: &str, variant: &Variant) -> Result<f64> {
+    let observer = match &variant.watch {
+        Watch::Nobody | Watch::Strace => Observer::Nobody,
+        Watch::Floor => Observer::floor(tools).await?,
+        Watch::Mqspan(filter) => Observer::mqspan(bench, filter.clone()).await?,
+        Watch::Bpftrace => Observer::bpftrace(bench, tools).await?,
+        Watch::PerfTrace => Observer::perf_trace(bench).await?,
+    };
+    let workload = bench.workload()?.display().to_string();
+    let iterations = (variant.calls / 2).to_string();
+    let mut line = vec![workload, scenario.to_owned(), iterations];
+    if matches!(variant.watch, Watch::Strace) {
+        let strace = ["strace", "-f", "-T", "-o", "/dev/null"];
+        line.splice(0..0, strace.map(str::to_owned));
+    }
+    let ns = run(&line).await?;
+    observer.stop(bench).await?;
+    Ok(ns)
+}
+
+async fn run(line: &[String]) -> Result<f64> {
+    let (program, args) = line.split_first().context("no program")?;
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| program.clone())?;
+    ensure!(
+        output.status.success(),
+        "{line:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let measured: Measured = serde_json::from_slice(&output.stdout)?;
+    ensure!(measured.calls > 0, "no calls were made");
+    Ok(measured.ns_per_call)
+}

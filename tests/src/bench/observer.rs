@@ -1,0 +1,166 @@
+//! Who watches while a workload runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::workload::Workload;
+
+/// What is no part of the machine.
+pub(super) struct Tools {
+    pub(super) floor: PathBuf,
+    pub(super) bpftrace_script: PathBuf,
+}
+
+/// Watches, from when it is made until it is stopped.
+pub(super) enum Observer {
+    Nobody,
+    Mqspan(Box<Agent>),
+    Floor(Child),
+    Tool { child: Child, _output: TempDir },
+}
+
+impl Observer {
+    /// mqspan with this filter. Its spans go nowhere, so that nothing competes with the workload for the CPUs:
+    /// what is measured is what the workload pays.
+    pub(super) async fn mqspan(bench: &Bench, filter: Value) -> Result<Observer> {
+        let over = json!({
+            "capture": {"ring_buffer_size": "64MiB"},
+            "filter": filter,
+            "sampling": {"ratio": 0.0, "always_keep": {"errors": false}},
+        });
+        let config = agent::config(bench, "http://127.0.0.1:1", over);
+        let agent = Agent::start(bench, config).await?;
+        Ok(Observer::Mqspan(Box::new(agent)))
+    }
+
+    /// Empty programs on the tracepoints that mqspan uses.
+    pub(super) async fn floor(tools: &Tools) -> Result<Observer> {
+        let mut child = Command::new(&tools.floor)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| text(&tools.floor))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await?;
+        ensure!(line == "attached\n", "the empty programs are not attached");
+        Ok(Observer::Floor(child))
+    }
+
+    /// bpftrace that prints the same fields.
+    pub(super) async fn bpftrace(bench: &Bench, tools: &Tools) -> Result<Observer> {
+        // include/uapi/asm-generic/unistd.h has others than x86-64.
+        let (send, receive) = if cfg!(target_arch = "x86_64") {
+            ("242", "243")
+        } else {
+            ("182", "183")
+        };
+        let script = text(&tools.bpftrace_script);
+        Self::tool(bench, "bpftrace", &[&script, send, receive]).await
+    }
+
+    pub(super) async fn perf_trace(bench: &Bench) -> Result<Observer> {
+        let args = ["trace", "-a", "-e", "mq_timedsend,mq_timedreceive"];
+        Self::tool(bench, "perf", &args).await
+    }
+
+    /// Its output goes to a file, as it would in use.
+    async fn tool(bench: &Bench, program: &str, args: &[&str]) -> Result<Observer> {
+        let directory = TempDir::with_prefix("mqspan-bench")?;
+        let path = directory.path().join("output");
+        let output = std::fs::File::create(&path)?;
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                format!("{program}: `tests/install-deps.sh --for bench` installs it")
+            })?;
+        wait_until_it_sees(bench, program, &mut child, &path).await?;
+        Ok(Observer::Tool {
+            child,
+            _output: directory,
+        })
+    }
+
+    pub(super) async fn stop(self, bench: &Bench) -> Result<()> {
+        match self {
+            Observer::Nobody => Ok(()),
+            Observer::Mqspan(agent) => {
+                let balance = agent.stop_balanced(bench).await?;
+                ensure!(balance.lost == 0, "calls were lost: {balance:?}");
+                Ok(())
+            }
+            Observer::Floor(mut child) => {
+                drop(child.stdin.take());
+                child.wait().await?;
+                Ok(())
+            }
+            Observer::Tool { mut child, .. } => {
+                let pid = child.id().context("it has ended")?;
+                run("kill", &["-INT", &pid.to_string()]).await?;
+                child.wait().await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// No tool says when it has attached, and what it prints is buffered: calls are made until some show.
+async fn wait_until_it_sees(
+    bench: &Bench,
+    program: &str,
+    child: &mut Child,
+    output: &Path,
+) -> Result<()> {
+    let give_up = tokio::time::Instant::now() + bench.bound(60);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!(
+                "{program} ended, {status}: {}",
+                std::fs::read_to_string(output)?
+            );
+        }
+        let calls = Workload::new(bench.workload()?, &["flood", "1000"])?;
+        calls.run_untold(bench).await?;
+        let text = std::fs::read_to_string(output).unwrap_or_default();
+        if text.contains("mqwork") {
+            return Ok(());
+        }
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "{program} sees no call: {text}"
+        );
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+async fn run(program: &str, args: &[&str]) -> Result<()> {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .await
+        .with_context(|| format!("{program}: `tests/install-deps.sh --for bench` installs it"))?;
+    ensure!(
+        output.status.success(),
+        "{program} {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! `mqspan-bench`: what mqspan costs, beside its rivals, in one run.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    mqspan_tests::bench().await
+}
