@@ -48,10 +48,11 @@
 		return 0;                                \
 	}
 
-/* Two, since there are many functions, and each takes its time to load. */
-#define FENTRY_CALL(name, symbol, op, kind)            \
-	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST) \
-	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND)
+#define FENTRY_CALL(name, symbol, op, kind)                 \
+	FENTRY_PROGRAMS(name, symbol, op, kind, FIRST)      \
+	FENTRY_PROGRAMS(name##_2, symbol, op, kind, SECOND) \
+	FENTRY_PROGRAMS(name##_3, symbol, op, kind, THIRD)  \
+	FENTRY_PROGRAMS(name##_4, symbol, op, kind, FOURTH)
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
 
