@@ -147,6 +147,12 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether it has said that its backend misses calls on this kernel where many threads compete for a CPU.
+    pub(crate) fn may_miss(&self) -> bool {
+        self.log()
+            .contains("this kernel takes the CPU from threads inside system calls")
+    }
+
     /// # Errors
     /// When it has ended.
     pub(crate) fn pid(&self) -> Result<u32> {

@@ -25,9 +25,7 @@ use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
 use crate::health::Health;
 use crate::host::Host;
-use crate::kernel::{
-    AttachError, Backend, Capabilities, HookState, KernelMeters, Tracer, kernel_is_preemptible,
-};
+use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
 use crate::kubernetes::Pods;
 use crate::logs;
 use crate::metrics::QueueMetrics;
@@ -157,10 +155,10 @@ fn announce(tracer: &Tracer) {
              connected with their sends"
         );
     }
-    if backend == Backend::Fentry && kernel_is_preemptible() {
+    if backend.misses_calls() {
         tracing::warn!(
             "this kernel takes the CPU from threads inside system calls: where many compete for \
-             one, fentry misses calls, which are counted as lost; set capture.backend: kprobe"
+             one, {backend} misses calls, which are counted as lost; set capture.backend: kprobe"
         );
     }
     if let Some(error) = tracer.few_instances() {

@@ -3,18 +3,43 @@
 //! If so, backend `fentry` is not exact: a thread that is preempted within a
 //! trampoline's program keeps the kernel from running the same program for
 //! every other thread on that CPU (`prog->active` in
-//! `kernel/bpf/trampoline.c`). Programs at kprobes and raw tracepoints run with
+//! `kernel/bpf/trampoline.c`). From Linux 7.0 on the same goes for raw
+//! tracepoints (`kernel/trace/bpf_trace.c`). Programs at kprobes run with
 //! preemption off.
 
 use std::fs;
 use std::sync::LazyLock;
 
+use super::backend::Backend;
 use super::kernel_fs::KernelFs;
 
 /// Whether this kernel preempts threads within system calls; found out once.
 pub fn kernel_is_preemptible() -> bool {
     static PREEMPTIBLE: LazyLock<bool> = LazyLock::new(look);
     *PREEMPTIBLE
+}
+
+impl Backend {
+    /// Whether it misses calls on this kernel where many threads compete for a
+    /// CPU. They are counted as lost.
+    pub fn misses_calls(self) -> bool {
+        let release = || {
+            rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned()
+        };
+        kernel_is_preemptible()
+            && match self {
+                Self::Fentry => true,
+                Self::Tracepoint => tracepoints_are_preemptible(&release()),
+                Self::Kprobe => false,
+            }
+    }
+}
+
+fn tracepoints_are_preemptible(release: &str) -> bool {
+    major(release) >= 7
 }
 
 fn look() -> bool {
@@ -53,11 +78,13 @@ fn is_preemptible(mode: Option<&str>, version: &str, cmdline: &str, release: &st
 /// What a kernel that can change does unless told: those of distributions do
 /// not preempt, until Linux 7.0 left only the modes that do.
 fn chosen_by_default(release: &str) -> bool {
-    release
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok())
-        .is_some_and(|major| major >= 7)
+    major(release) >= 7
+}
+
+/// 0 where it cannot be read.
+fn major(release: &str) -> u32 {
+    let major = release.split('.').next();
+    major.and_then(|major| major.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

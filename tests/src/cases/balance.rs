@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::metrics::{scrape, sum};
 use super::{Case, case};
+use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::balance::Balance;
 use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
 use crate::workload::Workload;
-use crate::{Backend, Bench};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -132,9 +132,8 @@ async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
         .map(|_| Workload::new(program.clone(), &["flood", "5000"]))
         .collect::<Result<Vec<_>>>()?;
     try_join_all(floods.iter().map(|flood| flood.run_untold(bench))).await?;
+    let may_lose = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    // Programs on trampolines can be preempted, and are then left out for others; it is counted.
-    let may_lose = bench.backend == Backend::Fentry;
     // An emulated machine does not send so many within the time that a shutdown has.
     let lost_in_kernel = balance.lost - balance.lost_by("shutdown");
     ensure!(may_lose || lost_in_kernel == 0, "{balance:?}");

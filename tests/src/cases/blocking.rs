@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 
 use super::calls::scenario;
-use super::{Case, case, comparison, defaults};
+use super::{Case, case, comparison, defaults, run_and_compare};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
@@ -16,16 +16,8 @@ use crate::workload::{Held, Workload};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case!("blocked_1000_64", |b: &'static Bench| scenario(
-            b,
-            b.workload(),
-            &["blocked", "1000"]
-        )),
-        case!("blocked_1000_32", |b: &'static Bench| scenario(
-            b,
-            b.workload32(),
-            &["blocked", "1000"]
-        )),
+        case!("blocked_1000_64", |b| blocked_1000(b, b.workload())),
+        case!("blocked_1000_32", |b| blocked_1000(b, b.workload32())),
         case!("interrupted_64", |b: &'static Bench| scenario(
             b,
             b.workload(),
@@ -83,6 +75,26 @@ pub(super) fn cases() -> Vec<Case> {
             b.workload32()
         )),
     ]
+}
+
+/// A thousand callers that are blocked and released at once. On a kernel that takes the CPU from them in the
+/// call some backends may miss a few, as they say at the start; then the sum is right all the same.
+async fn blocked_1000(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    let workload = Workload::new(program?, &["blocked", "1000"])?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    if !agent.may_miss() {
+        return run_and_compare(bench, &workload, &sink, agent).await;
+    }
+    let calls = u64::try_from(workload.run(bench).await?.len())?;
+    let balance = agent.stop_balanced(bench).await?;
+    // Elsewhere other programs may make calls too.
+    let all_seen = balance.seen == calls || !bench.own_machine && balance.seen > calls;
+    ensure!(
+        all_seen && balance.exported >= calls * 95 / 100,
+        "{calls} calls were made: {balance:?}"
+    );
+    Ok(())
 }
 
 fn now_ns() -> Result<i64> {

@@ -97,6 +97,16 @@ pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Optio
 async fn trace_and_compare(bench: &Bench, workload: &Workload, config: Value) -> Result<()> {
     let sink = Sink::start().await?;
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    run_and_compare(bench, workload, &sink, agent).await
+}
+
+/// The same with an agent that runs already.
+async fn run_and_compare(
+    bench: &Bench,
+    workload: &Workload,
+    sink: &Sink,
+    agent: Agent,
+) -> Result<()> {
     let calls = workload.run(bench).await?;
     let arrived = sink
         .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))

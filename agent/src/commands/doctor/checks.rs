@@ -130,7 +130,7 @@ fn of_capabilities() -> Finding {
 
 fn of_preemption() -> Finding {
     let found = if kernel_is_preemptible() {
-        "threads lose the CPU inside system calls too: auto prefers kprobe, fentry can miss calls"
+        "threads lose the CPU inside system calls too: auto prefers kprobe, others can miss calls"
     } else {
         "threads keep the CPU inside system calls"
     };
@@ -236,8 +236,7 @@ fn of_pid_namespace() -> Finding {
 
 /// Tries every backend, and says which one `run` would take.
 pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> Vec<Finding> {
-    let preemptible = kernel_is_preemptible();
-    let wanted = choice.candidates(preemptible);
+    let wanted = choice.candidates(kernel_is_preemptible());
     let mut findings = Vec::new();
     let mut attachable = Vec::new();
     let symbols = KernelSymbols::read().unwrap_or_default();
@@ -257,13 +256,15 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
     }
     let chosen = wanted.iter().find(|backend| attachable.contains(backend));
     findings.push(match chosen {
-        Some(Backend::Fentry) if preemptible => Finding::new(
+        Some(backend) if backend.misses_calls() => Finding::new(
             "capture",
             Grade::Warning,
-            "run would use fentry, which misses calls of threads that compete for a CPU on this \
-             kernel (they are counted)",
+            format!(
+                "run would use {backend}, which misses calls of threads that compete for a CPU on \
+                 this kernel (they are counted)"
+            ),
         )
-        .mend("set capture.backend: kprobe, or tracepoint"),
+        .mend("set capture.backend: kprobe"),
         Some(backend) => Finding::new("capture", Grade::Ok, format!("run would use {backend}")),
         None => Finding::new(
             "capture",
