@@ -125,15 +125,18 @@ static __always_inline void blocked_returns(struct thread_record *thread)
 static __always_inline void submit_with_payload(struct thread_record *thread)
 {
 	struct call_event *call = &thread->call, *record;
-	__u64 body = is_send(call->op) ? call->msg_len : (__u64)call->ret;
-	__u32 len = body < payload_max ? (__u32)body : payload_max;
+	__u64 len = is_send(call->op) ? call->msg_len : (__u64)call->ret;
 
+	if (len > payload_max)
+		len = payload_max;
 	record = bpf_ringbuf_reserve(&events, sizeof(*call) + payload_max, 0);
 	if (!record) {
 		call_lost();
 		return;
 	}
 	__builtin_memcpy(record, call, sizeof(*call));
+	/* The same register is compared and passed on, for the verifier. */
+	barrier_var(len);
 	if (len <= payload_max && len <= PAYLOAD_MAX &&
 	    !bpf_probe_read_user(record + 1, len,
 				 (const void *)thread->message_ptr)) {
