@@ -33,7 +33,7 @@ mutants: programs ## break mqspan in many places, and see a case fail at each; h
 	tests/mutants.sh
 
 BENCH_ARGS ?=
-bench: programs ## what tracing costs, beside bpftrace, perf trace and strace, in one run; ten minutes
+bench: programs ## what tracing costs, beside bpftrace, perf trace and strace, in one run
 	tests/install-deps.sh --for bench
 	mkdir -p target/bench
 	$(CC) -O2 -Wall -Wextra -o target/bench/floor tests/bench/floor.c
