@@ -24,7 +24,7 @@ mod span;
 mod truth;
 mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -108,6 +108,19 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// With this agent on a machine that others use too, and no workload yet.
+    fn new(agent: &Path, backend: Backend) -> Result<Bench> {
+        Ok(Bench {
+            agent: absolute(agent)?,
+            backend,
+            own_machine: false,
+            messages: 0,
+            workload: None,
+            workload32: None,
+            slow_factor: 1,
+        })
+    }
+
     /// How long to wait for something that takes `seconds` at the very most on a fast machine.
     pub(crate) fn bound(&self, seconds: u64) -> Duration {
         Duration::from_secs(seconds) * self.slow_factor
@@ -126,7 +139,7 @@ impl Bench {
     }
 }
 
-fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize()
         .with_context(|| path.display().to_string())
 }
@@ -209,13 +222,12 @@ pub async fn e2e() -> Result<ExitCode> {
 
     // Lives as long as the program: the cases' futures may borrow it freely.
     let bench: &'static Bench = Box::leak(Box::new(Bench {
-        agent: absolute(&args.agent)?,
-        backend: args.backend,
         own_machine: args.own_machine,
         messages: args.messages,
         workload: Some(absolute(&args.workload)?),
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),
+        ..Bench::new(&args.agent, args.backend)?
     }));
     let (passed, failed) = LocalSet::new()
         .run_until(run_all(bench, runs, args.jobs.max(1)))

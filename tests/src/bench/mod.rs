@@ -52,13 +52,8 @@ struct Args {
 pub async fn bench() -> Result<ExitCode> {
     let args = Args::parse();
     let bench = Bench {
-        agent: absolute(&args.agent)?,
-        backend: args.backend,
-        own_machine: false,
-        messages: 0,
         workload: Some(absolute(&args.workload)?),
-        workload32: None,
-        slow_factor: 1,
+        ..Bench::new(&args.agent, args.backend)?
     };
     let tools = Tools {
         floor: absolute(&args.floor)?,

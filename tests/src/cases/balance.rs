@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::metrics::{scrape, sum};
+use super::metrics::{scrape, sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -73,24 +73,16 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     workload.run_untold(bench).await?;
     agent.go_on()?;
     // The metrics miss nothing.
-    let give_up = tokio::time::Instant::now() + bench.bound(30);
-    loop {
-        let text = scrape(prometheus).await?;
-        let of_queue = |name| sum(&text, name, &["/e2e.", ".flood\""]);
+    wait_for_metrics(bench, prometheus, 30, |text| {
         let counts = [
-            of_queue("messaging_client_sent_messages_total"),
-            of_queue("messaging_client_consumed_messages_total"),
-            of_queue("messaging_client_operation_duration_seconds_count"),
-        ];
-        if counts == [20_000.0, 20_000.0, 40_002.0] {
-            break;
-        }
-        ensure!(
-            tokio::time::Instant::now() < give_up,
-            "{counts:?} in the metrics:\n{text}"
-        );
-        tokio::time::sleep(agent::POLL).await;
-    }
+            "messaging_client_sent_messages_total",
+            "messaging_client_consumed_messages_total",
+            "messaging_client_operation_duration_seconds_count",
+        ]
+        .map(|name| sum(text, name, &["/e2e.", ".flood\""]));
+        (counts != [20_000.0, 20_000.0, 40_002.0]).then(|| format!("{counts:?} in the metrics"))
+    })
+    .await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
         balance.lost_by("ring_full") > CALLS / 2,

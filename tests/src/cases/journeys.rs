@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::metrics::{scrape, sum};
+use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -63,18 +63,14 @@ async fn count(bench: &Bench, prometheus: SocketAddr, calls: &[Call]) -> Result<
         let queue = call.queue.clone().unwrap_or_default();
         *wanted.entry((name, queue)).or_default() += 1.0;
     }
-    let give_up = tokio::time::Instant::now() + bench.bound(60);
-    loop {
-        let text = scrape(prometheus).await?;
-        let wrong = wanted.iter().find_map(|((name, queue), wanted)| {
+    wait_for_metrics(bench, prometheus, 60, |text| {
+        wanted.iter().find_map(|((name, queue), wanted)| {
             let label = format!("messaging_destination_name=\"{queue}\"");
-            let got = sum(&text, name, &[&label]);
+            let got = sum(text, name, &[&label]);
             (got != *wanted).then(|| format!("{name} of {queue} is {got}, not {wanted}"))
-        });
-        let Some(wrong) = wrong else { return Ok(()) };
-        ensure!(tokio::time::Instant::now() < give_up, "{wrong}:\n{text}");
-        tokio::time::sleep(agent::POLL).await;
-    }
+        })
+    })
+    .await
 }
 
 /// Every receive is the child of the send of its message, told by the numbers in the messages.

@@ -41,6 +41,24 @@ pub(super) async fn scrape(address: SocketAddr) -> Result<String> {
     Ok(response.body)
 }
 
+/// Waits until nothing is wrong with the metrics, which follow the calls after a moment.
+pub(super) async fn wait_for_metrics(
+    bench: &Bench,
+    address: SocketAddr,
+    seconds: u64,
+    wrong: impl Fn(&str) -> Option<String>,
+) -> Result<()> {
+    let give_up = tokio::time::Instant::now() + bench.bound(seconds);
+    loop {
+        let text = scrape(address).await?;
+        let Some(wrong) = wrong(&text) else {
+            return Ok(());
+        };
+        ensure!(tokio::time::Instant::now() < give_up, "{wrong}:\n{text}");
+        tokio::time::sleep(agent::POLL).await;
+    }
+}
+
 /// Exact, though only one span in ten is kept.
 async fn count_messages(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address().await?;
@@ -62,22 +80,12 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
         ("messaging_client_sent_messages_total", 500.0),
         ("messaging_client_consumed_messages_total", 500.0),
     ];
-    // Counters follow the calls after a moment.
-    let give_up = tokio::time::Instant::now() + bench.bound(10);
-    loop {
-        let text = scrape(prometheus).await?;
-        let got = wanted.map(|(name, _)| sum(&text, name, &of_queue));
-        if got == wanted.map(|(_, count)| count) {
-            break;
-        }
-        ensure!(
-            tokio::time::Instant::now() < give_up,
-            "{:?} are {got:?}, not {:?}:\n{text}",
-            wanted.map(|(name, _)| name),
-            wanted.map(|(_, count)| count)
-        );
-        tokio::time::sleep(agent::POLL).await;
-    }
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        let got = wanted.map(|(name, _)| sum(text, name, &of_queue));
+        let right = got == wanted.map(|(_, count)| count);
+        (!right).then(|| format!("{got:?}, not {wanted:?}"))
+    })
+    .await?;
     agent.stop_well(bench).await
 }
 
@@ -97,19 +105,11 @@ async fn blocked_callers(bench: &'static Bench) -> Result<()> {
 
 async fn wait_for_callers(bench: &Bench, prometheus: SocketAddr, wanted: f64) -> Result<()> {
     let labels = ["\"/e2e.", "messaging_operation_type=\"receive\""];
-    let give_up = tokio::time::Instant::now() + bench.bound(10);
-    loop {
-        let text = scrape(prometheus).await?;
-        let callers = sum(&text, "posix_mq_blocked_callers", &labels);
-        if callers == wanted {
-            return Ok(());
-        }
-        ensure!(
-            tokio::time::Instant::now() < give_up,
-            "{callers} blocked callers, not {wanted}:\n{text}"
-        );
-        tokio::time::sleep(agent::POLL).await;
-    }
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        let callers = sum(text, "posix_mq_blocked_callers", &labels);
+        (callers != wanted).then(|| format!("{callers} blocked callers, not {wanted}"))
+    })
+    .await
 }
 
 #[cfg(test)]

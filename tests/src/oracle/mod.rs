@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::agent::{self, Agent};
 use crate::sink::Sink;
-use crate::{Backend, Bench, absolute};
+use crate::{Backend, Bench};
 
 /// Runs a program under strace while mqspan traces it, and compares every call.
 #[derive(Parser)]
@@ -66,13 +66,8 @@ struct Args {
 pub async fn oracle() -> Result<ExitCode> {
     let args = Args::parse();
     let bench = Bench {
-        agent: absolute(&args.agent)?,
-        backend: args.backend,
-        own_machine: false,
-        messages: 0,
-        workload: None,
-        workload32: None,
         slow_factor: args.slow_factor.max(1),
+        ..Bench::new(&args.agent, args.backend)?
     };
     let stopped = traced::Stopped::new(&args.command).await?;
     let sink = Sink::start().await?;
