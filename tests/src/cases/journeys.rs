@@ -111,14 +111,18 @@ async fn sampled(bench: &'static Bench) -> Result<()> {
 
 /// A slow receive is kept whatever the share, and with it the send of its message, which was quick.
 async fn slow_ones(bench: &'static Bench) -> Result<()> {
-    let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
+    let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let sink = Sink::start().await?;
     let config = json!({"sampling": {
         "ratio": 0.0,
         "always_keep": {"errors": false, "slower_than": "5ms"},
     }});
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
-    let calls = workload.run(bench).await?;
+    let held = workload.hold(bench).await?;
+    // All are blocked, and from now on for longer than the limit.
+    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    held.release(bench).await?;
+    let calls = workload.truth()?;
     agent.stop_well(bench).await?;
     let ours = is_of(&calls);
     let spans: Vec<_> = sink.spans().into_iter().filter(ours).collect();
@@ -126,7 +130,10 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
         .iter()
         .filter(|traced| traced.span.name.starts_with("mq_timedreceive"))
         .count();
-    ensure!(receives > 0, "no slow receive is kept");
+    ensure!(
+        receives == 100,
+        "{receives} slow receives are kept, not 100"
+    );
     ensure_whole(bench, &spans)
 }
 
