@@ -88,9 +88,10 @@ impl Source {
     /// spans the deadline of a shutdown left for good, 0 while the agent runs.
     pub async fn collect(&self, left: u64) -> Option<Collected> {
         let kernel = self.kernel.get()?;
-        let mut queues = Arc::unwrap_or_clone(self.queues.read().await);
+        let mut queues = self.queues.read().await;
         match kernel.lost_calls() {
-            Ok(lost) => queues.add_lost(&lost),
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => Arc::make_mut(&mut queues).add_lost(&lost),
             Err(error) => tracing::debug!(%error, "lost calls cannot be read"),
         }
         let waiting = kernel.waiting().unwrap_or_else(|error| {
