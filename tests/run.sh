@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.." || exit 1
 passed=0
 failed=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# What failed, said once more at the end, where it is read first.
+failures=$(mktemp)
+trap 'rm -f "$log" "$failures"' EXIT
 
 section() {
 	printf '\n== %s (%s s)\n' "$1" "$SECONDS"
@@ -23,7 +25,7 @@ check() {
 		echo "-- $name: passed"
 	else
 		failed=$((failed + 1))
-		echo "-- $name: FAILED"
+		echo "-- $name: FAILED" | tee -a "$failures"
 	fi
 }
 
@@ -45,6 +47,11 @@ counted() {
 	passed=$((passed + p))
 	failed=$((failed + f))
 	echo "-- $name: $p passed, $f failed"
+	[ "$f" -eq 0 ] || {
+		echo "-- $name: $f failed"
+		# A failed case, and the reason that follows it.
+		grep -aE -A 6 '^(test .* \.\.\. |[^ ].*: test .* \.\.\. )FAILED|^---- .* stdout ----|panicked at|^error' "$log" | head -n 80 | cut -c 1-400
+	} >>"$failures"
 }
 
 # refuses COMMAND...: the harness must not call this well.
@@ -103,5 +110,7 @@ check "a test kernel's warning is a failure" refuses tests/vm/run.sh -- sh -c 'e
 # A part of `make kernels` that takes ten minutes: each backend, and kernels that differ most.
 counted "end to end in test kernels" tests/vm/matrix.sh 6.1,fentry 6.1,kprobe 5.10,kprobe 6.12,tracepoint
 
+[ ! -s "$failures" ] || section "what failed"
+cat "$failures"
 printf '\n%s s\n%s passed, %s failed\n' "$SECONDS" "$passed" "$failed"
 [ "$failed" -eq 0 ]

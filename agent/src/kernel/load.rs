@@ -262,12 +262,19 @@ fn load_as(
     if backend == Backend::Kprobe && form == Form::Plain && !has_kprobes() {
         return Err(LoadError::NoKprobes);
     }
-    set_print(Some((PrintLevel::Debug, keep_libbpf_line)));
+    // Twenty thousand lines, which are written only for who asks.
+    let level = if tracing::enabled!(target: "libbpf", tracing::Level::TRACE) {
+        PrintLevel::Debug
+    } else {
+        PrintLevel::Info
+    };
+    set_print(Some((level, keep_libbpf_line)));
     take_libbpf_log();
     // The skeleton borrows this for as long as the programs live, which is as
     // long as the process; a few hundred bytes a backend that is tried.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = MqspanSkelBuilder::default().open(storage)?;
+    tracing::debug!(%backend, ?form, "object opened");
     let (hooks, absent) = prepare(&mut open, backend, form, settings, symbols)?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.registers_on_stack = form == Form::RegistersOnStack;
@@ -279,6 +286,7 @@ fn load_as(
         source,
         log: take_libbpf_log(),
     })?;
+    tracing::debug!(programs = hooks.len(), "programs loaded");
     lost::prepare(&skel.maps.lost_calls)?;
     filter::fill(&settings.filter, FIRST_GENERATION, &skel.maps)?;
     Ok(Loaded {
