@@ -103,21 +103,26 @@ thread_find_of(struct task_struct *task)
 	return bpf_map_lookup_elem(&threads_by_id, &tid);
 }
 
-/* The same, made if need be; NULL when there is no room. */
-static __always_inline struct thread_record *
-thread_find_or_make_of(struct task_struct *task)
+/* A record in the hash map, made if need be; NULL when there is no room. */
+static __always_inline struct thread_record *thread_by_id_or_make(__u32 tid)
 {
-	struct thread_record *thread;
-	__u32 tid = task->pid;
+	struct thread_record *thread =
+		bpf_map_lookup_elem(&threads_by_id, &tid);
 
-	if (use_task_storage)
-		return bpf_task_storage_get(&threads, task, NULL,
-					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	thread = bpf_map_lookup_elem(&threads_by_id, &tid);
 	if (thread)
 		return thread;
 	bpf_map_update_elem(&threads_by_id, &tid, &empty_thread, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&threads_by_id, &tid);
+}
+
+/* The record of any task, made if need be; NULL when there is no room. */
+static __always_inline struct thread_record *
+thread_find_or_make_of(struct task_struct *task)
+{
+	if (use_task_storage)
+		return bpf_task_storage_get(&threads, task, NULL,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	return thread_by_id_or_make(task->pid);
 }
 
 /*
@@ -153,19 +158,11 @@ static __always_inline struct thread_record *thread_find(void)
 /* The current thread's record, made if need be; NULL when there is no room. */
 static __always_inline struct thread_record *thread_find_or_make(void)
 {
-	struct thread_record *thread;
-	__u32 tid;
-
 	if (use_task_storage)
 		return bpf_task_storage_get(&threads,
 					    bpf_get_current_task_btf(), NULL,
 					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	tid = (__u32)bpf_get_current_pid_tgid();
-	thread = bpf_map_lookup_elem(&threads_by_id, &tid);
-	if (thread)
-		return thread;
-	bpf_map_update_elem(&threads_by_id, &tid, &empty_thread, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&threads_by_id, &tid);
+	return thread_by_id_or_make((__u32)bpf_get_current_pid_tgid());
 }
 
 #endif

@@ -46,14 +46,21 @@ static __always_inline bool id_wanted(__u16 kind, __u32 id, __u8 by_default)
 	return (verdict ? *verdict : by_default) == WANTED;
 }
 
-static __always_inline __u32 name_step(const struct name_table *table, __u32 at,
-				       __u8 byte)
+/* Walks the automaton of a kind of names, which begins at cell 0. */
+static __always_inline __u8 name_verdict(__u32 kind, const char *name, int size)
 {
-	return table->cells[(at + table->column[byte]) & (NAME_CELLS - 1)];
-}
+	const struct name_table *table = &names[filter.generation & 1][kind];
+	__u32 at = 0;
 
-static __always_inline __u32 name_end(const struct name_table *table, __u32 at)
-{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < size; i++) {
+		__u8 byte = name[i];
+
+		if (!byte)
+			break;
+		at = table->cells[(at + table->column[byte]) &
+				  (NAME_CELLS - 1)];
+	}
 	return table->cells[(at + table->end) & (NAME_CELLS - 1)];
 }
 
@@ -82,10 +89,7 @@ static __always_inline void comm_read(__u64 comm[2])
 
 static __always_inline bool comm_wanted(void)
 {
-	const struct name_table *table =
-		&names[filter.generation & 1][NAME_COMM];
 	struct thread_record *thread = thread_find();
-	__u32 at = table->start;
 	__u64 comm[2];
 
 	if (!thread)
@@ -97,15 +101,8 @@ static __always_inline bool comm_wanted(void)
 		return thread->comm_verdict == WANTED;
 	thread->comm[0] = comm[0];
 	thread->comm[1] = comm[1];
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < COMM_SIZE; i++) {
-		__u8 byte = ((__u8 *)thread->comm)[i];
-
-		if (!byte)
-			break;
-		at = name_step(table, at, byte);
-	}
-	thread->comm_verdict = name_end(table, at);
+	thread->comm_verdict =
+		name_verdict(NAME_COMM, (const char *)thread->comm, COMM_SIZE);
 	return thread->comm_verdict == WANTED;
 }
 
@@ -141,10 +138,7 @@ static __always_inline bool caller_wanted(void)
 /* The queue and its namespace, of the current thread's call. */
 __noinline int queue_judge(void)
 {
-	const struct name_table *table =
-		&names[filter.generation & 1][NAME_QUEUE];
 	struct thread_record *thread = thread_find();
-	__u32 at = table->start;
 
 	if (!thread)
 		return WANTED;
@@ -159,15 +153,8 @@ __noinline int queue_judge(void)
 	/* A name that came as an argument is behind no file yet. */
 	if (thread->file && thread->queue_verdict)
 		return thread->queue_verdict;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < QUEUE_NAME_SIZE; i++) {
-		__u8 byte = thread->call.name[i];
-
-		if (!byte)
-			break;
-		at = name_step(table, at, byte);
-	}
-	thread->queue_verdict = name_end(table, at);
+	thread->queue_verdict =
+		name_verdict(NAME_QUEUE, thread->call.name, QUEUE_NAME_SIZE);
 	return thread->queue_verdict;
 }
 

@@ -50,15 +50,13 @@ enum verdict { UNKNOWN = 0, WANTED = 1, UNWANTED = 2 };
 
 /*
  * Glob patterns as the table of an automaton, made by the agent (name_table.rs):
- * from a cell, a byte of the name leads by its column to the next cell, and at
- * the end of the name the column end to the verdict.
+ * from a cell, at first cell 0, a byte of the name leads by its column to the
+ * next cell, and at the end of the name the column end to the verdict.
  */
 #define NAME_CELLS 32768
 struct name_table {
 	__u8 column[256];
-	__u16 start;
 	__u16 end;
-	__u32 padding;
 	__u16 cells[NAME_CELLS];
 };
 

@@ -30,9 +30,7 @@ pub struct NameTable {
     columns: [u8; 256],
     /// The column that holds the verdict.
     end: u16,
-    /// The first cell of the state in which a name begins.
-    start: u16,
-    /// First cells of the next states, row by row.
+    /// First cells of the next states, row by row; a name begins in the first.
     cells: Vec<u16>,
 }
 
@@ -137,7 +135,6 @@ impl NameTable {
         Some(Self {
             columns,
             end: u16::try_from(bytes.len()).ok()?,
-            start: 0,
             cells,
         })
     }
@@ -145,7 +142,6 @@ impl NameTable {
     /// Writes the table to where the kernel reads it.
     pub(super) fn store(&self, to: &mut name_table) {
         to.column = self.columns;
-        to.start = self.start;
         to.end = self.end;
         for (to, cell) in to.cells.iter_mut().zip(&self.cells) {
             *to = *cell;
@@ -155,7 +151,7 @@ impl NameTable {
     /// What the kernel finds for a name.
     #[cfg(test)]
     fn wants(&self, name: &[u8]) -> bool {
-        let mut at = usize::from(self.start);
+        let mut at = 0;
         for byte in name {
             at = usize::from(self.cells[at + usize::from(self.columns[usize::from(*byte)])]);
         }
