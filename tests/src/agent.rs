@@ -186,6 +186,11 @@ impl Agent {
         self.signal("HUP")
     }
 
+    /// SIGKILL.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
     /// SIGTERM; the exit status and the whole log.
     pub(crate) async fn stop(mut self, bench: &Bench) -> Result<(ExitStatus, String)> {
         self.signal("TERM")?;

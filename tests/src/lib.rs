@@ -14,11 +14,13 @@ mod agent;
 mod balance;
 mod bench;
 mod cases;
+mod cgroup;
 mod compare;
 mod expect;
 mod http;
 mod oracle;
 mod otlp_json;
+mod proxy;
 mod sink;
 mod span;
 mod truth;
@@ -95,6 +97,7 @@ struct Args {
 }
 
 /// What every case works with.
+#[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) agent: PathBuf,
     pub(crate) backend: Backend,

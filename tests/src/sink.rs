@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +31,10 @@ pub(crate) enum Answer {
     /// Refuses this many requests as unavailable, then accepts.
     Unavailable {
         times: u32,
+    },
+    /// Refuses so many of each ten requests as unavailable.
+    UnavailableOften {
+        of_ten: u64,
     },
     /// Takes a request but says that it rejected this many of its spans.
     Partial {
@@ -77,7 +83,15 @@ impl TraceService for Service {
             }
             now
         };
-        if let Answer::Unavailable { times: 1.. } = answer {
+        let refuses = match answer {
+            Answer::Unavailable { times } => times > 0,
+            Answer::UnavailableOften { of_ten } => {
+                let received = lock(&state.received);
+                (received.requests + received.refused) % 10 < of_ten
+            }
+            Answer::Accept | Answer::Partial { .. } | Answer::Delay(_) => false,
+        };
+        if refuses {
             lock(&state.received).refused += 1;
             state.changed.send_modify(|version| *version += 1);
             return Err(Status::unavailable("this sink was asked to be unavailable"));
@@ -124,9 +138,21 @@ pub(crate) struct Sink {
     server: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
-/// A loopback address that is free now; it may be bound again by another, but only by chance.
+/// A loopback address that is free now, and that neither another call here nor the kernel gives away:
+/// the port is below those that outgoing connections get (net.ipv4.ip_local_port_range).
 pub(crate) async fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?)
+    const PORTS: Range<u16> = 10_000..32_000;
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Programs that run at once begin in different places.
+    let begin = std::process::id().wrapping_mul(101);
+    for _ in PORTS {
+        let step = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let offset = u16::try_from(begin.wrapping_add(step) % u32::from(PORTS.end - PORTS.start))?;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", PORTS.start + offset)).await {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
 }
 
 impl Sink {

@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod container;
 mod delivery;
+mod faults;
 mod filter;
 mod health;
 mod journeys;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<Case> {
         clock::cases(),
         blocking::cases(),
         delivery::cases(),
+        faults::cases(),
         tls::cases(),
         command::cases(),
         config::cases(),

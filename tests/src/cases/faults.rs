@@ -1,0 +1,370 @@
+//! What fails between the agent and the collector, in the middle of a flood: sent + counted losses = seen.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::try_join;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::metrics::{sum, wait_for_metrics};
+use super::{Case, case, comparison};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::balance::Balance;
+use crate::cgroup::MemoryLimit;
+use crate::compare::is_of;
+use crate::proxy::{Mode, Proxy};
+use crate::sink::{Answer, Sink, free_address};
+use crate::span::Traced;
+use crate::workload::Workload;
+
+/// Calls of a flood, with mq_open and mq_unlink; 6 MB of spans.
+const FLOOD: u64 = 10_002;
+/// Where nothing listens.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("fault_collector_killed", collector_killed),
+        case!("fault_reset_in_response", reset_in_response),
+        case!("fault_mostly_unavailable", mostly_unavailable),
+        case!("fault_stalled", stalled),
+        case!("fault_memory_limit", memory_limit),
+        case!("fault_agent_killed", agent_killed),
+        case!("fault_disk_full", disk_full),
+        case!("fault_disk_damaged", disk_damaged),
+    ]
+}
+
+/// With room for a flood in the ring, and short pauses between tries.
+fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
+    let mut config = agent::config(bench, endpoint, json!({
+        "capture": {"ring_buffer_size": "32MiB"},
+        "exporters": {"otlp": {"retry_on_failure": {"initial_interval": "50ms", "max_interval": "100ms"}}},
+    }));
+    agent::merge(&mut config, over);
+    config
+}
+
+fn flood(bench: &Bench) -> Result<Workload> {
+    Workload::new(bench.workload()?, &["flood", "5000"])
+}
+
+/// Each span once; one that came more often must have been the same each time.
+fn unique(spans: Vec<Traced>) -> Result<Vec<Traced>> {
+    let mut by_id: HashMap<Vec<u8>, Traced> = HashMap::new();
+    for traced in spans {
+        match by_id.get(&traced.span.span_id) {
+            None => {
+                by_id.insert(traced.span.span_id.clone(), traced);
+            }
+            Some(first) if first.span == traced.span => {}
+            Some(first) => bail!("two spans of one id: {:?} and {:?}", first.span, traced.span),
+        }
+    }
+    Ok(by_id.into_values().collect())
+}
+
+/// All calls were seen and all their spans are in the sink.
+fn ensure_all(balance: &Balance, sink: &Sink, calls: u64) -> Result<()> {
+    let arrived = u64::try_from(unique(sink.spans())?.len())?;
+    ensure!(
+        balance.lost == 0 && balance.exported == arrived && balance.seen >= calls,
+        "{arrived} spans of {calls} calls arrived: {balance:?}"
+    );
+    Ok(())
+}
+
+/// Three floods, in each of which all connections break and new ones are refused for a while.
+async fn collector_killed(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let proxy = Proxy::start(sink.address).await?;
+    let agent = Agent::start(bench, config(bench, &proxy.endpoint(), json!({}))).await?;
+    for floods in 1..=3 {
+        let flood = flood(bench)?;
+        let before = sink.requests();
+        let kill = async {
+            let bound = bench.bound(30);
+            sink.wait_until(bound, || sink.requests() > before).await?;
+            proxy.set(Mode::Reset);
+            proxy.wait_for_resets(4, bound).await?;
+            proxy.set(Mode::Open);
+            Ok(())
+        };
+        try_join(flood.run_untold(bench), kill).await?;
+        let calls = usize::try_from(floods * FLOOD)?;
+        sink.wait_for_spans(calls, bench.bound(60), |_| true)
+            .await?;
+    }
+    let balance = agent.stop_balanced(bench).await?;
+    ensure_all(&balance, &sink, 3 * FLOOD)
+}
+
+/// The collector takes the spans, and its answer is cut off: they come again, with the same ids.
+async fn reset_in_response(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let proxy = Proxy::start(sink.address).await?;
+    let agent = Agent::start(bench, config(bench, &proxy.endpoint(), json!({}))).await?;
+    proxy.set(Mode::ResetInResponse);
+    let flood = flood(bench)?;
+    let resets = async {
+        proxy.wait_for_resets(5, bench.bound(30)).await?;
+        proxy.set(Mode::Open);
+        Ok(())
+    };
+    try_join(flood.run_untold(bench), resets).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        u64::try_from(sink.spans().len())? > balance.exported,
+        "no span came twice, so no answer was cut off: {balance:?}"
+    );
+    ensure_all(&balance, &sink, FLOOD)
+}
+
+async fn mostly_unavailable(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    sink.answer(Answer::UnavailableOften { of_ten: 7 });
+    let agent = Agent::start(bench, config(bench, &sink.endpoint(), json!({}))).await?;
+    flood(bench)?.run_untold(bench).await?;
+    // A shutdown does not wait as long as these tries may take.
+    let calls = usize::try_from(FLOOD)?;
+    sink.wait_for_spans(calls, bench.bound(60), |_| true).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    let (taken, refused) = (sink.requests(), sink.refused());
+    ensure!(refused >= 2 * taken, "{refused} refused, {taken} taken");
+    ensure_all(&balance, &sink, FLOOD)
+}
+
+/// Not a byte moves until the agent has given up waiting for an answer.
+async fn stalled(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let proxy = Proxy::start(sink.address).await?;
+    let impatient = json!({"exporters": {"otlp": {"timeout": "300ms"}}});
+    let agent = Agent::start(bench, config(bench, &proxy.endpoint(), impatient)).await?;
+    proxy.set(Mode::Stalled);
+    let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
+    let calls = workload.run(bench).await?;
+    agent
+        .wait_for_log("no answer within the timeout", bench.bound(30))
+        .await?;
+    proxy.set(Mode::Open);
+    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure_all(&balance, &sink, u64::try_from(calls.len())?)?;
+    comparison(bench, &workload).check(&calls, &unique(sink.spans())?)
+}
+
+/// A collector that is away, a queue in memory that is full ten times over, and a group that allows no more than
+/// the agent says it takes: it lives, and every span is counted.
+async fn memory_limit(bench: &'static Bench) -> Result<()> {
+    const LIMIT: u64 = 64 << 20;
+    let group = MemoryLimit::new(LIMIT)?;
+    let bench_in_group = group.bench(bench)?;
+    let small = json!({
+        "capture": {"ring_buffer_size": "8MiB"},
+        "exporters": {"otlp": {"sending_queue": {"queue_size": "4MiB"}}},
+    });
+    let agent = Agent::start(&bench_in_group, config(bench, NOWHERE, small)).await?;
+    for _ in 0..8 {
+        flood(bench)?.run_untold(bench).await?;
+    }
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        balance.seen >= 8 * FLOOD && balance.lost_by("queue_full") > 4 * FLOOD,
+        "{balance:?}"
+    );
+    ensure!(balance.exported == 0 && balance.pending == 0, "{balance:?}");
+    let peak = group.peak()?;
+    ensure!(peak <= LIMIT, "{peak} bytes in use");
+    Ok(())
+}
+
+fn on_disk(directory: &Path) -> Value {
+    json!({"exporters": {"otlp": {
+        "sending_queue": {"storage": {"directory": directory}},
+        "batch": {"max_size": "16KiB"},
+    }}})
+}
+
+/// Spans in each record of the queue's files, in order. The form is in agent/src/export/disk/record.rs.
+fn records(directory: &Path) -> Result<Vec<Record>> {
+    let mut files: Vec<_> = std::fs::read_dir(directory)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "spans"));
+    files.sort();
+    let mut records = Vec::new();
+    for path in files {
+        let bytes = std::fs::read(&path)?;
+        let mut at = 0;
+        while let Some(header) = bytes.get(at..at + 20) {
+            ensure!(header.starts_with(b"mqr1"), "no record at {at}");
+            let word = |from: usize| {
+                let bytes = header.get(from..from + 4).and_then(|b| b.try_into().ok());
+                bytes.map(u32::from_le_bytes).context("a word")
+            };
+            let len = usize::try_from(word(4)?)?;
+            records.push(Record {
+                path: path.clone(),
+                at,
+                end: at + 20 + len,
+                spans: u64::from(word(8)?),
+            });
+            at += 20 + len;
+        }
+    }
+    Ok(records)
+}
+
+struct Record {
+    path: std::path::PathBuf,
+    at: usize,
+    end: usize,
+    spans: u64,
+}
+
+fn spans_of(records: &[Record]) -> u64 {
+    records.iter().map(|record| record.spans).sum()
+}
+
+/// Runs the workload while no collector is there, and kills the agent by SIGKILL once all is in its files.
+async fn kill_with_all_on_disk(
+    bench: &Bench,
+    directory: &Path,
+    workload: &Workload,
+) -> Result<Vec<crate::truth::Call>> {
+    let agent = Agent::start(bench, config(bench, NOWHERE, on_disk(directory))).await?;
+    let calls = workload.run(bench).await?;
+    let give_up = tokio::time::Instant::now() + bench.bound(30);
+    let wanted = u64::try_from(calls.len())?;
+    // A record that is just being written has no end yet.
+    while records(directory).map_or(0, |records| spans_of(&records)) < wanted {
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "{} of {wanted} spans are in the files; the agent's log:\n{}",
+            records(directory).map_or(0, |records| spans_of(&records)),
+            agent.log()
+        );
+        tokio::time::sleep(agent::POLL).await;
+    }
+    agent.kill().await?;
+    Ok(calls)
+}
+
+/// SIGKILL while no collector is there; the next agent sends what is on disk, and nothing is missing.
+async fn agent_killed(bench: &'static Bench) -> Result<()> {
+    let directory = TempDir::with_prefix("mqspan-e2e")?;
+    let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
+    let calls = kill_with_all_on_disk(bench, directory.path(), &workload).await?;
+    let sink = Sink::start().await?;
+    let config = config(bench, &sink.endpoint(), on_disk(directory.path()));
+    let agent = Agent::start(bench, config).await?;
+    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure_all(&balance, &sink, u64::try_from(calls.len())?)?;
+    comparison(bench, &workload).check(&calls, &sink.spans())
+}
+
+/// A bit flipped in one record and the file cut off within the last: what they held is counted, all else arrives.
+async fn disk_damaged(bench: &'static Bench) -> Result<()> {
+    let directory = TempDir::with_prefix("mqspan-e2e")?;
+    let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
+    kill_with_all_on_disk(bench, directory.path(), &workload).await?;
+
+    let records = records(directory.path())?;
+    let [_, flipped, .., torn] = records.as_slice() else {
+        bail!("only {} records", records.len());
+    };
+    let mut bytes = std::fs::read(&flipped.path)?;
+    let byte = bytes.get_mut((flipped.at + flipped.end) / 2);
+    *byte.context("the middle of a record")? ^= 0x10;
+    std::fs::write(&flipped.path, &bytes)?;
+    let file = std::fs::OpenOptions::new().write(true).open(&torn.path)?;
+    file.set_len(u64::try_from(torn.end - 10)?)?;
+
+    let damaged = flipped.spans + torn.spans;
+    let whole = spans_of(&records) - damaged;
+    let sink = Sink::start().await?;
+    let prometheus = free_address().await?;
+    let mut config = config(bench, &sink.endpoint(), on_disk(directory.path()));
+    agent::merge(
+        &mut config,
+        json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}}),
+    );
+    let agent = Agent::start(bench, config).await?;
+    sink.wait_for_spans(usize::try_from(whole)?, bench.bound(30), |_| true)
+        .await?;
+    wait_for_metrics(bench, prometheus, 30, |text| {
+        let lost = sum(text, "mqspan_calls_total", &["reason=\"corrupt\""]);
+        #[allow(clippy::cast_precision_loss)]
+        let wanted = damaged as f64;
+        (lost != wanted).then(|| format!("{lost} of {wanted} lost"))
+    })
+    .await?;
+    let balance = agent.stop_balanced(bench).await?;
+    let arrived = u64::try_from(sink.spans().len())?;
+    ensure!(
+        balance.lost == damaged && balance.lost_by("corrupt") == damaged,
+        "{damaged} spans were damaged: {balance:?}"
+    );
+    ensure!(
+        balance.exported == arrived && arrived >= whole,
+        "{arrived} spans arrived, {whole} were whole: {balance:?}"
+    );
+    Ok(())
+}
+
+/// A file system of its own.
+struct Tmpfs(TempDir);
+
+impl Tmpfs {
+    fn mount(options: &str) -> Result<Tmpfs> {
+        let directory = TempDir::with_prefix("mqspan-e2e")?;
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(directory.path()))?;
+        Ok(Tmpfs(directory))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        if let Err(error) = run(Command::new("umount").arg(self.0.path())) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {stderr}");
+    Ok(())
+}
+
+/// A disk of 1 MiB and a flood of several: what finds room is kept for the next agent, the rest is counted.
+async fn disk_full(bench: &'static Bench) -> Result<()> {
+    let disk = Tmpfs::mount("size=1m")?;
+    let directory = disk.0.path().join("queue");
+    let agent = Agent::start(bench, config(bench, NOWHERE, on_disk(&directory))).await?;
+    flood(bench)?.run_untold(bench).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        balance.seen >= FLOOD && balance.lost_by("storage") > FLOOD / 2,
+        "{balance:?}"
+    );
+    ensure!(balance.pending > 0 && balance.exported == 0, "{balance:?}");
+
+    let sink = Sink::start().await?;
+    let config = config(bench, &sink.endpoint(), on_disk(&directory));
+    let next = Agent::start(bench, config).await?;
+    let kept = usize::try_from(balance.pending)?;
+    sink.wait_for_spans(kept, bench.bound(30), |_| true).await?;
+    let balance = next.stop_balanced(bench).await?;
+    ensure_all(&balance, &sink, u64::try_from(kept)?)
+}

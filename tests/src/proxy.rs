@@ -1,0 +1,168 @@
+//! A TCP proxy before a sink, which breaks connections when asked to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// What becomes of connections, those that are open too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They are carried.
+    Open,
+    /// They are reset, as when the collector's process is killed.
+    Reset,
+    /// Not a byte passes.
+    Stalled,
+    /// They are reset in the middle of the first response, which the collector gave: it has the spans.
+    ResetInResponse,
+}
+
+/// A running proxy; it ends when dropped.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    mode: watch::Sender<Mode>,
+    /// Connections that were reset.
+    resets: watch::Receiver<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(upstream: SocketAddr) -> Result<Proxy> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let mode = watch::Sender::new(Mode::Open);
+        let (counter, resets) = watch::channel(0);
+        let of_connections = mode.subscribe();
+        let task = tokio::spawn(async move {
+            // Dropped with the task, which ends them all.
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (mode, counter) = (of_connections.clone(), counter.clone());
+                connections.spawn(async move {
+                    // An error is the end of this connection, whoever made it.
+                    if matches!(carry(client, upstream, mode).await, Ok(End::Reset)) {
+                        counter.send_modify(|resets| *resets += 1);
+                    }
+                });
+            }
+        });
+        Ok(Proxy {
+            address,
+            mode,
+            resets,
+            task,
+        })
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Waits until this many more connections have been reset.
+    pub(crate) async fn wait_for_resets(&self, more: u64, bound: Duration) -> Result<()> {
+        let mut resets = self.resets.clone();
+        let goal = *resets.borrow_and_update() + more;
+        let reached = tokio::time::timeout(bound, resets.wait_for(|resets| *resets >= goal)).await;
+        reached.with_context(|| format!("not {more} connections were reset"))??;
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+enum End {
+    Closed,
+    Reset,
+}
+
+async fn carry(
+    mut client: TcpStream,
+    upstream: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+) -> Result<End> {
+    let mut server = TcpStream::connect(upstream).await?;
+    let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let now = *mode.borrow_and_update();
+        match now {
+            Mode::Reset => {
+                client.set_zero_linger()?;
+                return Ok(End::Reset);
+            }
+            Mode::Stalled => {
+                mode.changed().await?;
+                continue;
+            }
+            Mode::Open | Mode::ResetInResponse => {}
+        }
+        tokio::select! {
+            changed = mode.changed() => changed?,
+            read = client.read(&mut up) => match read? {
+                0 => return Ok(End::Closed),
+                n => server.write_all(up.get(..n).unwrap_or_default()).await?,
+            },
+            read = server.read(&mut down) => {
+                let n = read?;
+                let bytes = down.get(..n).unwrap_or_default();
+                let cut = inside_headers(bytes).filter(|_| now == Mode::ResetInResponse);
+                client.write_all(bytes.get(..cut.unwrap_or(n)).unwrap_or_default()).await?;
+                if cut.is_some() {
+                    client.set_zero_linger()?;
+                    return Ok(End::Reset);
+                }
+                if n == 0 {
+                    return Ok(End::Closed);
+                }
+            }
+        }
+    }
+}
+
+/// Where the middle of the first HEADERS frame is, if these bytes begin with whole frames (RFC 9113, 4.1 and 6.2).
+fn inside_headers(bytes: &[u8]) -> Option<usize> {
+    const HEAD: usize = 9;
+    const HEADERS: u8 = 1;
+    let mut at = 0;
+    while let Some(&[a, b, c, kind, ..]) = bytes.get(at..at + HEAD) {
+        let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        if kind == HEADERS {
+            return Some(at + HEAD + len / 2);
+        }
+        at += HEAD + len;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_response_behind_other_frames() {
+        let frame = |kind: u8, len: u8| {
+            let mut frame = vec![0, 0, len, kind, 0, 0, 0, 0, 1];
+            frame.extend(vec![7; usize::from(len)]);
+            frame
+        };
+        let settings = frame(4, 12);
+        assert_eq!(inside_headers(&settings), None);
+        assert_eq!(
+            inside_headers(&[settings, frame(1, 10)].concat()),
+            Some(21 + 9 + 5)
+        );
+        assert_eq!(inside_headers(&[]), None);
+    }
+}
