@@ -90,10 +90,26 @@ static void print_cost(long calls, int64_t took_ns)
 	       (double)took_ns / (double)calls);
 }
 
-/* flood N: N sends and N receives without truth; prints the cost of a call. */
+/* Sleeps until so many calls are due at this rate. */
+static void keep_pace(int64_t start_ns, long calls, long per_second)
+{
+	int64_t at_ns = start_ns + calls * 1000000000 / per_second;
+	struct timespec at = {
+		.tv_sec = (time_t)(at_ns / 1000000000),
+		.tv_nsec = (long)(at_ns % 1000000000),
+	};
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+}
+
+/*
+ * flood N [RATE]: N sends and N receives without truth, as fast as they go or
+ * RATE calls a second, a hundred at a time; prints the cost of a call.
+ */
 int scenario_flood(int argc, char **argv)
 {
 	long count = argument_count(argc, argv, 0, 100000);
+	long per_second = argument_count(argc, argv, 1, 0);
 	struct mq_attr attr = { .mq_maxmsg = 2, .mq_msgsize = 64 };
 	char name[QUEUE_NAME_SIZE], body[64] = { 'f' };
 	unsigned int priority;
@@ -105,10 +121,13 @@ int scenario_flood(int argc, char **argv)
 	if (queue < 0)
 		fail("mq_open %s: %s", name, strerror(errno));
 	start_ns = monotonic_ns();
-	for (long i = 0; i < count; i++)
+	for (long i = 0; i < count; i++) {
+		if (per_second && i % 50 == 0)
+			keep_pace(start_ns, 2 * i, per_second);
 		if (mq_send(queue, body, sizeof(body), 1) < 0 ||
 		    mq_receive(queue, body, sizeof(body), &priority) < 0)
 			fail("call %ld: %s", i, strerror(errno));
+	}
 	took_ns = monotonic_ns() - start_ns;
 	mq_close(queue);
 	mq_unlink(name);

@@ -58,15 +58,15 @@ pub(super) async fn of_agent(bench: &Bench, rounds: usize, table: &mut Table) ->
 }
 
 /// What a process has taken so far.
-struct Taken {
-    cpu_ms: f64,
-    rss_mib: f64,
+pub(super) struct Taken {
+    pub(super) cpu_ms: f64,
+    pub(super) rss_mib: f64,
     anonymous_mib: f64,
 }
 
 impl Taken {
     /// From proc(5): `schedstat` of each thread has nanoseconds, where `stat` has hundredths of a second.
-    fn read(pid: u32) -> Result<Taken> {
+    pub(super) fn read(pid: u32) -> Result<Taken> {
         let mut cpu_ns = 0_u64;
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
@@ -89,6 +89,6 @@ impl Taken {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn as_f64(number: u64) -> f64 {
+pub(super) fn as_f64(number: u64) -> f64 {
     number as f64
 }

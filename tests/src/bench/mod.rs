@@ -4,15 +4,17 @@
 //! do differs from minute to minute. Shown are medians.
 
 mod cost;
+mod counter;
 mod figures;
 mod observer;
 mod table;
+mod throughput;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use self::observer::Tools;
 use self::table::Table;
@@ -39,9 +41,25 @@ struct Args {
     /// Rounds; medians are of so many
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Measure this part alone [repeatable: or this]
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
     /// Where the table goes, besides standard output
     #[arg(long)]
     output: Option<PathBuf>,
+}
+
+/// Some of the rows.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What a send or a receive costs, beside other tracers
+    Calls,
+    /// What other system calls cost
+    Others,
+    /// What the agent itself takes
+    Agent,
+    /// Spans a second to a collector
+    Throughput,
 }
 
 /// The whole of `mqspan-bench`.
@@ -60,9 +78,19 @@ pub async fn bench() -> Result<ExitCode> {
         bpftrace_script: absolute(&args.bpftrace_script)?,
     };
     let mut table = Table::new(args.rounds)?;
-    cost::of_mq_calls(&bench, &tools, args.rounds, &mut table).await?;
-    cost::of_other_calls(&bench, &tools, args.rounds, &mut table).await?;
-    figures::of_agent(&bench, args.rounds, &mut table).await?;
+    let wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    if wanted(Part::Calls) {
+        cost::of_mq_calls(&bench, &tools, args.rounds, &mut table).await?;
+    }
+    if wanted(Part::Others) {
+        cost::of_other_calls(&bench, &tools, args.rounds, &mut table).await?;
+    }
+    if wanted(Part::Agent) {
+        figures::of_agent(&bench, args.rounds, &mut table).await?;
+    }
+    if wanted(Part::Throughput) {
+        throughput::of_agent(&bench, args.rounds, &mut table).await?;
+    }
     let text = table.to_string();
     println!("{text}");
     if let Some(path) = args.output {
