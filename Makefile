@@ -33,13 +33,14 @@ mutants: programs ## break mqspan in many places, and see a case fail at each; h
 	tests/mutants.sh
 
 BENCH_ARGS ?=
-bench: programs ## what tracing costs, beside bpftrace, perf trace and strace, in one run; BENCH_ARGS="--only calls"
+bench: programs ## what tracing costs, beside bpftrace, perf trace, strace and collectors, in one run; BENCH_ARGS="--only calls"
 	tests/install-deps.sh --for bench
 	mkdir -p target/bench
+	tests/bench/rivals.sh .cache/bench
 	cargo build --release -p mqspan-tests
 	$(CC) -O2 -Wall -Wextra -o target/bench/floor tests/bench/floor.c
 	target/release/mqspan-bench --agent target/release/mqspan --workload target/workload/mqwork-x86_64 \
-		--floor target/bench/floor --bpftrace-script tests/bench/mq.bt --output target/bench/table.md $(BENCH_ARGS)
+		--floor target/bench/floor --bpftrace-script tests/bench/mq.bt --rivals .cache/bench --output target/bench/table.md $(BENCH_ARGS)
 
 ARCH ?= x86_64
 KERNEL ?= $(if $(filter arm64,$(ARCH)),6.12,6.1)

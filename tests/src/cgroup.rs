@@ -27,7 +27,8 @@ impl MemoryLimit {
         let name = format!("mqspan-e2e.{}", std::process::id());
         let path = if is_v1 { v1 } else { v2 }.join(name);
         if !is_v1 {
-            fs::write(v2.join("cgroup.subtree_control"), "+memory").context("no memory controller")?;
+            fs::write(v2.join("cgroup.subtree_control"), "+memory")
+                .context("no memory controller")?;
         }
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         let group = MemoryLimit {

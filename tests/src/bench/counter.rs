@@ -105,7 +105,11 @@ async fn serve(stream: TcpStream, counts: Arc<Counts>) -> Result<()> {
     Ok(())
 }
 
-async fn answer(mut body: RecvStream, mut respond: SendResponse<Bytes>, counts: &Counts) -> Result<()> {
+async fn answer(
+    mut body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+    counts: &Counts,
+) -> Result<()> {
     let mut message = Vec::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
@@ -113,7 +117,9 @@ async fn answer(mut body: RecvStream, mut respond: SendResponse<Bytes>, counts: 
         message.extend_from_slice(&chunk);
     }
     let spans = spans_in_frame(&message)?;
-    counts.bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+    counts
+        .bytes
+        .fetch_add(message.len() as u64, Ordering::Relaxed);
     counts.spans.fetch_add(spans, Ordering::Relaxed);
     let response = Response::builder()
         .header("content-type", "application/grpc")

@@ -6,6 +6,7 @@
 mod cost;
 mod counter;
 mod figures;
+mod forwarder;
 mod observer;
 mod table;
 mod throughput;
@@ -36,6 +37,9 @@ struct Args {
     /// tests/bench/mq.bt
     #[arg(long)]
     bpftrace_script: PathBuf,
+    /// Where tests/bench/rivals.sh put its collectors
+    #[arg(long)]
+    rivals: PathBuf,
     #[arg(long, value_enum, default_value = "tracepoint")]
     backend: Backend,
     /// Rounds; medians are of so many
@@ -89,7 +93,7 @@ pub async fn bench() -> Result<ExitCode> {
         figures::of_agent(&bench, args.rounds, &mut table).await?;
     }
     if wanted(Part::Throughput) {
-        throughput::of_agent(&bench, args.rounds, &mut table).await?;
+        throughput::of_agent(&bench, &absolute(&args.rivals)?, args.rounds, &mut table).await?;
     }
     let text = table.to_string();
     println!("{text}");

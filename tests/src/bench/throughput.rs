@@ -1,13 +1,15 @@
 //! How many spans a second go from the kernel to a collector that only counts.
 
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::process::Command;
 
 use super::counter::Counter;
 use super::figures::{Taken, as_f64};
+use super::forwarder::{Forwarder, KINDS, Kind};
 use super::table::{Table, median};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -24,18 +26,27 @@ const STEADY: u64 = 10_000;
 const SECONDS: u64 = 10;
 
 /// The rows about throughput.
-pub(super) async fn of_agent(bench: &Bench, rounds: usize, table: &mut Table) -> Result<()> {
+pub(super) async fn of_agent(
+    bench: &Bench,
+    rivals: &Path,
+    rounds: usize,
+    table: &mut Table,
+) -> Result<()> {
     table.section(&["to a collector that only counts", ""]);
     let (mut drained, mut bytes) = (Vec::new(), Vec::new());
     let mut steady = Vec::new();
+    let mut of_rivals = KINDS.map(|_| Vec::new());
     for round in 1..=rounds {
         eprintln!("throughput: round {round} of {rounds}");
         let (spans_a_second, bytes_a_span) = drain(bench).await?;
         drained.push(spans_a_second);
         bytes.push(bytes_a_span);
-        steady.push(steadily(bench).await?);
+        steady.push(steadily(bench, None).await?);
+        for (kind, steady) in KINDS.into_iter().zip(&mut of_rivals) {
+            let taken = steadily(bench, Some((rivals, kind))).await;
+            steady.push(taken.with_context(|| kind.name())?);
+        }
     }
-    let of = |value: fn(&Steady) -> f64| median(&steady.iter().map(value).collect::<Vec<_>>());
     let most = without_loss(bench, rounds).await?;
     for (what, value) in [
         (
@@ -50,32 +61,38 @@ pub(super) async fn of_agent(bench: &Bench, rounds: usize, table: &mut Table) ->
             "the highest rate tried that lost nothing, with the workload and the collector on the same CPUs".to_owned(),
             most.map_or("none".to_owned(), |rate| format!("{rate} spans/s")),
         ),
-        (
-            format!("at {STEADY} spans/s with gzip: CPU"),
-            format!("{:.2} % of a core", of(|steady| steady.cpu_percent)),
-        ),
-        (
-            format!("at {STEADY} spans/s with gzip: resident"),
-            format!("{:.1} MiB", of(|steady| steady.rss_mib)),
-        ),
     ] {
         table.row(vec![what, value]);
+    }
+    table.section(&[
+        &format!("{STEADY} spans/s passed on with gzip"),
+        "CPU",
+        "resident",
+    ]);
+    let names = std::iter::once("mqspan, from the kernel on").chain(KINDS.map(Kind::name));
+    for (name, steady) in names.zip(std::iter::once(steady).chain(of_rivals)) {
+        let of = |value: fn(&Steady) -> f64| median(&steady.iter().map(value).collect::<Vec<_>>());
+        table.row(vec![
+            name.to_owned(),
+            format!("{:.2} % of a core", of(|steady| steady.cpu_percent)),
+            format!("{:.1} MiB", of(|steady| steady.rss_mib)),
+        ]);
     }
     Ok(())
 }
 
-async fn start(bench: &Bench, counter: &Counter, ring: &str, compression: &str) -> Result<Agent> {
+async fn start(bench: &Bench, endpoint: &str, ring: &str, compression: &str) -> Result<Agent> {
     let over = json!({
         "capture": {"ring_buffer_size": ring},
         "exporters": {"otlp": {"compression": compression}},
     });
-    Agent::start(bench, agent::config(bench, &counter.endpoint(), over)).await
+    Agent::start(bench, agent::config(bench, endpoint, over)).await
 }
 
 /// Fills the ring while the agent is stopped, and lets it go: spans a second, and bytes a span.
 async fn drain(bench: &Bench) -> Result<(f64, f64)> {
     let counter = Counter::start().await?;
-    let agent = start(bench, &counter, "64MiB", "none").await?;
+    let agent = start(bench, &counter.endpoint(), "64MiB", "none").await?;
     on_cpu(agent.pid()?, "0").await?;
     agent.pause()?;
     let flood = flood(bench, HELD, None)?;
@@ -96,9 +113,11 @@ async fn without_loss(bench: &Bench, rounds: usize) -> Result<Option<u64>> {
         for _ in 0..rounds {
             eprintln!("throughput: {rate} spans/s");
             let counter = Counter::start().await?;
-            let agent = start(bench, &counter, "8MiB", "none").await?;
+            let agent = start(bench, &counter.endpoint(), "8MiB", "none").await?;
             let began = Instant::now();
-            flood(bench, 2 * rate, Some(rate))?.run_untold(bench).await?;
+            flood(bench, 2 * rate, Some(rate))?
+                .run_untold(bench)
+                .await?;
             let too_slow = began.elapsed().as_secs_f64() > 2.1;
             let balance = agent.stop_balanced(bench).await?;
             if too_slow || balance.lost > 0 {
@@ -120,22 +139,34 @@ struct Steady {
     rss_mib: f64,
 }
 
-async fn steadily(bench: &Bench) -> Result<Steady> {
+/// What the agent takes, or another that takes its spans from the agent and sends them on.
+async fn steadily(bench: &Bench, rival: Option<(&Path, Kind)>) -> Result<Steady> {
     let counter = Counter::start().await?;
-    let agent = start(bench, &counter, "8MiB", "gzip").await?;
-    let before = Taken::read(agent.pid()?)?;
+    let forwarder = match rival {
+        Some((rivals, kind)) => {
+            Some(Forwarder::start(bench, rivals, kind, &counter.endpoint()).await?)
+        }
+        None => None,
+    };
+    let endpoint = forwarder
+        .as_ref()
+        .map_or(counter.endpoint(), Forwarder::endpoint);
+    let agent = start(bench, &endpoint, "8MiB", "gzip").await?;
+    let pid = match &forwarder {
+        Some(forwarder) => forwarder.pid()?,
+        None => agent.pid()?,
+    };
+    let before = Taken::read(pid)?;
     let began = Instant::now();
     flood(bench, SECONDS * STEADY, Some(STEADY))?
         .run_untold(bench)
         .await?;
-    let after = Taken::read(agent.pid()?)?;
+    let after = Taken::read(pid)?;
     let took_ms = began.elapsed().as_secs_f64() * 1e3;
+    counter.wait_for(SECONDS * STEADY, bench.bound(30)).await?;
     let balance = agent.stop_balanced(bench).await?;
-    ensure!(
-        balance.lost == 0 && balance.exported == counter.spans(),
-        "{} arrived: {balance:?}",
-        counter.spans()
-    );
+    ensure!(balance.lost == 0, "{balance:?}");
+    counter.wait_for(balance.exported, bench.bound(30)).await?;
     Ok(Steady {
         cpu_percent: (after.cpu_ms - before.cpu_ms) / took_ms * 100.0,
         rss_mib: after.rss_mib,

@@ -41,10 +41,14 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// With room for a flood in the ring, and short pauses between tries.
 fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
-    let mut config = agent::config(bench, endpoint, json!({
-        "capture": {"ring_buffer_size": "32MiB"},
-        "exporters": {"otlp": {"retry_on_failure": {"initial_interval": "50ms", "max_interval": "100ms"}}},
-    }));
+    let mut config = agent::config(
+        bench,
+        endpoint,
+        json!({
+            "capture": {"ring_buffer_size": "32MiB"},
+            "exporters": {"otlp": {"retry_on_failure": {"initial_interval": "50ms", "max_interval": "100ms"}}},
+        }),
+    );
     agent::merge(&mut config, over);
     config
 }
@@ -62,7 +66,11 @@ fn unique(spans: Vec<Traced>) -> Result<Vec<Traced>> {
                 by_id.insert(traced.span.span_id.clone(), traced);
             }
             Some(first) if first.span == traced.span => {}
-            Some(first) => bail!("two spans of one id: {:?} and {:?}", first.span, traced.span),
+            Some(first) => bail!(
+                "two spans of one id: {:?} and {:?}",
+                first.span,
+                traced.span
+            ),
         }
     }
     Ok(by_id.into_values().collect())
@@ -131,7 +139,8 @@ async fn mostly_unavailable(bench: &'static Bench) -> Result<()> {
     flood(bench)?.run_untold(bench).await?;
     // A shutdown does not wait as long as these tries may take.
     let calls = usize::try_from(FLOOD)?;
-    sink.wait_for_spans(calls, bench.bound(60), |_| true).await?;
+    sink.wait_for_spans(calls, bench.bound(60), |_| true)
+        .await?;
     let balance = agent.stop_balanced(bench).await?;
     let (taken, refused) = (sink.requests(), sink.refused());
     ensure!(refused >= 2 * taken, "{refused} refused, {taken} taken");
@@ -195,7 +204,10 @@ fn records(directory: &Path) -> Result<Vec<Record>> {
     let mut files: Vec<_> = std::fs::read_dir(directory)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "spans"));
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "spans")
+    });
     files.sort();
     let mut records = Vec::new();
     for path in files {

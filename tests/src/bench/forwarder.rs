@@ -1,0 +1,125 @@
+//! Collectors that pass spans on, and what they take for it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::Bench;
+use crate::agent::POLL;
+use crate::sink::free_address;
+
+/// Which of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Rotel,
+    Otelcol,
+}
+
+pub(super) const KINDS: [Kind; 2] = [Kind::Rotel, Kind::Otelcol];
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Rotel => "rotel 0.0.1a15",
+            Kind::Otelcol => "otelcol 0.165.0",
+        }
+    }
+}
+
+/// One that runs; it is killed when dropped.
+pub(super) struct Forwarder {
+    child: Child,
+    address: SocketAddr,
+    directory: TempDir,
+}
+
+impl Forwarder {
+    /// Takes OTLP/gRPC and sends it on with gzip. The programs are where tests/bench/rivals.sh puts them.
+    pub(super) async fn start(
+        bench: &Bench,
+        rivals: &Path,
+        kind: Kind,
+        to: &str,
+    ) -> Result<Forwarder> {
+        let directory = TempDir::with_prefix("mqspan-bench")?;
+        let address = free_address().await?;
+        let mut command = match kind {
+            Kind::Rotel => rotel(rivals, address, to).await?,
+            Kind::Otelcol => otelcol(rivals, address, to, directory.path())?,
+        };
+        let child = command
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(directory.path().join("log"))?)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{}: tests/bench/rivals.sh", kind.name()))?;
+        let mut forwarder = Forwarder {
+            child,
+            address,
+            directory,
+        };
+        forwarder.wait_ready(bench).await?;
+        Ok(forwarder)
+    }
+
+    async fn wait_ready(&mut self, bench: &Bench) -> Result<()> {
+        let give_up = tokio::time::Instant::now() + bench.bound(30);
+        while TcpStream::connect(self.address).await.is_err() {
+            let ended = self.child.try_wait()?;
+            let log = || std::fs::read_to_string(self.directory.path().join("log"));
+            ensure!(ended.is_none(), "it ended: {}", log()?);
+            ensure!(
+                tokio::time::Instant::now() < give_up,
+                "it does not listen: {}",
+                log()?
+            );
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(super) fn pid(&self) -> Result<u32> {
+        self.child.id().context("it has ended")
+    }
+}
+
+async fn rotel(rivals: &Path, address: SocketAddr, to: &str) -> Result<Command> {
+    let mut command = Command::new(rivals.join("rotel"));
+    let http = free_address().await?.to_string();
+    command.args(["start", "--otlp-grpc-endpoint", &address.to_string()]);
+    command.args(["--otlp-http-endpoint", &http, "--exporter", "otlp"]);
+    command.args(["--otlp-exporter-endpoint", to]);
+    command.args(["--otlp-exporter-protocol", "grpc"]);
+    command.args(["--otlp-exporter-compression", "gzip"]);
+    Ok(command)
+}
+
+fn otelcol(rivals: &Path, address: SocketAddr, to: &str, directory: &Path) -> Result<Command> {
+    let config = serde_json::json!({
+        "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": address.to_string()}}}},
+        "processors": {"batch": {}},
+        "exporters": {"otlp_grpc": {"endpoint": to, "compression": "gzip", "tls": {"insecure": true}}},
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"traces": {
+                "receivers": ["otlp"], "processors": ["batch"], "exporters": ["otlp_grpc"],
+            }},
+        },
+    });
+    let path = directory.join("otelcol.yaml");
+    std::fs::write(&path, config.to_string())?;
+    let mut command = Command::new(rivals.join("otelcol"));
+    command.arg("--config").arg(path);
+    Ok(command)
+}
