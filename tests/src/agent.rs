@@ -149,8 +149,7 @@ impl Agent {
 
     /// Whether it has said that its backend misses calls on this kernel where many threads compete for a CPU.
     pub(crate) fn may_miss(&self) -> bool {
-        self.log()
-            .contains("this kernel takes the CPU from threads inside system calls")
+        says_that_it_misses(&self.log())
     }
 
     /// # Errors
@@ -228,6 +227,11 @@ impl Agent {
         );
         Ok(())
     }
+}
+
+/// Whether mqspan has said in its log that its backend misses calls on this kernel.
+pub(crate) fn says_that_it_misses(log: &str) -> bool {
+    log.contains("this kernel takes the CPU from threads inside system calls")
 }
 
 async fn keep_log(mut stderr: BufReader<tokio::process::ChildStderr>, log: Arc<Mutex<String>>) {

@@ -155,11 +155,8 @@ fn announce(tracer: &Tracer) {
              connected with their sends"
         );
     }
-    if backend.misses_calls() {
-        tracing::warn!(
-            "this kernel takes the CPU from threads inside system calls: where many compete for \
-             one, {backend} misses calls, which are counted as lost; set capture.backend: kprobe"
-        );
+    if let Some(warning) = backend.warning() {
+        tracing::warn!("{warning}; set capture.backend: kprobe");
     }
     if let Some(error) = tracer.few_instances() {
         tracing::warn!(

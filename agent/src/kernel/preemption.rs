@@ -36,6 +36,16 @@ impl Backend {
                 Self::Kprobe => false,
             }
     }
+
+    /// What whoever uses it should know, if it misses calls.
+    pub fn warning(self) -> Option<String> {
+        self.misses_calls().then(|| {
+            format!(
+                "this kernel takes the CPU from threads inside system calls: where many compete \
+                 for one, {self} misses calls, which are counted as lost"
+            )
+        })
+    }
 }
 
 fn tracepoints_are_preemptible(release: &str) -> bool {

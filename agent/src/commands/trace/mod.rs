@@ -40,6 +40,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     .map_err(|error| super::run::explain(&error))?;
     let meters = tracer.meters().context("cannot keep the counters open")?;
     eprintln!("mqspan: tracing by {}", tracer.backend());
+    if let Some(warning) = tracer.backend().warning() {
+        eprintln!("mqspan: {warning}; use --backend kprobe");
+    }
 
     let out = BufWriter::with_capacity(1 << 16, stdout().lock());
     let counts = PipelineCounts::default();
