@@ -181,14 +181,17 @@ impl Sink {
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(16 << 20);
-        let mut server = Server::builder();
+        // Room for whole requests: with the default of 64 KiB a sender waits for many rounds, idle.
+        let mut server = Server::builder()
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(32 << 20);
         if let Some(tls) = tls {
             server = server.tls_config(tls)?;
         }
         let (stop, stopped) = oneshot::channel();
         let router = server.add_service(service);
         let server = tokio::spawn(router.serve_with_incoming_shutdown(
-            TcpIncoming::from(listener),
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
             async move {
                 // Either way it is time to stop: told so, or the handle is gone.
                 drop(stopped.await);

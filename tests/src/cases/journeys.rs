@@ -43,6 +43,7 @@ async fn traced(
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
         // As much as the producers make at once on a machine that emulates the other CPUs.
         "capture": {"ring_buffer_size": "64MiB"},
+        "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
     agent::merge(&mut over, config);
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), over)).await?;
