@@ -32,6 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
 struct Bundle {
     dir: TempDir,
     id: String,
+    pod: String,
 }
 
 impl Bundle {
@@ -48,6 +49,10 @@ impl Bundle {
             .await
             .context("runc, which these cases need")?;
         ensure!(spec.success(), "runc spec: {spec}");
+        // As Docker and containerd name containers, where the kubelet puts them with its driver cgroupfs.
+        let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        let pod = uuid.trim().to_owned();
+        let id = pod.replace('-', "").repeat(2);
         let path = dir.path().join("config.json");
         let mut config: Json = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
         let command: Vec<_> = ["/mqwork", "--truth", "/truth"]
@@ -59,15 +64,11 @@ impl Bundle {
             json!({
                 "process": {"terminal": false, "args": command},
                 "root": {"readonly": false},
+                "linux": {"cgroupsPath": format!("/kubepods/burstable/pod{pod}/{id}")},
             }),
         );
         std::fs::write(&path, config.to_string())?;
-        // As Docker and containerd name them.
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?
-            .trim()
-            .replace('-', "")
-            .repeat(2);
-        Ok(Bundle { dir, id })
+        Ok(Bundle { dir, id, pod })
     }
 
     async fn run(&self, bench: &Bench) -> Result<Vec<Call>> {
@@ -87,8 +88,24 @@ impl Bundle {
     }
 }
 
+impl Drop for Bundle {
+    /// runc removes the container's groups, and leaves those above them.
+    fn drop(&mut self) {
+        let pod = format!("kubepods/burstable/pod{}", self.pod);
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+        let mut roots: Vec<_> = hierarchies.flatten().map(|entry| entry.path()).collect();
+        roots.push("/sys/fs/cgroup".into());
+        for root in roots {
+            for group in [pod.as_str(), "kubepods/burstable", "kubepods"] {
+                // Others that are in use stay.
+                std::fs::remove_dir(root.join(group)).unwrap_or_default();
+            }
+        }
+    }
+}
+
 /// A process on the host and one in a container use a queue of the same name: two queues, told apart
-/// by their IPC namespaces, and the container has its id on all its spans, short as it lives.
+/// by their IPC namespaces, and the container has its id and its pod's on all its spans, short as it lives.
 async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -> Result<()> {
     let program = program?;
     let host = Workload::new(program.clone(), &["paced", "20"])?;
@@ -110,12 +127,14 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
 
     let spans: Vec<_> = sink.spans().into_iter().filter(of_queue).collect();
     let id = Value::from(bundle.id.as_str());
-    let (contained, others): (Vec<_>, Vec<_>) = spans
-        .iter()
-        .partition(|traced| traced.origin.resource.get("container.id") == Some(&id));
+    let pod = Value::from(bundle.pod.as_str());
+    let (contained, others): (Vec<_>, Vec<_>) = spans.iter().partition(|traced| {
+        let resource = &traced.origin.resource;
+        resource.get("container.id") == Some(&id) && resource.get("k8s.pod.uid") == Some(&pod)
+    });
     ensure!(
         (contained.len(), others.len()) == (inside.len(), on_host.len()),
-        "{} spans with the container's id and {} without, not {} and {}",
+        "{} spans with the container's id and its pod's, and {} without, not {} and {}",
         contained.len(),
         others.len(),
         inside.len(),
