@@ -150,7 +150,8 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-async fn run(program: &str, args: &[&str]) -> Result<()> {
+/// Runs a command to its end, which must be a good one.
+pub(super) async fn run(program: &str, args: &[&str]) -> Result<()> {
     let output = Command::new(program)
         .args(args)
         .output()

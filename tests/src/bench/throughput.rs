@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tokio::process::Command;
 
 use super::counter::Counter;
 use super::figures::{Taken, as_f64};
 use super::forwarder::{Forwarder, KINDS, Kind};
+use super::observer::run;
 use super::table::{Table, median};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -182,14 +182,5 @@ fn flood(bench: &Bench, calls: u64, rate: Option<u64>) -> Result<Workload> {
 
 /// All threads of a process on this CPU.
 async fn on_cpu(pid: u32, cpu: &str) -> Result<()> {
-    let output = Command::new("taskset")
-        .args(["-a", "-p", "-c", cpu, &pid.to_string()])
-        .output()
-        .await?;
-    ensure!(
-        output.status.success(),
-        "taskset: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+    run("taskset", &["-a", "-p", "-c", cpu, &pid.to_string()]).await
 }
