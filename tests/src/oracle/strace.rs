@@ -8,6 +8,9 @@ use super::arguments;
 
 const UNFINISHED: &str = "<unfinished ...>";
 
+/// The same of a thread that strace has let go of.
+const DETACHED: &str = "<detached ...>";
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -28,23 +31,6 @@ pub(super) struct Call {
     pub(super) syscall: String,
     pub(super) arguments: Vec<String>,
     pub(super) outcome: Outcome,
-}
-
-impl Call {
-    /// Of a thread that is killed on its way out, strace can find the call's number, or that negated,
-    /// where the return would be: seen for i386, `arch/x86/entry/syscalls/syscall_32.tbl`.
-    fn has_own_number(&self) -> bool {
-        let number = match self.syscall.as_str() {
-            "mq_timedsend" => 279,
-            "mq_timedreceive" => 280,
-            "mq_timedsend_time64" => 418,
-            "mq_timedreceive_time64" => 419,
-            _ => return false,
-        };
-        [number, -number]
-            .map(Outcome::Value)
-            .contains(&self.outcome)
-    }
 }
 
 /// `NAME(ARGUMENTS) = RESULT` in its parts.
@@ -73,7 +59,8 @@ fn outcome(result: &str) -> Result<Outcome> {
     let mut words = result.split_whitespace();
     let (value, error) = (words.next().context("no result")?, words.next());
     Ok(match (value, error) {
-        ("?", None) => Outcome::Died(None),
+        // `= ? <unavailable>`: the thread was gone when strace wanted to read its registers.
+        ("?", None | Some("<unavailable>")) => Outcome::Died(None),
         // `-1 (errno 18446744073709551336)`: no error of the kernel's, but a register's 64 bits.
         ("-1", Some("(errno")) => {
             let bits = words
@@ -122,7 +109,10 @@ impl Joining {
         self.calls.push(None);
         let at = self.calls.len() - 1;
         self.last.insert(tid, at);
-        match text.strip_suffix(UNFINISHED) {
+        let begun = [UNFINISHED, DETACHED]
+            .iter()
+            .find_map(|end| text.strip_suffix(end));
+        match begun {
             Some(begun) => {
                 let begun = begun.strip_suffix(' ').unwrap_or(begun);
                 self.open.insert(tid, (at, begun.to_owned()));
@@ -150,8 +140,10 @@ impl Joining {
             .and_then(|rest| rest.split_whitespace().next());
         let last = self.last.remove(&tid).and_then(|at| self.calls.get_mut(at));
         if let (Some(Some(call)), Some(killer)) = (last, killer)
-            && (matches!(call.outcome, Outcome::Died(_)) || call.has_own_number())
+            && (matches!(call.outcome, Outcome::Died(_)) || killer == "SIGKILL")
         {
+            // Of a thread that is killed on its way out, strace 6.1 cannot ask the kernel for the return any
+            // more, and writes what it last read of another thread: whatever that is, it is no return.
             call.outcome = Outcome::Died(Some(killer.to_owned()));
         }
         Ok(())

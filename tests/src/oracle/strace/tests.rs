@@ -40,7 +40,8 @@ fn whole_lines() -> Result<()> {
         (r#"9 mq_unlink("a) = 5, b") = 0"#, 1, Outcome::Value(0)),
     ];
     for (line, arguments, outcome) in table {
-        let call = only(line)?;
+        let (tid, _) = line.split_once(' ').context("no thread")?;
+        let call = only(&format!("{line}\n{tid} +++ exited with 0 +++"))?;
         assert_eq!(call.arguments.len(), arguments, "{line}");
         assert_eq!(call.outcome, outcome, "{line}");
         assert_eq!(call.line, line);
@@ -56,6 +57,9 @@ fn halves_are_joined_by_thread() -> Result<()> {
 23073 mq_timedsend(4</testmsg0>, ""..., 7, 1, NULL) = 0
 23096 <... mq_open resumed>)            = 6</testmsg1>
 23072 <... mq_timedreceive resumed>""..., 8, NULL, {tv_sec=1795513105, tv_nsec=550621775}) = 7
+23072 +++ exited with 0 +++
+23073 +++ exited with 0 +++
+23096 +++ exited with 0 +++
 "#,
     )?;
     let told: Vec<_> = calls
@@ -98,6 +102,12 @@ fn a_thread_that_ends_inside_tells_by_what() -> Result<()> {
             died(Some("SIGKILL")),
         ),
         (
+            "18608 mq_timedreceive(0<pipe:[46718]>,  <detached ...>",
+            died(Some("SIGKILL")),
+        ),
+        // What strace wrote as the return of a thread that was killed: a call's number, a register's bits, and
+        // the return of another thread's call.
+        (
             "2466 mq_timedreceive(-1, \"\"..., 8, [127], {tv_sec=1795600435, tv_nsec=0}) = 280\n\
              2466 +++ killed by SIGKILL +++",
             died(Some("SIGKILL")),
@@ -105,6 +115,16 @@ fn a_thread_that_ends_inside_tells_by_what() -> Result<()> {
         (
             "4763 mq_timedreceive(-1, 0xffcf5080, 8, 0xffcf5074, NULL) = -1 (errno 18446744073709551336)\n\
              4763 +++ killed by SIGKILL +++",
+            died(Some("SIGKILL")),
+        ),
+        (
+            "15789 mq_timedreceive(-1, 0xffd3d080, 8, 0xffd3d074, NULL) = -1 EMSGSIZE (Message too long)\n\
+             15789 +++ killed by SIGKILL +++",
+            died(Some("SIGKILL")),
+        ),
+        (
+            "13820 mq_timedreceive(-1, )             = ? <unavailable>\n\
+             13820 +++ killed by SIGKILL +++",
             died(Some("SIGKILL")),
         ),
         (
@@ -116,6 +136,19 @@ fn a_thread_that_ends_inside_tells_by_what() -> Result<()> {
     for (text, outcome) in table {
         assert_eq!(only(text)?.outcome, outcome, "{text}");
     }
+    Ok(())
+}
+
+#[test]
+fn calls_before_a_killed_threads_last_have_returned() -> Result<()> {
+    let calls = parse(
+        "15789 mq_timedreceive(3</q>, \"\"..., 8, [2], NULL) = 8\n\
+         15789 mq_timedreceive(3</q>,  <unfinished ...>) = ?\n\
+         15789 +++ killed by SIGKILL +++",
+    )?;
+    let outcomes: Vec<_> = calls.into_iter().map(|call| call.outcome).collect();
+    let killed = Outcome::Died(Some("SIGKILL".to_owned()));
+    assert_eq!(outcomes, [Outcome::Value(8), killed]);
     Ok(())
 }
 
