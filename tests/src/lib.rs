@@ -28,10 +28,12 @@ mod workload;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 pub use bench::bench;
+use cases::{How, Scenarios};
 use clap::{Parser, ValueEnum};
 pub use oracle::oracle;
 use tokio::task::{JoinSet, LocalSet};
@@ -147,43 +149,22 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         .with_context(|| path.display().to_string())
 }
 
-async fn run_case(bench: &'static Bench, case: &cases::Case) -> Result<()> {
-    let bound = bench.bound(120);
-    tokio::time::timeout(bound, (case.run)(bench))
-        .await
-        .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
+/// How many cases ended how.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    passed: usize,
+    failed: usize,
 }
 
-/// Runs the cases, some at once, and prints what became of each; how many passed and failed.
-async fn run_all(
-    bench: &'static Bench,
-    cases: Vec<cases::Case>,
-    jobs: usize,
-) -> Result<(usize, usize)> {
-    let (mut passed, mut failed) = (0, 0);
-    let mut waiting = cases.into_iter();
-    let mut running = JoinSet::new();
-    loop {
-        while running.len() < jobs
-            && let Some(case) = waiting.next()
-        {
-            running.spawn_local(async move {
-                let began = Instant::now();
-                let result = run_case(bench, &case).await;
-                (case.name, began.elapsed(), result)
-            });
-        }
-        let Some(done) = running.join_next().await else {
-            return Ok((passed, failed));
-        };
-        let (name, took, result) = done?;
+impl Sum {
+    fn add(&mut self, name: &str, took: Duration, result: &Result<()>) {
         match result {
             Ok(()) => {
-                passed += 1;
+                self.passed += 1;
                 println!("test {name} ... ok ({took:.1?})");
             }
             Err(error) => {
-                failed += 1;
+                self.failed += 1;
                 println!("test {name} ... FAILED ({took:.1?})");
                 for cause in error.chain() {
                     for line in cause.to_string().lines() {
@@ -193,6 +174,71 @@ async fn run_all(
             }
         }
     }
+}
+
+async fn within<F: Future<Output = Result<()>>>(bench: &Bench, case: F) -> Result<()> {
+    let bound = bench.bound(120);
+    tokio::time::timeout(bound, case)
+        .await
+        .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
+}
+
+/// Runs the cases, some at once, and prints what became of each.
+async fn run_all<F: Future<Output = Result<()>> + 'static>(
+    bench: &'static Bench,
+    cases: impl IntoIterator<Item = (&'static str, F)>,
+    jobs: usize,
+    sum: &mut Sum,
+) -> Result<()> {
+    let mut waiting = cases.into_iter();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < jobs
+            && let Some((name, case)) = waiting.next()
+        {
+            running.spawn_local(async move {
+                let began = Instant::now();
+                let result = within(bench, case).await;
+                (name, began.elapsed(), result)
+            });
+        }
+        let Some(done) = running.join_next().await else {
+            return Ok(());
+        };
+        let (name, took, result) = done?;
+        sum.add(name, took, &result);
+    }
+}
+
+/// Runs the scenarios, with one agent that is theirs alone, whose start and end are cases too.
+async fn run_scenarios(
+    bench: &'static Bench,
+    all: Vec<(&'static str, cases::Scenario)>,
+    jobs: usize,
+    sum: &mut Sum,
+) -> Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let started = Scenarios::start(bench).await;
+    let scenarios = match started {
+        Ok(scenarios) => Rc::new(scenarios),
+        Err(error) => {
+            sum.add("scenarios", began.elapsed(), &Err(error));
+            return Ok(());
+        }
+    };
+    let runs = all.into_iter().map(|(name, scenario)| {
+        let scenarios = Rc::clone(&scenarios);
+        (name, async move { scenarios.run(bench, &scenario).await })
+    });
+    run_all(bench, runs, jobs, sum).await?;
+    let began = Instant::now();
+    let scenarios = Rc::into_inner(scenarios).context("a scenario has not ended")?;
+    let result = within(bench, scenarios.end(bench)).await;
+    sum.add("scenarios", began.elapsed(), &result);
+    Ok(())
 }
 
 /// The whole of `mqspan-e2e`.
@@ -232,9 +278,23 @@ pub async fn e2e() -> Result<ExitCode> {
         slow_factor: args.slow_factor.max(1),
         ..Bench::new(&args.agent, args.backend)?
     }));
-    let (passed, failed) = LocalSet::new()
-        .run_until(run_all(bench, runs, args.jobs.max(1)))
+    let jobs = args.jobs.max(1);
+    let (mut alone, mut scenarios) = (Vec::new(), Vec::new());
+    for case in runs {
+        match case.how {
+            How::Alone(run) => alone.push((case.name, run)),
+            How::Shared(scenario) => scenarios.push((case.name, scenario)),
+        }
+    }
+    let mut sum = Sum::default();
+    LocalSet::new()
+        .run_until(async {
+            run_scenarios(bench, scenarios, jobs, &mut sum).await?;
+            let alone = alone.into_iter().map(|(name, run)| (name, run(bench)));
+            run_all(bench, alone, jobs, &mut sum).await
+        })
         .await?;
+    let Sum { passed, failed } = sum;
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 {
         ExitCode::SUCCESS

@@ -217,6 +217,12 @@ impl Sink {
         lock(&self.state.received).spans.clone()
     }
 
+    pub(crate) fn spans_that(&self, are_wanted: impl Fn(&Traced) -> bool) -> Vec<Traced> {
+        let received = lock(&self.state.received);
+        let wanted = received.spans.iter().filter(|span| are_wanted(span));
+        wanted.cloned().collect()
+    }
+
     pub(crate) fn requests(&self) -> u64 {
         lock(&self.state.received).requests
     }

@@ -5,8 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
-use super::calls::scenario;
-use super::{Case, case, comparison, defaults, run_and_compare};
+use super::{Case, case, comparison, defaults, run_and_compare, scenario};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
@@ -18,46 +17,14 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case!("blocked_1000_64", |b| blocked_1000(b, b.workload())),
         case!("blocked_1000_32", |b| blocked_1000(b, b.workload32())),
-        case!("interrupted_64", |b: &'static Bench| scenario(
-            b,
-            b.workload(),
-            &["interrupted"]
-        )),
-        case!("interrupted_32", |b: &'static Bench| scenario(
-            b,
-            b.workload32(),
-            &["interrupted"]
-        )),
-        case!("killed_64", |b: &'static Bench| scenario(
-            b,
-            b.workload(),
-            &["killed"]
-        )),
-        case!("killed_32", |b: &'static Bench| scenario(
-            b,
-            b.workload32(),
-            &["killed"]
-        )),
-        case!("exec_64", |b: &'static Bench| scenario(
-            b,
-            b.workload(),
-            &["exec"]
-        )),
-        case!("exec_32", |b: &'static Bench| scenario(
-            b,
-            b.workload32(),
-            &["exec"]
-        )),
-        case!("closed_64", |b: &'static Bench| scenario(
-            b,
-            b.workload(),
-            &["closed"]
-        )),
-        case!("closed_32", |b: &'static Bench| scenario(
-            b,
-            b.workload32(),
-            &["closed"]
-        )),
+        scenario("interrupted_64", 64, &["interrupted"]),
+        scenario("interrupted_32", 32, &["interrupted"]),
+        scenario("killed_64", 64, &["killed"]),
+        scenario("killed_32", 32, &["killed"]),
+        scenario("exec_64", 64, &["exec"]),
+        scenario("exec_32", 32, &["exec"]),
+        scenario("closed_64", 64, &["closed"]),
+        scenario("closed_32", 32, &["closed"]),
         case!("blocked_before_attach_64", |b| blocked_before_attach(
             b,
             b.workload()

@@ -14,6 +14,7 @@ mod health;
 mod journeys;
 mod metrics;
 mod relation;
+mod scenarios;
 mod tls;
 
 use std::future::Future;
@@ -22,18 +23,44 @@ use std::pin::Pin;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::{Comparison, Correlation, is_of};
 use crate::sink::Sink;
 use crate::workload::Workload;
 use crate::{Backend, Bench};
+
+pub(crate) use scenarios::Scenarios;
 
 type Run = fn(&'static Bench) -> Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// One thing that must be so.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    pub(crate) run: Run,
+    pub(crate) how: How,
+}
+
+pub(crate) enum How {
+    /// With an agent of its own, if it needs one.
+    Alone(Run),
+    /// With the agent of all scenarios.
+    Shared(Scenario),
+}
+
+/// A scenario of the workload that an agent with default settings traces.
+pub(crate) struct Scenario {
+    is_32_bit: bool,
+    args: &'static [&'static str],
+}
+
+/// Every call of the workload's `args`, built for so many `bits`, is one right span.
+fn scenario(name: &'static str, bits: u8, args: &'static [&'static str]) -> Case {
+    Case {
+        name,
+        how: How::Shared(Scenario {
+            is_32_bit: bits == 32,
+            args,
+        }),
+    }
 }
 
 /// Names an async function of the bench as a case.
@@ -41,7 +68,7 @@ macro_rules! case {
     ($name:literal, $run:expr) => {
         $crate::cases::Case {
             name: $name,
-            run: |bench| Box::pin($run(bench)),
+            how: $crate::cases::How::Alone(|bench| Box::pin($run(bench))),
         }
     };
 }
@@ -95,14 +122,7 @@ pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Optio
         .map(|(_, _, why)| *why)
 }
 
-/// Traces a workload with `run` and compares every span that the sink got.
-async fn trace_and_compare(bench: &Bench, workload: &Workload, config: Value) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
-    run_and_compare(bench, workload, &sink, agent).await
-}
-
-/// The same with an agent that runs already.
+/// Traces a workload with an agent that runs already, ends it, and compares every span that the sink got.
 async fn run_and_compare(
     bench: &Bench,
     workload: &Workload,
