@@ -32,6 +32,10 @@ kubernetes: programs ## names of pods from a real API server, which is built fro
 mutants: programs ## break mqspan in many places, and see a case fail at each; half an hour
 	tests/mutants.sh
 
+FUZZ_SECONDS ?= 60
+fuzz: ## made-up records and requests through decoder, encoder and splitter; FUZZ_SECONDS=60 for each
+	tests/fuzz.sh $(FUZZ_SECONDS)
+
 BENCH_ARGS ?=
 bench: programs ## what tracing costs, beside bpftrace, perf trace, strace and collectors, in one run; BENCH_ARGS="--only calls"
 	tests/install-deps.sh --for bench
@@ -41,6 +45,9 @@ bench: programs ## what tracing costs, beside bpftrace, perf trace, strace and c
 	$(CC) -O2 -Wall -Wextra -o target/bench/floor tests/bench/floor.c
 	target/release/mqspan-bench --agent target/release/mqspan --workload target/workload/mqwork-x86_64 \
 		--floor target/bench/floor --bpftrace-script tests/bench/mq.bt --rivals .cache/bench --output target/bench/table.md $(BENCH_ARGS)
+
+instructions: programs ## what one call takes, traced and not, in instructions, in QEMU; KERNEL=6.1
+	tests/bench/instructions.sh $(KERNEL)
 
 ARCH ?= x86_64
 KERNEL ?= $(if $(filter arm64,$(ARCH)),6.12,6.1)
@@ -69,4 +76,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help bench build demo test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help bench build demo fuzz instructions test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint

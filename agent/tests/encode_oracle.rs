@@ -7,7 +7,7 @@ mod oracle;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mqspan::encode::{self, Batch, EncodedBatch, Push, json};
+use mqspan::encode::{self, Batch, Push, json};
 use mqspan::event::{Abi, Call, Notify, OpenArguments, Operation, Queue, Sender, Timeout};
 use mqspan::span::{Correlation, Span};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -137,55 +137,6 @@ fn any_correlation() -> impl Strategy<Value = Correlation> {
     ])
 }
 
-/// Requests of at most `max_bytes`, and the same as messages.
-fn encode_all(
-    calls: &[Call<'_>],
-    correlation: Correlation,
-    max_bytes: usize,
-) -> Vec<(EncodedBatch, ExportTraceServiceRequest)> {
-    let settings = oracle::settings(correlation);
-    let resources: Vec<_> = (0..4).map(oracle::resource).collect();
-    let encoded: Vec<_> = resources
-        .iter()
-        .map(|resource| Arc::new(encode::resource(resource)))
-        .collect();
-    let mut batch = Batch::new(max_bytes);
-    let mut groups: Vec<(u32, Vec<ProtoSpan>)> = Vec::new();
-    let mut all = Vec::new();
-    let mut cut = |batch: &mut Batch, groups: &mut Vec<(u32, Vec<ProtoSpan>)>| {
-        let size = batch.size_bytes();
-        let encoded = batch.take();
-        assert_eq!(encoded.bytes.len(), size);
-        assert!(size <= max_bytes);
-        let groups = groups
-            .drain(..)
-            .map(|(pid, spans)| (oracle::proto_resource(&resources[pid as usize]), spans))
-            .collect();
-        all.push((encoded, oracle::proto_request(groups)));
-    };
-    for call in calls {
-        let span = Span::new(call, &settings, oracle::unix_ns(call));
-        let pid = call.process.pid;
-        let resource = &encoded[pid as usize];
-        loop {
-            match batch.push(call.process, resource, &span) {
-                Push::Added => {
-                    let message = oracle::proto_span(&span);
-                    match groups.iter_mut().find(|(key, _)| *key == pid) {
-                        Some((_, spans)) => spans.push(message),
-                        None => groups.push((pid, vec![message])),
-                    }
-                    break;
-                }
-                Push::Full => cut(&mut batch, &mut groups),
-                Push::TooLarge => break,
-            }
-        }
-    }
-    cut(&mut batch, &mut groups);
-    all
-}
-
 fn spans_of(request: &ExportTraceServiceRequest) -> Vec<(Vec<u8>, ProtoSpan)> {
     request
         .resource_spans
@@ -213,7 +164,7 @@ proptest! {
         correlation in any_correlation(),
         max_bytes in prop_oneof![Just(1 << 20), 300_usize..6_000],
     ) {
-        for (encoded, expected) in encode_all(&calls, correlation, max_bytes) {
+        for (encoded, expected) in oracle::encode_all(&calls, correlation, max_bytes) {
             let read = ExportTraceServiceRequest::decode(encoded.bytes.clone()).unwrap();
             prop_assert_eq!(&read, &expected);
             prop_assert_eq!(spans_of(&read).len(), encoded.spans as usize);
@@ -226,7 +177,7 @@ proptest! {
         calls in proptest::collection::vec(any_call(), 0..12),
         correlation in any_correlation(),
     ) {
-        for (encoded, whole) in encode_all(&calls, correlation, 1 << 20) {
+        for (encoded, whole) in oracle::encode_all(&calls, correlation, 1 << 20) {
             let Some((first, second)) = encoded.split().unwrap() else {
                 prop_assert!(encoded.spans < 2);
                 continue;
@@ -248,7 +199,7 @@ proptest! {
         calls in proptest::collection::vec(any_call(), 0..6),
         correlation in any_correlation(),
     ) {
-        for (encoded, expected) in encode_all(&calls, correlation, 1 << 20) {
+        for (encoded, expected) in oracle::encode_all(&calls, correlation, 1 << 20) {
             let mut line = Vec::new();
             json::traces_data_line(&mut line, &encoded.bytes).unwrap();
             prop_assert_eq!(line.pop(), Some(b'\n'));

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# rivals.sh DIRECTORY: puts two collectors there, rotel from PyPI and otelcol built from its Go modules, unless
-# they are there already. Needs python3 with venv, and Go.
+# rivals.sh DIRECTORY: puts two collectors there, rotel from PyPI and otelcol built from its Go modules, and a program
+# that sends spans by the OpenTelemetry SDK, unless they are there already. Needs python3 with venv, Go, and Rust.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,4 +22,9 @@ if [ ! -x "$directory/otelcol" ]; then
 	go run go.opentelemetry.io/collector/cmd/builder@v0.165.0 --config "$directory/builder.yaml" >"$directory/build.log" 2>&1 ||
 		{ tail -n 20 "$directory/build.log" >&2 && exit 1; }
 	mv "$directory/build/otelcol" "$directory/otelcol"
+fi
+if [ ! -x "$directory/sdk-path" ]; then
+	echo "rivals: the OpenTelemetry SDK"
+	CARGO_TARGET_DIR="$directory/sdk" cargo build --quiet --release --manifest-path "$here/sdk/Cargo.toml"
+	cp "$directory/sdk/release/sdk-path" "$directory/sdk-path"
 fi

@@ -61,13 +61,6 @@ impl MemoryLimit {
             ..bench.clone()
         })
     }
-
-    /// The most bytes that were in use at once.
-    pub(crate) fn peak(&self) -> Result<u64> {
-        let path = self.file("memory.max_usage_in_bytes", "memory.peak");
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        Ok(text.trim().parse()?)
-    }
 }
 
 impl Drop for MemoryLimit {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -71,6 +72,11 @@ impl Workload {
 
     /// Runs a scenario that writes no truth.
     pub(crate) async fn run_untold(&self, bench: &Bench) -> Result<()> {
+        self.run_for(bench, Duration::from_secs(60)).await
+    }
+
+    /// The same, no longer than this.
+    pub(crate) async fn run_for(&self, bench: &Bench, at_most: Duration) -> Result<()> {
         let child = Command::new(&self.program)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -79,7 +85,8 @@ impl Workload {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| self.program.display().to_string())?;
-        let output = tokio::time::timeout(bench.bound(60), child.wait_with_output())
+        let bound = at_most * bench.slow_factor;
+        let output = tokio::time::timeout(bound, child.wait_with_output())
             .await
             .context("the workload did not end")??;
         ensure!(

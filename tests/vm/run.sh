@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--timeout SECONDS] -- COMMAND [ARGS]
+# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--timeout SECONDS] [--icount] -- COMMAND [ARGS]
 #
 # Boots a Debian kernel in QEMU without hardware acceleration, runs the command there as root and ends
 # with its exit code. Fails, with 1, when the kernel complains (panic, BUG, WARNING, stall, KASAN,
 # lockdep) or when nothing came of it in time. Files are in the guest at the paths they have here.
+# --icount: the guest's clock goes one nanosecond on with each instruction, so that its times are instructions.
 set -euo pipefail
 
 usage() {
-	sed -n '3,7s/^# \{0,1\}//p' "$0"
+	sed -n '3,8s/^# \{0,1\}//p' "$0"
 	echo "kernels: 5.10 6.1 (default) 6.12 backports, or a Debian package's name; arches: x86_64 arm64"
 }
 
@@ -17,6 +18,7 @@ kernel=6.1
 arch=x86_64
 append=
 timeout=300
+icount=()
 add=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -25,6 +27,7 @@ while [ $# -gt 0 ]; do
 	--append) append=$2 && shift 2 ;;
 	--add) add+=("$2") && shift 2 ;;
 	--timeout) timeout=$2 && shift 2 ;;
+	--icount) icount=(-icount "shift=0,sleep=off") && shift ;;
 	--help) usage && exit 0 ;;
 	--) shift && break ;;
 	*) usage >&2 && exit 2 ;;
@@ -66,7 +69,7 @@ esac
 # The guest's output, and its consoles in files.
 boot() {
 	code=0
-	timeout --kill-after=10 "$timeout" "${machine[@]}" -smp 2 -m 2G -display none -monitor none -nodefaults \
+	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp 2 -m 2G -display none -monitor none -nodefaults \
 		-no-user-config -no-reboot -kernel "$vmlinuz" -initrd "$work/initramfs" \
 		-append "$console loglevel=7 panic=-1 oops=panic softlockup_panic=1 random.trust_cpu=on rdinit=/init $append" \
 		</dev/null | tee "$work/output" || code=$?

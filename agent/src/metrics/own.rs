@@ -105,6 +105,7 @@ pub fn own_families(state: &OwnState) -> Vec<Family> {
     let mut families = vec![calls(&state.balance)];
     families.extend(probes(state));
     families.extend(sinks(&state.sinks));
+    families.extend(deliveries(&state.sinks));
     families.push(
         Family::new(
             "mqspan.process.cpu_time",
@@ -274,6 +275,49 @@ fn sinks(sinks: &[SinkState]) -> [Family; 5] {
     [exported, in_flight, size, capacity, usage]
 }
 
+/// What it took to deliver, and what was found that cannot be told in spans.
+fn deliveries(sinks: &[SinkState]) -> [Family; 4] {
+    let mut requests = Family::new(
+        "mqspan.exporter.requests",
+        Kind::Counter,
+        "{request}",
+        "Export requests sent, repeated ones included.",
+    );
+    let mut retries = Family::new(
+        "mqspan.exporter.retries",
+        Kind::Counter,
+        "{request}",
+        "Export requests that were sent again, by why: resource_exhausted is an answer without RetryInfo.",
+    );
+    let mut splits = Family::new(
+        "mqspan.exporter.splits",
+        Kind::Counter,
+        "{request}",
+        "Export requests cut in two because the collector found them too large.",
+    );
+    let mut corrupt = Family::new(
+        "mqspan.queue.corrupt_records",
+        Kind::Counter,
+        "{record}",
+        "Damaged records of the queue on disk whose number of spans could not be told.",
+    );
+    for sink in sinks {
+        let exporter = component(sink.exporter);
+        let counters = &sink.counters;
+        requests.count(exporter.clone(), counters.requests);
+        let exhausted = counters.exhausted_retries;
+        let other = counters.retries.saturating_sub(exhausted);
+        for (reason, count) in [("resource_exhausted", exhausted), ("other", other)] {
+            let mut labels = exporter.clone();
+            labels.push(("reason", Label::Static(reason)));
+            retries.count(labels, count);
+        }
+        splits.count(exporter.clone(), counters.splits);
+        corrupt.count(exporter, counters.corrupt_records);
+    }
+    [requests, retries, splits, corrupt]
+}
+
 /// Spans that an exporter had and did not deliver. A reason can be both the
 /// collector's and ours.
 fn failures(counters: &Snapshot) -> Vec<(&'static str, u64)> {
@@ -330,6 +374,38 @@ mod tests {
         assert_eq!(
             failures(&counters),
             [("invalid_argument", 2), ("retries_exhausted", 3)]
+        );
+    }
+
+    #[test]
+    fn retries_are_told_by_their_reason() {
+        let sink = SinkState {
+            exporter: "otlp_grpc_span_exporter",
+            counters: Snapshot {
+                requests: 9,
+                retries: 5,
+                exhausted_retries: 2,
+                splits: 1,
+                corrupt_records: 7,
+                ..Snapshot::default()
+            },
+            queue: Level::default(),
+        };
+        let numbers = deliveries(&[sink]).map(|family| {
+            let points = family.points.iter().map(|point| match point.number {
+                Number::Count(count) => count,
+                _ => unreachable!(),
+            });
+            (family.name, points.collect::<Vec<_>>())
+        });
+        assert_eq!(
+            numbers,
+            [
+                ("mqspan.exporter.requests", vec![9]),
+                ("mqspan.exporter.retries", vec![2, 3]),
+                ("mqspan.exporter.splits", vec![1]),
+                ("mqspan.queue.corrupt_records", vec![7]),
+            ]
         );
     }
 

@@ -4,8 +4,9 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use mqspan::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+use mqspan::encode::{self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, Sender, Timeout};
 use mqspan::ids::Ids;
 use mqspan::resource::{Resource, Value};
@@ -238,6 +239,58 @@ pub(crate) fn proto_request(
         })
         .collect();
     ExportTraceServiceRequest { resource_spans }
+}
+
+/// Processes that [`encode_all`] has resources for.
+pub(crate) const PROCESSES: u32 = 4;
+
+/// Requests of at most `max_bytes`, and the same as messages; process ids are below [`PROCESSES`].
+pub(crate) fn encode_all(
+    calls: &[Call<'_>],
+    correlation: Correlation,
+    max_bytes: usize,
+) -> Vec<(EncodedBatch, ExportTraceServiceRequest)> {
+    let settings = settings(correlation);
+    let resources: Vec<_> = (0..PROCESSES).map(resource).collect();
+    let encoded: Vec<_> = resources
+        .iter()
+        .map(|resource| Arc::new(encode::resource(resource)))
+        .collect();
+    let mut batch = Batch::new(max_bytes);
+    let mut groups: Vec<(u32, Vec<ProtoSpan>)> = Vec::new();
+    let mut all = Vec::new();
+    let mut cut = |batch: &mut Batch, groups: &mut Vec<(u32, Vec<ProtoSpan>)>| {
+        let size = batch.size_bytes();
+        let encoded = batch.take();
+        assert_eq!(encoded.bytes.len(), size);
+        assert!(size <= max_bytes);
+        let groups = groups
+            .drain(..)
+            .map(|(pid, spans)| (proto_resource(&resources[pid as usize]), spans))
+            .collect();
+        all.push((encoded, proto_request(groups)));
+    };
+    for call in calls {
+        let span = Span::new(call, &settings, unix_ns(call));
+        let pid = call.process.pid;
+        let resource = &encoded[pid as usize];
+        loop {
+            match batch.push(call.process, resource, &span) {
+                Push::Added => {
+                    let message = proto_span(&span);
+                    match groups.iter_mut().find(|(key, _)| *key == pid) {
+                        Some((_, spans)) => spans.push(message),
+                        None => groups.push((pid, vec![message])),
+                    }
+                    break;
+                }
+                Push::Full => cut(&mut batch, &mut groups),
+                Push::TooLarge => break,
+            }
+        }
+    }
+    cut(&mut batch, &mut groups);
+    all
 }
 
 /// Start and end of a call in Unix nanoseconds.

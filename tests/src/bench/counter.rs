@@ -33,7 +33,11 @@ struct Counts {
 
 impl Counter {
     pub(super) async fn start() -> Result<Counter> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_on(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(super) async fn start_on(address: SocketAddr) -> Result<Counter> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let counts = Arc::<Counts>::default();
         let shared = Arc::clone(&counts);
@@ -52,6 +56,10 @@ impl Counter {
             counts,
             task,
         })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn endpoint(&self) -> String {

@@ -61,6 +61,8 @@ pub(super) async fn of_agent(bench: &Bench, rounds: usize, table: &mut Table) ->
 pub(super) struct Taken {
     pub(super) cpu_ms: f64,
     pub(super) rss_mib: f64,
+    /// The most that was resident at once.
+    pub(super) peak_mib: f64,
     anonymous_mib: f64,
 }
 
@@ -83,6 +85,7 @@ impl Taken {
         Ok(Taken {
             cpu_ms: as_f64(cpu_ns) / 1e6,
             rss_mib: kib("VmRSS:")? / 1024.0,
+            peak_mib: kib("VmHWM:")? / 1024.0,
             anonymous_mib: kib("RssAnon:")? / 1024.0,
         })
     }

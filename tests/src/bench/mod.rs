@@ -8,6 +8,7 @@ mod counter;
 mod figures;
 mod forwarder;
 mod observer;
+mod outage;
 mod table;
 mod throughput;
 
@@ -45,6 +46,9 @@ struct Args {
     /// Rounds; medians are of so many
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// How long the collector is away, in seconds
+    #[arg(long, default_value_t = 300)]
+    outage: u64,
     /// Measure this part alone [repeatable: or this]
     #[arg(long, value_enum)]
     only: Vec<Part>,
@@ -64,6 +68,8 @@ enum Part {
     Agent,
     /// Spans a second to a collector
     Throughput,
+    /// A collector that is away
+    Outage,
 }
 
 /// The whole of `mqspan-bench`.
@@ -94,6 +100,9 @@ pub async fn bench() -> Result<ExitCode> {
     }
     if wanted(Part::Throughput) {
         throughput::of_agent(&bench, &absolute(&args.rivals)?, args.rounds, &mut table).await?;
+    }
+    if wanted(Part::Outage) {
+        outage::of_collector(&bench, args.outage, &mut table).await?;
     }
     let text = table.to_string();
     println!("{text}");

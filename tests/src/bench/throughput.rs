@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use tokio::process::Command;
 
 use super::counter::Counter;
 use super::figures::{Taken, as_f64};
@@ -15,14 +16,16 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::workload::Workload;
 
-/// What a ring of 64 MiB certainly holds.
-const HELD: u64 = 100_000;
+/// What a ring of 128 MiB certainly holds.
+const HELD: u64 = 400_000;
+/// Of these, what is waited for: the last ones wait for others that would fill their request.
+const TIMED: u64 = HELD / 100 * 95;
 /// Rates that are tried, in calls a second, the highest first.
 const RATES: [u64; 8] = [
     800_000, 600_000, 400_000, 300_000, 200_000, 150_000, 100_000, 50_000,
 ];
 /// That a DaemonSet's node may see all day.
-const STEADY: u64 = 10_000;
+pub(super) const STEADY: u64 = 10_000;
 const SECONDS: u64 = 10;
 
 /// The rows about throughput.
@@ -32,15 +35,14 @@ pub(super) async fn of_agent(
     rounds: usize,
     table: &mut Table,
 ) -> Result<()> {
-    table.section(&["to a collector that only counts", ""]);
-    let (mut drained, mut bytes) = (Vec::new(), Vec::new());
+    let mut drained = Vec::new();
+    let mut by_sdk = Vec::new();
     let mut steady = Vec::new();
     let mut of_rivals = KINDS.map(|_| Vec::new());
     for round in 1..=rounds {
         eprintln!("throughput: round {round} of {rounds}");
-        let (spans_a_second, bytes_a_span) = drain(bench).await?;
-        drained.push(spans_a_second);
-        bytes.push(bytes_a_span);
+        drained.push(drain(bench).await?);
+        by_sdk.push(sdk(bench, rivals).await?);
         steady.push(steadily(bench, None).await?);
         for (kind, steady) in KINDS.into_iter().zip(&mut of_rivals) {
             let taken = steadily(bench, Some((rivals, kind))).await;
@@ -48,22 +50,30 @@ pub(super) async fn of_agent(
         }
     }
     let most = without_loss(bench, rounds).await?;
-    for (what, value) in [
-        (
-            "from a full ring, agent on one CPU".to_owned(),
-            format!("{:.0} spans/s", median(&drained)),
-        ),
-        (
-            "bytes a span, uncompressed".to_owned(),
-            format!("{:.0}", median(&bytes)),
-        ),
-        (
-            "the highest rate tried that lost nothing, with the workload and the collector on the same CPUs".to_owned(),
-            most.map_or("none".to_owned(), |rate| format!("{rate} spans/s")),
-        ),
+    table.section(&[
+        "sender on one CPU, to a collector that only counts",
+        "spans/s",
+        "CPU a span",
+        "bytes a span",
+    ]);
+    for (name, drained) in [
+        ("mqspan, from a full ring", drained),
+        ("OpenTelemetry SDK 0.33, from span_builder()", by_sdk),
     ] {
-        table.row(vec![what, value]);
+        let of =
+            |value: fn(&Drained) -> f64| median(&drained.iter().map(value).collect::<Vec<_>>());
+        table.row(vec![
+            name.to_owned(),
+            format!("{:.0}", of(|drained| drained.spans_a_second)),
+            format!("{:.0} ns", of(|drained| drained.cpu_ns_a_span)),
+            format!("{:.0}", of(|drained| drained.bytes_a_span)),
+        ]);
     }
+    table.section(&["workload, agent and collector on all CPUs", ""]);
+    table.row(vec![
+        "the highest rate tried that lost nothing".to_owned(),
+        most.map_or("none".to_owned(), |rate| format!("{rate} spans/s")),
+    ]);
     table.section(&[
         &format!("{STEADY} spans/s passed on with gzip"),
         "CPU",
@@ -89,22 +99,59 @@ async fn start(bench: &Bench, endpoint: &str, ring: &str, compression: &str) -> 
     Agent::start(bench, agent::config(bench, endpoint, over)).await
 }
 
-/// Fills the ring while the agent is stopped, and lets it go: spans a second, and bytes a span.
-async fn drain(bench: &Bench) -> Result<(f64, f64)> {
+/// What it took to send spans that were there.
+struct Drained {
+    spans_a_second: f64,
+    cpu_ns_a_span: f64,
+    bytes_a_span: f64,
+}
+
+/// Fills the ring while the agent is stopped, and lets it go.
+async fn drain(bench: &Bench) -> Result<Drained> {
     let counter = Counter::start().await?;
-    let agent = start(bench, &counter.endpoint(), "64MiB", "none").await?;
+    let agent = start(bench, &counter.endpoint(), "128MiB", "none").await?;
     on_cpu(agent.pid()?, "0").await?;
     agent.pause()?;
-    let flood = flood(bench, HELD, None)?;
-    flood.run_untold(bench).await?;
+    flood(bench, HELD, None)?.run_untold(bench).await?;
+    let before = Taken::read(agent.pid()?)?;
     let began = Instant::now();
     agent.go_on()?;
-    counter.wait_for(HELD, bench.bound(60)).await?;
-    let took = began.elapsed().as_secs_f64();
-    let bytes = as_f64(counter.bytes()) / as_f64(counter.spans());
+    counter.wait_for(TIMED, bench.bound(60)).await?;
+    let (took, spans) = (began.elapsed().as_secs_f64(), counter.spans());
+    let after = Taken::read(agent.pid()?)?;
+    let bytes_a_span = as_f64(counter.bytes()) / as_f64(counter.spans());
     let balance = agent.stop_balanced(bench).await?;
     ensure!(balance.lost == 0, "{balance:?}");
-    Ok((as_f64(HELD) / took, bytes))
+    Ok(Drained {
+        spans_a_second: as_f64(spans) / took,
+        cpu_ns_a_span: (after.cpu_ms - before.cpu_ms) * 1e6 / as_f64(spans),
+        bytes_a_span,
+    })
+}
+
+/// The SDK's path from a span to the same collector, on the same CPU.
+async fn sdk(bench: &Bench, rivals: &Path) -> Result<Drained> {
+    let counter = Counter::start().await?;
+    let began = Instant::now();
+    let mut child = Command::new("taskset")
+        .args(["-c", "0"])
+        .arg(rivals.join("sdk-path"))
+        .args([counter.endpoint(), HELD.to_string()])
+        .kill_on_drop(true)
+        .spawn()
+        .context("sdk-path: tests/bench/rivals.sh")?;
+    let pid = child.id().context("it has ended")?;
+    counter.wait_for(TIMED, bench.bound(60)).await?;
+    let (took, spans) = (began.elapsed().as_secs_f64(), counter.spans());
+    let taken = Taken::read(pid)?;
+    counter.wait_for(HELD, bench.bound(60)).await?;
+    let status = child.wait().await?;
+    ensure!(status.success(), "sdk-path ended with {status}");
+    Ok(Drained {
+        spans_a_second: as_f64(spans) / took,
+        cpu_ns_a_span: taken.cpu_ms * 1e6 / as_f64(spans),
+        bytes_a_span: as_f64(counter.bytes()) / as_f64(counter.spans()),
+    })
 }
 
 /// The first of the rates at which no round loses a span.
@@ -173,7 +220,7 @@ async fn steadily(bench: &Bench, rival: Option<(&Path, Kind)>) -> Result<Steady>
     })
 }
 
-fn flood(bench: &Bench, calls: u64, rate: Option<u64>) -> Result<Workload> {
+pub(super) fn flood(bench: &Bench, calls: u64, rate: Option<u64>) -> Result<Workload> {
     let mut args = vec!["flood".to_owned(), (calls / 2).to_string()];
     args.extend(rate.map(|rate| rate.to_string()));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

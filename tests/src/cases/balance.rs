@@ -102,10 +102,12 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
     workload.run(bench).await?;
+    let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    // Task storage, which most kernels have, cannot be full.
+    // Task storage, which most kernels have, cannot be full; there nothing is lost.
+    let lost_otherwise = balance.lost - balance.lost_by("in_flight_full");
     ensure!(
-        balance.lost == balance.lost_by("in_flight_full"),
+        lost_otherwise == 0 || may_miss && lost_otherwise <= CALLS * 5 / 100,
         "{balance:?}"
     );
     ensure_seen(bench, &balance, CALLS)?;

@@ -167,11 +167,10 @@ async fn stalled(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &unique(sink.spans())?)
 }
 
-/// A collector that is away, a queue in memory that is full ten times over, and a group that allows no more than
-/// the agent says it takes: it lives, and every span is counted.
+/// A collector that is away, a queue in memory that is full ten times over, and a group in which the kernel kills what
+/// takes more than 64 MiB: the agent lives, and every span is counted.
 async fn memory_limit(bench: &'static Bench) -> Result<()> {
-    const LIMIT: u64 = 64 << 20;
-    let group = MemoryLimit::new(LIMIT)?;
+    let group = MemoryLimit::new(64 << 20)?;
     let bench_in_group = group.bench(bench)?;
     let small = json!({
         "capture": {"ring_buffer_size": "8MiB"},
@@ -187,8 +186,6 @@ async fn memory_limit(bench: &'static Bench) -> Result<()> {
         "{balance:?}"
     );
     ensure!(balance.exported == 0 && balance.pending == 0, "{balance:?}");
-    let peak = group.peak()?;
-    ensure!(peak <= LIMIT, "{peak} bytes in use");
     Ok(())
 }
 

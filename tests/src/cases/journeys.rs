@@ -124,16 +124,18 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     held.release(bench).await?;
     let calls = workload.truth()?;
-    agent.stop_well(bench).await?;
-    let ours = is_of(&calls);
-    let spans: Vec<_> = sink.spans().into_iter().filter(ours).collect();
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    let spans = sink.spans_that(is_of(&calls));
     let receives = spans
         .iter()
         .filter(|traced| traced.span.name.starts_with("mq_timedreceive"))
         .count();
+    // Where the backend misses calls, as it has said, those are not kept but counted.
+    let missed = usize::try_from(balance.lost)?;
     ensure!(
-        receives == 100,
-        "{receives} slow receives are kept, not 100"
+        receives == 100 || may_miss && receives >= 95 && receives + missed >= 100,
+        "{receives} slow receives are kept, not 100: {balance:?}"
     );
     ensure_whole(bench, &spans)
 }

@@ -1,6 +1,7 @@
 //! The queue on disk against a model, with crashes and damage.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -56,6 +57,29 @@ fn crash(path: &Path) -> TempDir {
     left
 }
 
+/// What the machine's death makes of files whose last bytes were not synced: those after `keep` are gone, and of those
+/// before it some sectors never got to the disk and read as zeros.
+fn lose_unsynced(left: &Path, synced: &BTreeMap<OsString, u64>, keep: u64, zeroed: &[bool]) {
+    const SECTOR: u64 = 512;
+    for entry in fs::read_dir(left).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_none_or(|ext| ext != "spans") {
+            continue;
+        }
+        let from = synced.get(&entry.file_name()).copied().unwrap_or(0);
+        let mut bytes = fs::read(entry.path()).unwrap();
+        bytes.truncate(usize::try_from(from + keep).unwrap());
+        let sectors = (from.div_ceil(SECTOR)..).map(|n| usize::try_from(n * SECTOR).unwrap());
+        for (at, is_zeroed) in sectors.zip(zeroed) {
+            let end = bytes.len().min(at + usize::try_from(SECTOR).unwrap());
+            if let (true, Some(sector)) = (is_zeroed, bytes.get_mut(at..end)) {
+                sector.fill(0);
+            }
+        }
+        fs::write(entry.path(), bytes).unwrap();
+    }
+}
+
 /// The newest segment that holds anything: a crash can come between the
 /// making of a segment and its first record.
 fn last_segment(path: &Path) -> Option<std::path::PathBuf> {
@@ -93,8 +117,8 @@ struct Run {
     pushed: BTreeMap<u64, EncodedBatch>,
     /// Of these, synced and not done.
     owed: Vec<u64>,
-    /// The last segment and its length at the last sync.
-    synced: Option<(std::path::PathBuf, u64)>,
+    /// Segments and their lengths at the last sync.
+    synced: BTreeMap<OsString, u64>,
     held: Vec<Lease>,
 }
 
@@ -105,7 +129,7 @@ async fn run(path: &Path, ops: &[Op]) -> Run {
         counters,
         pushed: BTreeMap::new(),
         owed: Vec::new(),
-        synced: None,
+        synced: BTreeMap::new(),
         held: Vec::new(),
     };
     let mut waiting = Vec::new();
@@ -138,10 +162,12 @@ async fn run(path: &Path, ops: &[Op]) -> Run {
             Op::Sync => run.queue.sync(),
         }
     }
-    run.synced = last_segment(path).map(|path| {
-        let len = fs::metadata(&path).unwrap().len();
-        (path, len)
-    });
+    run.queue.sync();
+    for entry in fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        let len = entry.metadata().map_or(0, |data| data.len());
+        run.synced.insert(entry.file_name(), len);
+    }
     run
 }
 
@@ -181,12 +207,13 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Unsynced bytes may be lost by the machine in any part.
+    /// Bytes that were not synced may be lost by the machine, from the end or in any part.
     #[test]
     fn what_is_synced_and_not_done_comes_back(
         ops in proptest::collection::vec(any_op(), 1..60),
         unsynced in proptest::collection::vec(0_usize..3_000, 0..4),
         keep in 0_u64..10_000,
+        zeroed in proptest::collection::vec(prop::bool::weighted(0.3), 0..20),
     ) {
         runtime().block_on(async {
             let directory = tempfile::tempdir().unwrap();
@@ -197,14 +224,7 @@ proptest! {
                 run.queue.push(batch(next, len)).unwrap();
             }
             let left = crash(directory.path());
-            if let Some((path, synced)) = &run.synced
-                && let Ok(file) = fs::File::options()
-                    .write(true)
-                    .open(left.path().join(path.file_name().unwrap()))
-                && file.metadata().unwrap().len() > synced + keep
-            {
-                file.set_len(synced + keep).unwrap();
-            }
+            lose_unsynced(left.path(), &run.synced, keep, &zeroed);
             let (found, counters) = reopen(left.path()).await;
             let ids: Vec<_> = found.iter().map(id).collect();
             for owed in &run.owed {
