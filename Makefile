@@ -56,7 +56,7 @@ vm: $(if $(filter arm64,$(ARCH)),programs-arm64,programs) ## end to end in QEMU;
 	tests/vm/e2e.sh --arch $(ARCH) $(KERNEL) $(VM_BACKENDS) -- $(E2E_ARGS)
 
 KERNELS ?= 5.10 6.1 6.1:preempt=full,kprobe 6.12 backports 6.12/arm64
-kernels: $(if $(filter-out %/arm64,$(KERNELS)),programs) $(if $(filter %/arm64,$(KERNELS)),programs-arm64) ## the same on every kernel and backend, with a table at the end; some three hours
+kernels: $(if $(filter-out %/arm64,$(KERNELS)),programs) $(if $(filter %/arm64,$(KERNELS)),programs-arm64) ## the same on every kernel and backend, with a table at the end; an hour and a half
 	tests/vm/matrix.sh $(KERNELS)
 
 programs:
