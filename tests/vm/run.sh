@@ -19,6 +19,7 @@ arch=x86_64
 append=
 timeout=300
 icount=()
+cpus=2
 add=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -27,7 +28,8 @@ while [ $# -gt 0 ]; do
 	--append) append=$2 && shift 2 ;;
 	--add) add+=("$2") && shift 2 ;;
 	--timeout) timeout=$2 && shift 2 ;;
-	--icount) icount=(-icount "shift=0,sleep=off") && shift ;;
+	# A second CPU does not come up with it.
+	--icount) icount=(-icount "shift=0,sleep=off") cpus=1 && shift ;;
 	--help) usage && exit 0 ;;
 	--) shift && break ;;
 	*) usage >&2 && exit 2 ;;
@@ -69,7 +71,7 @@ esac
 # The guest's output, and its consoles in files.
 boot() {
 	code=0
-	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp 2 -m 2G -display none -monitor none -nodefaults \
+	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp "$cpus" -m 2G -display none -monitor none -nodefaults \
 		-no-user-config -no-reboot -kernel "$vmlinuz" -initrd "$work/initramfs" \
 		-append "$console loglevel=7 panic=-1 oops=panic softlockup_panic=1 random.trust_cpu=on rdinit=/init $append" \
 		</dev/null | tee "$work/output" || code=$?
