@@ -137,11 +137,16 @@ async fn run_and_compare(
     let log = agent.log();
     agent.stop_well(bench).await?;
     let compared = comparison(bench, workload).check(&calls, &sink.spans());
+    verdict(arrived, compared, &log)
+}
+
+/// Right are spans that came in time and are as they should be.
+fn verdict(arrived: Result<()>, compared: Result<()>, log: &str) -> Result<()> {
     match (arrived, compared) {
         (Err(missing), Err(differences)) => {
             Err(differences.context(format!("{missing}; the agent's log:\n{log}")))
         }
-        (Err(late), Ok(())) => Err(late.context("the last spans came only with SIGTERM")),
+        (Err(late), Ok(())) => Err(late.context("the last spans came too late")),
         (Ok(()), compared) => compared,
     }
 }

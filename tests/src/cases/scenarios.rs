@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::{Scenario, comparison, defaults};
+use super::{Scenario, comparison, defaults, verdict};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
@@ -55,13 +55,7 @@ impl Scenarios {
         let spans = self.sink.spans_that(&is_ours);
         let compared = comparison(bench, &workload).check(&calls, &spans);
         self.done.borrow_mut().push(calls);
-        match (arrived, compared) {
-            (Err(missing), Err(differences)) => {
-                Err(differences
-                    .context(format!("{missing}; the agent's log:\n{}", self.agent.log())))
-            }
-            (Ok(()) | Err(_), compared) => compared,
-        }
+        verdict(arrived, compared, &self.agent.log())
     }
 
     /// The agent ends well, its sum is even and is that of the scenarios, and no span of theirs came late.
