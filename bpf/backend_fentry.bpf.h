@@ -34,18 +34,18 @@
 		got_;                                           \
 	})
 
-#define FENTRY_PROGRAMS(name, symbol, op, kind, program) \
-	SEC("fentry/" #symbol)                           \
-	int fe_##name(unsigned long long *ctx)           \
-	{                                                \
-		ENTER_##kind(op, FENTRY_ARGS, program);  \
-		return 0;                                \
-	}                                                \
-	SEC("fexit/" #symbol)                            \
-	int fx_##name(unsigned long long *ctx)           \
-	{                                                \
-		LEAVE_##kind(op, ctx[1], program);       \
-		return 0;                                \
+#define FENTRY_PROGRAMS(name, symbol, op, kind, program)                \
+	SEC("fentry/" #symbol)                                          \
+	int fe_##name(unsigned long long *ctx)                          \
+	{                                                               \
+		ENTER_##kind(current_task(), op, FENTRY_ARGS, program); \
+		return 0;                                               \
+	}                                                               \
+	SEC("fexit/" #symbol)                                           \
+	int fx_##name(unsigned long long *ctx)                          \
+	{                                                               \
+		LEAVE_##kind(current_task(), op, ctx[1], program);      \
+		return 0;                                               \
 	}
 
 #define FENTRY_CALL(name, symbol, op, kind)                 \

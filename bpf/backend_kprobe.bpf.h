@@ -11,18 +11,18 @@
 
 #define KPROBE_ARGS(kind) kind##_ARGS(PROBE, regs)
 
-#define KPROBE_CALL(name, symbol, op, kind)                   \
-	SEC("kprobe/" #symbol)                                \
-	int BPF_KPROBE(kp_##name, const struct pt_regs *regs) \
-	{                                                     \
-		ENTER_##kind(op, KPROBE_ARGS, FIRST);         \
-		return 0;                                     \
-	}                                                     \
-	SEC("kretprobe/" #symbol)                             \
-	int BPF_KRETPROBE(kr_##name, long ret)                \
-	{                                                     \
-		LEAVE_##kind(op, ret, FIRST);                 \
-		return 0;                                     \
+#define KPROBE_CALL(name, symbol, op, kind)                           \
+	SEC("kprobe/" #symbol)                                        \
+	int BPF_KPROBE(kp_##name, const struct pt_regs *regs)         \
+	{                                                             \
+		ENTER_##kind(current_task(), op, KPROBE_ARGS, FIRST); \
+		return 0;                                             \
+	}                                                             \
+	SEC("kretprobe/" #symbol)                                     \
+	int BPF_KRETPROBE(kr_##name, long ret)                        \
+	{                                                             \
+		LEAVE_##kind(current_task(), op, ret, FIRST);         \
+		return 0;                                             \
 	}
 
 ENTRY_FUNCTIONS(KPROBE_CALL)

@@ -13,19 +13,21 @@
 static __always_inline int syscall_entered(const struct pt_regs *regs, long nr,
 					   enum program program)
 {
+	struct task_struct *task;
 	bool compat;
 	__u8 op;
 
 	if (!number_of_interest(nr))
 		return 0;
-	compat = current_is_compat();
+	task = current_task();
+	compat = is_compat(task);
 	op = operation_of(nr, compat);
 	if (!op)
 		return 0;
 	if (compat)
-		ENTER_COMPAT(op, TRACEPOINT_ARGS, program);
+		ENTER_COMPAT(task, op, TRACEPOINT_ARGS, program);
 	else
-		ENTER_NATIVE(op, TRACEPOINT_ARGS, program);
+		ENTER_NATIVE(task, op, TRACEPOINT_ARGS, program);
 	return 0;
 }
 
@@ -33,15 +35,18 @@ static __always_inline int syscall_left(const struct pt_regs *regs, long ret,
 					enum program program)
 {
 	long nr = SYSCALL_NR(regs);
+	struct task_struct *task;
 	bool compat;
 	__u8 op;
 
 	if (!number_of_interest(nr))
 		return 0;
-	compat = current_is_compat();
+	task = current_task();
+	compat = is_compat(task);
 	op = operation_of(nr, compat);
 	if (op)
-		call_return(op, compat ? ABI_COMPAT : ABI_NATIVE, ret, program);
+		call_return(task, op, compat ? ABI_COMPAT : ABI_NATIVE, ret,
+			    program);
 	return 0;
 }
 

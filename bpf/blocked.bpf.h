@@ -105,14 +105,16 @@ int it_waiting(struct bpf_iter__task *ctx)
  */
 static __always_inline int blocked_left(const struct pt_regs *regs, long ret)
 {
+	struct task_struct *task;
 	struct thread_record *thread;
 
 	if (!found_blocked || !number_of_interest(SYSCALL_NR(regs)))
 		return 0;
-	thread = thread_find();
+	task = current_task();
+	thread = thread_find(task);
 	if (thread && thread->state == THREAD_IN_CALL &&
 	    (thread->call.flags & CALL_START_UNKNOWN))
-		call_leave(thread, ret);
+		call_leave(task, thread, ret);
 	return 0;
 }
 

@@ -108,11 +108,12 @@ static __always_inline void sigevent_read(struct thread_record *thread,
  * A call that was blocked when the agent attached comes back: now the thread
  * is at hand to be identified.
  */
-static __always_inline void blocked_returns(struct thread_record *thread)
+static __always_inline void blocked_returns(struct task_struct *task,
+					    struct thread_record *thread)
 {
 	__u32 ipc_ns = thread->call.ipc_ns;
 
-	process_identify(thread);
+	process_identify(task, thread);
 	if (thread->call.flags & CALL_QUEUE)
 		thread->call.ipc_ns = ipc_ns;
 	__sync_fetch_and_add(&found_blocked, -1);
@@ -148,7 +149,8 @@ static __always_inline void submit_with_payload(struct thread_record *thread)
 }
 
 /* The finished record goes to the agent; the thread is free for its next. */
-static __always_inline void call_submit(struct thread_record *thread)
+static __always_inline void call_submit(struct task_struct *task,
+					struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
 	__u64 size, flags = BPF_RB_NO_WAKEUP;
@@ -158,7 +160,7 @@ static __always_inline void call_submit(struct thread_record *thread)
 		COUNT(filtered_return);
 		return;
 	}
-	comm_read((__u64 *)call->comm);
+	comm_read(task, (__u64 *)call->comm);
 	if (payload_max && is_transfer(call->op) && call->ret >= 0) {
 		submit_with_payload(thread);
 		return;
@@ -180,14 +182,26 @@ static __always_inline void call_submit(struct thread_record *thread)
 		COUNT(submitted);
 }
 
-/* The same call from the same place, as the kernel enters it again. */
-static __always_inline __u64 args_hash(const struct call_args *args, __u8 op)
+/*
+ * What tells a call from others of the thread: the kernel enters an interrupted
+ * one again with the same arguments.
+ */
+static __always_inline __u64 call_hash(const struct thread_record *thread)
 {
-	__u64 hash = op;
+	const struct call_event *call = &thread->call;
+	__u64 words[] = {
+		call->op,
+		(__u32)call->mqdes,
+		thread->message_ptr,
+		call->msg_len,
+		is_send(call->op) ? call->priority : thread->priority_ptr,
+		thread->timeout_ptr,
+	};
+	__u64 hash = 0;
 
-	for (int i = 0; i < 5; i++)
-		hash = (hash ^ args->arg[i]) * 0x9e3779b97f4a7c15ULL;
-	return hash | 1;
+	for (int i = 0; i < 6; i++)
+		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15ULL;
+	return hash;
 }
 
 /*
@@ -240,7 +254,8 @@ static __always_inline void call_arguments(struct thread_record *thread,
 }
 
 /* What the entry could not read, and what only the return knows. */
-static __always_inline void call_complete(struct thread_record *thread)
+static __always_inline void call_complete(struct task_struct *task,
+					  struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
 	__u8 op = call->op;
@@ -263,7 +278,7 @@ static __always_inline void call_complete(struct thread_record *thread)
 			name_read(thread);
 		if (op == CALL_OPEN && call->ret >= 0) {
 			call->mqdes = call->ret;
-			queue_resolve(thread, current_file(call->mqdes));
+			queue_resolve(thread, file_of(task, call->mqdes));
 		}
 	} else if (op == CALL_NOTIFY) {
 		if (!(call->flags & (CALL_ARGUMENTS | CALL_NOTIFY_NONE)))
@@ -288,12 +303,13 @@ static __always_inline void call_filtered(struct thread_record *thread)
 }
 
 /* The wait that a signal ended is over, with EINTR or a restart to come. */
-static __always_inline void call_interrupted(struct thread_record *thread,
+static __always_inline void call_interrupted(struct task_struct *task,
+					     struct thread_record *thread,
 					     bool restarts)
 {
 	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
-	thread->interrupted_hash = thread->args_hash;
-	call_submit(thread);
+	thread->interrupted_hash = call_hash(thread);
+	call_submit(task, thread);
 }
 
 /*
@@ -301,21 +317,20 @@ static __always_inline void call_interrupted(struct thread_record *thread,
  * being seen; one that is INTERRUPTED was restarted by the kernel with no
  * handler in between (SIGSTOP and SIGCONT, a debugger).
  */
-static __always_inline void call_enter(__u8 op, __u8 abi,
-				       const struct call_args *args,
+static __always_inline void call_enter(struct task_struct *task, __u8 op,
+				       __u8 abi, const struct call_args *args,
 				       enum program program)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct thread_record *thread;
 	struct file *file = NULL;
-	__u64 hash;
 
 	if (!wanted_at_entry(op, abi)) {
 		if (program == FIRST)
 			COUNT(filtered_entry);
 		return;
 	}
-	thread = thread_find_or_make();
+	thread = thread_find_or_make(task);
 	if (!thread) {
 		/* With spares this is the return's to count. */
 		if (!has_spares)
@@ -335,7 +350,7 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	if (thread->state == THREAD_IN_CALL) {
 		call_missed(thread);
 	} else if (thread->state == THREAD_INTERRUPTED) {
-		call_interrupted(thread, true);
+		call_interrupted(task, thread, true);
 	}
 
 	if (!caller_wanted()) {
@@ -344,9 +359,9 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	}
 	thread->call.flags = 0;
 	thread->state = THREAD_IN_CALL;
-	process_identify(thread);
+	process_identify(task, thread);
 	if (takes_descriptor(op)) {
-		file = current_file(args->arg[0]);
+		file = file_of(task, args->arg[0]);
 		/* A branch: the verifier allows no arithmetic on it. */
 		barrier_var(file);
 	}
@@ -360,40 +375,41 @@ static __always_inline void call_enter(__u8 op, __u8 abi,
 	}
 	if (thread->timeout_ptr)
 		timeout_read(thread, op, abi);
-	hash = args_hash(args, op);
 	/* A handler may have made calls of its own in between. */
-	if (thread->interrupted_start_ns && thread->interrupted_hash == hash) {
+	if (thread->interrupted_start_ns &&
+	    thread->interrupted_hash == call_hash(thread)) {
 		thread->call.flags |= CALL_RESTARTED;
 		thread->call.interrupted_start_ns =
 			thread->interrupted_start_ns;
 		thread->interrupted_start_ns = 0;
 	}
-	thread->args_hash = hash;
 	thread->call.start_ns = now;
 	COUNT(entered);
 }
 
 /* Return of a call; ret as the kernel has it, -512 where a signal came. */
-static __always_inline void call_leave(struct thread_record *thread, long ret)
+static __always_inline void call_leave(struct task_struct *task,
+				       struct thread_record *thread, long ret)
 {
 	struct call_event *call = &thread->call;
 
 	call->end_ns = bpf_ktime_get_boot_ns();
 	call->ret = ret;
 	if (call->flags & CALL_START_UNKNOWN)
-		blocked_returns(thread);
-	call_complete(thread);
+		blocked_returns(task, thread);
+	call_complete(task, thread);
 	if (ret == -ERESTARTSYS)
 		thread->state = THREAD_INTERRUPTED;
 	else
-		call_submit(thread);
+		call_submit(task, thread);
 }
 
 /*
  * A return that is not that of a call in flight: another program has been here,
  * or none has seen the call begin.
  */
-static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
+static __always_inline void call_unknown(struct task_struct *task,
+					 struct thread_record *thread, __u8 op,
 					 __u8 abi, enum program program)
 {
 	if (thread && thread->returned_by && !(thread->returned_by & program)) {
@@ -406,7 +422,7 @@ static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
 		/* A mark may find no room, so that only one of them counts. */
 		if (program != FIRST)
 			return;
-		thread = thread_find_or_make();
+		thread = thread_find_or_make(task);
 		if (!thread) {
 			COUNT(in_flight_full);
 			return;
@@ -416,20 +432,21 @@ static __always_inline void call_unknown(struct thread_record *thread, __u8 op,
 	COUNT(entry_missed);
 }
 
-static __always_inline void call_return(__u8 op, __u8 abi, long ret,
+static __always_inline void call_return(struct task_struct *task, __u8 op,
+					__u8 abi, long ret,
 					enum program program)
 {
-	struct thread_record *thread = thread_find();
+	struct thread_record *thread = thread_find(task);
 
 	if (thread && thread->state == THREAD_IN_CALL) {
 		if (has_spares)
 			thread->returned_by = program;
-		call_leave(thread, ret);
+		call_leave(task, thread, ret);
 	} else if (thread && thread->state == THREAD_FILTERED) {
 		thread->returned_by = program;
 		thread->state = THREAD_IDLE;
 	} else if (has_spares) {
-		call_unknown(thread, op, abi, program);
+		call_unknown(task, thread, op, abi, program);
 	}
 }
 

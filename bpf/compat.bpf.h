@@ -12,17 +12,25 @@
 	bpf_core_enum_value_exists(enum bpf_func_id, \
 				   BPF_FUNC_get_current_task_btf)
 
+/*
+ * The current task, for TASK() and thread_find(). Programs ask once and pass it
+ * on: the compiler takes no two of these calls for the same.
+ */
+static __always_inline struct task_struct *current_task(void)
+{
+	if (HAVE_TASK_BTF)
+		return bpf_get_current_task_btf();
+	return (struct task_struct *)bpf_get_current_task();
+}
+
 /* A field of the current task, by a plain load where the kernel can. */
-#define CURRENT(...)                                                           \
+#define TASK(task, ...)                                                        \
 	({                                                                     \
 		typeof(___arrow(((struct task_struct *)0), __VA_ARGS__)) val_; \
 		if (HAVE_TASK_BTF)                                             \
-			val_ = ___arrow(bpf_get_current_task_btf(),            \
-					__VA_ARGS__);                          \
+			val_ = ___arrow(task, __VA_ARGS__);                    \
 		else                                                           \
-			val_ = BPF_CORE_READ(                                  \
-				(struct task_struct *)bpf_get_current_task(),  \
-				__VA_ARGS__);                                  \
+			val_ = BPF_CORE_READ(task, __VA_ARGS__);               \
 		val_;                                                          \
 	})
 
@@ -143,24 +151,24 @@ kernfs_parent_of(struct kernfs_node *node)
 	return BPF_CORE_READ(node, parent);
 }
 
-/* The current thread's record if it has one. */
-static __always_inline struct thread_record *thread_find(void)
+/* The record of the current task if it has one. */
+static __always_inline struct thread_record *
+thread_find(struct task_struct *task)
 {
 	__u32 tid;
 
 	if (use_task_storage)
-		return bpf_task_storage_get(
-			&threads, bpf_get_current_task_btf(), NULL, 0);
+		return bpf_task_storage_get(&threads, task, NULL, 0);
 	tid = (__u32)bpf_get_current_pid_tgid();
 	return bpf_map_lookup_elem(&threads_by_id, &tid);
 }
 
-/* The current thread's record, made if need be; NULL when there is no room. */
-static __always_inline struct thread_record *thread_find_or_make(void)
+/* The record of the current task, made if need be; NULL when there is no room. */
+static __always_inline struct thread_record *
+thread_find_or_make(struct task_struct *task)
 {
 	if (use_task_storage)
-		return bpf_task_storage_get(&threads,
-					    bpf_get_current_task_btf(), NULL,
+		return bpf_task_storage_get(&threads, task, NULL,
 					    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	return thread_by_id_or_make((__u32)bpf_get_current_pid_tgid());
 }

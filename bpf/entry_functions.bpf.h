@@ -52,12 +52,12 @@
 #endif
 
 /* Of a SHARED function; the thread's ABI is that of its call. */
-static __always_inline bool current_is_compat(void)
+static __always_inline bool is_compat(struct task_struct *task)
 {
 #if defined(__TARGET_ARCH_x86)
-	return CURRENT(thread_info.status) & TS_COMPAT;
+	return TASK(task, thread_info.status) & TS_COMPAT;
 #elif defined(__TARGET_ARCH_arm64)
-	return CURRENT(thread_info.flags) & TIF_32BIT;
+	return TASK(task, thread_info.flags) & TIF_32BIT;
 #endif
 }
 
@@ -72,35 +72,41 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
 }
 
 /*
- * ENTER_<kind>: the entry of a call; ARGS(kind) gives the arguments by the
- * rules of NATIVE or COMPAT. LEAVE_<kind>: its return.
+ * ENTER_<kind>: the entry of a call of the current task; ARGS(kind) gives the
+ * arguments by the rules of NATIVE or COMPAT. LEAVE_<kind>: its return.
  */
-#define ENTER_NATIVE(op, ARGS, program)                      \
-	do {                                                 \
-		struct call_args args_ = ARGS(NATIVE);       \
-		call_enter(op, ABI_NATIVE, &args_, program); \
+#define ENTER_NATIVE(task, op, ARGS, program)                      \
+	do {                                                       \
+		struct call_args args_ = ARGS(NATIVE);             \
+		call_enter(task, op, ABI_NATIVE, &args_, program); \
 	} while (0)
-#define ENTER_COMPAT(op, ARGS, program)                      \
-	do {                                                 \
-		struct call_args args_ = ARGS(COMPAT);       \
-		call_enter(op, ABI_COMPAT, &args_, program); \
+#define ENTER_COMPAT(task, op, ARGS, program)                      \
+	do {                                                       \
+		struct call_args args_ = ARGS(COMPAT);             \
+		call_enter(task, op, ABI_COMPAT, &args_, program); \
 	} while (0)
-#define ENTER_SHARED(op, ARGS, program)                                       \
-	do {                                                                  \
-		if (current_is_compat())                                      \
-			ENTER_COMPAT(shared_op_of_compat(op), ARGS, program); \
-		else                                                          \
-			ENTER_NATIVE(op, ARGS, program);                      \
+#define ENTER_SHARED(task, op, ARGS, program)                              \
+	do {                                                               \
+		struct task_struct *task_ = task;                          \
+		if (is_compat(task_))                                      \
+			ENTER_COMPAT(task_, shared_op_of_compat(op), ARGS, \
+				     program);                             \
+		else                                                       \
+			ENTER_NATIVE(task_, op, ARGS, program);            \
 	} while (0)
 
-#define LEAVE_NATIVE(op, ret, program) call_return(op, ABI_NATIVE, ret, program)
-#define LEAVE_COMPAT(op, ret, program) call_return(op, ABI_COMPAT, ret, program)
-#define LEAVE_SHARED(op, ret, program)                                       \
-	do {                                                                 \
-		if (current_is_compat())                                     \
-			LEAVE_COMPAT(shared_op_of_compat(op), ret, program); \
-		else                                                         \
-			LEAVE_NATIVE(op, ret, program);                      \
+#define LEAVE_NATIVE(task, op, ret, program) \
+	call_return(task, op, ABI_NATIVE, ret, program)
+#define LEAVE_COMPAT(task, op, ret, program) \
+	call_return(task, op, ABI_COMPAT, ret, program)
+#define LEAVE_SHARED(task, op, ret, program)                              \
+	do {                                                              \
+		struct task_struct *task_ = task;                         \
+		if (is_compat(task_))                                     \
+			LEAVE_COMPAT(task_, shared_op_of_compat(op), ret, \
+				     program);                            \
+		else                                                      \
+			LEAVE_NATIVE(task_, op, ret, program);            \
 	} while (0)
 
 #endif

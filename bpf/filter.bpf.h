@@ -74,27 +74,24 @@ static __always_inline void verdicts_renew(struct thread_record *thread)
 	thread->queue_verdict = UNKNOWN;
 }
 
-static __always_inline void comm_read(__u64 comm[2])
+static __always_inline void comm_read(struct task_struct *task, __u64 comm[2])
 {
-	struct task_struct *task;
-
 	if (!HAVE_TASK_BTF) {
 		bpf_get_current_comm(comm, COMM_SIZE);
 		return;
 	}
-	task = bpf_get_current_task_btf();
 	comm[0] = *(__u64 *)&task->comm[0];
 	comm[1] = *(__u64 *)&task->comm[8];
 }
 
-static __always_inline bool comm_wanted(void)
+static __always_inline bool comm_wanted(struct task_struct *task)
 {
-	struct thread_record *thread = thread_find();
+	struct thread_record *thread = thread_find(task);
 	__u64 comm[2];
 
 	if (!thread)
 		return true;
-	comm_read(comm);
+	comm_read(task, comm);
 	verdicts_renew(thread);
 	if (thread->comm_verdict && thread->comm[0] == comm[0] &&
 	    thread->comm[1] == comm[1])
@@ -120,12 +117,14 @@ static __always_inline bool container_wanted(void)
 /* The process and the thread, as they are now. */
 __noinline int caller_judge(void)
 {
-	if (filter.by_uid &&
-	    !id_wanted(ID_UID, CURRENT(real_cred, uid.val), filter.uid_default))
+	struct task_struct *task = current_task();
+
+	if (filter.by_uid && !id_wanted(ID_UID, TASK(task, real_cred, uid.val),
+					filter.uid_default))
 		return UNWANTED;
 	if (filter.by_container && !container_wanted())
 		return UNWANTED;
-	if (filter.by_comm && !comm_wanted())
+	if (filter.by_comm && !comm_wanted(task))
 		return UNWANTED;
 	return WANTED;
 }
@@ -138,7 +137,7 @@ static __always_inline bool caller_wanted(void)
 /* The queue and its namespace, of the current thread's call. */
 __noinline int queue_judge(void)
 {
-	struct thread_record *thread = thread_find();
+	struct thread_record *thread = thread_find(current_task());
 
 	if (!thread)
 		return WANTED;

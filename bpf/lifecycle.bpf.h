@@ -17,14 +17,16 @@
  */
 static __always_inline int signal_delivered(const struct k_sigaction *action)
 {
-	struct thread_record *thread = thread_find();
+	struct task_struct *task = current_task();
+	struct thread_record *thread = thread_find(task);
 	__u64 handler;
 
 	if (!thread || thread->state != THREAD_INTERRUPTED)
 		return 0;
 	handler = (__u64)action->sa.sa_handler;
 	if (handler > 1) /* neither SIG_DFL nor SIG_IGN */
-		call_interrupted(thread, action->sa.sa_flags & SA_RESTART);
+		call_interrupted(task, thread,
+				 action->sa.sa_flags & SA_RESTART);
 	return 0;
 }
 
@@ -32,32 +34,33 @@ static __always_inline int signal_delivered(const struct k_sigaction *action)
  * The signal that ends the process; SIGKILL where another thread's execve() or
  * exit_group() ends this one: then the exit code has a status and no signal.
  */
-static __always_inline __u32 signal_of_death(void)
+static __always_inline __u32 signal_of_death(struct task_struct *task)
 {
 	__u32 signal = 0;
 
-	if (CURRENT(signal, flags) & SIGNAL_GROUP_EXIT)
-		signal = CURRENT(signal, group_exit_code) & 0x7f;
+	if (TASK(task, signal, flags) & SIGNAL_GROUP_EXIT)
+		signal = TASK(task, signal, group_exit_code) & 0x7f;
 	return signal ? signal : SIGKILL;
 }
 
 static __always_inline int thread_exits(void)
 {
-	struct thread_record *thread = thread_find();
+	struct task_struct *task = current_task();
+	struct thread_record *thread = thread_find(task);
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 pid = pid_tgid >> 32, tid = (__u32)pid_tgid;
 
 	if (thread && thread->state == THREAD_INTERRUPTED) {
 		thread->call.end_ns = bpf_ktime_get_boot_ns();
-		thread->call.death_signal = signal_of_death();
+		thread->call.death_signal = signal_of_death(task);
 		thread->call.flags |= CALL_DIED;
-		call_submit(thread);
+		call_submit(task, thread);
 	} else if (thread && thread->state == THREAD_IN_CALL) {
 		call_missed(thread);
 	}
 	if (!use_task_storage && thread)
 		bpf_map_delete_elem(&threads_by_id, &tid);
-	if (filter.by_process && !CURRENT(signal, live.counter))
+	if (filter.by_process && !TASK(task, signal, live.counter))
 		bpf_map_delete_elem(&pids, &pid);
 	return 0;
 }

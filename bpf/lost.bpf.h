@@ -56,7 +56,7 @@ static __always_inline __u64 name_hash(const struct call_event *call)
 /* The record of the current thread's call has found no room. */
 __noinline int call_lost(void)
 {
-	struct thread_record *thread = thread_find();
+	struct thread_record *thread = thread_find(current_task());
 	struct lost_key key = {};
 	struct lost_calls *lost;
 	struct call_event *call;

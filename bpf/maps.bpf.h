@@ -93,7 +93,6 @@ struct thread_record {
 	__u64 priority_ptr; /* receive: user address of the priority */
 	__u64 argument_ptr; /* user address of the name or the sigevent */
 	__u64 message_ptr; /* user address of the message */
-	__u64 args_hash; /* of the call, to tell a restarted one */
 	__u64 interrupted_hash; /* the same of the call a signal ended last */
 	__u64 interrupted_start_ns; /* of the wait a signal ended last, or 0 */
 	/* The descriptor resolved last, and what was found behind it. */

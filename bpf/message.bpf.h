@@ -19,7 +19,7 @@ static __always_inline void message_made(__u64 message)
 
 	if (!message || message > MAX_ERRNO_POINTER)
 		return;
-	thread = thread_find();
+	thread = thread_find(current_task());
 	if (!thread || thread->state != THREAD_IN_CALL ||
 	    !is_send(thread->call.op))
 		return;
@@ -34,7 +34,7 @@ static __always_inline void message_made(__u64 message)
 
 static __always_inline void message_delivered(__u64 message, long type)
 {
-	struct thread_record *thread = thread_find();
+	struct thread_record *thread = thread_find(current_task());
 	struct message_origin *origin;
 
 	if (!thread || thread->state != THREAD_IN_CALL ||
@@ -63,7 +63,7 @@ static __always_inline void message_freed(__u64 message)
 /* do_mq_timed{send,receive}() get the kernel's own copy of the timeout. */
 static __always_inline void timeout_copied(const struct timespec64 *timeout)
 {
-	struct thread_record *thread = thread_find();
+	struct thread_record *thread = thread_find(current_task());
 	struct timespec64 copy;
 
 	if (!timeout || !thread || thread->state != THREAD_IN_CALL)

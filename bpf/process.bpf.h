@@ -10,9 +10,9 @@
 /* See filter.bpf.h for why it is not static. */
 __noinline int process_announce(void)
 {
-	struct thread_record *thread = thread_find();
+	struct task_struct *task = current_task(), *leader;
+	struct thread_record *thread = thread_find(task);
 	struct process_event *process;
-	struct task_struct *task, *leader;
 	struct kernfs_node *node;
 
 	if (!thread)
@@ -22,7 +22,6 @@ __noinline int process_announce(void)
 		COUNT(process_lost);
 		return 0;
 	}
-	task = (struct task_struct *)bpf_get_current_task();
 	leader = BPF_CORE_READ(task, group_leader);
 
 	__builtin_memset(process, 0, sizeof(*process));
@@ -49,15 +48,16 @@ __noinline int process_announce(void)
 }
 
 /* Who calls, into the record; announced where that has not been done yet. */
-static __always_inline void process_identify(struct thread_record *thread)
+static __always_inline void process_identify(struct task_struct *task,
+					     struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
 
-	call->pid = CURRENT(tgid);
-	call->tid = CURRENT(pid);
-	call->process_start_ns = CURRENT(group_leader, start_boottime);
-	call->exec_id = CURRENT(self_exec_id);
-	call->ipc_ns = CURRENT(nsproxy, ipc_ns, ns.inum);
+	call->pid = TASK(task, tgid);
+	call->tid = TASK(task, pid);
+	call->process_start_ns = TASK(task, group_leader, start_boottime);
+	call->exec_id = TASK(task, self_exec_id);
+	call->ipc_ns = TASK(task, nsproxy, ipc_ns, ns.inum);
 	if (thread->announced != call->exec_id + 1)
 		process_announce();
 }

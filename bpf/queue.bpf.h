@@ -33,11 +33,12 @@ static __always_inline void queue_name_set(struct call_event *call, long len)
 }
 
 /* The open file behind a descriptor of the current process, or NULL. */
-static __always_inline struct file *current_file(__s32 mqdes)
+static __always_inline struct file *file_of(struct task_struct *task,
+					    __s32 mqdes)
 {
-	if ((__u32)mqdes >= CURRENT(files, fdt, max_fds))
+	if ((__u32)mqdes >= TASK(task, files, fdt, max_fds))
 		return NULL;
-	return (struct file *)KERNEL_POINTER(CURRENT(files, fdt, fd) +
+	return (struct file *)KERNEL_POINTER(TASK(task, files, fdt, fd) +
 					     (__u32)mqdes);
 }
 
