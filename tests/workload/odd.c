@@ -31,23 +31,6 @@ static void *unmapped(void)
 	return page;
 }
 
-/* Bytes that are in a file and in no page table yet: the kernel's own read brings them in. */
-static void *not_present(const void *bytes, size_t size)
-{
-	char path[] = "/tmp/mqwork.XXXXXX";
-	int fd = mkstemp(path);
-	void *page;
-
-	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-		fail("%s: %s", path, strerror(errno));
-	unlink(path);
-	page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
-	close(fd);
-	if (page == MAP_FAILED)
-		fail("mmap: %s", strerror(errno));
-	return page;
-}
-
 static void bad_pointers(struct queue *queue)
 {
 	char body[QUEUE_MESSAGE_SIZE] = { 'o' };
@@ -129,7 +112,7 @@ static void missing_pages(struct queue *queue)
 	struct raw_transfer file = { body,
 				     sizeof(body),
 				     (uintptr_t)&priority,
-				     not_present(&past, sizeof(past)),
+				     page_not_present(&past, sizeof(past)),
 				     &value,
 				     false };
 	struct raw_transfer fresh = { body,  sizeof(body), (uintptr_t)&priority,
@@ -168,12 +151,12 @@ static void names(void)
 	expect(raw_unlink(name + 1, name + 1), 0, "unlink");
 
 	queue_name(name, ".page");
-	if (raw_open(&queue, not_present(name + 1, strlen(name)), name + 1,
+	if (raw_open(&queue, page_not_present(name + 1, strlen(name)), name + 1,
 		     O_RDWR | O_CREAT | O_EXCL) < 0)
 		fail("a name in a file does not open");
 	queue_close(&queue);
-	expect(raw_unlink(not_present(name + 1, strlen(name)), name + 1), 0,
-	       "unlink");
+	expect(raw_unlink(page_not_present(name + 1, strlen(name)), name + 1),
+	       0, "unlink");
 
 	expect(raw_open(&queue, unmapped(), NULL, O_RDWR | O_CREAT), -EFAULT,
 	       "open, no name");

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -69,6 +71,9 @@ static long do_receive(struct queue *queue, const struct raw_transfer *transfer,
 	if (call.ret >= 0 && next >= 0) {
 		call.priority_known = true;
 		call.priority = queue->messages[next].priority;
+	} else if (call.ret >= 0 && transfer->priority) {
+		call.priority_known = true;
+		call.priority = *(unsigned int *)transfer->priority;
 	}
 	if ((call.ret >= 0 || transfer->message_lost) && next >= 0) {
 		call.message_known = queue->messages[next].message_known;
@@ -105,6 +110,22 @@ long raw_receive_time64(struct queue *queue,
 			  NR_MQ_TIMEDRECEIVE_TIME64);
 }
 #endif
+
+void *page_not_present(const void *bytes, size_t size)
+{
+	char path[] = "/tmp/mqwork.XXXXXX";
+	int fd = mkstemp(path);
+	void *page;
+
+	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
+		fail("%s: %s", path, strerror(errno));
+	unlink(path);
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (page == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	return page;
+}
 
 long raw_open(struct queue *queue, const void *name, const char *known,
 	      int oflag)

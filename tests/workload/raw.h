@@ -40,6 +40,12 @@ long raw_receive_time64(struct queue *queue,
 			const struct raw_transfer *transfer);
 #endif
 
+/*
+ * A page that begins with these bytes, which are in a file and in no page table yet: the kernel's own
+ * read brings them in. What is written to it goes nowhere else.
+ */
+void *page_not_present(const void *bytes, size_t size);
+
 /* mq_open by number of a name in the kernel's form, without the slash; known: as it can be read. */
 long raw_open(struct queue *queue, const void *name, const char *known,
 	      int oflag);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Another thread rewrites a call's memory while the kernel reads it. */
+/* Another thread rewrites a call's memory while the kernel reads it, or after it has read it. */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "call.h"
 #include "mqwork.h"
@@ -75,6 +77,62 @@ static void take_priority(struct queue *queue)
 		fail("a send or a receive failed");
 }
 
+struct waiter {
+	struct queue queue;
+	struct timespec until;
+	struct timespec *timeout; /* until, in a page that is not present */
+	sem_t begins;
+	pid_t tid;
+};
+
+static void *wait_with_timeout(void *argument)
+{
+	struct waiter *waiter = argument;
+	char body[QUEUE_MESSAGE_SIZE];
+	struct timespec64 value = { waiter->until.tv_sec,
+				    waiter->until.tv_nsec };
+	struct raw_transfer receive = {
+		body,	sizeof(body), (uintptr_t)&priority, waiter->timeout,
+		&value, false
+	};
+
+	waiter->tid = thread_id();
+	sem_post(&waiter->begins);
+	if (raw_receive(&waiter->queue, &receive) != 28)
+		fail("the receive failed");
+	return NULL;
+}
+
+/*
+ * Only the kernel's own copy tells this timeout: at the entry it cannot be read, and before the return it is
+ * written over. A wait that ends at what is written would end at once.
+ */
+static void keep_timeout(void)
+{
+	char body[QUEUE_MESSAGE_SIZE] = { 'k' };
+	struct waiter waiter;
+	struct queue queue;
+	pthread_t thread;
+
+	queue_create(&queue, ".tocttou.keep", O_RDWR);
+	queue.depth = -1;
+	queue_share(&waiter.queue, &queue);
+	clock_gettime(CLOCK_REALTIME, &waiter.until);
+	waiter.until.tv_sec += 600;
+	waiter.timeout = page_not_present(&waiter.until, sizeof(waiter.until));
+	sem_init(&waiter.begins, 0, 0);
+	if (pthread_create(&thread, NULL, wait_with_timeout, &waiter))
+		fail("no thread");
+	sem_wait(&waiter.begins);
+	await_blocked(getpid(), waiter.tid);
+	waiter.timeout->tv_sec = PAST_SEC;
+	waiter.timeout->tv_nsec = 1;
+	if (call_send(&queue, body, 28, 3, NULL))
+		fail("the send failed");
+	pthread_join(thread, NULL);
+	queue_destroy(&queue);
+}
+
 int scenario_tocttou(int argc, char **argv)
 {
 	long count = argument_count(argc, argv, 0, 20);
@@ -91,5 +149,6 @@ int scenario_tocttou(int argc, char **argv)
 	stop = true;
 	pthread_join(thread, NULL);
 	queue_destroy(&queue);
+	keep_timeout();
 	return 0;
 }
