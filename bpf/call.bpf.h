@@ -170,12 +170,14 @@ static __always_inline void call_submit(struct task_struct *task,
 		size = QUEUE_NAME_MAX;
 	size = CALL_FIXED_SIZE + ((size + 7) & ~7ULL);
 	/*
-	 * No wake-up a call. Now and then the fill level is looked at, and the
-	 * agent woken if it has not come by itself for too long.
+	 * No wake-up a call: it can take longer than the call. Now and then the
+	 * fill level is looked at, and the agent woken, once, if it waits.
 	 */
-	if (!(call->end_ns & wakeup_mask) &&
-	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+	if (!(call->end_ns & wakeup_mask) && agent_waits &&
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes) {
+		agent_waits = 0;
 		flags = BPF_RB_FORCE_WAKEUP;
+	}
 	if (bpf_ringbuf_output(&events, call, size, flags))
 		call_lost();
 	else

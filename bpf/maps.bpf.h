@@ -69,6 +69,9 @@ __u64 found_blocked;
 /* Set by the agent once those have been looked for. */
 __u64 found_all;
 
+/* Set by the agent while it waits, and taken back when it is woken. */
+__u64 agent_waits;
+
 /* What a thread is doing, as far as message queues go. */
 enum thread_state {
 	THREAD_IDLE = 0,

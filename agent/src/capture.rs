@@ -30,14 +30,19 @@ pub fn run<S: SpanSink>(
     mut between_rounds: impl FnMut(&mut Tracer, &mut Pipeline<'_, S>),
 ) -> anyhow::Result<S> {
     let pipeline = RefCell::new(pipeline);
-    let ring = tracer.ring(|bytes| pipeline.borrow_mut().record(bytes))?;
+    let mut ring = tracer
+        .ring(|bytes| pipeline.borrow_mut().record(bytes))
+        .context("cannot map the ring buffer")?;
     let watch = ClockWatch::new().context("cannot watch the clock")?;
     let mut round = SHORT_ROUND;
     while !stop.load(Ordering::Relaxed) {
-        ring.wait(watch.as_fd(), round)?;
+        tracer.set_waits(true);
+        let waited = ring.wait(watch.as_fd(), round);
+        tracer.set_waits(false);
+        waited.context("cannot wait for records")?;
         watch.acknowledge().context("cannot watch the clock")?;
         pipeline.borrow_mut().renew_clock();
-        round = match ring.take()? {
+        round = match ring.take() {
             0 => (round * 2).min(LONG_ROUND),
             _ => SHORT_ROUND,
         };
@@ -48,7 +53,7 @@ pub fn run<S: SpanSink>(
         tracer.release_catch_up();
     }
     tracer.detach();
-    while ring.take()? != 0 {}
+    while ring.take() != 0 {}
     pipeline.borrow_mut().finish();
     drop(ring);
     Ok(pipeline.into_inner().into_sink())

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
+use libbpf_rs::{Iter, Link, MapCore, MapHandle, ProgramMut};
 
 use super::backend::{Backend, BackendChoice};
 use super::filter::{self, CgroupVerdict, KernelFilter};
@@ -260,11 +260,22 @@ impl Tracer {
     ///
     /// # Errors
     /// When the kernel refuses to map it.
-    pub fn ring<'cb>(
-        &self,
-        record: impl FnMut(&[u8]) + 'cb,
-    ) -> libbpf_rs::Result<CaptureRing<'cb>> {
-        CaptureRing::new(&self.skel.maps.events, record)
+    pub fn ring<'cb>(&self, record: impl FnMut(&[u8]) + 'cb) -> io::Result<CaptureRing<'cb>> {
+        let events = &self.skel.maps.events;
+        Ok(CaptureRing::new(
+            events.as_fd(),
+            events.max_entries(),
+            record,
+        )?)
+    }
+
+    /// Says whether the agent waits, and is to be woken when the ring fills. A
+    /// program that wakes it takes this back.
+    pub fn set_waits(&mut self, waits: bool) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: as in filter::store().
+            unsafe { (&raw mut bss.agent_waits).write_volatile(waits.into()) };
+        }
     }
 
     /// Applies another filter to calls that begin from now on; calls in flight
