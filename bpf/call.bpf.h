@@ -319,9 +319,9 @@ static __always_inline void call_interrupted(struct task_struct *task,
  * being seen; one that is INTERRUPTED was restarted by the kernel with no
  * handler in between (SIGSTOP and SIGCONT, a debugger).
  */
-static __always_inline void call_enter(struct task_struct *task, __u8 op,
-				       __u8 abi, const struct call_args *args,
-				       enum program program)
+static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
+				  const struct call_args *args,
+				  enum program program)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct thread_record *thread;
@@ -434,9 +434,8 @@ static __always_inline void call_unknown(struct task_struct *task,
 	COUNT(entry_missed);
 }
 
-static __always_inline void call_return(struct task_struct *task, __u8 op,
-					__u8 abi, long ret,
-					enum program program)
+static __noinline void call_return(struct task_struct *task, __u8 op, __u8 abi,
+				   long ret, enum program program)
 {
 	struct thread_record *thread = thread_find(task);
 

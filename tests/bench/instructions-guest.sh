@@ -7,11 +7,11 @@ agent=$1
 floor=$2
 workload=$3
 
-# The median of five runs, in nanoseconds of the guest's clock: so many instructions.
+# In nanoseconds of the guest's clock: so many instructions. The least of seven runs; what is more is the guest's own business.
 cost() {
-	for _ in 1 2 3 4 5; do
+	for _ in 1 2 3 4 5 6 7; do
 		"$workload" "$1" 2000
-	done | sed -n 's/.*"ns_per_call":\([0-9]*\).*/\1/p' | sort -n | sed -n 3p
+	done | sed -n 's/.*"ns_per_call":\([0-9]*\).*/\1/p' | sort -n | sed -n 1p
 }
 
 row() {
@@ -23,18 +23,20 @@ row() {
 
 # The agent is stopped while calls are made: what counts is what the callers pay.
 traced() {
-	echo "{capture: {backend: $1}, exporters: {otlp: {endpoint: 'http://127.0.0.1:1'}}, metrics: {otlp: {enabled: false}}, health: {address: '127.0.0.1:13133'}}" >/tmp/mqspan.yaml
+	echo "{capture: {backend: $1, ring_buffer_size: 64MiB}, exporters: {otlp: {endpoint: 'http://127.0.0.1:1'}}, metrics: {otlp: {enabled: false}}, logs: {level: debug}, health: {address: '127.0.0.1:13133'}}" >/tmp/mqspan.yaml
 	"$agent" run --config /tmp/mqspan.yaml 2>/tmp/log &
 	until wget -q -O /dev/null http://127.0.0.1:13133/readyz 2>/dev/null; do
 		kill -0 $! || { cat /tmp/log && exit 1; }
 		sleep 0.1
 	done
+	# The program that looks for the returns of calls from before has gone.
+	[ "$1" = tracepoint ] || until grep -q 'no call that was blocked' /tmp/log; do sleep 0.1; done
 	kill -STOP $!
 	row "mqspan, $1"
 	kill -CONT $!
 	kill $!
 	wait $! || { cat /tmp/log && exit 1; }
-	grep -q 'seen 20010 ' /tmp/log || { cat /tmp/log && exit 1; }
+	grep -q 'seen 28014 ' /tmp/log || { cat /tmp/log && exit 1; }
 }
 
 uname -srm
