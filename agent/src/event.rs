@@ -325,7 +325,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         let name = bytes
             .get(FIXED..FIXED + raw.name_len as usize)
             .ok_or(DecodeError::TooShort(bytes.len()))?;
-        Some(String::from_utf8_lossy(name))
+        Some(lossy(name))
     } else {
         None
     };
@@ -434,5 +434,10 @@ fn parse_process(bytes: &[u8]) -> Result<ProcessSeen<'_>, DecodeError> {
 fn text(bytes: Option<&[u8]>) -> Cow<'_, str> {
     let bytes = bytes.unwrap_or_default();
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default())
+    lossy(bytes.get(..end).unwrap_or_default())
+}
+
+/// Most are proper text, which is found out faster than how much of it is.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

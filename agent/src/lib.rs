@@ -22,6 +22,7 @@ pub mod config;
 pub mod logs;
 
 pub mod errno;
+pub(crate) mod hash;
 pub mod kernel;
 
 pub mod event;
@@ -51,6 +52,8 @@ pub mod metrics;
 
 pub mod capture;
 pub mod pipeline;
+
+mod memory;
 
 pub mod cli;
 pub mod commands;

@@ -7,6 +7,7 @@ mod environment;
 mod proc;
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use self::environment::Environment;
@@ -15,6 +16,7 @@ use crate::clock::Anchors;
 use crate::container::Container;
 use crate::encode::{self, EncodedResource};
 use crate::event::{Call, ProcessKey, ProcessSeen, Timeout};
+use crate::hash::KeyHasher;
 use crate::host::Host;
 use crate::kubernetes::{Found, Pods};
 use crate::resource::{Resource, Value};
@@ -54,7 +56,7 @@ pub struct Lookups {
 
 /// The processes that called, by their execution.
 pub struct Processes {
-    known: HashMap<ProcessKey, Known>,
+    known: HashMap<ProcessKey, Known, BuildHasherDefault<KeyHasher>>,
     host: Host,
     extra: Vec<(String, Value)>,
     lookups: Lookups,
@@ -81,7 +83,7 @@ impl Processes {
     /// `extra` goes into every resource.
     pub fn new(host: Host, extra: Vec<(String, Value)>, lookups: Lookups) -> Self {
         Self {
-            known: HashMap::new(),
+            known: HashMap::default(),
             host,
             extra,
             lookups,

@@ -28,6 +28,7 @@ use crate::host::Host;
 use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
 use crate::kubernetes::Pods;
 use crate::logs;
+use crate::memory;
 use crate::metrics::QueueMetrics;
 use crate::pipeline::{Pipeline, PipelineCounts};
 
@@ -111,6 +112,9 @@ impl<'a> Agent<'a> {
         )
         .with_metrics(self.queue_metrics.take());
         let mut reload = Reload::new(config, path, host, self.runtime)?;
+        if let Err(error) = memory::release_program_pages() {
+            tracing::debug!(%error, "the memory of the start is kept");
+        }
         self.health.set_ready(true);
         let captured = capture::run(
             &mut self.tracer,

@@ -1,12 +1,13 @@
 //! Many spans as one `ExportTraceServiceRequest`, grouped by process.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::event::ProcessKey;
+use crate::hash::KeyHasher;
 use crate::span::Span;
 
 use super::resource::EncodedResource;
@@ -239,33 +240,5 @@ impl Batch {
             bytes: bytes.into(),
             spans,
         }
-    }
-}
-
-/// A hash of a [`ProcessKey`]: its numbers multiplied and folded. The keys are
-/// the kernel's, not chosen by anyone who would gain by collisions.
-#[derive(Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-
-    #[inline]
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(value.into());
-    }
-
-    #[inline]
-    fn write_u64(&mut self, value: u64) {
-        let product = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = (product >> 64) as u64 ^ product as u64;
     }
 }

@@ -11,10 +11,10 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::exchange::Publisher;
-use super::hash::{KeyHasher, hash_bytes};
 use super::histogram::Histogram;
 use crate::errno;
 use crate::event::{Call, Operation};
+use crate::hash::{KeyHasher, hash_bytes};
 use crate::kernel::{LostCalls, LostKind};
 use crate::span::signal_name;
 

@@ -1,5 +1,6 @@
-//! A hash for keys that are checked again after the look-up: quick rather
-//! than proof against chosen keys. The cache that uses it is bounded.
+//! A hash for keys that are the kernel's own, or are checked again after the
+//! look-up in a map that is bounded: quick rather than proof against chosen
+//! keys.
 
 use std::hash::Hasher;
 
@@ -15,7 +16,7 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 /// Of a name.
-pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut hash = MIX[1] ^ bytes.len() as u64;
     for chunk in bytes.chunks(8) {
         let mut word = [0; 8];
@@ -29,12 +30,17 @@ pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
 
 /// Of keys made of whole words.
 #[derive(Debug, Default)]
-pub(super) struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     #[inline]
     fn write_u64(&mut self, word: u64) {
         self.0 = fold(self.0 ^ word ^ MIX[1], MIX[0]);
+    }
+
+    #[inline]
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
     }
 
     fn write(&mut self, bytes: &[u8]) {
