@@ -80,7 +80,8 @@ int it_blocked(struct bpf_iter__task *ctx)
 
 /*
  * Those that wait in a send or receive now: the record of each, of which only
- * what is known at the entry holds.
+ * what is known at the entry holds, and who the thread is. That is told at the
+ * return otherwise, and is the same then.
  */
 SEC("iter/task")
 int it_waiting(struct bpf_iter__task *ctx)
@@ -92,9 +93,13 @@ int it_waiting(struct bpf_iter__task *ctx)
 		return 0;
 	thread = thread_find_of(task);
 	if (thread && thread->state == THREAD_IN_CALL &&
-	    is_transfer(thread->call.op))
+	    is_transfer(thread->call.op)) {
+		thread->call.pid = task->tgid;
+		thread->call.tid = task->pid;
+		BPF_CORE_READ_INTO(&thread->call.comm, task, comm);
 		bpf_seq_write(ctx->meta->seq, &thread->call,
 			      sizeof(thread->call));
+	}
 	return 0;
 }
 

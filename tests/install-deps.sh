@@ -20,7 +20,7 @@ demo) packages=("${build[@]}" "${compat[@]}") ;;
 vm) packages=("${vm[@]}") ;;
 # To run the cases on an emulated arm64; the compilers for it are fetched apart by tests/vm/arm64.sh.
 arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
-test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip runc) ;;
+test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip runc tmux) ;;
 fuzz) packages=("${build[@]}" g++) ;;
 bench) packages=("${build[@]}" "${compat[@]}" bpftrace linux-perf strace) ;;
 *) echo "usage: install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz" >&2 && exit 2 ;;

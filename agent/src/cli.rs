@@ -20,6 +20,7 @@ use crate::config::units::HumanDuration;
     after_help = "Examples:\n  \
                   sudo mqspan trace                        every call on this machine, live\n  \
                   sudo mqspan trace -- ./orders            the calls of one program\n  \
+                  sudo mqspan top                          the queues of this machine, live\n  \
                   sudo mqspan run --config mqspan.yaml     spans to a collector, until SIGTERM"
 )]
 pub struct Cli {
@@ -35,6 +36,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show spans live on the terminal; needs no collector
     Trace(TraceArgs),
+    /// Show queues live: depth, rates, waits, blocked callers
+    Top(TopArgs),
     /// Tell what this kernel and these privileges allow
     Doctor(DoctorArgs),
     /// Check or print a configuration
@@ -93,6 +96,85 @@ pub struct TraceArgs {
     /// Run this command, trace it and its children, and exit with its code
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// What the queues of `top` are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum SortKey {
+    /// Messages sent and received
+    #[default]
+    Traffic,
+    /// Name
+    Name,
+    /// Share of the limit that is in the queue
+    Depth,
+    /// Callers that are blocked
+    Blocked,
+    /// p99 of the wait of receives
+    Wait,
+    /// p99 of the time in the queue
+    Queued,
+    /// Calls that failed, timeouts included
+    Errors,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "A live screen of the queues that are in use: how full they are, how many messages go \
+                  in and out, how long receives wait, and who is blocked.\n\n\
+                  It loads programs of its own into the kernel, so it needs no running agent and \
+                  changes nothing for one. Each call costs as much as under `mqspan trace`.",
+    after_help = "Columns:\n  \
+                  DEPTH     messages in the queue, of as many as it takes (mq_maxmsg)\n  \
+                  BLKD      callers that are blocked in a send or receive now\n  \
+                  SEND/S    messages sent a second; RECV/S received\n  \
+                  WAITp50   receives that got a message waited no longer, one in two; WAITp99 99 in 100\n  \
+                  INQp99    99 in 100 messages were no longer in the queue before somebody had them;\n            \
+                  \"-\" where sends and receives cannot be connected (backend tracepoint)\n  \
+                  ERR/S     calls that failed a second, timeouts apart\n  \
+                  TMO/S     calls that ended with ETIMEDOUT\n\n\
+                  Rates and quantiles are those of the last 10 seconds; quantiles are right to an eighth. \
+                  Times of the\nday are UTC. A queue shows from its first call on, or as long as \
+                  somebody is blocked on it.\n\n\
+                  Keys: h shows them. Filters are those of `trace`: of different kinds all must match, \
+                  of one kind any.\n\n\
+                  Examples:\n  \
+                  sudo mqspan top                             everything on this machine\n  \
+                  sudo mqspan top --queue '/orders*'          these queues alone\n  \
+                  sudo mqspan top --batch 3 --sort blocked    three plain tables, for a log\n\n\
+                  NO_COLOR=1 leaves colours out; they never mean anything that is not written, too."
+)]
+pub struct TopArgs {
+    /// Only this process and its children [repeatable]
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only threads whose name matches [repeatable]
+    #[arg(long, value_name = "GLOB")]
+    pub comm: Vec<String>,
+    /// Only queues whose name matches [repeatable]
+    #[arg(long, value_name = "GLOB")]
+    pub queue: Vec<String>,
+    /// How often the numbers change
+    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]
+    pub interval: std::time::Duration,
+    /// What the queues are sorted by
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    pub sort: SortKey,
+    /// Print so many plain tables, one an interval, and end; needs no terminal
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// How to hook: auto (the first of kprobe, tracepoint, fentry that attaches) or one of them
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
+}
+
+fn interval(text: &str) -> Result<std::time::Duration, String> {
+    let interval = duration(text)?;
+    if interval < std::time::Duration::from_millis(100) {
+        return Err("at least 100ms".to_owned());
+    }
+    Ok(interval)
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

@@ -173,6 +173,8 @@ pub struct Call<'a> {
     pub priority: Option<u32>,
     /// Absolute timeout as passed; `None` without one or where unreadable.
     pub timeout: Option<Timeout>,
+    /// A timeout was passed, readable or not.
+    pub has_timeout: bool,
     /// What is behind the descriptor, if it is a queue.
     pub queue: Option<Queue>,
     /// Messages in the queue at the return.
@@ -353,6 +355,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
             sec: raw.timeout_sec,
             nsec: raw.timeout_nsec,
         }),
+        has_timeout: has(call_flag::CALL_TIMEOUT_GIVEN),
         queue: has(call_flag::CALL_QUEUE).then_some(Queue {
             ino: raw.queue_ino,
             max_messages: raw.max_messages,

@@ -31,6 +31,11 @@ impl Host {
         }
     }
 
+    /// Its name, from `uname(2)`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The boot as a number: ids of calls are unique within it.
     pub fn boot_seed(&self) -> u128 {
         self.boot_id.as_u128()

@@ -29,6 +29,7 @@ pub(crate) fn receive() -> Call<'static> {
             sec: 1_795_500_000,
             nsec: 250,
         }),
+        has_timeout: true,
         queue: Some(Queue {
             ino: 42,
             max_messages: 10,

@@ -23,6 +23,7 @@ mod otlp_json;
 mod proxy;
 mod sink;
 mod span;
+mod tmux;
 mod truth;
 mod workload;
 

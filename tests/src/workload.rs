@@ -126,6 +126,12 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.child.id().context("the workload has ended")
+    }
+
     pub(crate) async fn release(mut self, bench: &Bench) -> Result<()> {
         drop(self.child.stdin.take());
         let status = tokio::time::timeout(bench.bound(60), self.child.wait())

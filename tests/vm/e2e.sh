@@ -22,7 +22,7 @@ done
 [ $# -gt 0 ] && shift
 if [ $# -eq 0 ]; then
 	for part in basic paced pingpong exchange odd time64 blocked interrupted killed_ trace_json_killed exec_ closed tocttou correlation journeys payload balance_ \
-		filter_min filter_errors filter_syscalls filter_in_kernel filter_include_all abis doctor metrics clock; do
+		filter_min filter_errors filter_syscalls filter_in_kernel filter_include_all abis doctor metrics clock top_; do
 		set -- "$@" --filter "$part"
 	done
 fi

@@ -31,6 +31,7 @@ static const struct {
 	{ "flood", scenario_flood },
 	{ "getppid", scenario_getppid },
 	{ "blocked", scenario_blocked },
+	{ "filled", scenario_filled },
 	{ "interrupted", scenario_interrupted },
 	{ "killed", scenario_killed },
 	{ "exec", scenario_exec },

@@ -5,8 +5,11 @@ mod config;
 mod doctor;
 mod launch;
 mod listen;
+mod live;
 mod run;
 mod settings;
+mod text;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -33,6 +36,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Launch(args) => launch::run(&args),

@@ -45,6 +45,11 @@ pub enum BackendChoice {
     /// and then of the others.
     #[default]
     Auto,
+    /// The first that attaches, and those last that an agent beside notices
+    /// when they come and go: new fentry programs make the kernel build a
+    /// function's trampoline anew, and fentry programs of others lose the
+    /// returns of calls that are blocked in the old one.
+    Guest,
     /// This one or none.
     Only(Backend),
 }
@@ -54,6 +59,7 @@ impl BackendChoice {
     /// system calls or not; see [`super::kernel_is_preemptible`].
     pub fn candidates(self, preemptible: bool) -> Vec<Backend> {
         match self {
+            Self::Guest => vec![Backend::Kprobe, Backend::Tracepoint, Backend::Fentry],
             Self::Auto if preemptible => {
                 vec![Backend::Kprobe, Backend::Tracepoint, Backend::Fentry]
             }
@@ -73,6 +79,10 @@ mod tests {
         assert_eq!(of(BackendChoice::Auto, false), Backend::ALL);
         assert_eq!(of(BackendChoice::Auto, true).last(), Some(&Backend::Fentry));
         assert_eq!(of(BackendChoice::Auto, true).len(), Backend::ALL.len());
+        assert_eq!(
+            of(BackendChoice::Guest, false),
+            of(BackendChoice::Auto, true)
+        );
         let only = BackendChoice::Only(Backend::Fentry);
         assert_eq!(of(only, true), [Backend::Fentry]);
     }

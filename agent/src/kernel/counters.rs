@@ -46,6 +46,11 @@ impl KernelCounts {
             + self.entry_missed
     }
 
+    /// Calls whose record did not come through.
+    pub fn lost(&self) -> u64 {
+        self.ring_full + self.in_flight_full + self.entry_missed + self.return_missed
+    }
+
     /// Calls that have not returned yet. The counters are read one CPU after
     /// the other, so under load the figure can be off by calls under way.
     pub fn in_flight(&self) -> u64 {

@@ -32,4 +32,4 @@ pub use privilege::Capabilities;
 pub use probes::{KernelMeters, ProbeRuns, ProbeStats};
 pub use ring::CaptureRing;
 pub use symbols::KernelSymbols;
-pub use waiting::Waiting;
+pub use waiting::{Waiting, WaitingCalls};

@@ -13,7 +13,7 @@ use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 use super::counters::KernelCounts;
 use super::kretprobe::ReturnProbes;
 use super::lost::{self, LostCalls};
-use super::waiting::{self, Waiting};
+use super::waiting::{Waiting, WaitingCalls};
 
 /// Runs of a program, while `kernel.bpf_stats_enabled` is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,14 +82,23 @@ impl KernelMeters {
         lost::read(&self.lost)
     }
 
-    /// Callers that are blocked at the moment.
+    /// Callers that are blocked at the moment, summed.
     ///
     /// # Errors
     /// When the iterator cannot be read.
     pub fn waiting(&self) -> io::Result<Vec<Waiting>> {
-        self.waiting
-            .as_ref()
-            .map_or_else(|| Ok(Vec::new()), |link| waiting::read(link.as_fd()))
+        Ok(self.waiting_calls()?.sum())
+    }
+
+    /// The calls that threads are blocked in at the moment.
+    ///
+    /// # Errors
+    /// When the iterator cannot be read.
+    pub fn waiting_calls(&self) -> io::Result<WaitingCalls> {
+        self.waiting.as_ref().map_or_else(
+            || Ok(WaitingCalls::default()),
+            |link| WaitingCalls::read(link.as_fd()),
+        )
     }
 
     /// Adds a program that is loaded.

@@ -61,14 +61,18 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped in new(), and nobody has a reference into it.
-        // It fails for bad arguments only.
-        let _: io::Result<()> = unsafe { munmap(self.start.as_ptr().cast(), self.size.get()) };
+        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.size.get()) } {
+            tracing::debug!(%error, "pages of the ring buffer stay mapped");
+        }
     }
 }
 
+/// What takes the records.
+type Taker<'cb> = Box<dyn FnMut(&[u8]) + 'cb>;
+
 /// The reading end of the ring buffer, with what takes the records.
 pub struct CaptureRing<'cb> {
-    record: Box<dyn FnMut(&[u8]) + 'cb>,
+    record: Taker<'cb>,
     /// One page: the position up to which records have been taken.
     consumer: Mapping,
     /// One page with the position up to which records have been reserved, and

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 
 use libbpf_rs::libbpf_sys::bpf_iter_create;
 
-use crate::event::{Event, Operation};
+use crate::event::{Call, Event, Operation};
 use crate::skel::types::call_event;
 
 /// Callers that are blocked in the same kind of call on the same queue.
@@ -24,41 +24,55 @@ pub struct Waiting {
     pub callers: u64,
 }
 
-/// Runs the iterator `it_waiting` of `bpf/blocked.bpf.h` over all threads.
-pub(super) fn read(link: BorrowedFd<'_>) -> io::Result<Vec<Waiting>> {
-    // SAFETY: the call has no memory of ours to touch; it gives a descriptor
-    // that nobody has yet, or a negative errno.
-    let mut threads = unsafe {
-        match bpf_iter_create(link.as_raw_fd()) {
-            descriptor if descriptor >= 0 => File::from_raw_fd(descriptor),
-            error => return Err(io::Error::from_raw_os_error(-error)),
-        }
-    };
-    let mut bytes = Vec::new();
-    threads.read_to_end(&mut bytes)?;
-    Ok(sum(&bytes))
-}
+/// The calls that threads are blocked in at one moment. Only what is known at
+/// the entry holds of them, and who the thread is.
+#[derive(Debug, Default)]
+pub struct WaitingCalls(Vec<u8>);
 
-/// `bytes` are whole records of calls, one after the other.
-fn sum(bytes: &[u8]) -> Vec<Waiting> {
-    let mut sums: HashMap<(Option<String>, u32, bool), u64> = HashMap::new();
-    for record in bytes.chunks_exact(size_of::<call_event>()) {
+impl WaitingCalls {
+    /// Runs the iterator `it_waiting` of `bpf/blocked.bpf.h` over all threads.
+    pub(super) fn read(link: BorrowedFd<'_>) -> io::Result<Self> {
+        // SAFETY: the call has no memory of ours to touch; it gives a descriptor
+        // that nobody has yet, or a negative errno.
+        let mut threads = unsafe {
+            match bpf_iter_create(link.as_raw_fd()) {
+                descriptor if descriptor >= 0 => File::from_raw_fd(descriptor),
+                error => return Err(io::Error::from_raw_os_error(-error)),
+            }
+        };
+        let mut bytes = Vec::new();
+        threads.read_to_end(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// One after the other, in the order of the kernel's list of threads.
+    pub fn iter(&self) -> impl Iterator<Item = Call<'_>> {
+        let records = self.0.chunks_exact(size_of::<call_event>());
         // The record of a thread that has just left its call can be half of
         // another one; what it says is as good as what was before.
-        if let Ok(Event::Call(call)) = Event::parse(record) {
+        records.filter_map(|record| match Event::parse(record) {
+            Ok(Event::Call(call)) => Some(call),
+            _ => None,
+        })
+    }
+
+    /// How many they are, by queue and direction.
+    pub(super) fn sum(&self) -> Vec<Waiting> {
+        let mut sums: HashMap<(Option<String>, u32, bool), u64> = HashMap::new();
+        for call in self.iter() {
             let queue = call.name.map(|name| name.into_owned());
             let send = Operation::is_send(call.operation);
             *sums.entry((queue, call.ipc_namespace, send)).or_default() += 1;
         }
+        sums.into_iter()
+            .map(|((queue, ipc_namespace, send), callers)| Waiting {
+                queue,
+                ipc_namespace,
+                send,
+                callers,
+            })
+            .collect()
     }
-    sums.into_iter()
-        .map(|((queue, ipc_namespace, send), callers)| Waiting {
-            queue,
-            ipc_namespace,
-            send,
-            callers,
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -69,9 +83,9 @@ mod tests {
     #[test]
     fn callers_are_summed_by_queue_and_direction() {
         let one = raw_receive();
-        let mut bytes = [one.clone(), one].concat();
+        let mut waiting = WaitingCalls([one.clone(), one].concat());
         assert_eq!(
-            sum(&bytes),
+            waiting.sum(),
             [Waiting {
                 queue: Some("/orders".to_owned()),
                 ipc_namespace: 4_026_531_839,
@@ -79,8 +93,8 @@ mod tests {
                 callers: 2
             }]
         );
-        bytes.truncate(bytes.len() - 1);
-        assert_eq!(sum(&bytes).iter().map(|sum| sum.callers).sum::<u64>(), 1);
-        assert_eq!(sum(&[]), []);
+        waiting.0.truncate(waiting.0.len() - 1);
+        assert_eq!(waiting.iter().count(), 1);
+        assert_eq!(WaitingCalls::default().sum(), []);
     }
 }

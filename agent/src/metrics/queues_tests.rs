@@ -33,6 +33,7 @@ pub(in crate::metrics) fn call(
         msg_len: 8,
         priority: None,
         timeout: None,
+        has_timeout: false,
         queue: (ino != 0).then_some(Queue {
             ino,
             max_messages: 10,

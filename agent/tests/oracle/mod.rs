@@ -37,6 +37,7 @@ pub(crate) fn receive() -> Call<'static> {
         msg_len: 8_192,
         priority: Some(5),
         timeout: None,
+        has_timeout: false,
         queue: Some(Queue {
             ino: 21_000,
             max_messages: 10,
@@ -62,6 +63,7 @@ pub(crate) fn full_receive() -> Call<'static> {
             sec: 1_795_505_001,
             nsec: 250_000_000,
         }),
+        has_timeout: true,
         nonblocking: Some(false),
         sender: Some(Sender {
             tid: 4_300,

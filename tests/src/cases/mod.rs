@@ -15,7 +15,9 @@ mod journeys;
 mod metrics;
 mod relation;
 mod scenarios;
+mod screen;
 mod tls;
+mod top;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -91,6 +93,8 @@ pub(crate) fn all() -> Vec<Case> {
         journeys::cases(),
         metrics::cases(),
         balance::cases(),
+        top::cases(),
+        screen::cases(),
     ]
     .into_iter()
     .flatten()

@@ -279,7 +279,9 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
             ),
         )
         .mend(match choice {
-            BackendChoice::Auto => "mend what is marked above; most often it is privileges",
+            BackendChoice::Auto | BackendChoice::Guest => {
+                "mend what is marked above; most often it is privileges"
+            }
             BackendChoice::Only(_) => "set capture.backend: auto",
         }),
     });

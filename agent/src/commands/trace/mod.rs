@@ -12,10 +12,11 @@ use std::thread;
 use anyhow::{Context, anyhow};
 
 use self::child::Child;
+use super::live::{self, Flags};
 use super::{Failure, settings};
 use crate::capture;
 use crate::cli::{Output, TraceArgs};
-use crate::config::{self, Config, Env, Globs, LogLevel, Overrides};
+use crate::config::Config;
 use crate::host::Host;
 use crate::kernel::{KernelCounts, KernelMeters, Tracer};
 use crate::logs;
@@ -60,29 +61,13 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// What the flags say, over what the environment says, over the defaults.
 fn configure(args: &TraceArgs) -> Result<Config, Failure> {
-    let mut overrides = Overrides::new();
-    if let Some(backend) = &args.backend {
-        overrides = overrides.set("--backend", "capture.backend", backend);
-    }
-    let env = Env::from_process();
-    let mut config = config::load(None, &overrides, &env)?.config;
-    let globs = |flag: &str, patterns: &[String]| {
-        Globs::new(patterns).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
-    };
-    // The terminal is for spans: the life cycle is of no interest here.
-    if config.logs.level == LogLevel::Info {
-        config.logs.level = LogLevel::Warn;
-    }
-    let include = &mut config.filter.include;
-    include.pids.extend_from_slice(&args.pid);
-    if !args.comm.is_empty() {
-        include.comms = globs("--comm", &args.comm)?;
-    }
-    if !args.queue.is_empty() {
-        include.queues = globs("--queue", &args.queue)?;
-    }
+    let mut config = live::configure(&Flags {
+        pids: &args.pid,
+        comms: &args.comm,
+        queues: &args.queue,
+        backend: args.backend.as_deref(),
+    })?;
     if let Some(min_duration) = args.min_duration {
         config.filter.min_duration = min_duration;
     }
@@ -150,7 +135,7 @@ fn report(meters: &KernelMeters, counts: &PipelineCounts) -> Result<(), Failure>
         ..
     } = kernel;
     let undecodable = counts.undecodable.load(Ordering::Relaxed);
-    let lost = ring_full + in_flight_full + entry_missed + return_missed + undecodable;
+    let lost = kernel.lost() + undecodable;
     if lost != 0 {
         eprintln!(
             "mqspan: {lost} of {} calls are missing: ring buffer full {ring_full}, \

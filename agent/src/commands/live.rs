@@ -1,0 +1,38 @@
+//! The configuration of the commands that show calls live: what their flags
+//! say, over what the environment says, over the defaults.
+
+use super::Failure;
+use crate::config::{self, Config, Env, Globs, LogLevel, Overrides};
+
+/// The flags that these commands share.
+pub(super) struct Flags<'a> {
+    pub(super) pids: &'a [u32],
+    pub(super) comms: &'a [String],
+    pub(super) queues: &'a [String],
+    pub(super) backend: Option<&'a str>,
+}
+
+pub(super) fn configure(flags: &Flags<'_>) -> Result<Config, Failure> {
+    let mut overrides = Overrides::new();
+    if let Some(backend) = flags.backend {
+        overrides = overrides.set("--backend", "capture.backend", backend);
+    }
+    let env = Env::from_process();
+    let mut config = config::load(None, &overrides, &env)?.config;
+    let globs = |flag: &str, patterns: &[String]| {
+        Globs::new(patterns).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
+    };
+    // The terminal is for calls: the life cycle is of no interest here.
+    if config.logs.level == LogLevel::Info {
+        config.logs.level = LogLevel::Warn;
+    }
+    let include = &mut config.filter.include;
+    include.pids.extend_from_slice(flags.pids);
+    if !flags.comms.is_empty() {
+        include.comms = globs("--comm", flags.comms)?;
+    }
+    if !flags.queues.is_empty() {
+        include.queues = globs("--queue", flags.queues)?;
+    }
+    Ok(config)
+}

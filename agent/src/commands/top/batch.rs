@@ -1,0 +1,69 @@
+//! Plain tables, one an interval, without anything that steers a terminal.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use ratatui::buffer::Buffer;
+
+use super::feed::Feed;
+use super::look::Look;
+use super::picture::Setting;
+use super::ui::Ui;
+use super::view;
+
+/// How long a signal can wait for its turn.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Prints so many tables, or fewer if `stop` is set before.
+pub(super) fn print(
+    feed: &Feed,
+    mut ui: Ui,
+    setting: &Setting,
+    look: Look,
+    tables: u32,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for table in 0..tables {
+        let figures = loop {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if let Some(figures) = feed.handover.wait(TURN) {
+                break figures;
+            }
+        };
+        ui.show(feed.picture(figures)?);
+        let cells = view::draw_plain(&ui, setting, look);
+        let separator = if table == 0 { "" } else { "\n" };
+        let text = format!("{separator}{}", text(&cells));
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // The reader has seen enough (`| head`).
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            outcome => outcome.context("cannot write to standard output")?,
+        }
+    }
+    Ok(())
+}
+
+/// The cells as lines, without the blanks at their ends.
+pub(super) fn text(cells: &Buffer) -> String {
+    let mut text = String::new();
+    for row in cells.content().chunks(usize::from(cells.area.width).max(1)) {
+        let mut line = String::new();
+        let mut covered = 0;
+        for cell in row {
+            // A wide sign covers the cells behind it.
+            if covered == 0 {
+                line.push_str(cell.symbol());
+                covered = ratatui::text::Span::raw(cell.symbol()).width().max(1);
+            }
+            covered -= 1;
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,225 @@
+//! `mqspan top`: a live screen of queues.
+//!
+//! ```text
+//! capture thread: pipeline ──> TopSink ──> Tally        (counts, ten seconds)
+//!                                            │ Handover, once an interval
+//! display thread: keys ──> Ui <── Picture <──┴── Feed <── kernel: losses, blocked callers
+//!                           └──> view ──> terminal or plain text
+//! ```
+//!
+//! The display never holds the capture up: a terminal that takes no output
+//! leaves figures lying, and the next ones take their place.
+
+mod batch;
+mod blocked;
+mod durations;
+mod feed;
+mod figures;
+mod format;
+mod interactive;
+mod keys;
+mod look;
+mod picture;
+mod queue_tally;
+#[cfg(test)]
+mod samples;
+mod sink;
+mod tally;
+mod terminal;
+mod ui;
+mod view;
+mod window;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::feed::Feed;
+use self::look::Look;
+use self::picture::Setting;
+use self::sink::{Handover, TopSink};
+use self::ui::Ui;
+use super::live::{self, Flags};
+use super::{Failure, settings};
+use crate::capture;
+use crate::cli::TopArgs;
+use crate::config::{self, Config};
+use crate::host::Host;
+use crate::kernel::{BackendChoice, Tracer};
+use crate::logs;
+use crate::pipeline::{Pipeline, PipelineCounts};
+
+/// How long the display may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
+    if args.batch.is_none() && !terminal::is_capable() {
+        return Err(Failure::Usage(
+            "standard output is no terminal that can show a screen: `mqspan top --batch 1` \
+             prints a plain table"
+                .to_owned(),
+        ));
+    }
+    let config = configure(args)?;
+    // A line of the log would tear the screen.
+    if args.batch.is_some() || !std::io::stderr().is_terminal() {
+        logs::start(&config.logs);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signal(Arc::clone(&stop))?;
+    let mut tracer = Tracer::start(backend(&config), &settings::kernel(&config))
+        .map_err(|error| super::run::explain(&error))?;
+    if let Some(warning) = tracer.backend().warning() {
+        eprintln!("mqspan: {warning}; use --backend kprobe");
+    }
+    watch(args, &config, &mut tracer, &stop)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every call counts, so nothing that leaves spans out is of use here.
+fn configure(args: &TopArgs) -> Result<Config, Failure> {
+    let mut config = live::configure(&Flags {
+        pids: &args.pid,
+        comms: &args.comm,
+        queues: &args.queue,
+        backend: args.backend.as_deref(),
+    })?;
+    config.sampling.ratio = 1.0;
+    config.capture.payload.enabled = false;
+    Ok(config)
+}
+
+/// It comes and goes beside an agent that is to notice nothing.
+fn backend(config: &Config) -> BackendChoice {
+    match config.capture.backend {
+        config::Backend::Auto => BackendChoice::Guest,
+        backend => settings::backend(backend),
+    }
+}
+
+/// Counts on this thread and displays on another one, until that one ends or
+/// `stop` is set.
+fn watch(
+    args: &TopArgs,
+    config: &Config,
+    tracer: &mut Tracer,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    let host = Host::read();
+    let counts = Arc::new(PipelineCounts::default());
+    let handover = Arc::new(Handover::default());
+    let setting = Setting {
+        host: host.name().to_owned(),
+        backend: tracer.backend().name(),
+    };
+    let feed = Feed {
+        handover: Arc::clone(&handover),
+        meters: tracer.meters().context("cannot keep the counters open")?,
+        counts: Arc::clone(&counts),
+        filter: config.filter.clone(),
+    };
+    // A table is of one interval; a screen is there at once.
+    let mut first = Instant::now();
+    if args.batch.is_some() {
+        first += args.interval;
+    }
+    let pipeline = Pipeline::new(
+        settings::pipeline(config, &host),
+        settings::processes(config, host),
+        TopSink::new(handover, args.interval, first),
+        &counts,
+    );
+    let display = start_display(args, feed, setting, Arc::clone(stop))?;
+    let captured = capture::run(tracer, pipeline, stop, |_, _| {});
+    stop.store(true, Ordering::Relaxed);
+    end_display(display)?;
+    captured.context("cannot read the ring buffer")?;
+    Ok(())
+}
+
+/// Sets the flag when dropped, so that a panic does so, too.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn start_display(
+    args: &TopArgs,
+    feed: Feed,
+    setting: Setting,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    let mut look = Look::from_env(|name| std::env::var(name).ok());
+    let ui = Ui::new(args.sort);
+    let batch = args.batch;
+    let display = move || {
+        let stop = Stop(stop);
+        match batch {
+            Some(tables) => {
+                look.colour = false;
+                batch::print(&feed, ui, &setting, look, tables, &stop.0)
+            }
+            None => interactive::show(&feed, ui, &setting, look, &stop.0),
+        }
+    };
+    thread::Builder::new()
+        .name("mqspan-display".to_owned())
+        .spawn(display)
+        .context("cannot start a thread")
+}
+
+/// A display that waits for a terminal which takes no output (Ctrl-S) is left
+/// to itself.
+fn end_display(display: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let give_up = Instant::now() + PATIENCE;
+    while !display.is_finished() {
+        if Instant::now() >= give_up {
+            terminal::abandon();
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    display
+        .join()
+        .map_err(|_| anyhow!("the thread of the display is gone"))?
+}
+
+/// Sets the flag at the first signal that asks for an end, which includes that
+/// the terminal has gone.
+fn stop_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let context = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut quit = signal(SignalKind::quit())?;
+    drop(context);
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+                _ = quit.recv() => {}
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+    };
+    thread::Builder::new()
+        .name("mqspan-signals".to_owned())
+        .spawn(wait)
+        .context("cannot start a thread")?;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! All that the screen shows of one moment.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::blocked::Blocked;
+use super::figures::{Figures, QueueFigures, QueueId};
+use crate::clock::Reading;
+use crate::kernel::KernelCounts;
+
+/// What does not change while it runs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Setting {
+    pub(super) host: String,
+    pub(super) backend: &'static str,
+}
+
+/// One moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Picture {
+    pub(super) figures: Figures,
+    /// Longest wait first.
+    pub(super) blocked: Vec<Blocked>,
+    pub(super) lost: Lost,
+    /// Unix time, nanoseconds.
+    pub(super) unix_ns: u64,
+}
+
+/// Calls since the start of which no record came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Lost {
+    pub(super) kernel: KernelCounts,
+    pub(super) undecodable: u64,
+}
+
+impl Lost {
+    pub(super) fn total(&self) -> u64 {
+        self.kernel.lost() + self.undecodable
+    }
+
+    /// Why, with how many of each.
+    pub(super) fn reasons(&self) -> String {
+        let reasons = [
+            (self.kernel.ring_full, "ring buffer full"),
+            (self.kernel.in_flight_full, "in-flight table full"),
+            (self.kernel.entry_missed, "entry missed"),
+            (self.kernel.return_missed, "return missed"),
+            (self.undecodable, "undecodable"),
+        ];
+        let reasons = reasons.into_iter().filter(|(count, _)| *count != 0);
+        let reasons: Vec<_> = reasons.map(|(n, why)| format!("{why} {n}")).collect();
+        reasons.join(", ")
+    }
+}
+
+impl Picture {
+    /// Counts the blocked callers of each queue, and adds the queues that are
+    /// known by nothing else.
+    pub(super) fn new(
+        mut figures: Figures,
+        blocked: Vec<Blocked>,
+        lost: Lost,
+        now: Reading,
+    ) -> Self {
+        add_blocked(&mut figures.queues, &blocked);
+        Self {
+            figures,
+            blocked,
+            lost,
+            unix_ns: now.boot_ns.saturating_add_signed(now.offset_ns),
+        }
+    }
+
+    /// Are there queues of more than one IPC namespace?
+    pub(super) fn has_namespaces(&self) -> bool {
+        let queues = self.figures.queues.iter();
+        let namespaces: BTreeSet<u32> = queues.map(|queue| queue.id.ipc_namespace).collect();
+        namespaces.len() > 1
+    }
+}
+
+fn add_blocked(queues: &mut Vec<QueueFigures>, blocked: &[Blocked]) {
+    let mut places: HashMap<QueueId, usize> = queues
+        .iter()
+        .enumerate()
+        .map(|(at, queue)| (queue.id.clone(), at))
+        .collect();
+    for caller in blocked {
+        let Some(name) = caller.queue.as_deref() else {
+            continue;
+        };
+        let id = QueueId {
+            name: Arc::from(name),
+            ipc_namespace: caller.ipc_namespace,
+        };
+        let at = *places.entry(id.clone()).or_insert_with(|| {
+            queues.push(QueueFigures {
+                id,
+                ..QueueFigures::default()
+            });
+            queues.len() - 1
+        });
+        if let Some(queue) = queues.get_mut(at) {
+            add_caller(queue, caller);
+        }
+    }
+}
+
+fn add_caller(queue: &mut QueueFigures, caller: &Blocked) {
+    queue.blocked += 1;
+    queue.limits = queue.limits.or(caller.limits);
+    // Who blocks in a receive has found the queue empty, and who blocks in a
+    // send has found it full.
+    if queue.depth.is_none() {
+        queue.depth = if caller.operation.is_receive() {
+            Some(0)
+        } else {
+            queue.limits.map(|limits| limits.messages)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::top::samples;
+    use crate::event::Operation;
+
+    fn picture(figures: Figures, blocked: Vec<Blocked>) -> Picture {
+        let now = Reading {
+            boot_ns: 5,
+            offset_ns: 7,
+        };
+        Picture::new(figures, blocked, Lost::default(), now)
+    }
+
+    #[test]
+    fn blocked_callers_are_counted_at_their_queue() {
+        let mut figures = Figures::default();
+        figures.queues.push(samples::queue("/orders", 4));
+        let sender = Blocked {
+            operation: Operation::MqTimedsend,
+            queue: Some("/full".to_owned()),
+            ..samples::blocked("/full", 1)
+        };
+        let blocked = vec![
+            samples::blocked("/orders", 1),
+            samples::blocked("/orders", 2),
+            samples::blocked("/empty", 3),
+            sender,
+        ];
+        let picture = picture(figures, blocked);
+        let rows: Vec<_> = picture
+            .figures
+            .queues
+            .iter()
+            .map(|queue| (&*queue.id.name, queue.blocked, queue.depth))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                // What a call told is not overruled.
+                ("/orders", 2, Some(4)),
+                ("/empty", 1, Some(0)),
+                ("/full", 1, Some(10)),
+            ]
+        );
+        assert_eq!(picture.unix_ns, 12);
+        assert!(!picture.has_namespaces());
+    }
+
+    #[test]
+    fn a_second_namespace_shows() {
+        let mut figures = Figures::default();
+        figures.queues.push(samples::queue("/orders", 4));
+        let mut elsewhere = samples::queue("/orders", 4);
+        elsewhere.id.ipc_namespace += 1;
+        figures.queues.push(elsewhere);
+        assert!(picture(figures, Vec::new()).has_namespaces());
+    }
+
+    #[test]
+    fn losses_have_their_reasons() {
+        let lost = Lost {
+            kernel: KernelCounts {
+                ring_full: 3,
+                return_missed: 1,
+                ..KernelCounts::default()
+            },
+            undecodable: 2,
+        };
+        assert_eq!(lost.total(), 6);
+        assert_eq!(
+            lost.reasons(),
+            "ring buffer full 3, return missed 1, undecodable 2"
+        );
+    }
+}

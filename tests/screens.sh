@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Prints the screen of `mqspan top` that README.md shows: the two programs of the demo beside it, on a
+# terminal of 80x24 that tmux makes. As root; build first: make build, make -C tests/demo.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+dir=$(mktemp -d)
+in_tmux() {
+	tmux -S "$dir/socket" "$@"
+}
+trap 'in_tmux kill-server 2>/dev/null || true; rm -rf "$dir"' EXIT
+
+# await TEXT: until it is on the screen, for half a minute at most.
+await() {
+	for _ in $(seq 300); do
+		in_tmux capture-pane -p >"$dir/screen"
+		grep -q -- "$1" "$dir/screen" && return
+		sleep 0.1
+	done
+	echo "screens.sh: no $1 on the screen:" >&2
+	cat "$dir/screen" >&2
+	exit 1
+}
+
+in_tmux -u -f /dev/null new-session -d -x 80 -y 24 -e LC_ALL=C.UTF-8 -e NO_COLOR=1 \
+	"exec target/release/mqspan top --sort name --comm orders --comm warehouse" \; set-option -g status off
+await 'No call on a queue yet'
+target/demo/orders target/demo/warehouse &
+demo=$!
+await '/acks.*/8'
+await '/orders.*/8'
+# The last one, which has the error.
+in_tmux send-keys G
+await 'last error EMSGSIZE'
+await 'warehouse.*receive_time32 /orders'
+sed 's/[[:space:]]*$//' "$dir/screen"
+wait "$demo"
