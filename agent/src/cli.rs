@@ -90,6 +90,9 @@ pub struct TraceArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Output::Pretty)]
     pub output: Output,
+    /// In the end, print calls, errors and durations of each operation and queue to standard error
+    #[arg(long)]
+    pub summary: bool,
     /// How to hook: auto (the default), fentry, kprobe or tracepoint
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,

@@ -3,6 +3,7 @@
 
 mod config;
 mod doctor;
+mod durations;
 mod launch;
 mod listen;
 mod live;

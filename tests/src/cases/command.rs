@@ -43,6 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
             &["blocked", "200"]
         )),
         case!("trace_pretty", trace_pretty),
+        case!("trace_summary", trace_summary),
         case!("trace_exit_codes", trace_exit_codes),
         case!("doctor", doctor),
         case!("wrong_usage", wrong_usage),
@@ -109,6 +110,29 @@ async fn trace_pretty(bench: &'static Bench) -> Result<()> {
         if let Some(error) = &call.error_name {
             ensure_contains(&text, error, "trace")?;
         }
+    }
+    Ok(())
+}
+
+/// The table in the end has as many calls and errors as the program made.
+async fn trace_summary(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["basic"])?;
+    let line = trace_line(bench, &["--summary"], &workload.command_line());
+    let output = agent::command(bench, &line).await?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    let truth = workload.truth()?;
+    let errors = truth.iter().filter(|call| call.ret < 0).count();
+    let total = text.lines().find(|line| line.ends_with(" total"));
+    let words: Vec<&str> = total.context("no total")?.split_whitespace().collect();
+    let want = [truth.len().to_string(), errors.to_string()];
+    ensure!(
+        words.get(..2) == Some(want.each_ref().map(String::as_str).as_slice()),
+        "{text}"
+    );
+    for call in truth {
+        let row = format!("{} {}", call.op, call.queue.as_deref().unwrap_or("?"));
+        ensure_contains(&text, &row, "the summary")?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::durations::Durations;
+use crate::commands::durations::Durations;
 use crate::event::Queue;
 
 /// One moment.

@@ -12,7 +12,6 @@
 
 mod batch;
 mod blocked;
-mod durations;
 mod feed;
 mod figures;
 mod format;

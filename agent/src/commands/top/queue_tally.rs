@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::durations::Durations;
 use super::figures::{LastError, Limits, PeerFigures, QueueFigures, QueueId};
 use super::window::{Second, Window, second_of};
+use crate::commands::durations::Durations;
 use crate::event::{Call, Operation, ProcessKey};
 
 /// Processes that are told apart for each queue.

@@ -1,11 +1,11 @@
 //! What the user has chosen to see: order, filter, selection.
 
 use super::blocked::Blocked;
-use super::durations::Durations;
 use super::figures::{QueueFigures, QueueId};
 use super::keys::{Action, Mode, Step};
 use super::picture::Picture;
 use crate::cli::SortKey;
+use crate::commands::durations::Durations;
 use crate::config::Globs;
 
 /// What the chart of the selected queue shows.

@@ -1,5 +1,7 @@
 //! The last ten seconds, second by second.
 
+use crate::commands::durations::Durations;
+
 /// How many seconds rates and quantiles look back.
 pub(super) const SECONDS: u64 = 10;
 
@@ -9,6 +11,12 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(super) trait Second: Default {
     /// Nothing counted; what is allocated stays so.
     fn clear(&mut self);
+}
+
+impl Second for Durations {
+    fn clear(&mut self) {
+        Durations::clear(self);
+    }
 }
 
 /// One place for each of the last seconds; the places take turns.

@@ -3,6 +3,7 @@
 mod child;
 mod json;
 mod pretty;
+mod summary;
 
 use std::io::{BufWriter, Write, stdout};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use std::thread;
 use anyhow::{Context, anyhow};
 
 use self::child::Child;
+use self::summary::Summary;
 use super::live::{self, Flags};
 use super::{Failure, settings};
 use crate::capture;
@@ -47,15 +49,17 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
 
     let out = BufWriter::with_capacity(1 << 16, stdout().lock());
     let counts = PipelineCounts::default();
-    let code = match args.output {
-        Output::Pretty => follow(
-            &mut tracer,
-            &config,
-            &counts,
-            pretty::Printer::new(out),
-            child,
-        ),
-        Output::Json => follow(&mut tracer, &config, &counts, json::Lines::new(out), child),
+    let mut traced = Traced {
+        tracer: &mut tracer,
+        config: &config,
+        counts: &counts,
+        child,
+    };
+    let code = match (args.output, args.summary) {
+        (Output::Pretty, false) => traced.follow(pretty::Printer::new(out)),
+        (Output::Pretty, true) => traced.follow(Summary::new(pretty::Printer::new(out))),
+        (Output::Json, false) => traced.follow(json::Lines::new(out)),
+        (Output::Json, true) => traced.follow(Summary::new(json::Lines::new(out))),
     }?;
     report(&meters, &counts)?;
     Ok(code)
@@ -75,38 +79,43 @@ fn configure(args: &TraceArgs) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Traces until the command ends, or a signal comes.
-fn follow<S: SpanSink>(
-    tracer: &mut Tracer,
-    config: &Config,
-    counts: &PipelineCounts,
-    sink: S,
+/// What is traced, and for how long.
+struct Traced<'a> {
+    tracer: &'a mut Tracer,
+    config: &'a Config,
+    counts: &'a PipelineCounts,
     child: Option<Child>,
-) -> Result<ExitCode, Failure> {
-    let host = Host::read();
-    let pipeline = Pipeline::new(
-        settings::pipeline(config, &host),
-        settings::processes(config, host),
-        sink,
-        counts,
-    );
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            let code = wait_for_end(child);
-            stop.store(true, Ordering::Relaxed);
-            code
-        });
-        let captured =
-            capture::run(tracer, pipeline, &stop, |_, _| {}).context("cannot read the ring buffer");
-        if captured.is_err() {
-            // Nobody would end the wait for a signal.
-            std::process::exit(1);
-        }
-        waiting
-            .join()
-            .map_err(|_| anyhow!("the thread that waits for the end is gone"))?
-    })
+}
+
+impl Traced<'_> {
+    /// Traces until the command ends, or a signal comes.
+    fn follow<S: SpanSink>(&mut self, sink: S) -> Result<ExitCode, Failure> {
+        let host = Host::read();
+        let pipeline = Pipeline::new(
+            settings::pipeline(self.config, &host),
+            settings::processes(self.config, host),
+            sink,
+            self.counts,
+        );
+        let stop = AtomicBool::new(false);
+        let (tracer, child) = (&mut *self.tracer, self.child.take());
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let code = wait_for_end(child);
+                stop.store(true, Ordering::Relaxed);
+                code
+            });
+            let captured = capture::run(tracer, pipeline, &stop, |_, _| {})
+                .context("cannot read the ring buffer");
+            if captured.is_err() {
+                // Nobody would end the wait for a signal.
+                std::process::exit(1);
+            }
+            waiting
+                .join()
+                .map_err(|_| anyhow!("the thread that waits for the end is gone"))?
+        })
+    }
 }
 
 /// The exit code of the command; without one, of a stop by signal.

@@ -1,7 +1,7 @@
 //! The selected queue: who uses it, and how long its calls take.
 
 use super::pen::Pen;
-use crate::commands::top::durations::{Durations, OCTAVES};
+use crate::commands::durations::{Durations, OCTAVES};
 use crate::commands::top::figures::{Figures, PeerFigures, QueueFigures};
 use crate::commands::top::format::{duration, number, whole};
 use crate::commands::top::ui::Chart;

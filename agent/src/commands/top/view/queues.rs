@@ -2,7 +2,7 @@
 
 use super::columns::{self, Column};
 use super::pen::{Pen, width};
-use crate::commands::top::durations::Durations;
+use crate::commands::durations::Durations;
 use crate::commands::top::figures::{Figures, QueueFigures};
 use crate::commands::top::format::{duration, number, whole};
 use crate::commands::top::ui::Ui;

@@ -2,8 +2,6 @@
 //! that are right to an eighth. The histograms of the metrics begin at 5 ms,
 //! which most calls stay below.
 
-use super::window::Second;
-
 /// Durations below are one: 1024 ns.
 const FIRST_BIT: u32 = 10;
 /// Durations from 2^40 ns on, 18 minutes, are one.
@@ -24,14 +22,6 @@ impl Default for Durations {
         Self {
             counts: [0; BUCKETS],
             max_ns: 0,
-        }
-    }
-}
-
-impl Second for Durations {
-    fn clear(&mut self) {
-        if self.max_ns != 0 {
-            *self = Self::default();
         }
     }
 }
@@ -66,6 +56,13 @@ impl Durations {
             *count += 1;
         }
         self.max_ns = self.max_ns.max(ns).max(1);
+    }
+
+    /// Nothing counted.
+    pub(super) fn clear(&mut self) {
+        if self.max_ns != 0 {
+            *self = Self::default();
+        }
     }
 
     /// Counts what the other one counted, too.
