@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# helm/check.sh [--write]: lints and renders the chart in each of its shapes, and lets the agent check the configuration that comes out.
-# The chart's schema holds a copy of the configuration's; --write renews it. Wants helm, jq and the agent: MQSPAN names it, else
-# target/release/mqspan. With kubeconform and KUBE_SCHEMAS, the place of its schemas, manifests are checked as well.
+# helm/check.sh [--write]: lints and renders the chart in each of its shapes, compares them with helm/golden, and lets the agent check the
+# configuration that comes out. The chart's schema holds a copy of the configuration's; --write renews it and helm/golden. Wants helm (HELM
+# names it, else the one in PATH), jq and the agent: MQSPAN names it, else target/release/mqspan. With kubeconform and KUBE_SCHEMAS, the place of its schemas, manifests are checked as well.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -10,6 +10,12 @@ chart=helm/mqspan
 kube=1.31.0
 schema=$chart/values.schema.json
 mqspan=${MQSPAN:-target/release/mqspan}
+golden=helm/golden
+write=
+[ "${1:-}" != --write ] || write=1
+helm() {
+	command "${HELM:-helm}" "$@"
+}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
@@ -19,9 +25,10 @@ with_config_schema() {
 		.properties.config = ($config[0] | del(."$schema", ."$id", ."$defs", .title)) | ."$defs" = $config[0]."$defs"' "$schema"
 }
 with_config_schema >"$out/schema.json"
-if [ "${1:-}" = --write ]; then
+if [ "$write" ]; then
 	cp "$out/schema.json" "$schema"
-	exit
+	rm -rf "$golden"
+	mkdir "$golden"
 fi
 cmp "$out/schema.json" "$schema" || { echo "helm: $schema has another configuration than config/: helm/check.sh --write" >&2 && exit 1; }
 
@@ -34,9 +41,11 @@ renders() {
 	helm template mqspan "$chart" --kube-version "$kube" --namespace tracing "$@" >"$out/$name.yaml"
 	sed -n '/^  mqspan.yaml: |/,/^---/{ /^    /s/^    //p }' "$out/$name.yaml" >"$out/$name.config.yaml"
 	[ -s "$out/$name.config.yaml" ]
+	[ -z "$write" ] || cp "$out/$name.yaml" "$golden/$name.yaml"
+	diff -u "$golden/$name.yaml" "$out/$name.yaml" || { echo "helm: $name comes out otherwise: helm/check.sh --write, if it should" >&2 && exit 1; }
 	HOST_IP=192.0.2.1 NODE_NAME=node POD_NAME=pod OTLP_HEADER_0=a OTLP_HEADER_1=b "$mqspan" config check "$out/$name.config.yaml" >/dev/null
 	if [ -n "${KUBE_SCHEMAS:-}" ]; then
-		kubeconform -strict -schema-location "$KUBE_SCHEMAS" -skip PodMonitor "$out/$name.yaml"
+		kubeconform -strict -schema-location "$KUBE_SCHEMAS" -skip PodMonitor,PrometheusRule "$out/$name.yaml"
 	fi
 	echo "helm: $name renders"
 }
@@ -66,7 +75,8 @@ has defaults 'privileged: false'
 has defaults 'drop: \[ALL\]'
 has defaults 'endpoint: http://\$\{env:HOST_IP\}:4317'
 has defaults 'path: /readyz'
-has_not defaults 'SYS_ADMIN|SYS_RESOURCE|ClusterRole|tracefs|PodMonitor|secretKeyRef'
+has_not defaults 'SYS_ADMIN|SYS_RESOURCE|ClusterRole|tracefs|PodMonitor|PrometheusRule|NetworkPolicy|secretKeyRef|secretName'
+has defaults 'helm.sh/hook: test'
 
 renders kprobe --set config.capture.backend=kprobe
 has kprobe '- SYS_ADMIN'
@@ -83,6 +93,27 @@ renders secret --set headersSecret.name=collector --set headersSecret.headers.au
 has secret 'authorization: \$\{env:OTLP_HEADER_0\}'
 has secret 'key: token'
 
+renders tls --set tlsSecret.name=collector --set tlsSecret.certKey=tls.crt --set tlsSecret.keyKey=tls.key
+has tls 'ca_file: /etc/mqspan-tls/ca.crt'
+has tls 'cert_file: /etc/mqspan-tls/tls.crt'
+has tls 'key_file: /etc/mqspan-tls/tls.key'
+has tls 'secretName: collector'
+
+renders network --set networkPolicy.enabled=true --set networkPolicy.egressPorts='{4317,4318}'
+has network 'kind: NetworkPolicy'
+has network 'port: 13133'
+has network 'port: 4318'
+has_not network 'port: 6443'
+
+renders closed --set networkPolicy.enabled=true --set config.health.address= --set config.enrich.kubernetes.enabled=true
+has closed 'ingress: \[\]'
+has closed 'port: 6443'
+
+renders rule --set prometheusRule.enabled=true --set config.metrics.prometheus.address=0.0.0.0:9464 --set prometheusRule.labels.release=prometheus
+has rule 'kind: PrometheusRule'
+has rule 'alert: MqspanSpansLost'
+has rule 'release: prometheus'
+
 renders full --values "$chart/ci/full-values.yaml"
 has full '- SYS_RESOURCE'
 has full 'kind: PodMonitor'
@@ -97,4 +128,8 @@ refuses imagee --set imagee.tag=1
 refuses tagg --set image.tagg=1
 refuses backendd --set config.capture.backendd=auto
 refuses /config/capture/backend --set config.capture.backend=ebpf
-refuses 'needs config.metrics.prometheus.address' --set podMonitor.enabled=true
+refuses 'would be in a ConfigMap' --set config.exporters.otlp.headers.authorization=token
+refuses 'name one file each' --set tlsSecret.name=collector --set config.exporters.otlp.tls.ca_file=/etc/ca.crt
+refuses 'prometheusRule.enabled needs config.metrics.prometheus.address' --set prometheusRule.enabled=true
+refuses egressPort --set networkPolicy.egressPort=4317
+refuses 'podMonitor.enabled needs config.metrics.prometheus.address' --set podMonitor.enabled=true

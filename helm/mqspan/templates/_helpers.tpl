@@ -45,16 +45,36 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Where the queue's directory is in the pod. */}}
 {{- define "mqspan.queueDirectory" -}}/var/lib/mqspan{{- end -}}
 
-{{/* The configuration as the agent gets it: that of the values, with headers and directory that the chart brings. */}}
+{{/* Where the files of tlsSecret are in the pod. */}}
+{{- define "mqspan.tlsDirectory" -}}/etc/mqspan-tls{{- end -}}
+
+{{/* The configuration as the agent gets it: that of the values, with headers, files and directory that the chart brings. */}}
 {{- define "mqspan.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $add := dict -}}
+{{- range $header, $value := dig "exporters" "otlp" "headers" dict $config -}}
+{{- if not (contains "${env:" (toString $value)) -}}
+{{- fail (printf "config.exporters.otlp.headers.%s would be in a ConfigMap, for all to read: put it into a Secret and name it in headersSecret, or write ${env:NAME} and set NAME in extraEnv" $header) -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.headersSecret.name -}}
 {{- $headers := dict -}}
 {{- range $i, $header := keys .Values.headersSecret.headers | sortAlpha -}}
 {{- $_ := set $headers $header (printf "${env:OTLP_HEADER_%d}" $i) -}}
 {{- end -}}
 {{- $add = dict "exporters" (dict "otlp" (dict "headers" $headers)) -}}
+{{- end -}}
+{{- if .Values.tlsSecret.name -}}
+{{- $tls := dict -}}
+{{- range $file, $key := dict "ca_file" .Values.tlsSecret.caKey "cert_file" .Values.tlsSecret.certKey "key_file" .Values.tlsSecret.keyKey -}}
+{{- if $key -}}
+{{- if dig "exporters" "otlp" "tls" $file "" $config -}}
+{{- fail (printf "config.exporters.otlp.tls.%s and tlsSecret name one file each: take one of them away" $file) -}}
+{{- end -}}
+{{- $_ := set $tls $file (printf "%s/%s" (include "mqspan.tlsDirectory" $) $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $add = mergeOverwrite $add (dict "exporters" (dict "otlp" (dict "tls" $tls))) -}}
 {{- end -}}
 {{- if .Values.queueHostPath -}}
 {{- $storage := dict "storage" (dict "directory" (include "mqspan.queueDirectory" .)) -}}
@@ -66,6 +86,45 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 {{- mergeOverwrite $config $add | toYaml -}}
+{{- end -}}
+
+{{/* What the configuration's ${env:...} refer to. */}}
+{{- define "mqspan.env" -}}
+- name: HOST_IP
+  valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- if .Values.headersSecret.name }}
+{{- range $i, $header := keys .Values.headersSecret.headers | sortAlpha }}
+- name: OTLP_HEADER_{{ $i }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.headersSecret.name }}
+      key: {{ get $.Values.headersSecret.headers $header }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "mqspan.tlsMount" -}}
+{{- if .Values.tlsSecret.name -}}
+- name: tls
+  mountPath: {{ include "mqspan.tlsDirectory" . }}
+  readOnly: true
+{{- end -}}
+{{- end -}}
+
+{{- define "mqspan.tlsVolume" -}}
+{{- if .Values.tlsSecret.name -}}
+- name: tls
+  secret:
+    secretName: {{ .Values.tlsSecret.name }}
+    defaultMode: 0444
+{{- end -}}
 {{- end -}}
 
 {{/* The port of an address such as 0.0.0.0:13133 or [::]:13133; nothing for none. */}}
