@@ -29,6 +29,14 @@ oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posi
 kubernetes: programs ## names of pods from a real API server, which is built from its Go modules
 	tests/kubernetes/run.sh
 
+pipeline: programs ## a real Collector and a real Jaeger, built from their Go modules, get the agent's spans, in QEMU; KERNEL=6.1
+	tests/install-deps.sh --for vm
+	tests/pipeline/run.sh $(KERNEL)
+
+image: programs ## build the Dockerfile, and run the image under the chart's security context; wants Go
+	tests/install-deps.sh --for image
+	tests/image/run.sh
+
 mutants: programs ## break mqspan in many places, and see a case fail at each; half an hour
 	tests/mutants.sh
 
@@ -76,4 +84,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help bench build demo fuzz instructions test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help bench build demo fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint

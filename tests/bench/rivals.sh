@@ -15,14 +15,8 @@ if [ ! -x "$directory/rotel" ]; then
 	"$directory/venv/bin/pip" install --quiet rotel==0.0.1a15
 	ln -sfn "$(find "$directory/venv" -name rotel-agent -type f | head -n 1)" "$directory/rotel"
 fi
-if [ ! -x "$directory/otelcol" ]; then
-	command -v go >/dev/null || { echo "rivals: the Collector is built with Go, which is not installed" >&2 && exit 1; }
-	echo "rivals: otelcol; some minutes"
-	sed "s|^dist:|&\n  output_path: $directory/build|" "$here/otelcol-builder.yaml" >"$directory/builder.yaml"
-	go run go.opentelemetry.io/collector/cmd/builder@v0.165.0 --config "$directory/builder.yaml" >"$directory/build.log" 2>&1 ||
-		{ tail -n 20 "$directory/build.log" >&2 && exit 1; }
-	mv "$directory/build/otelcol" "$directory/otelcol"
-fi
+"$here/../pipeline/build.sh" otelcol
+ln -sfn "$(realpath "${MQSPAN_CACHE:-$here/../../.cache}")/pipeline/otelcol" "$directory/otelcol"
 if [ ! -x "$directory/sdk-path" ]; then
 	echo "rivals: the OpenTelemetry SDK"
 	CARGO_TARGET_DIR="$directory/sdk" cargo build --quiet --release --manifest-path "$here/sdk/Cargo.toml"

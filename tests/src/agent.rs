@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,10 +72,32 @@ impl Agent {
         let health = free_address().await?;
         merge(&mut config, listening_on(health));
         std::fs::write(&path, serde_json::to_string_pretty(&config)?)?;
+        Self::launch(bench, dir, &path, &[], health).await
+    }
+
+    /// With a configuration that is there already, and these variables, which say more; its health is at the address.
+    pub(crate) async fn start_file(
+        bench: &Bench,
+        path: &Path,
+        variables: &[(&str, &str)],
+        health: SocketAddr,
+    ) -> Result<Agent> {
+        let dir = TempDir::with_prefix("mqspan-e2e")?;
+        Self::launch(bench, dir, path, variables, health).await
+    }
+
+    async fn launch(
+        bench: &Bench,
+        dir: TempDir,
+        path: &Path,
+        variables: &[(&str, &str)],
+        health: SocketAddr,
+    ) -> Result<Agent> {
         let mut child = Command::new(&bench.agent)
             .args(["run", "--config"])
-            .arg(&path)
+            .arg(path)
             .env_remove("RUST_BACKTRACE")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -5,7 +5,8 @@
 //!     └── truth: one JSON line a call ──────────> compare <────┘
 //! ```
 //!
-//! `mqspan-oracle` puts strace in the place of the truth, for programs that know nothing of this project.
+//! `mqspan-oracle` puts strace in the place of the truth, for programs that know nothing of this project;
+//! `mqspan-pipeline` a Collector and a Jaeger in the place of the sink.
 //!
 //! The same binaries run on the machine itself and in the test kernels under QEMU. Nothing passes by
 //! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
@@ -20,7 +21,9 @@ mod expect;
 mod http;
 mod oracle;
 mod otlp_json;
+mod pipeline;
 mod proxy;
+mod server;
 mod sink;
 mod span;
 mod tmux;
@@ -37,6 +40,7 @@ pub use bench::bench;
 use cases::{How, Scenarios};
 use clap::{Parser, ValueEnum};
 pub use oracle::oracle;
+pub use pipeline::pipeline;
 use tokio::task::{JoinSet, LocalSet};
 
 /// How the agent attaches.

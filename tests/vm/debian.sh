@@ -2,19 +2,25 @@
 # shellcheck shell=bash
 # To be sourced: Debian's packages by apt, apart from the machine's own lists and packages.
 
+# debian_mirror: its URL. Debian itself names it; elsewhere it has to be named.
+debian_mirror() {
+	local mirror
+	# shellcheck disable=SC2016 # the names in the format are apt's
+	mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
+		awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
+	if [ -z "$mirror" ]; then
+		echo "apt knows no Debian mirror here: set MQSPAN_DEBIAN_MIRROR to the URL of one" >&2
+		return 1
+	fi
+	echo "$mirror"
+}
+
 # debian_apt STATE_DIRECTORY "ARCHITECTURE..." "SUITE..." DOING: sets apt_options, and updates the lists.
 debian_apt() {
 	local state=$1 architectures=$2 suites=$3 doing=$4
 	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror suite architecture
 
-	# Debian itself names its mirror; elsewhere it has to be named.
-	# shellcheck disable=SC2016 # the names in the format are apt's
-	mirror=${MQSPAN_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' |
-		awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')}
-	if [ -z "$mirror" ]; then
-		echo "$doing: apt knows no Debian mirror here: set MQSPAN_DEBIAN_MIRROR to the URL of one" >&2
-		return 1
-	fi
+	mirror=$(debian_mirror) || return 1
 	if [ ! -s "$keyring" ]; then
 		echo "$doing: $keyring is missing: tests/install-deps.sh --for vm" >&2
 		return 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--timeout SECONDS] [--icount] -- COMMAND [ARGS]
+# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--memory 2G] [--timeout SECONDS] [--icount] -- COMMAND [ARGS]
 #
 # Boots a Debian kernel in QEMU without hardware acceleration, runs the command there as root and ends
 # with its exit code. Fails, with 1, when the kernel complains (panic, BUG, WARNING, stall, KASAN,
@@ -20,6 +20,7 @@ append=
 timeout=300
 icount=()
 cpus=2
+memory=2G
 add=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -27,6 +28,7 @@ while [ $# -gt 0 ]; do
 	--arch) arch=$2 && shift 2 ;;
 	--append) append=$2 && shift 2 ;;
 	--add) add+=("$2") && shift 2 ;;
+	--memory) memory=$2 && shift 2 ;;
 	--timeout) timeout=$2 && shift 2 ;;
 	# A second CPU does not come up with it.
 	--icount) icount=(-icount "shift=0,sleep=off") cpus=1 && shift ;;
@@ -71,7 +73,7 @@ esac
 # The guest's output, and its consoles in files.
 boot() {
 	code=0
-	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp "$cpus" -m 2G -display none -monitor none -nodefaults \
+	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp "$cpus" -m "$memory" -display none -monitor none -nodefaults \
 		-no-user-config -no-reboot -kernel "$vmlinuz" -initrd "$work/initramfs" \
 		-append "$console loglevel=7 panic=-1 oops=panic softlockup_panic=1 random.trust_cpu=on rdinit=/init $append" \
 		</dev/null | tee "$work/output" || code=$?

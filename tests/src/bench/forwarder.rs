@@ -2,15 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::Bench;
-use crate::agent::POLL;
+use crate::server::Server;
 use crate::sink::free_address;
 
 /// Which of them.
@@ -33,9 +31,9 @@ impl Kind {
 
 /// One that runs; it is killed when dropped.
 pub(super) struct Forwarder {
-    child: Child,
+    server: Server,
     address: SocketAddr,
-    directory: TempDir,
+    _config: TempDir,
 }
 
 impl Forwarder {
@@ -46,43 +44,20 @@ impl Forwarder {
         kind: Kind,
         to: &str,
     ) -> Result<Forwarder> {
-        let directory = TempDir::with_prefix("mqspan-bench")?;
+        let config = TempDir::with_prefix("mqspan-bench")?;
         let address = free_address().await?;
         let mut command = match kind {
             Kind::Rotel => rotel(rivals, address, to).await?,
-            Kind::Otelcol => otelcol(rivals, address, to, directory.path())?,
+            Kind::Otelcol => otelcol(rivals, address, to, config.path())?,
         };
-        let child = command
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(directory.path().join("log"))?)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{}: tests/bench/rivals.sh", kind.name()))?;
-        let mut forwarder = Forwarder {
-            child,
+        let server = Server::start(bench, kind.name(), &mut command, &[address])
+            .await
+            .context("tests/bench/rivals.sh builds it")?;
+        Ok(Forwarder {
+            server,
             address,
-            directory,
-        };
-        forwarder.wait_ready(bench).await?;
-        Ok(forwarder)
-    }
-
-    async fn wait_ready(&mut self, bench: &Bench) -> Result<()> {
-        let give_up = tokio::time::Instant::now() + bench.bound(30);
-        while TcpStream::connect(self.address).await.is_err() {
-            let ended = self.child.try_wait()?;
-            let log = || std::fs::read_to_string(self.directory.path().join("log"));
-            ensure!(ended.is_none(), "it ended: {}", log()?);
-            ensure!(
-                tokio::time::Instant::now() < give_up,
-                "it does not listen: {}",
-                log()?
-            );
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+            _config: config,
+        })
     }
 
     pub(super) fn endpoint(&self) -> String {
@@ -90,7 +65,7 @@ impl Forwarder {
     }
 
     pub(super) fn pid(&self) -> Result<u32> {
-        self.child.id().context("it has ended")
+        self.server.pid()
     }
 }
 

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# run.sh [KERNEL]: a real Collector and a real Jaeger, built here from their Go modules, get the spans of real programs from the agent, all
+# in a test kernel, where each message is followed; Jaeger is asked what came. Wants Go. Build first: make programs.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+kernel=${1:-6.1}
+target=$root/target
+built=${MQSPAN_CACHE:-$root/.cache}/pipeline
+
+"$here/build.sh" otelcol jaeger
+make -s -C "$root/tests/demo"
+# Debugging symbols would be most of the image.
+mkdir -p "$target/vm"
+strip -o "$target/vm/mqspan-pipeline.new" "$target/debug/mqspan-pipeline"
+mv "$target/vm/mqspan-pipeline.new" "$target/vm/mqspan-pipeline"
+
+command=("$target/vm/mqspan-pipeline" --backend "${BACKEND:-fentry}" --slow-factor 8)
+add=()
+# carry OPTION FILE: goes along to the test kernel, where it has the same path.
+carry() {
+	local file
+	file=$(realpath "$2")
+	command+=("$1" "$file")
+	add+=(--add "$file")
+}
+carry --agent "$target/release/mqspan"
+carry --agent-config "$root/config/examples/mqspan.yaml"
+carry --otelcol "$built/otelcol"
+carry --otelcol-config "$root/config/examples/collector.yaml"
+carry --jaeger "$built/jaeger"
+carry --workload "$target/workload/mqwork-x86_64"
+carry --workload32 "$target/workload/mqwork-i386"
+carry --orders "$target/demo/orders"
+carry --warehouse "$target/demo/warehouse"
+# Jaeger and the Collector are 150 MB, once in the image and once unpacked.
+exec "$root/tests/vm/run.sh" --kernel "$kernel" --memory 3G --timeout "${MQSPAN_VM_TIMEOUT:-1800}" "${add[@]}" -- "${command[@]}"

@@ -1,0 +1,246 @@
+//! A real Collector and a real Jaeger take the spans of real programs, and Jaeger is asked what came.
+//!
+//! ```text
+//! workload, demo ──> kernel ──> mqspan ──> Collector ──> Jaeger ──> compare
+//!     │                            └───────────────────────┘ ^         ^
+//!     └── truth ───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The Collector and the agent have the configurations of `config/examples`, Jaeger the one that is built
+//! into it. All ports are those that users have, so this wants a machine or a network namespace of its own.
+
+mod checks;
+mod jaeger;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use jaeger::{Jaeger, Trace};
+use tokio::process::Command;
+
+use crate::agent::{Agent, POLL};
+use crate::balance::Balance;
+use crate::server::Server;
+use crate::truth::Call;
+use crate::workload::Workload;
+use crate::{Backend, Bench, absolute};
+
+/// Sends spans through a Collector to Jaeger, and to Jaeger directly, and asks Jaeger what came.
+#[derive(Parser)]
+#[command(name = "mqspan-pipeline")]
+struct Args {
+    /// The mqspan binary under test
+    #[arg(long)]
+    agent: PathBuf,
+    /// Its configuration: config/examples/mqspan.yaml
+    #[arg(long)]
+    agent_config: PathBuf,
+    /// One that follows messages
+    #[arg(long, value_enum)]
+    backend: Backend,
+    #[arg(long)]
+    otelcol: PathBuf,
+    /// The Collector's configuration: config/examples/collector.yaml
+    #[arg(long)]
+    otelcol_config: PathBuf,
+    #[arg(long)]
+    jaeger: PathBuf,
+    /// mqwork of this machine's native ABI
+    #[arg(long)]
+    workload: PathBuf,
+    /// mqwork of the 32-bit ABI
+    #[arg(long)]
+    workload32: PathBuf,
+    /// The demo's programs
+    #[arg(long)]
+    orders: PathBuf,
+    #[arg(long)]
+    warehouse: PathBuf,
+    /// Multiplies every bound on waiting: for emulated machines
+    #[arg(long, default_value_t = 1)]
+    slow_factor: u32,
+}
+
+/// Messages of each of the three producers of the scenario `exchange`.
+const MESSAGES: &str = "200";
+
+/// Where the agent's configuration has its health.
+const HEALTH: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 13133);
+/// Jaeger has the Collector's port, and so an address of its own.
+const JAEGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// How spans get to Jaeger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Collector,
+    Direct,
+}
+
+impl Route {
+    fn name(self) -> &'static str {
+        match self {
+            Route::Collector => "agent, Collector, Jaeger",
+            Route::Direct => "agent, Jaeger",
+        }
+    }
+}
+
+/// What was run, and what the agent says of it.
+struct Run {
+    /// One scenario's calls, and the program that the first process of it ran.
+    scenarios: Vec<(Workload, Vec<Call>)>,
+    /// Of the agent, at its end.
+    balance: Balance,
+}
+
+struct Pipeline {
+    args: Args,
+    bench: Bench,
+}
+
+impl Pipeline {
+    fn otlp(&self, address: Ipv4Addr) -> SocketAddr {
+        SocketAddr::from((address, 4317))
+    }
+
+    async fn start_jaeger(&self) -> Result<(Server, Jaeger)> {
+        let query = SocketAddr::from((JAEGER, 16686));
+        let mut command = Command::new(&self.args.jaeger);
+        command.env("JAEGER_LISTEN_HOST", JAEGER.to_string());
+        let addresses = [query, self.otlp(JAEGER)];
+        let server = Server::start(&self.bench, "Jaeger", &mut command, &addresses).await?;
+        Ok((server, Jaeger { query }))
+    }
+
+    async fn start_collector(&self) -> Result<Server> {
+        let listen = self.otlp(Ipv4Addr::LOCALHOST);
+        let mut command = Command::new(&self.args.otelcol);
+        command
+            .arg("--config")
+            .arg(&self.args.otelcol_config)
+            .env("OTLP_LISTEN", listen.to_string())
+            .env("JAEGER_ENDPOINT", self.otlp(JAEGER).to_string());
+        Server::start(&self.bench, "the Collector", &mut command, &[listen]).await
+    }
+
+    /// The agent with its example; to Jaeger directly only the endpoint is another.
+    async fn start_agent(&self, route: Route) -> Result<Agent> {
+        let jaeger = format!("http://{}", self.otlp(JAEGER));
+        // An export that takes longer is sent again, and would then count twice.
+        let timeout = format!("{}s", self.bench.bound(10).as_secs());
+        let mut variables = vec![
+            ("MQSPAN__CAPTURE__BACKEND", self.bench.backend.name()),
+            ("MQSPAN__EXPORTERS__OTLP__TIMEOUT", &timeout),
+        ];
+        if route == Route::Direct {
+            variables.push(("OTLP_ENDPOINT", &jaeger));
+        }
+        Agent::start_file(&self.bench, &self.args.agent_config, &variables, HEALTH).await
+    }
+
+    /// The demo, of which Jaeger's user would look at; and programs that write down what they do.
+    async fn work(&self) -> Result<Vec<(Workload, Vec<Call>)>> {
+        let demo = Command::new(&self.args.orders)
+            .arg(&self.args.warehouse)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .status();
+        let demo = tokio::time::timeout(self.bench.bound(60), demo)
+            .await
+            .context("the demo did not end")??;
+        ensure!(demo.success(), "the demo ended with {demo}");
+        let (native, compat) = (self.bench.workload()?, self.bench.workload32()?);
+        let consumer = native.display().to_string();
+        let mut scenarios = Vec::new();
+        for (program, scenario) in [
+            (&native, vec!["basic"]),
+            (&compat, vec!["basic"]),
+            (&compat, vec!["exchange", MESSAGES, &consumer]),
+        ] {
+            let workload = Workload::new(program.clone(), &scenario)?;
+            let calls = workload.run(&self.bench).await?;
+            scenarios.push((workload, calls));
+        }
+        Ok(scenarios)
+    }
+
+    async fn run(&self, route: Route) -> Result<()> {
+        let (_jaeger, query) = self.start_jaeger().await?;
+        let collector = match route {
+            Route::Collector => Some(self.start_collector().await?),
+            Route::Direct => None,
+        };
+        let agent = self.start_agent(route).await?;
+        let scenarios = self.work().await?;
+        let balance = agent.stop_balanced(&self.bench).await?;
+        let run = Run { scenarios, balance };
+        let traces = self.traces(query, &run, collector.as_ref()).await?;
+        checks::check(self, route, &run, query, &traces).await
+    }
+
+    /// Every trace, once all that was exported is there.
+    async fn traces(
+        &self,
+        jaeger: Jaeger,
+        run: &Run,
+        collector: Option<&Server>,
+    ) -> Result<Vec<Trace>> {
+        let give_up = tokio::time::Instant::now() + self.bench.bound(30);
+        loop {
+            let traces = jaeger.traces().await?;
+            let spans = checks::count(&traces);
+            if spans >= run.balance.exported {
+                return Ok(traces);
+            }
+            if tokio::time::Instant::now() >= give_up {
+                let log = collector.map(Server::log).transpose()?.unwrap_or_default();
+                bail!(
+                    "{spans} spans in Jaeger, and {} were exported; the Collector says: {log}",
+                    run.balance.exported
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// The whole of `mqspan-pipeline`.
+///
+/// # Errors
+///
+/// When it cannot be run at all; what does not hold makes a failing exit code.
+pub async fn pipeline() -> Result<ExitCode> {
+    let args = Args::parse();
+    ensure!(
+        args.backend.sees_messages(),
+        "{} does not follow messages",
+        args.backend.name()
+    );
+    let bench = Bench {
+        own_machine: true,
+        workload: Some(absolute(&args.workload)?),
+        workload32: Some(absolute(&args.workload32)?),
+        slow_factor: args.slow_factor.max(1),
+        ..Bench::new(&args.agent, args.backend)?
+    };
+    let pipeline = Pipeline { args, bench };
+    let (mut passed, mut failed) = (0, 0);
+    for route in [Route::Collector, Route::Direct] {
+        match pipeline.run(route).await {
+            Ok(()) => passed += 1,
+            Err(error) => {
+                failed += 1;
+                println!("{}: FAILED: {error:#}", route.name());
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 && passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
