@@ -29,6 +29,9 @@ oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posi
 kubernetes: programs ## names of pods from a real API server, which is built from its Go modules
 	tests/kubernetes/run.sh
 
+chart: programs ## render the Helm chart in each of its shapes, and compare; builds helm from its Go modules if there is none
+	HELM=$$(tests/helm.sh) helm/check.sh
+
 pipeline: programs ## a real Collector and a real Jaeger, built from their Go modules, get the agent's spans, in QEMU; KERNEL=6.1
 	tests/install-deps.sh --for vm
 	tests/pipeline/run.sh $(KERNEL)
@@ -84,4 +87,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help bench build demo fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help bench build chart demo fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint

@@ -93,7 +93,7 @@ renders secret --set headersSecret.name=collector --set headersSecret.headers.au
 has secret 'authorization: \$\{env:OTLP_HEADER_0\}'
 has secret 'key: token'
 
-renders tls --set tlsSecret.name=collector --set tlsSecret.certKey=tls.crt --set tlsSecret.keyKey=tls.key
+renders tls --set config.exporters.otlp.endpoint=https://collector:4317 --set tlsSecret.name=collector --set tlsSecret.certKey=tls.crt --set tlsSecret.keyKey=tls.key
 has tls 'ca_file: /etc/mqspan-tls/ca.crt'
 has tls 'cert_file: /etc/mqspan-tls/tls.crt'
 has tls 'key_file: /etc/mqspan-tls/tls.key'

@@ -60,6 +60,34 @@ pub(super) async fn wait_for_metrics(
     }
 }
 
+/// Alerts for users of Prometheus.
+const ALERTS: &str = include_str!("../../../helm/mqspan/files/alerts.yaml");
+
+/// Every metric that an alert names is there, but for the time in the queue where messages are not connected.
+fn ensure_alerts_have_metrics(text: &str, connects: bool) -> Result<()> {
+    let words = ALERTS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names: Vec<&str> = words
+        .filter(|word| {
+            ["mqspan_", "messaging_client_", "posix_mq_", "otel_"]
+                .iter()
+                .any(|start| word.starts_with(start))
+        })
+        .filter(|name| connects || !name.starts_with("posix_mq_time_in_queue"))
+        .collect();
+    ensure!(names.len() >= 5, "{names:?}");
+    for name in names {
+        let is_there = text.lines().any(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        ensure!(
+            is_there,
+            "an alert asks for {name}, which is not there:\n{text}"
+        );
+    }
+    Ok(())
+}
+
 /// Exact, though only one span in ten is kept.
 async fn count_messages(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address().await?;
@@ -87,6 +115,7 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
         (!right).then(|| format!("{got:?}, not {wanted:?}"))
     })
     .await?;
+    ensure_alerts_have_metrics(&scrape(prometheus).await?, bench.backend.sees_messages())?;
     agent.stop_well(bench).await
 }
 
