@@ -20,7 +20,10 @@ COPY bpf bpf
 # Cargo goes by times: what was copied may be older than what was built.
 RUN touch agent/build.rs agent/src/main.rs agent/src/lib.rs \
     && cargo build --release --locked -p mqspan \
-    && install -D -m 0755 target/release/mqspan /out/usr/bin/mqspan
+    && install -D -m 0755 target/release/mqspan /out/usr/bin/mqspan \
+    && mkdir -p /out/usr/share/man/man1 /out/usr/share/bash-completion/completions \
+    && /out/usr/bin/mqspan man /out/usr/share/man/man1 \
+    && /out/usr/bin/mqspan completions bash >/out/usr/share/bash-completion/completions/mqspan
 
 FROM debian:bookworm-slim
 ARG VERSION=0.1.0

@@ -26,11 +26,19 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
 	tests/oracle/run.sh $(BACKEND)
 
-kubernetes: programs ## names of pods from a real API server, which is built from its Go modules
+kubernetes: programs ## names of pods from a real API server, which is built from its Go modules and takes every object of the chart
 	tests/kubernetes/run.sh
+	tests/kubernetes/chart.sh
 
 chart: programs ## render the Helm chart in each of its shapes, and compare; builds helm from its Go modules if there is none
 	HELM=$$(tests/helm.sh) helm/check.sh
+
+deb: programs ## a Debian package in target/debian, with unit, manual pages and completions; installed once into a fresh Debian
+	tests/install-deps.sh --for deb
+	tests/deb/run.sh
+
+alerts: programs ## promtool, built from its Go module, checks alerts and dashboard, and fires the alerts on made-up series
+	tests/prometheus/run.sh
 
 pipeline: programs ## a real Collector and a real Jaeger, built from their Go modules, get the agent's spans, in QEMU; KERNEL=6.1
 	tests/install-deps.sh --for vm
@@ -87,4 +95,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help bench build chart demo fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart deb demo fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint

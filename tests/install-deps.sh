@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|image: installs, with apt, what is missing on Debian 12 or Ubuntu, and says what.
+# install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image: installs, with apt, what is missing on Debian 12 or Ubuntu, and says what.
 set -euo pipefail
 
 purpose=
@@ -21,10 +21,11 @@ vm) packages=("${vm[@]}") ;;
 # To run the cases on an emulated arm64; the compilers for it are fetched apart by tests/vm/arm64.sh.
 arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
 test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip runc tmux) ;;
+deb) packages=("${build[@]}" debootstrap) ;;
 image) packages=(buildah debootstrap dnsmasq-base iproute2 runc jq curl) ;;
 fuzz) packages=("${build[@]}" g++) ;;
 bench) packages=("${build[@]}" "${compat[@]}" bpftrace linux-perf strace) ;;
-*) echo "usage: install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|image" >&2 && exit 2 ;;
+*) echo "usage: install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image" >&2 && exit 2 ;;
 esac
 
 missing=()

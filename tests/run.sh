@@ -9,7 +9,8 @@ failed=0
 log=$(mktemp)
 # What failed, said once more at the end, where it is read first.
 failures=$(mktemp)
-trap 'rm -f "$log" "$failures"' EXIT
+release_log=$(mktemp)
+trap 'rm -f "$log" "$failures" "$release_log"' EXIT
 
 section() {
 	printf '\n== %s (%s s)\n' "$1" "$SECONDS"
@@ -87,14 +88,23 @@ e2e() {
 		--workload target/workload/mqwork-x86_64 --workload32 target/workload/mqwork-i386
 }
 
+# Its last minutes are one thread's: it goes on beside the checks.
+release_build() {
+	wait "$release" && return
+	cat "$release_log"
+	return 1
+}
+
 check "dependencies" tests/install-deps.sh --for test
+cargo build --release --quiet -p mqspan >"$release_log" 2>&1 &
+release=$!
 check "Rust formatting" cargo fmt --all -- --check
 check "C formatting" format_c
 check "shell scripts" shell_scripts
 check "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
 counted "unit tests" cargo test --workspace --quiet
-check "build of the agent" cargo build --release --quiet -p mqspan
 check "build of the cases" cargo build --quiet -p mqspan-tests
+check "build of the agent" release_build
 check "build of the workloads" make -s -C tests/workload
 for abi in x86_64 i386; do
 	for scenario in basic odd; do

@@ -43,6 +43,11 @@ pub enum Command {
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print what completes mqspan's command line in a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages, one a command (used to make packages)
+    #[command(hide = true)]
+    Man(ManArgs),
     /// Wait for a byte on a descriptor, then become COMMAND (used by `trace`)
     #[command(hide = true)]
     Launch(LaunchArgs),
@@ -63,6 +68,17 @@ pub enum Output {
     Pretty,
     /// One JSON object a line
     Json,
+}
+
+/// When there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// In a file or pipe as well
+    Always,
+    /// Nowhere
+    Never,
 }
 
 /// Arguments of `trace`.
@@ -90,6 +106,9 @@ pub struct TraceArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Output::Pretty)]
     pub output: Output,
+    /// Colours of the pretty output: results are green, yellow (timeouts and the like) or red
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
     /// In the end, print calls, errors and durations of each operation and queue to standard error
     #[arg(long)]
     pub summary: bool,
@@ -212,6 +231,27 @@ pub enum ConfigCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+                        mqspan completions bash | sudo tee /etc/bash_completion.d/mqspan\n  \
+                        mqspan completions zsh >\"${fpath[1]}/_mqspan\"\n  \
+                        mqspan completions fish >~/.config/fish/completions/mqspan.fish\n\n\
+                        The Debian package brings those of bash, zsh and fish.")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where they go; it must be there
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
 }
 
 /// Arguments of `launch`.

@@ -17,6 +17,8 @@ use rustix::time::{
 
 /// Offsets closer than this are one; also the error it brings, nanoseconds.
 const SAME_OFFSET_NS: u64 = 100_000;
+/// What moves at once by more was set, not slewed, nanoseconds.
+const STEP_NS: u64 = 500_000_000;
 /// Offsets kept. A clock slewed at its fastest (500 ppm) moves by
 /// [`SAME_OFFSET_NS`] five times a second; one that NTP holds, every minute.
 const MAX_ANCHORS: usize = 4096;
@@ -132,16 +134,19 @@ impl Anchors {
     }
 
     /// Takes a later reading. Call it often: between two readings a step of
-    /// the clock can have come at any moment.
-    pub fn renew(&mut self, reading: Reading) {
-        if reading.offset_ns.abs_diff(self.latest.offset_ns) < SAME_OFFSET_NS {
-            return;
+    /// the clock can have come at any moment. Returns the step, if there was
+    /// one: nanoseconds, forward if positive.
+    pub fn renew(&mut self, reading: Reading) -> Option<i64> {
+        let moved = reading.offset_ns.saturating_sub(self.latest.offset_ns);
+        if moved.unsigned_abs() < SAME_OFFSET_NS {
+            return None;
         }
         if self.readings.len() == MAX_ANCHORS {
             self.readings.pop_front();
         }
         self.readings.push_back(reading);
         self.latest = reading;
+        (moved.unsigned_abs() >= STEP_NS).then_some(moved)
     }
 
     /// Unix nanoseconds of a moment of boot time.
@@ -185,7 +190,9 @@ mod tests {
     #[test]
     fn a_step_moves_what_comes_after_it_only() {
         let mut anchors = Anchors::new(reading(1_000, 5_000_000_000));
-        anchors.renew(reading(2_000_000, 95_000_000_000));
+        let step = anchors.renew(reading(2_000_000, 95_000_000_000));
+        assert_eq!(step, Some(90_000_000_000));
+        assert_eq!(anchors.renew(reading(2_100_000, 95_000_200_000)), None);
         assert_eq!(anchors.to_unix_ns(1_500_000), 5_001_500_000);
         assert_eq!(anchors.to_unix_ns(2_000_000), 95_002_000_000);
         assert_eq!(anchors.to_unix_ns(10), 5_000_000_010);

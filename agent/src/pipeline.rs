@@ -184,7 +184,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Before the records of a round: what happens from now on is mapped by
     /// the clock as it stands now.
     pub fn renew_clock(&mut self) {
-        self.anchors.renew(Reading::now());
+        if let Some(step_ns) = self.anchors.renew(Reading::now()) {
+            let seconds = step_ns / 1_000_000_000;
+            tracing::info!(seconds, "the clock was set");
+        }
     }
 
     /// After the records of a round.

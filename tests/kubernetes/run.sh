@@ -7,75 +7,14 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 agent=${1:-$root/target/release/mqspan}
-apiserver=${APISERVER:-}
-work=$(mktemp -d)
-pids=()
 cgroup=
-end() {
-	for pid in "${pids[@]}"; do
-		kill "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
-	done
-	if [ -n "$cgroup" ]; then
-		rmdir "$cgroup" "$(dirname "$cgroup")" || true
-	fi
-	rm -rf "$work"
+# shellcheck source=tests/kubernetes/server.sh
+. "$here/server.sh"
+end_all() {
+	end
+	[ -z "$cgroup" ] || rmdir "$cgroup" "$(dirname "$cgroup")" || true
 }
-trap end EXIT
-
-fail() {
-	echo "kubernetes: $*" >&2
-	tail -n 20 "$work"/*.log >&2 || true
-	exit 1
-}
-
-# eventually SECONDS COMMAND...: true as soon as the command is.
-eventually() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>>"$work/eventually.log"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.1
-	done
-}
-
-if [ -z "$apiserver" ]; then
-	echo "kubernetes: building the API server"
-	apiserver=$root/target/kubernetes/apiserver
-	(cd "$here" && go build -o "$apiserver" .)
-fi
-
-# Ports that are free now.
-read -r etcd_port api_port < <(python3 -c '
-import socket
-held = [socket.socket() for _ in range(2)]
-for s in held: s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in held))')
-openssl genrsa -out "$work/sa.key" 2048 2>/dev/null
-openssl rsa -in "$work/sa.key" -pubout -out "$work/sa.pub" 2>/dev/null
-printf 'admin-token,admin,1,system:masters\nagent-token,mqspan,2\n' >"$work/tokens.csv"
-ETCD_DIR=$work/etcd ETCD_URL=http://127.0.0.1:$etcd_port "$apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" \
-	--bind-address=127.0.0.1 --endpoint-reconciler-type=none --secure-port="$api_port" --cert-dir="$work/certs" \
-	--service-cluster-ip-range=10.0.0.0/24 --service-account-issuer=https://kubernetes.default.svc \
-	--service-account-key-file="$work/sa.pub" --service-account-signing-key-file="$work/sa.key" \
-	--authorization-mode=RBAC --token-auth-file="$work/tokens.csv" --disable-admission-plugins=ServiceAccount \
-	>"$work/apiserver.log" 2>&1 &
-pids+=($!)
-
-url=https://127.0.0.1:$api_port
-# api METHOD PATH [BODY]: asks as the administrator.
-api() {
-	local type=application/json
-	[ "$1" != PATCH ] || type=application/merge-patch+json
-	curl -fsS --cacert "$work/certs/apiserver.crt" -X "$1" -H 'Authorization: Bearer admin-token' -H "Content-Type: $type" \
-		${3:+--data "$3"} "$url$2"
-}
-echo "kubernetes: starting the API server"
-is_ready() {
-	kill -0 "${pids[0]}" || fail "the API server has ended"
-	api GET /readyz
-}
-eventually 120 is_ready || fail "the API server does not become ready"
+trap end_all EXIT
 
 # The permissions that the chart gives, word for word: what the agent does with them is what is tested.
 rules=$(python3 - "$root/helm/mqspan/templates/rbac.yaml" <<'PY'

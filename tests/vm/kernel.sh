@@ -15,6 +15,10 @@ arm64) debian_arch=arm64 ;;
 esac
 
 vmlinuz=$cache/kernels/$kernel-$arch/vmlinuz
+# One that fetches it lets the others wait.
+mkdir -p "$cache/kernels"
+exec 9>"$cache/kernels/$kernel-$arch.lock"
+flock 9
 if [ -s "$vmlinuz" ]; then
 	echo "$vmlinuz"
 	exit 0

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--memory 2G] [--timeout SECONDS] [--icount] -- COMMAND [ARGS]
+# run.sh [--kernel K] [--arch A] [--append ARGS] [--add FILE]... [--system DIRECTORY] [--memory 2G] [--timeout SECONDS] [--icount] -- COMMAND [ARGS]
 #
 # Boots a Debian kernel in QEMU without hardware acceleration, runs the command there as root and ends
 # with its exit code. Fails, with 1, when the kernel complains (panic, BUG, WARNING, stall, KASAN,
 # lockdep) or when nothing came of it in time. Files are in the guest at the paths they have here.
+# --system: a Debian with systemd, which is started there, and the command as a service once all else has.
 # --icount: the guest's clock goes one nanosecond on with each instruction, so that its times are instructions.
 set -euo pipefail
 
 usage() {
-	sed -n '3,8s/^# \{0,1\}//p' "$0"
+	sed -n '3,9s/^# \{0,1\}//p' "$0"
 	echo "kernels: 5.10 6.1 (default) 6.12 backports, or a Debian package's name; arches: x86_64 arm64"
 }
 
@@ -21,6 +22,8 @@ timeout=300
 icount=()
 cpus=2
 memory=2G
+system=
+init=/init
 add=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -28,6 +31,7 @@ while [ $# -gt 0 ]; do
 	--arch) arch=$2 && shift 2 ;;
 	--append) append=$2 && shift 2 ;;
 	--add) add+=("$2") && shift 2 ;;
+	--system) system=$(realpath "$2") init=/lib/systemd/systemd && shift 2 ;;
 	--memory) memory=$2 && shift 2 ;;
 	--timeout) timeout=$2 && shift 2 ;;
 	# A second CPU does not come up with it.
@@ -54,6 +58,7 @@ printf '%q ' "$@" >"$work/command"
 # Where arm64.sh leaves the libraries of the programs that it builds.
 [ "$arch" = arm64 ] && export MQSPAN_VM_SYSROOT=${MQSPAN_VM_SYSROOT:-${MQSPAN_CACHE:-$here/../../.cache}/vm/arm64/root}
 "$here/initramfs.sh" "$work/initramfs" "$arch" "$work/command" "${add[@]}"
+[ -z "$system" ] || "$here/systemd.sh" "$work/initramfs" "$system"
 
 case $arch in
 x86_64)
@@ -75,7 +80,7 @@ boot() {
 	code=0
 	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp "$cpus" -m "$memory" -display none -monitor none -nodefaults \
 		-no-user-config -no-reboot -kernel "$vmlinuz" -initrd "$work/initramfs" \
-		-append "$console loglevel=7 panic=-1 oops=panic softlockup_panic=1 random.trust_cpu=on rdinit=/init $append" \
+		-append "$console loglevel=7 panic=-1 oops=panic softlockup_panic=1 random.trust_cpu=on rdinit=$init $append" \
 		</dev/null | tee "$work/output" || code=$?
 	if [ "$arch" = arm64 ]; then mv "$work/output" "$work/console"; fi
 }
@@ -84,7 +89,7 @@ boot() {
 # being patched on another CPU, or has died before the guest's first program.
 emulator_failed() {
 	grep -qaE 'Oops: int3' "$work/console" ||
-		{ grep -qa 'Kernel panic' "$work/console" && ! grep -qa 'Run /init as init process' "$work/console"; }
+		{ grep -qa 'Kernel panic' "$work/console" && ! grep -qa "Run $init as init process" "$work/console"; }
 }
 
 failed() {

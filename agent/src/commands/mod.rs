@@ -4,6 +4,7 @@
 mod config;
 mod doctor;
 mod durations;
+mod generate;
 mod launch;
 mod listen;
 mod live;
@@ -40,6 +41,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
         Command::Launch(args) => launch::run(&args),
     };
     match outcome {

@@ -101,7 +101,9 @@ fn take_libbpf_log() -> String {
                 && !line.contains("PROG LOAD LOG")
                 // Said of every EPERM; memory is rarely the reason.
                 && !line.contains("try raising 'ulimit -l'")
-                && !line.starts_with("failed to load object")
+                // Said once more of the whole.
+                && !line.contains("': failed to load: ")
+                && !line.starts_with("failed to load ")
         })
         .collect();
     let start = telling.len().saturating_sub(6);

@@ -34,6 +34,12 @@ impl Capabilities {
         Ok(Self { effective })
     }
 
+    /// Those of a mask, bit by bit as in `/proc/PID/status`.
+    #[cfg(test)]
+    pub(crate) fn from_mask(effective: u64) -> Self {
+        Self { effective }
+    }
+
     /// Is the capability effective? `name` as in `capabilities(7)`.
     pub fn has(self, name: &str) -> bool {
         NAMES

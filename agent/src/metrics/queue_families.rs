@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::family::{Family, Kind, Label, Labels, Number};
-use super::queues::{Identity, MAX_SERIES, Series, Snapshot};
+use super::queues::{Depth, Identity, MAX_SERIES, Series, Snapshot};
 use crate::kernel::Waiting;
 
 /// The metrics of all queues. `waiting` are the callers that are blocked now.
@@ -67,27 +67,41 @@ pub fn queue_families(snapshot: &Snapshot, waiting: &[Waiting]) -> Vec<Family> {
         sent,
         consumed,
         time_in_queue,
-        depths(snapshot),
+        gauge(
+            snapshot,
+            "posix_mq.queue.depth",
+            "Messages in the queue at the latest return of a call that told.",
+            |depth| depth.messages,
+        ),
+        gauge(
+            snapshot,
+            "posix_mq.queue.max_messages",
+            "Messages that the queue takes (mq_maxmsg).",
+            |depth| depth.max_messages,
+        ),
         blocked_callers(snapshot, waiting),
     ]
 }
 
-fn depths(snapshot: &Snapshot) -> Family {
-    let mut depths = Family::new(
-        "posix_mq.queue.depth",
-        Kind::Gauge,
-        "{message}",
-        "Messages in the queue at the latest return of a call that told.",
-    );
+/// One gauge of each queue that is there.
+fn gauge(
+    snapshot: &Snapshot,
+    name: &'static str,
+    description: &'static str,
+    value: impl Fn(&Depth) -> Option<u32>,
+) -> Family {
+    let mut family = Family::new(name, Kind::Gauge, "{message}", description);
     for depth in &snapshot.depths {
-        if let Some(messages) = depth.messages {
-            let mut labels = vec![system()];
-            labels.push(queue(&depth.queue));
-            labels.push(namespace(depth.ipc_namespace));
-            depths.count(labels, messages.into());
+        if let Some(value) = value(depth) {
+            let labels = vec![
+                system(),
+                queue(&depth.queue),
+                namespace(depth.ipc_namespace),
+            ];
+            family.count(labels, value.into());
         }
     }
-    depths
+    family
 }
 
 /// Zeros too, for queues that were met: a series that comes and goes is hard to

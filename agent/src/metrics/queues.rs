@@ -160,6 +160,8 @@ pub struct Depth {
     pub ipc_namespace: u32,
     /// Messages at the latest return that told; `None` since it was unlinked.
     pub messages: Option<u32>,
+    /// How many it takes (`mq_maxmsg`), as of the same return.
+    pub max_messages: Option<u32>,
     /// When that was.
     at_ns: u64,
 }
@@ -294,6 +296,10 @@ impl QueueMetrics {
         let unlinked = call.operation == Operation::MqUnlink && outcome.is_success();
         if (unlinked || call.depth.is_some()) && call.end_ns >= depth.at_ns {
             depth.messages = call.depth.filter(|_| !unlinked);
+            depth.max_messages = call
+                .queue
+                .filter(|_| !unlinked)
+                .map(|queue| queue.max_messages);
             depth.at_ns = call.end_ns;
         }
     }
@@ -345,6 +351,7 @@ impl QueueMetrics {
                         queue,
                         ipc_namespace,
                         messages: None,
+                        max_messages: None,
                         at_ns: 0,
                     });
                     depths.len() - 1

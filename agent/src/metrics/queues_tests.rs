@@ -144,7 +144,9 @@ fn depth_is_that_of_the_latest_return_until_the_queue_is_unlinked() {
         call.end_ns = end_ns;
         call.depth = depth;
         metrics.call(&call);
-        metrics.counted.depths[0].messages
+        let counted = &metrics.counted.depths[0];
+        assert_eq!(counted.max_messages.is_some(), counted.messages.is_some());
+        counted.messages
     };
     assert_eq!(at(MqTimedsend, 2_000 * MS, Some(3)), Some(3));
     assert_eq!(at(MqTimedreceive, 1_999 * MS, Some(9)), Some(3));

@@ -1,7 +1,13 @@
 //! `mqspan trace`, `doctor` and `config`: what they print and how they end.
 
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::{Case, case, comparison, ensure_contains};
 use crate::Bench;
@@ -46,6 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("trace_summary", trace_summary),
         case!("trace_exit_codes", trace_exit_codes),
         case!("doctor", doctor),
+        case!("doctor_mends", doctor_mends),
         case!("wrong_usage", wrong_usage),
         case!("version", version),
     ]
@@ -176,6 +183,50 @@ async fn doctor(bench: &'static Bench) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Without privileges `run` would not work: the doctor says so, and each thing that is wrong has its mend.
+async fn doctor_mends(bench: &'static Bench) -> Result<()> {
+    const NOBODY: u32 = 65_534;
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    // Where it is built, nobody may be let in.
+    let agent = directory.path().join("mqspan");
+    fs::copy(&bench.agent, &agent)?;
+    let output = Command::new(&agent)
+        .args(["doctor", "--output", "json"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(bench.bound(60), output).await??;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(1), "{}: {text}", output.status);
+    let mut mends = HashMap::new();
+    for line in text.lines() {
+        let finding: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let get = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
+        if get("grade") != "ok" {
+            mends.insert(get("check").to_owned(), get("mend").to_owned());
+        }
+    }
+    ensure!(
+        mends.values().all(|mend| !mend.is_empty()),
+        "without a mend: {text}"
+    );
+    for check in [
+        "capabilities",
+        "capture",
+        &format!("backend {}", bench.backend.name()),
+    ] {
+        ensure!(mends.contains_key(check), "{check} is well: {text}");
+    }
+    ensure_contains(
+        mends.get("capabilities").map_or("", String::as_str),
+        "CAP_BPF and CAP_PERFMON",
+        "the mend",
+    )
 }
 
 async fn wrong_usage(bench: &'static Bench) -> Result<()> {

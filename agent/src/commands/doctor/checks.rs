@@ -1,6 +1,7 @@
 //! What the doctor looks at.
 
 use std::fs;
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use serde::Serialize;
 
 use crate::config::{Endpoint, Kubernetes};
 use crate::kernel::{
-    Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols, Tracer,
-    kernel_is_preemptible,
+    AttachError, Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols,
+    LoadError, Tracer, kernel_is_preemptible,
 };
 use crate::kubernetes::{self, CheckError};
 
@@ -246,11 +247,7 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
                 attachable.push(backend);
                 attached(backend, &tracer)
             }
-            Err(error) => Finding::new(
-                &format!("backend {backend}"),
-                Grade::Warning,
-                error.to_string(),
-            ),
+            Err(error) => refused(backend, &error),
         };
         findings.push(finding);
     }
@@ -286,6 +283,62 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
         }),
     });
     findings
+}
+
+fn refused(backend: Backend, error: &AttachError) -> Finding {
+    let check = format!("backend {backend}");
+    let error_text = error.to_string();
+    let found = error_text
+        .strip_prefix(&format!("{check}: "))
+        .unwrap_or(&error_text);
+    let capabilities = Capabilities::of_self().ok();
+    Finding::new(&check, Grade::Warning, found).mend(mend_of(error, capabilities))
+}
+
+/// What would make this backend work.
+fn mend_of(error: &AttachError, capabilities: Option<Capabilities>) -> String {
+    const ELSE: &str = "nothing, while another backend attaches";
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let missing = capabilities.map_or_else(Vec::new, Capabilities::missing_to_trace);
+    let grant = if missing.is_empty() {
+        format!(
+            "{ELSE}; the kernel refuses in spite of the capabilities, so look at what forbids it: a \
+             security module, lockdown, the sandbox of a container or of a virtual machine"
+        )
+    } else {
+        format!("run as root, or grant {}", missing.join(" and "))
+    };
+    match error {
+        AttachError::Load { source, .. } => match source {
+            LoadError::NoKprobes => format!("{ELSE}; else a kernel with CONFIG_KPROBES=y"),
+            LoadError::Symbol(_) => {
+                format!("{ELSE}; else a kernel with CONFIG_POSIX_MQUEUE=y and this function")
+            }
+            LoadError::Libbpf(error) | LoadError::Program { source: error, .. } => {
+                match error.kind() {
+                    libbpf_rs::ErrorKind::PermissionDenied => grant,
+                    libbpf_rs::ErrorKind::OutOfMemory => {
+                        "raise the limit on locked memory: LimitMEMLOCK=infinity, ulimit -l unlimited, \
+                         or grant CAP_SYS_RESOURCE"
+                            .to_owned()
+                    }
+                    _ => format!("{ELSE}; else report it with the kernel's version, and what this says"),
+                }
+            }
+            LoadError::Section(_) => "install mqspan anew: the binary is damaged".to_owned(),
+        },
+        AttachError::Hook { source, .. } if refused(source) => match capabilities {
+            Some(all) if missing.is_empty() && !all.has("CAP_SYS_ADMIN") => {
+                "sysctl kernel.perf_event_paranoid=2, or grant CAP_SYS_ADMIN".to_owned()
+            }
+            _ => grant,
+        },
+        AttachError::Hook { .. } => {
+            format!("{ELSE}; else report it with the kernel's version, and what this says")
+        }
+        AttachError::Symbols(_) => "mount -t proc proc /proc".to_owned(),
+        AttachError::None(_) => ELSE.to_owned(),
+    }
 }
 
 fn attached(backend: Backend, tracer: &Tracer) -> Finding {
@@ -362,3 +415,7 @@ pub(super) fn of_kubernetes(wanted: &Kubernetes) -> anyhow::Result<Option<Findin
             .mend(format!("{mend}; run retries until then")),
     }))
 }
+
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

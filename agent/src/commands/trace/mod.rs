@@ -1,6 +1,7 @@
 //! `mqspan trace`: live spans on the terminal.
 
 mod child;
+mod colours;
 mod json;
 mod pretty;
 mod summary;
@@ -13,6 +14,7 @@ use std::thread;
 use anyhow::{Context, anyhow};
 
 use self::child::Child;
+use self::colours::Colours;
 use self::summary::Summary;
 use super::live::{self, Flags};
 use super::{Failure, settings};
@@ -55,9 +57,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
         counts: &counts,
         child,
     };
+    let colours = Colours::new(args.color);
     let code = match (args.output, args.summary) {
-        (Output::Pretty, false) => traced.follow(pretty::Printer::new(out)),
-        (Output::Pretty, true) => traced.follow(Summary::new(pretty::Printer::new(out))),
+        (Output::Pretty, false) => traced.follow(pretty::Printer::new(out, colours)),
+        (Output::Pretty, true) => traced.follow(Summary::new(pretty::Printer::new(out, colours))),
         (Output::Json, false) => traced.follow(json::Lines::new(out)),
         (Output::Json, true) => traced.follow(Summary::new(json::Lines::new(out))),
     }?;

@@ -1,34 +1,64 @@
 //! Spans as lines for people, in the manner of strace.
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::time::Instant;
 
 use super::LineOutput;
+use super::colours::Colours;
 use crate::commands::text::{Escaped, Nanoseconds};
-use crate::event::Timeout;
+use crate::event::{Call, Timeout};
 use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::{AttributeSink, Rfc3339, Span};
 
+/// Calls shorter than this are filled up, so that results stand in one column.
+const RESULT_COLUMN: usize = 70;
+/// Threads whose names are remembered, for the receivers of their messages.
+const MAX_NAMES: usize = 4096;
+
 pub(super) struct Printer<W> {
     out: LineOutput<W>,
     line: String,
+    colours: Colours,
+    /// Names of the threads that sent.
+    senders: HashMap<u32, String>,
 }
 
 impl<W: Write> Printer<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(super) fn new(out: W, colours: Colours) -> Self {
         Self {
             out: LineOutput::new(out),
             line: String::new(),
+            colours,
+            senders: HashMap::new(),
         }
+    }
+
+    fn remember(&mut self, call: &Call<'_>) {
+        if !call.operation.is_send() {
+            return;
+        }
+        if let Some(name) = self.senders.get_mut(&call.tid) {
+            if *name != call.comm {
+                call.comm.as_ref().clone_into(name);
+            }
+            return;
+        }
+        if self.senders.len() >= MAX_NAMES {
+            self.senders.clear();
+        }
+        self.senders
+            .insert(call.tid, call.comm.clone().into_owned());
     }
 }
 
 impl<W: Write> SpanSink for Printer<W> {
     fn span(&mut self, _process: &Process, span: &Span<'_>) {
+        self.remember(span.call);
         self.line.clear();
-        if write_span(&mut self.line, span).is_ok() {
+        if write_span(&mut self.line, span, self.colours, &self.senders).is_ok() {
             self.line.push('\n');
             self.out.line(self.line.as_bytes());
         }
@@ -43,7 +73,12 @@ impl<W: Write> SpanSink for Printer<W> {
     }
 }
 
-fn write_span(line: &mut String, span: &Span<'_>) -> fmt::Result {
+fn write_span(
+    line: &mut String,
+    span: &Span<'_>,
+    colours: Colours,
+    senders: &HashMap<u32, String>,
+) -> fmt::Result {
     let call = span.call;
     let mut time = Rfc3339::default();
     let clock = time
@@ -51,22 +86,45 @@ fn write_span(line: &mut String, span: &Span<'_>) -> fmt::Result {
             sec: (span.start_unix_ns / 1_000_000_000).cast_signed(),
             nsec: (span.start_unix_ns % 1_000_000_000).cast_signed(),
         })
-        .and_then(|text| text.get(11..26))
-        .unwrap_or("??:??:??.??????");
-    let who = format!("{}/{}", Escaped(&call.comm), call.tid);
+        .unwrap_or(UNKNOWN_TIME);
+    let (date, clock) = clock.split_at_checked(DATE_BYTES).unwrap_or(("", clock));
     write!(
         line,
-        "{clock} {who:<22} {:<7} {}(",
+        "{}{}{} {:<22} {:<7} ",
+        colours.dim(),
+        clock.get(..15).unwrap_or(clock),
+        colours.plain(),
+        Thread(&call.comm, call.tid).to_string(),
         call.abi.name(),
-        call.operation.name()
     )?;
-    write_arguments(line, span)?;
+    let begin = line.chars().count();
+    write!(line, "{}(", call.operation.name())?;
+    write_arguments(line, span, date)?;
     line.push(')');
-    write_result(line, span)
+    for _ in line.chars().count() - begin..RESULT_COLUMN {
+        line.push(' ');
+    }
+    write_result(line, span, colours)?;
+    write_journey(line, span, colours, senders)
+}
+
+/// What comes before the time of day in RFC 3339.
+const DATE_BYTES: usize = "2026-11-24T".len();
+const UNKNOWN_TIME: &str = "????-??-??T??:??:??.??????";
+
+/// As `comm/tid`.
+struct Thread<'a>(&'a str, u32);
+
+impl fmt::Display for Thread<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Escaped(self.0), self.1)
+    }
 }
 
 /// What the caller passed.
-fn write_arguments(line: &mut String, span: &Span<'_>) -> fmt::Result {
+///
+/// A timeout on the day of the call, `date`, is told by the time of day alone.
+fn write_arguments(line: &mut String, span: &Span<'_>, date: &str) -> fmt::Result {
     let call = span.call;
     let name = Escaped(call.name.as_deref().unwrap_or("?"));
     if call.operation.takes_descriptor() {
@@ -93,20 +151,24 @@ fn write_arguments(line: &mut String, span: &Span<'_>) -> fmt::Result {
     if let Some(timeout) = call.timeout {
         let mut text = Rfc3339::default();
         match text.format(timeout) {
-            Some(text) => write!(line, ", until {text}")?,
+            Some(text) => {
+                let of_day = text.strip_prefix(date).filter(|_| !date.is_empty());
+                write!(line, ", until {}", of_day.unwrap_or(text))?;
+            }
             None => write!(line, ", until {{{}, {}}}", timeout.sec, timeout.nsec)?,
         }
     }
     Ok(())
 }
 
-/// What came of it.
-fn write_result(line: &mut String, span: &Span<'_>) -> fmt::Result {
+/// What came of it: the colour says what the text says.
+fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Result {
     let call = span.call;
+    let (colour, plain) = (colours.of_outcome(span), colours.plain());
     match (&span.error_type, call.death_signal) {
-        (Some(signal), Some(_)) => write!(line, " = killed by {signal}")?,
-        (Some(error), None) => write!(line, " = -1 {error}")?,
-        (None, _) => write!(line, " = {}", call.ret)?,
+        (Some(signal), Some(_)) => write!(line, " = {colour}killed by {signal}{plain}")?,
+        (Some(error), None) => write!(line, " = {colour}-1 {error}{plain}")?,
+        (None, _) => write!(line, " = {colour}{}{plain}", call.ret)?,
     }
     if call.operation.is_receive()
         && call.ret >= 0
@@ -127,16 +189,28 @@ fn write_result(line: &mut String, span: &Span<'_>) -> fmt::Result {
         line,
         "  {}",
         Nanoseconds(span.end_unix_ns.saturating_sub(span.start_unix_ns))
-    )?;
-    if let (Some(sender), Some(seconds)) = (call.sender, span.time_in_queue()) {
-        write!(
-            line,
-            "  \u{2190} {} after {}",
-            sender.tid,
-            Nanoseconds((seconds * 1e9) as u64)
-        )?;
-    }
-    Ok(())
+    )
+}
+
+/// Whose message was received, and how long it was under way.
+fn write_journey(
+    line: &mut String,
+    span: &Span<'_>,
+    colours: Colours,
+    senders: &HashMap<u32, String>,
+) -> fmt::Result {
+    let (Some(sender), Some(seconds)) = (span.call.sender, span.time_in_queue()) else {
+        return Ok(());
+    };
+    let name = senders.get(&sender.tid).map_or("?", String::as_str);
+    write!(
+        line,
+        "  {}\u{2190} {} after {}{}",
+        colours.of_journey(),
+        Thread(name, sender.tid),
+        Nanoseconds((seconds * 1e9) as u64),
+        colours.plain()
+    )
 }
 
 /// Text of attributes whose spelling is decided in `span`.
@@ -170,3 +244,7 @@ impl AttributeSink for Arguments {
 
     fn bytes(&mut self, _key: &'static str, _value: &[u8]) {}
 }
+
+#[cfg(test)]
+#[path = "pretty_tests.rs"]
+mod tests;

@@ -1,0 +1,52 @@
+//! Colours of `mqspan trace`.
+
+use std::io::{IsTerminal, stdout};
+
+use crate::cli::ColorChoice;
+use crate::span::Span;
+
+/// Whether there are any. They never mean anything that is not written, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Colours(pub(super) bool);
+
+impl Colours {
+    /// On a terminal, unless `NO_COLOR` is set (no-color.org) or the terminal has none.
+    pub(super) fn new(choice: ColorChoice) -> Self {
+        Self(match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+            }
+        })
+    }
+
+    fn sequence(self, sequence: &'static str) -> &'static str {
+        if self.0 { sequence } else { "" }
+    }
+
+    pub(super) fn plain(self) -> &'static str {
+        self.sequence("\x1b[0m")
+    }
+
+    pub(super) fn dim(self) -> &'static str {
+        self.sequence("\x1b[2m")
+    }
+
+    pub(super) fn of_journey(self) -> &'static str {
+        self.sequence("\x1b[36m")
+    }
+
+    /// Red what is an error in the span, yellow what failed as it may (a timeout), else green.
+    pub(super) fn of_outcome(self, span: &Span<'_>) -> &'static str {
+        self.sequence(if span.error.is_some() {
+            "\x1b[31m"
+        } else if span.error_type.is_some() {
+            "\x1b[33m"
+        } else {
+            "\x1b[32m"
+        })
+    }
+}
