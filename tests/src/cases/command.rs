@@ -51,6 +51,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("trace_pretty", trace_pretty),
         case!("trace_summary", trace_summary),
         case!("trace_exit_codes", trace_exit_codes),
+        case!("trace_journeys", trace_journeys),
         case!("doctor", doctor),
         case!("doctor_mends", doctor_mends),
         case!("wrong_usage", wrong_usage),
@@ -118,6 +119,39 @@ async fn trace_pretty(bench: &'static Bench) -> Result<()> {
             ensure_contains(&text, error, "trace")?;
         }
     }
+    Ok(())
+}
+
+/// Where messages are followed, each line of a receive that got one tells whose it was.
+async fn trace_journeys(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["pingpong", "20"])?;
+    let options = ["--color", "always"];
+    let line = trace_line(bench, &options, &workload.command_line());
+    let output = agent::command(bench, &line).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    let receives = workload
+        .truth()?
+        .iter()
+        .filter(|call| call.op.starts_with("mq_timedreceive") && call.ret >= 0)
+        .count();
+    let name = workload.program().file_name().unwrap_or_default();
+    let journey = format!("  \x1b[36m\u{2190} {}/", name.to_string_lossy());
+    let told = text
+        .lines()
+        .filter(|line| line.contains(&journey) && line.contains(" after "))
+        .count();
+    let wanted = match bench.backend.sees_messages() {
+        true if agent::says_that_it_misses(&String::from_utf8_lossy(&output.stderr)) => {
+            receives * 19 / 20..=receives
+        }
+        true => receives..=receives,
+        false => 0..=0,
+    };
+    ensure!(
+        wanted.contains(&told) && receives >= 40,
+        "{told} of {receives} receives tell their sender: {text}"
+    );
     Ok(())
 }
 

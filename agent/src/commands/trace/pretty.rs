@@ -14,16 +14,16 @@ use crate::sink::SpanSink;
 use crate::span::{AttributeSink, Rfc3339, Span};
 
 /// Calls shorter than this are filled up, so that results stand in one column.
-const RESULT_COLUMN: usize = 70;
-/// Threads whose names are remembered, for the receivers of their messages.
+const RESULT_COLUMN: usize = 66;
+/// Threads whose names are remembered, for those who receive their messages.
 const MAX_NAMES: usize = 4096;
 
 pub(super) struct Printer<W> {
     out: LineOutput<W>,
     line: String,
     colours: Colours,
-    /// Names of the threads that sent.
-    senders: HashMap<u32, String>,
+    /// Of threads: a receive can be over before its send is.
+    names: HashMap<u32, String>,
 }
 
 impl<W: Write> Printer<W> {
@@ -32,25 +32,21 @@ impl<W: Write> Printer<W> {
             out: LineOutput::new(out),
             line: String::new(),
             colours,
-            senders: HashMap::new(),
+            names: HashMap::new(),
         }
     }
 
     fn remember(&mut self, call: &Call<'_>) {
-        if !call.operation.is_send() {
-            return;
-        }
-        if let Some(name) = self.senders.get_mut(&call.tid) {
+        if let Some(name) = self.names.get_mut(&call.tid) {
             if *name != call.comm {
                 call.comm.as_ref().clone_into(name);
             }
             return;
         }
-        if self.senders.len() >= MAX_NAMES {
-            self.senders.clear();
+        if self.names.len() >= MAX_NAMES {
+            self.names.clear();
         }
-        self.senders
-            .insert(call.tid, call.comm.clone().into_owned());
+        self.names.insert(call.tid, call.comm.clone().into_owned());
     }
 }
 
@@ -58,7 +54,7 @@ impl<W: Write> SpanSink for Printer<W> {
     fn span(&mut self, _process: &Process, span: &Span<'_>) {
         self.remember(span.call);
         self.line.clear();
-        if write_span(&mut self.line, span, self.colours, &self.senders).is_ok() {
+        if write_span(&mut self.line, span, self.colours, &self.names).is_ok() {
             self.line.push('\n');
             self.out.line(self.line.as_bytes());
         }
@@ -77,7 +73,7 @@ fn write_span(
     line: &mut String,
     span: &Span<'_>,
     colours: Colours,
-    senders: &HashMap<u32, String>,
+    names: &HashMap<u32, String>,
 ) -> fmt::Result {
     let call = span.call;
     let mut time = Rfc3339::default();
@@ -105,7 +101,7 @@ fn write_span(
         line.push(' ');
     }
     write_result(line, span, colours)?;
-    write_journey(line, span, colours, senders)
+    write_journey(line, span, colours, names)
 }
 
 /// What comes before the time of day in RFC 3339.
@@ -197,12 +193,12 @@ fn write_journey(
     line: &mut String,
     span: &Span<'_>,
     colours: Colours,
-    senders: &HashMap<u32, String>,
+    names: &HashMap<u32, String>,
 ) -> fmt::Result {
     let (Some(sender), Some(seconds)) = (span.call.sender, span.time_in_queue()) else {
         return Ok(());
     };
-    let name = senders.get(&sender.tid).map_or("?", String::as_str);
+    let name = names.get(&sender.tid).map_or("?", String::as_str);
     write!(
         line,
         "  {}\u{2190} {} after {}{}",

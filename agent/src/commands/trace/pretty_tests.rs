@@ -13,9 +13,9 @@ fn line(call: &Call<'_>, start_unix_ns: u64, colours: bool) -> String {
         unset_status_errnos: vec![110],
     };
     let span = Span::new(call, &settings, (start_unix_ns, start_unix_ns + 1_500));
-    let senders = HashMap::from([(99, "shop\x1b".to_owned())]);
+    let names = HashMap::from([(99, "shop\x1b".to_owned())]);
     let mut line = String::new();
-    write_span(&mut line, &span, Colours(colours), &senders).unwrap();
+    write_span(&mut line, &span, Colours(colours), &names).unwrap();
     line
 }
 
@@ -61,21 +61,18 @@ fn the_colour_is_that_of_the_outcome() {
 }
 
 #[test]
-fn names_of_senders_are_bounded_and_renewed() {
+fn names_of_threads_are_bounded_and_renewed() {
     let mut printer = Printer::new(Vec::new(), Colours(false));
     let mut call = receive();
-    printer.remember(&call);
-    assert!(printer.senders.is_empty());
-    call.operation = crate::event::Operation::MqTimedsend;
     for tid in 0..MAX_NAMES as u32 + 10 {
         call.tid = tid;
         printer.remember(&call);
     }
-    assert_eq!(printer.senders.len(), 10);
+    assert_eq!(printer.names.len(), 10);
     call.comm = "renamed".into();
     printer.remember(&call);
     assert_eq!(
-        printer.senders.get(&call.tid).map(String::as_str),
+        printer.names.get(&call.tid).map(String::as_str),
         Some("renamed")
     );
 }
