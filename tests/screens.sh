@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Prints the screen of `mqspan top` that README.md shows: the two programs of the demo beside it, on a
-# terminal of 80x24 that tmux makes. As root; build first: make build, make -C tests/demo.
+# screens.sh [top|trace]: prints what README.md shows: the screen of `mqspan top` beside the two programs of the demo, on a terminal of 80x24 that
+# tmux makes, or what `mqspan trace` says of them in a test kernel. As root; build first: make build, make -C tests/demo.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
+case ${1:-top} in
+top) ;;
+trace)
+	exec tests/vm/run.sh --add target/demo/orders --add target/demo/warehouse -- \
+		target/release/mqspan trace --color never --summary -- "$PWD/target/demo/orders" "$PWD/target/demo/warehouse"
+	;;
+*) sed -n '3,4s/^# //p' "$0" >&2 && exit 2 ;;
+esac
 dir=$(mktemp -d)
 in_tmux() {
 	tmux -S "$dir/socket" "$@"

@@ -5,6 +5,8 @@ set -euo pipefail
 
 spans=/var/lib/mqspan/spans.jsonl
 fail() {
+	# What became of the calls is said at the end.
+	systemctl stop mqspan || true
 	journalctl --no-pager --unit mqspan | tail -n 30
 	echo "systemd: $*"
 	exit 1
@@ -39,7 +41,7 @@ for line in 'CapEff:	000000c000080000' 'CapBnd:	000000c000080000' 'NoNewPrivs:	1
 	grep -qF "$line" "/proc/$pid/status" || fail "not so of the agent: $line: $(cat "/proc/$pid/status")"
 done
 ! grep -q '^Uid:	0' "/proc/$pid/status" || fail "the agent is root"
-echo "systemd: traces as user $(stat -c %U "/proc/$pid"), with $(grep -oE 'CapEff.*' "/proc/$pid/status" | tr '\t' ' '), NoNewPrivs and a seccomp filter"
+echo "systemd: traces as user $(stat -c %u "/proc/$pid"), with $(grep -oE 'CapEff.*' "/proc/$pid/status" | tr '\t' ' '), NoNewPrivs and a seccomp filter"
 
 calls=0
 for workload in "$@"; do

@@ -8,6 +8,7 @@ initramfs=$1
 system=$2
 overlay=$(mktemp -d)
 trap 'rm -rf "$overlay"' EXIT
+chmod 755 "$overlay"
 
 # Of the small system only what it was made for: the files that were added, and the command.
 (cd "$overlay" && cpio --quiet -idm --no-absolute-filenames <"$initramfs")

@@ -127,12 +127,16 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         self.entries.insert(key, (value, weight));
         self.order.push_back(key);
         self.weight += weight;
-        // Keys whose entry is gone must not pile up either.
-        while self.weight > self.max_weight || self.order.len() > 2 * self.entries.len() + 16 {
+        while self.weight > self.max_weight {
             match self.order.pop_front() {
                 Some(first) => drop(self.remove(&first)),
                 None => break,
             }
+        }
+        // Keys whose entry is gone must not pile up either.
+        if self.order.len() > 2 * self.entries.len() + 16 {
+            let Self { entries, order, .. } = self;
+            order.retain(|key| entries.contains_key(key));
         }
     }
 }
@@ -154,6 +158,17 @@ mod tests {
         assert!(recent.contains(&3) && recent.contains(&4) && recent.contains(&9));
         recent.insert(10, 10, 100);
         assert_eq!((recent.entries.len(), recent.weight), (0, 0));
+    }
+
+    #[test]
+    fn one_that_stays_is_not_forgotten_for_those_that_go() {
+        let mut recent = Recent::new(1_000);
+        recent.insert(0, (), 1);
+        for key in 1..10_000 {
+            recent.insert(key, (), 1);
+            recent.remove(&key);
+            assert!(recent.contains(&0), "{key}");
+        }
     }
 
     #[test]
