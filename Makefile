@@ -30,6 +30,10 @@ kubernetes: programs ## names of pods from a real API server, which is built fro
 	tests/kubernetes/run.sh
 	tests/kubernetes/chart.sh
 
+DENY ?=
+deny: ## licences, sources and advisories of what mqspan is built of, by cargo deny; DENY="bans licenses sources" without network
+	tests/deny.sh $(DENY)
+
 chart: programs ## render the Helm chart in each of its shapes, and compare; builds helm from its Go modules if there is none
 	HELM=$$(tests/helm.sh) helm/check.sh
 
@@ -95,4 +99,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help alerts bench build chart deb demo fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart deb demo deny fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
