@@ -30,6 +30,9 @@ kubernetes: programs ## names of pods from a real API server, which is built fro
 	tests/kubernetes/run.sh
 	tests/kubernetes/chart.sh
 
+sbom: ## a software bill of materials of the agent: target/dist/mqspan.cdx.json
+	tests/sbom.sh
+
 DENY ?=
 deny: ## licences, sources and advisories of what mqspan is built of, by cargo deny; DENY="bans licenses sources" without network
 	tests/deny.sh $(DENY)
@@ -99,4 +102,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help alerts bench build chart deb demo deny fuzz image instructions pipeline test unit e2e oracle kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart deb demo deny fuzz image instructions pipeline test unit e2e oracle sbom kubernetes mutants vm kernels programs programs-arm64 fmt lint
