@@ -21,9 +21,8 @@ After=multi-user.target
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'stty -F /dev/ttyS1 raw -echo; sh /command >/dev/ttyS1 2>&1; code=$?; stty -F /dev/ttyS1 sane; echo "mqspan-vm-exit: $$code" >/dev/kmsg; systemctl poweroff --force --force'
+ExecStart=/bin/sh -c 'stty -F /dev/ttyS1 raw -echo; sh /command >/dev/ttyS1 2>&1; code=$$?; stty -F /dev/ttyS1 sane; echo "mqspan-vm-exit: $$code" >/dev/kmsg; systemctl poweroff --force --force'
 UNIT
-sed -i 's/code=\$?;/code=$$?;/' "$overlay/etc/systemd/system/command.service"
 ln -s ../command.service "$overlay/etc/systemd/system/multi-user.target.wants/command.service"
 pack() {
 	(cd "$1" && find . -xdev -print0 | sort -z | cpio --null --quiet -o -H newc --owner +0:+0)

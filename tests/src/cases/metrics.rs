@@ -72,17 +72,21 @@ fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'st
             .iter()
             .any(|start| word.starts_with(start))
     };
-    asking
+    let names: Vec<&str> = asking
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         // A label.
         .filter(|word| of_agent(word) && *word != "posix_mq_ipc_namespace")
         .filter(|name| sees_messages || !name.starts_with("posix_mq_time_in_queue"))
-        .find(|name| {
-            !text.lines().any(|line| {
-                line.strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
-            })
+        .collect();
+    if names.len() < 5 {
+        return Some("more than a few metrics");
+    }
+    names.into_iter().find(|name| {
+        !text.lines().any(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
         })
+    })
 }
 
 /// Alerts and dashboard name only metrics that a running agent has.
