@@ -11,10 +11,10 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 tests/install-deps.sh --for demo
 echo "demo: building mqspan, and two programs: orders, 64-bit, and warehouse, 32-bit"
-cargo build --release --quiet -p mqspan
+cargo build --profile quick --quiet -p mqspan
 make -s -C tests/demo
 
-mqspan=$PWD/target/release/mqspan
+mqspan=$PWD/target/quick/mqspan
 orders=$PWD/target/demo/orders
 warehouse=$PWD/target/demo/warehouse
 if why=$("$mqspan" doctor 2>&1); then

@@ -32,8 +32,10 @@ pub(crate) struct Comparison<'a> {
     pub(crate) program: &'a Path,
     /// Another that it executes, whose file is named after its ABI.
     pub(crate) other_program: Option<&'a Path>,
-    /// Scope and schema come with every export but not with `mqspan trace`.
+    /// A scope comes with every export but not with `mqspan trace`.
     pub(crate) has_scope: bool,
+    /// So does the URL of a schema, of which Jaeger keeps nothing.
+    pub(crate) has_schema_url: bool,
     pub(crate) correlation: Correlation,
     /// How many bytes of a message its spans carry.
     pub(crate) payload_max_bytes: Option<usize>,
@@ -270,12 +272,13 @@ impl Comparison<'_> {
             if scope.name != "mqspan" || scope.version.is_empty() {
                 differences.push(format!("scope: {:?} {:?}", scope.name, scope.version));
             }
-            if !origin
+        }
+        if self.has_schema_url
+            && !origin
                 .schema_url
                 .starts_with("https://opentelemetry.io/schemas/")
-            {
-                differences.push(format!("schema_url: {:?}", origin.schema_url));
-            }
+        {
+            differences.push(format!("schema_url: {:?}", origin.schema_url));
         }
         differences
     }

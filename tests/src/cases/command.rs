@@ -98,6 +98,7 @@ async fn trace_json(
     }
     let comparison = Comparison {
         has_scope: false,
+        has_schema_url: false,
         ..comparison(bench, &workload)
     };
     comparison.check(&truth, &spans)

@@ -160,6 +160,7 @@ fn comparison<'a>(bench: &Bench, workload: &'a Workload) -> Comparison<'a> {
         backend: bench.backend,
         program: workload.program(),
         has_scope: true,
+        has_schema_url: true,
         correlation: Correlation::Parent,
         other_program: None,
         payload_max_bytes: None,

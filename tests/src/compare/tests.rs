@@ -109,6 +109,7 @@ fn check(calls: &[Call], spans: &[Traced]) -> Result<()> {
         backend: Backend::Tracepoint,
         program: Path::new("/bin/mqwork"),
         has_scope: true,
+        has_schema_url: true,
         correlation: Correlation::Parent,
         other_program: None,
         payload_max_bytes: None,

@@ -369,6 +369,7 @@ async fn fields(shown: &Shown, pipeline: &Pipeline, run: &Run, jaeger: Jaeger) -
             program: workload.program(),
             other_program: Some(&native),
             has_scope: true,
+            has_schema_url: false,
             correlation: Correlation::Parent,
             payload_max_bytes: None,
         }
