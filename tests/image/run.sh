@@ -30,6 +30,8 @@ end() {
 trap end EXIT
 
 "$root/tests/pipeline/build.sh" otelcol jaeger
+# Without network later on.
+(cd "$here/seccomp" && go build -o "$image_cache/default-seccomp" .)
 "$here/bases.sh"
 echo "image: building; some minutes"
 buildah build --pull-never --layers --network host --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$image" \
@@ -62,6 +64,7 @@ echo "image: no compiler, no sources"
 
 # User 0 without its capabilities reads what is its own or everyone's, as any other user does.
 for file in usr/bin/mqspan:755 etc/mqspan/mqspan.yaml:644 usr/share/doc/mqspan/LICENSE:644 usr/share/doc/mqspan/LICENSE.bpf:644 \
+	usr/share/man/man1/mqspan.1:644 usr/share/man/man1/mqspan-run.1:644 usr/share/bash-completion/completions/mqspan:644 \
 	etc/ssl/certs/ca-certificates.crt:644; do
 	[ "$(stat -c %u:%g:%a "$rootfs/${file%:*}")" = "0:0:${file#*:}" ] || fail "$(stat -c '%n is %u:%g %a' "$rootfs/${file%:*}")"
 done

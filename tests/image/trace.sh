@@ -76,7 +76,6 @@ for line in 'hostPID: true' 'privileged: false' 'allowPrivilegeEscalation: false
 	grep -qF -- "$line" "$root/helm/mqspan/templates/daemonset.yaml" || fail "the chart has no more: $line"
 done
 grep -A1 '^seccompProfile:' "$root/helm/mqspan/values.yaml" | grep -q 'type: RuntimeDefault' || fail "the chart has another seccomp profile"
-(cd "$here/seccomp" && go build -o "$image_cache/default-seccomp" .)
 
 # bundle NAME ARGS...: a container of the image with that command, under the security context.
 bundle() {
@@ -126,29 +125,33 @@ for line in 'CapEff:	000000c000080000' 'CapBnd:	000000c000080000' 'NoNewPrivs:	1
 done
 echo "image: traces with $(grep -oE 'CapEff.*' "$status" | tr '\t' ' '), NoNewPrivs, containerd's seccomp profile and a read-only root"
 
-# A pod's container, where the kubelet puts it with the driver cgroupfs.
+# A pod's container whose program lives long enough for the agent to see its executable, where the kubelet puts it with the driver cgroupfs.
 uid=$(cat /proc/sys/kernel/random/uuid)
 id=${uid//-/}${uid//-/}
 cgroups+=("kubepods/burstable/pod$uid")
 mkdir -p "$work/workload/rootfs"
 cp "$root/target/workload/mqwork-i386" "$work/workload/rootfs/mqwork"
 runc spec --bundle "$work/workload"
-jq --arg cgroup "/kubepods/burstable/pod$uid/$id" '.process += {terminal: false, args: ["/mqwork", "--truth", "/truth", "paced", "50"]}
+jq --arg cgroup "/kubepods/burstable/pod$uid/$id" '.process += {terminal: false, args: ["/mqwork", "--truth", "/truth", "paced", "5000"]}
 	| .root.readonly = false | .linux.cgroupsPath = $cgroup' "$work/workload/config.json" >"$work/workload/config.json.new"
 mv "$work/workload/config.json.new" "$work/workload/config.json"
 runc --root "$work/runc" run --bundle "$work/workload" "$id" >"$work/workload.log" 2>&1 </dev/null || fail "the workload failed"
 calls=$(wc -l <"$work/workload/rootfs/truth")
 
+spans() {
+	curl -fsS "http://$jaeger:16686/api/traces?service=mqwork&limit=50000&start=1&end=7258118400000000"
+}
+
 # arrived: as many spans in Jaeger with the container's id and its pod's as it made calls, each with what the chart adds.
 arrived() {
-	local spans
-	spans=$(curl -fsS "http://$jaeger:16686/api/traces?service=mqwork&limit=10000&start=1&end=7258118400000000" |
+	local found
+	found=$(spans |
 		jq --arg id "$id" --arg uid "$uid" '[.data[] | .processes as $all | .spans[] | $all[.processID].tags | map({key, value}) | from_entries
 			| select(."container.id" == $id and ."k8s.pod.uid" == $uid and ."k8s.node.name" == "node" and
 				."process.executable.path" == "/mqwork")] | length')
-	[ "$spans" -eq "$calls" ]
+	[ "$found" -eq "$calls" ]
 }
-eventually 60 arrived || fail "not $calls spans with container.id $id: $(curl -fsS "http://$jaeger:16686/api/services")"
+eventually 60 arrived || fail "not $calls spans with container.id $id: $(spans | jq -c '[.data[].processes[].tags | map({key, value}) | from_entries] | unique[0]')"
 echo "image: $calls calls of a 32-bit program in a container, $calls spans in Jaeger with its container.id, k8s.pod.uid and executable"
 
 runc --root "$work/runc" kill agent TERM
