@@ -8,6 +8,13 @@ use uuid::Uuid;
 use crate::event::ProcessKey;
 use crate::resource::{Resource, Value};
 
+/// Whether this process and the kernel's programs count processes alike: are
+/// process ids here those of the initial PID namespace?
+pub fn is_initial_pid_namespace() -> bool {
+    // PROC_PID_INIT_INO, include/linux/proc_ns.h
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
 /// The host that the agent runs on.
 #[derive(Debug, Clone)]
 pub struct Host {

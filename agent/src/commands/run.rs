@@ -24,7 +24,7 @@ use crate::cli::RunArgs;
 use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
 use crate::health::Health;
-use crate::host::Host;
+use crate::host::{Host, is_initial_pid_namespace};
 use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
 use crate::kubernetes::Pods;
 use crate::logs;
@@ -85,6 +85,7 @@ impl<'a> Agent<'a> {
         )
         .map_err(|error| explain(&error))?;
         announce(&tracer);
+        warn_of_pids(config);
         let meters = tracer.meters().context("cannot keep the counters open")?;
         let meters = Arc::new(meters);
         source.set_kernel(Arc::clone(&meters));
@@ -138,6 +139,18 @@ impl<'a> Agent<'a> {
             tracing::error!(%balance, "stopped; the sum does not come out even");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Process ids of a filter are the kernel's.
+fn warn_of_pids(config: &Config) {
+    let filter = &config.filter;
+    let by_pid = !filter.include.pids.is_empty() || !filter.exclude.pids.is_empty();
+    if by_pid && !is_initial_pid_namespace() {
+        tracing::warn!(
+            "this is not the initial PID namespace, whose process ids filter.include.pids and \
+             filter.exclude.pids have to name; run with the host's (hostPID: true, --pid=host)"
+        );
     }
 }
 

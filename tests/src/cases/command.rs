@@ -51,6 +51,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("trace_pretty", trace_pretty),
         case!("trace_summary", trace_summary),
         case!("trace_exit_codes", trace_exit_codes),
+        case!("trace_pid_namespace", trace_pid_namespace),
         case!("trace_journeys", trace_journeys),
         case!("doctor", doctor),
         case!("doctor_mends", doctor_mends),
@@ -198,6 +199,52 @@ async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+    Ok(())
+}
+
+/// Where process ids are not those that the programs see, a filter by them is
+/// refused and not silently empty; calls by name are traced all the same.
+async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
+    let agent = bench.agent.display().to_string();
+    let inside = |options: &[&str]| {
+        let output = Command::new("unshare")
+            .args(["--pid", "--fork", &agent])
+            .args(options)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        tokio::time::timeout(bench.bound(60), output)
+    };
+    for options in [
+        ["trace", "--pid", "1"].as_slice(),
+        &["trace", "--", "true"],
+        &["top", "--batch", "1", "--pid", "1"],
+    ] {
+        let output = inside(options).await??;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(1),
+            "{options:?}: {}: {stderr}",
+            output.status
+        );
+        ensure_contains(&stderr, "--pid=host", "the mend")?;
+    }
+    let backend = bench.backend.name();
+    let output = inside(&[
+        "top",
+        "--batch",
+        "1",
+        "--backend",
+        backend,
+        "--comm",
+        "none",
+    ])
+    .await??;
+    ensure!(
+        output.status.success(),
+        "top --comm: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{Endpoint, Kubernetes};
+use crate::host::is_initial_pid_namespace;
 use crate::kernel::{
     AttachError, Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols,
     LoadError, Tracer, kernel_is_preemptible,
@@ -220,16 +221,13 @@ fn of_lockdown() -> Finding {
 /// Process ids in events are those of the initial PID namespace.
 fn of_pid_namespace() -> Finding {
     const CHECK: &str = "PID namespace";
-    // PROC_PID_INIT_INO, include/linux/proc_ns.h
-    let initial = fs::read_link("/proc/self/ns/pid")
-        .is_ok_and(|link| link.to_string_lossy() == "pid:[4026531836]");
-    if initial {
+    if is_initial_pid_namespace() {
         Finding::new(CHECK, Grade::Ok, "the initial one")
     } else {
         Finding::new(
             CHECK,
             Grade::Warning,
-            "not the initial one: /proc cannot be asked about other processes",
+            "not the initial one: filters by process id do not work, and /proc cannot be asked about other processes",
         )
         .mend("run with the host's PID namespace (hostPID: true, --pid=host)")
     }
