@@ -40,7 +40,7 @@ deny: ## licences, sources and advisories of what mqspan is built of, by cargo d
 chart: programs ## render the Helm chart in each of its shapes, and compare; builds helm from its Go modules if there is none
 	HELM=$$(tests/helm.sh) helm/check.sh
 
-deb: programs ## a Debian package in target/debian, with unit, manual pages and completions; installed once into a fresh Debian
+deb: programs ## a Debian package in target/debian, with unit, manual pages and completions; tried in a fresh Debian, under systemd in QEMU; as root
 	tests/install-deps.sh --for deb
 	tests/deb/run.sh
 
@@ -86,6 +86,7 @@ kernels: $(if $(filter-out %/arm64,$(KERNELS)),programs) $(if $(filter %/arm64,$
 	tests/vm/matrix.sh $(KERNELS)
 
 programs:
+	tests/install-deps.sh --for demo
 	cargo build --release -p mqspan
 	cargo build -p mqspan-tests
 	$(MAKE) -s -C tests/workload

@@ -31,6 +31,31 @@ static __always_inline bool task_is_compat(struct task_struct *task)
 }
 
 /*
+ * The filter, as far as it can be asked about a thread that is not at hand. A
+ * container that the agent has not met yet is judged at the return.
+ */
+static __always_inline bool blocked_wanted(struct task_struct *task,
+					   struct thread_record *thread)
+{
+	struct call_event *call = &thread->call;
+
+	if (filter.by_uid &&
+	    !id_wanted(ID_UID, BPF_CORE_READ(task, real_cred, uid.val),
+		       filter.uid_default))
+		return false;
+	if (filter.by_namespace && (call->flags & CALL_QUEUE) &&
+	    !id_wanted(ID_NAMESPACE, call->ipc_ns, filter.namespace_default))
+		return false;
+	if (filter.by_comm) {
+		BPF_CORE_READ_INTO(&call->comm, task, comm);
+		if (name_verdict(NAME_COMM, call->comm, COMM_SIZE) != WANTED)
+			return false;
+	}
+	return !filter.by_queue || !(call->flags & CALL_NAME) ||
+	       name_verdict(NAME_QUEUE, call->name, QUEUE_NAME_SIZE) == WANTED;
+}
+
+/*
  * The agent waits for this by reading the iterator to its end. A thread that
  * comes back while it is looked at is counted as return_missed at its next
  * call.
@@ -72,6 +97,12 @@ int it_blocked(struct bpf_iter__task *ctx)
 	thread->call.start_ns = bpf_ktime_get_boot_ns();
 	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
 		       task_file(task, args.arg[0]));
+	if (!blocked_wanted(task, thread)) {
+		/* The next entry is that of another call, whichever program comes. */
+		thread->entered_by = ~0;
+		call_filtered(thread);
+		return 0;
+	}
 	thread->state = THREAD_IN_CALL;
 	__sync_fetch_and_add(&found_blocked, 1);
 	COUNT(start_unknown);

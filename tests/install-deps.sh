@@ -21,7 +21,7 @@ vm) packages=("${vm[@]}") ;;
 # To run the cases on an emulated arm64; the compilers for it are fetched apart by tests/vm/arm64.sh.
 arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
 test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip runc tmux) ;;
-deb) packages=("${build[@]}" debootstrap) ;;
+deb) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" debootstrap) ;;
 image) packages=(buildah debootstrap dnsmasq-base iproute2 runc jq curl) ;;
 fuzz) packages=("${build[@]}" g++) ;;
 bench) packages=("${build[@]}" "${compat[@]}" bpftrace linux-perf strace) ;;

@@ -77,7 +77,7 @@ mutant() {
 
 mutant priority bpf/call.bpf.h 's/call->priority = args->arg\[3\];/call->priority = args->arg[3] + 1;/' e2e basic_32
 mutant timeout bpf/call.bpf.h 's/timeout_sec = time32.tv_sec/timeout_sec = time32.tv_nsec/' e2e basic_32
-mutant abi bpf/entry_functions.bpf.h 's/(call_enter\(op, )ABI_COMPAT/$1ABI_NATIVE/' e2e basic_32
+mutant abi bpf/entry_functions.bpf.h 's/(call_enter\(task, op, )ABI_COMPAT/$1ABI_NATIVE/' e2e basic_32
 mutant length bpf/call.bpf.h 's/call->msg_len = args->arg\[2\];/call->msg_len = (__s32)args->arg[2];/' e2e odd_64
 mutant name bpf/events.h 's/#define QUEUE_NAME_MAX 256/#define QUEUE_NAME_MAX 128/' e2e odd_64
 mutant not-present bpf/call.bpf.h 's/if \(!\(call->flags & CALL_NAME\)\)\n\s*name_read\(thread\);//' e2e odd_64
@@ -89,10 +89,11 @@ mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
 mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
 mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\)\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
 mutant lost-metrics bpf/lost.bpf.h 's/lost->consumed, 1/lost->consumed, 2/' e2e balance_ring_full_64
-mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(\)/0/' e2e filter_in_kernel
+mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(task\)/0/' e2e filter_in_kernel
 mutant filter-queue bpf/filter.bpf.h 's/queue_judge\(\) == WANTED/queue_judge() != UNKNOWN/' e2e filter_in_kernel
 mutant filter-container agent/src/capture.rs 's/tracer.set_cgroups\(.*?\);/pipeline.take_cgroup_verdicts();/' e2e filter_in_kernel
 mutant waiting bpf/blocked.bpf.h 's/thread && thread->state == THREAD_IN_CALL &&\n\s*is_transfer/0 \&\& is_transfer/' e2e metrics_blocked_callers
+mutant blocked-filter bpf/blocked.bpf.h 's/if \(!blocked_wanted\(task, thread\)\)/if (0)/' e2e metrics_blocked_filtered
 mutant sampled-out agent/src/pipeline.rs 's/counts.sampled_out, 1\)/counts.sampled_out, 0)/' e2e balance_ring_full_32
 mutant every-second agent/src/pipeline.rs 's/counts.spans, 1\)/counts.spans, 2)/' e2e balance_ring_full_64
 mutant kernel-copy bpf/message.bpf.h 's/thread->call.timeout_sec = copy.tv_sec;//' fentry tocttou_64

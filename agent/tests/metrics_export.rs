@@ -92,7 +92,7 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
         ..OtlpSettings::default()
     };
     let (_, reader) = exchange();
-    let source = Arc::new(Source::new(reader, Decoded::default));
+    let source = Arc::new(Source::new(reader, &[], Decoded::default));
     MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
 }
 

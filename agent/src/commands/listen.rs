@@ -77,7 +77,7 @@ mod tests {
     fn endpoints_share_an_address_or_have_their_own() {
         let runtime = Runtime::new().unwrap();
         let (_publisher, reader) = exchange();
-        let source = Arc::new(Source::new(reader, Decoded::default));
+        let source = Arc::new(Source::new(reader, &[], Decoded::default));
         let health = Health::new(Arc::default());
         let (ok, not_yet) = ("HTTP/1.1 200 OK", "HTTP/1.1 503 Service Unavailable");
         let not_found = "HTTP/1.1 404 Not Found";

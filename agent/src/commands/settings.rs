@@ -132,8 +132,9 @@ pub(super) fn pods(config: &Config, runtime: &Handle) -> anyhow::Result<Option<P
         .transpose()
 }
 
-pub(super) fn processes(config: &Config, host: Host) -> Processes {
-    let extra = config
+/// What the configuration adds to every resource.
+pub(super) fn resource_attributes(config: &Config) -> Vec<(String, Value)> {
+    config
         .resource
         .attributes
         .iter()
@@ -146,12 +147,15 @@ pub(super) fn processes(config: &Config, host: Host) -> Processes {
             };
             (key.clone(), value)
         })
-        .collect();
+        .collect()
+}
+
+pub(super) fn processes(config: &Config, host: Host) -> Processes {
     let lookups = Lookups {
         proc: config.enrich.process,
         container: config.enrich.container,
     };
-    Processes::new(host, extra, lookups)
+    Processes::new(host, resource_attributes(config), lookups)
 }
 
 pub(super) fn export(config: &Config) -> ExportSettings {

@@ -94,6 +94,10 @@ pub struct OwnState {
     pub probes: Vec<ProbeStats>,
     /// Returns that found no instance of a return probe, where one can tell.
     pub missed_returns: Option<u64>,
+    /// Messages whose sender found no room to be remembered.
+    pub messages_lost: u64,
+    /// Processes that the kernel had no room to announce.
+    pub processes_lost: u64,
     /// Destinations of spans.
     pub sinks: Vec<SinkState>,
     /// This process.
@@ -104,6 +108,7 @@ pub struct OwnState {
 pub fn own_families(state: &OwnState) -> Vec<Family> {
     let mut families = vec![calls(&state.balance)];
     families.extend(probes(state));
+    families.push(identities(state));
     families.extend(sinks(&state.sinks));
     families.extend(deliveries(&state.sinks));
     families.push(
@@ -204,6 +209,24 @@ fn probes(state: &OwnState) -> [Family; 3] {
         missed.count(vec![all], returns);
     }
     [missed, run_time, run_count]
+}
+
+/// What is lost of spans that are not.
+fn identities(state: &OwnState) -> Family {
+    let mut lost = Family::new(
+        "mqspan.identities.lost",
+        Kind::Counter,
+        "{identity}",
+        "What found no room: a message's sender, whose receive then has no parent, and what the \
+         kernel knows of a process, of which then /proc alone tells.",
+    );
+    for (of, count) in [
+        ("message", state.messages_lost),
+        ("process", state.processes_lost),
+    ] {
+        lost.count(vec![("of", Label::Static(of))], count);
+    }
+    lost
 }
 
 fn component(kind: &'static str) -> Labels {

@@ -13,7 +13,7 @@ use crate::export::counters::Snapshot;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
-use crate::resource::Resource;
+use crate::resource::{Resource, Value};
 
 /// `otel.component.type` of the two exporters of spans. The conventions have
 /// a name for the first only.
@@ -45,14 +45,19 @@ impl Sinks {
 }
 
 impl Source {
-    /// `decoded` tells what became of the calls that left the ring buffer.
+    /// `attributes` are added to the agent's resource; `decoded` tells what
+    /// became of the calls that left the ring buffer.
     /// Exporters are added by [`Self::add_exporter`], and the kernel's numbers
     /// by [`Self::set_kernel`] once there are any.
-    pub fn new(queues: Reader, decoded: impl Fn() -> Decoded + Send + Sync + 'static) -> Self {
+    pub fn new(
+        queues: Reader,
+        attributes: &[(String, Value)],
+        decoded: impl Fn() -> Decoded + Send + Sync + 'static,
+    ) -> Self {
         let start_unix_ns = unix_ns();
         Self {
             start_unix_ns,
-            resource: resource(&Host::read(), start_unix_ns),
+            resource: resource(&Host::read(), attributes, start_unix_ns),
             queues,
             decoded: Box::new(decoded),
             sinks: Mutex::default(),
@@ -137,6 +142,8 @@ impl Source {
             balance: Balance::new(&kernel, decoded, &delivered, left),
             probes: meters.probes(),
             missed_returns: meters.missed_returns(),
+            messages_lost: kernel.message_lost,
+            processes_lost: kernel.process_lost,
             process: ProcessState::read(),
             sinks: otlp.into_iter().chain(file).collect(),
         })
@@ -151,9 +158,14 @@ fn unix_ns() -> u64 {
         })
 }
 
-/// The agent's own resource.
-fn resource(host: &Host, start_unix_ns: u64) -> Resource {
+/// The agent's own resource. Attributes that the configuration adds stand over
+/// what is known of the host, not over who the agent is.
+fn resource(host: &Host, attributes: &[(String, Value)], start_unix_ns: u64) -> Resource {
     let mut resource = Resource::default();
+    host.describe(&mut resource);
+    for (key, value) in attributes {
+        resource.set(key.clone(), value.clone());
+    }
     resource.set_text("service.name", "mqspan");
     resource.set_text("service.version", env!("CARGO_PKG_VERSION"));
     let itself = ProcessKey {
@@ -162,6 +174,22 @@ fn resource(host: &Host, start_unix_ns: u64) -> Resource {
         exec_id: 0,
     };
     resource.set_text("service.instance.id", host.instance_id(&itself));
-    host.describe(&mut resource);
     resource
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_the_host_and_not_the_agent() {
+        let text = |value: &str| Value::String(value.to_owned());
+        let attributes = [
+            ("host.name".to_owned(), text("node-1")),
+            ("service.name".to_owned(), text("other")),
+        ];
+        let resource = resource(&Host::read(), &attributes, 1);
+        assert_eq!(resource.get("host.name"), Some(&text("node-1")));
+        assert_eq!(resource.get("service.name"), Some(&text("mqspan")));
+    }
 }

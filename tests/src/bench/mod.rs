@@ -1,7 +1,7 @@
 //! What mqspan costs a traced program, beside doing nothing and beside other tracers.
 //!
 //! Everything that is compared runs in turn, round after round, in one run: machines are shared, and what they
-//! do differs from minute to minute. Shown are medians.
+//! do differs from minute to minute. Shown are medians; of a call, of the least of many runs in each round.
 
 mod cost;
 mod counter;

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case!("metrics_count_messages", count_messages),
         case!("metrics_blocked_callers", blocked_callers),
+        case!("metrics_blocked_filtered", blocked_filtered),
         case!("metrics_asked_for", asked_for),
     ]
 }
@@ -154,6 +155,41 @@ async fn blocked_callers(bench: &'static Bench) -> Result<()> {
     held.release(bench).await?;
     wait_for_callers(bench, prometheus, 0.0..=0.0).await?;
     agent.stop_well(bench).await
+}
+
+/// Callers that were blocked when the agent came are held against the filter, too.
+async fn blocked_filtered(bench: &'static Bench) -> Result<()> {
+    let left_out = Workload::new(bench.workload()?, &["blocked", "8", "hold"])?;
+    let held_out = left_out.hold(bench).await?;
+    let wanted = Workload::new(bench.workload()?, &["filled"])?;
+    let held = wanted.hold(bench).await?;
+    let prometheus = free_address().await?;
+    let sink = Sink::start().await?;
+    let config = json!({
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+        "filter": {"exclude": {"queues": ["*.blocked"]}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        let on = |queue| sum(text, "posix_mq_blocked_callers", &[queue]);
+        let (wanted, left_out) = (on(".waits\""), on(".blocked\""));
+        (wanted < 1.0 || left_out > 0.0)
+            .then(|| format!("{wanted} callers that are wanted, {left_out} that are left out"))
+    })
+    .await?;
+    held.release(bench).await?;
+    held_out.release(bench).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(balance.filtered >= 8, "{balance:?}");
+    let spans = sink.spans();
+    let left_out = spans
+        .iter()
+        .filter(|traced| traced.span.name.ends_with(".blocked"));
+    ensure!(
+        left_out.count() == 0,
+        "calls that are left out became spans"
+    );
+    Ok(())
 }
 
 async fn wait_for_callers(

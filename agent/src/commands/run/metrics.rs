@@ -26,7 +26,9 @@ impl Metrics {
     ) -> anyhow::Result<(Self, Option<QueueMetrics>)> {
         let (publisher, reader) = exchange();
         let counts = Arc::clone(counts);
-        let source = Arc::new(Source::new(reader, move || counts.decoded()));
+        let attributes = settings::resource_attributes(config);
+        let source = Source::new(reader, &attributes, move || counts.decoded());
+        let source = Arc::new(source);
         let metrics = &config.metrics;
         let otlp = if metrics.otlp.enabled {
             let _context = runtime.enter();
