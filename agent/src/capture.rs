@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::clock::ClockWatch;
-use crate::kernel::Tracer;
+use crate::kernel::{MAX_RECORDS, Tracer};
 use crate::pipeline::Pipeline;
 use crate::sink::SpanSink;
 
 /// Wait for records while there are some, and the longest while there are
-/// none. The ring wakes the loop earlier when it fills.
+/// none. The ring wakes the loop earlier when it fills, and there is no wait
+/// for what the last round has left.
 const SHORT_ROUND: Duration = Duration::from_millis(20);
 const LONG_ROUND: Duration = Duration::from_millis(100);
 
@@ -43,7 +44,8 @@ pub fn run<S: SpanSink>(
         watch.acknowledge().context("cannot watch the clock")?;
         pipeline.borrow_mut().renew_clock();
         round = match ring.take() {
-            0 => (round * 2).min(LONG_ROUND),
+            0 => (round * 2).clamp(SHORT_ROUND, LONG_ROUND),
+            MAX_RECORDS => Duration::ZERO,
             _ => SHORT_ROUND,
         };
         let pipeline = &mut *pipeline.borrow_mut();

@@ -30,6 +30,6 @@ pub use name_table::NameTable;
 pub use preemption::kernel_is_preemptible;
 pub use privilege::Capabilities;
 pub use probes::{KernelMeters, ProbeRuns, ProbeStats};
-pub use ring::CaptureRing;
+pub use ring::{CaptureRing, MAX_RECORDS};
 pub use symbols::KernelSymbols;
 pub use waiting::{Waiting, WaitingCalls};

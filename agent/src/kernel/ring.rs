@@ -17,7 +17,7 @@ use rustix::param::page_size;
 
 /// Records taken at most before the caller gets its turn again: the programs
 /// can fill the ring as fast as it is emptied.
-const MAX_RECORDS: usize = 16_384;
+pub const MAX_RECORDS: usize = 16_384;
 
 /// Before each record: its length and flags, and a page offset that is the
 /// kernel's own.
@@ -142,7 +142,7 @@ impl<'cb> CaptureRing<'cb> {
         }
     }
 
-    /// Takes the records there are, up to some ten thousand. Returns how many
+    /// Takes the records there are, up to [`MAX_RECORDS`]. Returns how many
     /// there were.
     pub fn take(&mut self) -> usize {
         let mut position = self.consumed().load(Ordering::Relaxed);

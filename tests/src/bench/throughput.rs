@@ -21,8 +21,8 @@ const HELD: u64 = 400_000;
 /// Of these, what is waited for: the last ones wait for others that would fill their request.
 const TIMED: u64 = HELD / 100 * 95;
 /// Rates that are tried, in calls a second, the highest first.
-const RATES: [u64; 8] = [
-    800_000, 600_000, 400_000, 300_000, 200_000, 150_000, 100_000, 50_000,
+const RATES: [u64; 10] = [
+    1_200_000, 1_000_000, 800_000, 600_000, 400_000, 300_000, 200_000, 150_000, 100_000, 50_000,
 ];
 /// That a DaemonSet's node may see all day.
 pub(super) const STEADY: u64 = 10_000;
