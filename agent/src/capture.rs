@@ -43,11 +43,7 @@ pub fn run<S: SpanSink>(
         waited.context("cannot wait for records")?;
         watch.acknowledge().context("cannot watch the clock")?;
         pipeline.borrow_mut().renew_clock();
-        round = match ring.take() {
-            0 => (round * 2).clamp(SHORT_ROUND, LONG_ROUND),
-            MAX_RECORDS => Duration::ZERO,
-            _ => SHORT_ROUND,
-        };
+        round = next_round(round, ring.take());
         let pipeline = &mut *pipeline.borrow_mut();
         tracer.set_cgroups(&pipeline.take_cgroup_verdicts());
         pipeline.tick(Instant::now());
@@ -59,4 +55,34 @@ pub fn run<S: SpanSink>(
     pipeline.borrow_mut().finish();
     drop(ring);
     Ok(pipeline.into_inner().into_sink())
+}
+
+/// How long to wait after a round that took so many records.
+fn next_round(round: Duration, taken: usize) -> Duration {
+    match taken {
+        0 => (round * 2).clamp(SHORT_ROUND, LONG_ROUND),
+        MAX_RECORDS => Duration::ZERO,
+        _ => SHORT_ROUND,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_not_waited_for_and_nothing_longer_and_longer() {
+        let mut round = SHORT_ROUND;
+        for (taken, next) in [
+            (0, SHORT_ROUND * 2),
+            (0, SHORT_ROUND * 4),
+            (0, LONG_ROUND),
+            (MAX_RECORDS, Duration::ZERO),
+            (0, SHORT_ROUND),
+            (MAX_RECORDS - 1, SHORT_ROUND),
+        ] {
+            round = next_round(round, taken);
+            assert_eq!(round, next, "after {taken}");
+        }
+    }
 }
