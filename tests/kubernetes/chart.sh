@@ -61,6 +61,9 @@ for shape in "$root"/helm/golden/*.yaml; do
 	echo "kubernetes: the API server takes $(basename "$shape" .yaml): ${accepted[*]}"
 done
 
+api GET /openapi/v2 >"$work/openapi.json"
+"$here/kubeconform.sh" "$work/openapi.json"
+
 # It is one that refuses.
 sed 's/hostPID:/hostPid:/' "$root/helm/golden/defaults.yaml" | awk '/^---$/ { n++; next } n == 3' >"$work/wrong.yaml"
 grep -q hostPid "$work/wrong.yaml" || fail "the third object is no DaemonSet"
