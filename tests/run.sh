@@ -95,12 +95,18 @@ release_build() {
 	return 1
 }
 
+# The fuzz targets are a workspace of their own, with a lock file of their own.
+fuzz_versions() {
+	cargo metadata --locked --quiet --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+}
+
 check "dependencies" tests/install-deps.sh --for test
 cargo build --release --quiet -p mqspan >"$release_log" 2>&1 &
 release=$!
 check "Rust formatting" cargo fmt --all -- --check
 check "C formatting" format_c
 check "shell scripts" shell_scripts
+check "versions of the fuzz targets" fuzz_versions
 check "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
 counted "unit tests" cargo test --workspace --quiet
 check "build of the cases" cargo build --quiet -p mqspan-tests
