@@ -203,7 +203,7 @@ async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
 }
 
 /// Where process ids are not those that the programs see, a filter by them is
-/// refused and not silently empty; calls by name are traced all the same.
+/// refused and not silently empty; `top` with a filter by name runs all the same.
 async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
     let agent = bench.agent.display().to_string();
     let inside = |options: &[&str]| {
