@@ -31,31 +31,6 @@ static __always_inline bool task_is_compat(struct task_struct *task)
 }
 
 /*
- * The filter, as far as it can be asked about a thread that is not at hand. A
- * container that the agent has not met yet is judged at the return.
- */
-static __always_inline bool blocked_wanted(struct task_struct *task,
-					   struct thread_record *thread)
-{
-	struct call_event *call = &thread->call;
-
-	if (filter.by_uid &&
-	    !id_wanted(ID_UID, BPF_CORE_READ(task, real_cred, uid.val),
-		       filter.uid_default))
-		return false;
-	if (filter.by_namespace && (call->flags & CALL_QUEUE) &&
-	    !id_wanted(ID_NAMESPACE, call->ipc_ns, filter.namespace_default))
-		return false;
-	if (filter.by_comm) {
-		BPF_CORE_READ_INTO(&call->comm, task, comm);
-		if (name_verdict(NAME_COMM, call->comm, COMM_SIZE) != WANTED)
-			return false;
-	}
-	return !filter.by_queue || !(call->flags & CALL_NAME) ||
-	       name_verdict(NAME_QUEUE, call->name, QUEUE_NAME_SIZE) == WANTED;
-}
-
-/*
  * The agent waits for this by reading the iterator to its end. A thread that
  * comes back while it is looked at is counted as return_missed at its next
  * call.
@@ -95,9 +70,11 @@ int it_blocked(struct bpf_iter__task *ctx)
 		args = NATIVE_ARGS(PROBE, regs);
 	thread->call.flags = CALL_START_UNKNOWN | CALL_UNDECIDED;
 	thread->call.start_ns = bpf_ktime_get_boot_ns();
+	thread->call.ipc_ns = BPF_CORE_READ(task, nsproxy, ipc_ns, ns.inum);
 	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
 		       task_file(task, args.arg[0]));
-	if (!blocked_wanted(task, thread)) {
+	if (caller_verdict(task, thread) != WANTED ||
+	    queue_verdict(thread) != WANTED) {
 		/* The next entry is that of another call, whichever program comes. */
 		thread->entered_by = ~0;
 		call_filtered(thread);

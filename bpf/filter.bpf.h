@@ -77,16 +77,16 @@ static __always_inline void verdicts_renew(struct thread_record *thread)
 static __always_inline void comm_read(struct task_struct *task, __u64 comm[2])
 {
 	if (!HAVE_TASK_BTF) {
-		bpf_get_current_comm(comm, COMM_SIZE);
+		bpf_probe_read_kernel(comm, COMM_SIZE, &task->comm);
 		return;
 	}
 	comm[0] = *(__u64 *)&task->comm[0];
 	comm[1] = *(__u64 *)&task->comm[8];
 }
 
-static __always_inline bool comm_wanted(struct task_struct *task)
+static __always_inline bool comm_wanted(struct task_struct *task,
+					struct thread_record *thread)
 {
-	struct thread_record *thread = thread_find(task);
 	__u64 comm[2];
 
 	if (!thread)
@@ -103,9 +103,8 @@ static __always_inline bool comm_wanted(struct task_struct *task)
 	return thread->comm_verdict == WANTED;
 }
 
-static __always_inline bool container_wanted(void)
+static __always_inline bool container_wanted(struct task_struct *task)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct kernfs_node *node = cgroup_node(task);
 	__u64 id = BPF_CORE_READ(node, id);
 	struct cgroup_verdict *known = bpf_map_lookup_elem(&cgroups, &id);
@@ -114,19 +113,25 @@ static __always_inline bool container_wanted(void)
 	       known->verdict == WANTED;
 }
 
-/* The process and the thread, as they are now. */
+/* The process and the thread, as they are now; the thread may have no record. */
+static __always_inline enum verdict caller_verdict(struct task_struct *task,
+						   struct thread_record *thread)
+{
+	if (filter.by_uid && !id_wanted(ID_UID, TASK(task, real_cred, uid.val),
+					filter.uid_default))
+		return UNWANTED;
+	if (filter.by_container && !container_wanted(task))
+		return UNWANTED;
+	if (filter.by_comm && !comm_wanted(task, thread))
+		return UNWANTED;
+	return WANTED;
+}
+
 __noinline int caller_judge(void)
 {
 	struct task_struct *task = current_task();
 
-	if (filter.by_uid && !id_wanted(ID_UID, TASK(task, real_cred, uid.val),
-					filter.uid_default))
-		return UNWANTED;
-	if (filter.by_container && !container_wanted())
-		return UNWANTED;
-	if (filter.by_comm && !comm_wanted(task))
-		return UNWANTED;
-	return WANTED;
+	return caller_verdict(task, filter.by_comm ? thread_find(task) : NULL);
 }
 
 static __always_inline bool caller_wanted(void)
@@ -134,13 +139,9 @@ static __always_inline bool caller_wanted(void)
 	return !filter.by_caller || caller_judge() == WANTED;
 }
 
-/* The queue and its namespace, of the current thread's call. */
-__noinline int queue_judge(void)
+/* The queue and its namespace, of the thread's call. */
+static __always_inline enum verdict queue_verdict(struct thread_record *thread)
 {
-	struct thread_record *thread = thread_find(current_task());
-
-	if (!thread)
-		return WANTED;
 	if (filter.by_namespace && !id_wanted(ID_NAMESPACE, thread->call.ipc_ns,
 					      filter.namespace_default))
 		return UNWANTED;
@@ -155,6 +156,13 @@ __noinline int queue_judge(void)
 	thread->queue_verdict =
 		name_verdict(NAME_QUEUE, thread->call.name, QUEUE_NAME_SIZE);
 	return thread->queue_verdict;
+}
+
+__noinline int queue_judge(void)
+{
+	struct thread_record *thread = thread_find(current_task());
+
+	return thread ? queue_verdict(thread) : WANTED;
 }
 
 static __always_inline bool queue_wanted(void)

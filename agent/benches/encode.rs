@@ -12,7 +12,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use hyper::body::Body as _;
 use mqspan::encode::{self, Batch, Push, json, otlp, wire::Writer};
 use mqspan::event::Call;
-use mqspan::export::message::Message;
+use mqspan::export::compress::Compressor;
 use mqspan::export::settings::Compression;
 use mqspan::span::{AttributeSink, Correlation, Span};
 use prost::Message as _;
@@ -144,7 +144,8 @@ fn compression(c: &mut Criterion) {
     let mut group = c.benchmark_group("compression, a span");
     group.throughput(Throughput::Elements(batch.spans.into()));
     for compression in [Compression::Gzip, Compression::Zstd] {
-        let message = Message::new(batch.bytes.clone(), compression).unwrap();
+        let compressor = Compressor::new(compression);
+        let message = compressor.message(batch.bytes.clone()).unwrap();
         let bytes = message.body().size_hint().exact().unwrap();
         println!(
             "{compression:?}: {} spans, {} to {bytes} bytes, {} a span",
@@ -153,7 +154,7 @@ fn compression(c: &mut Criterion) {
             bytes / u64::from(batch.spans)
         );
         group.bench_function(format!("{compression:?}"), |b| {
-            b.iter(|| Message::new(batch.bytes.clone(), compression).unwrap());
+            b.iter(|| compressor.message(batch.bytes.clone()).unwrap());
         });
     }
     group.finish();

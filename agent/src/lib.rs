@@ -20,6 +20,7 @@
 
 pub mod config;
 pub mod logs;
+pub(crate) mod terminal;
 
 pub mod errno;
 pub(crate) mod hash;

@@ -7,6 +7,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogLevel, Logs};
+use crate::terminal::takes_colours;
 
 /// Starts logging. Only the first call has an effect.
 pub fn start(logs: &Logs) {
@@ -21,10 +22,9 @@ pub fn start(logs: &Logs) {
     let filter = filter(level);
     let started = match logs.format {
         LogFormat::Text => {
-            use std::io::IsTerminal as _;
-            let colour = std::io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let builder = builder.with_ansi(colour).with_target(false);
+            let builder = builder
+                .with_ansi(takes_colours(&std::io::stderr()))
+                .with_target(false);
             builder.finish().with(filter).try_init()
         }
         LogFormat::Json => builder.json().finish().with(filter).try_init(),

@@ -1,8 +1,24 @@
-//! Memory that only the start needed.
+//! Memory: what only the start needed, and what the heap keeps.
 
 use std::io;
 
 use rustix::mm::{Advice, madvise};
+
+/// From so many bytes on an allocation goes back to the kernel when it is freed.
+/// By itself glibc begins with 128 KiB and raises that to the largest buffer that
+/// was freed, up to 32 MiB (mallopt(3)); smaller ones stay with the heap of the
+/// thread that had them.
+#[cfg(target_env = "gnu")]
+const MMAP_THRESHOLD: libc::c_int = 256 << 10;
+
+/// Keeps the heap from keeping large buffers.
+pub(crate) fn return_large_buffers() {
+    // SAFETY: mallopt(3) may be called at any time; it says itself whether it did.
+    #[cfg(target_env = "gnu")]
+    if unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD) } == 0 {
+        tracing::debug!("large buffers stay with the heap");
+    }
+}
 
 /// Lets go of the pages of this program's own file: most hold what only the
 /// start needs, such as the BPF object and the parsers. Those still in use come

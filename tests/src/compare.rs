@@ -26,16 +26,24 @@ pub(crate) enum Correlation {
 /// A process that makes calls for so long is there when the agent looks for it.
 const LONG_LIFE_NS: i64 = 400_000_000;
 
+/// Where the spans were read, which says what is there beside them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadFrom {
+    /// The agent's requests.
+    Export,
+    /// Jaeger, which keeps no URL of a schema.
+    Jaeger,
+    /// What `mqspan trace` prints: no scope, no URL of a schema.
+    Trace,
+}
+
 pub(crate) struct Comparison<'a> {
     pub(crate) backend: Backend,
     /// The workload's executable: where the resource's names come from.
     pub(crate) program: &'a Path,
     /// Another that it executes, whose file is named after its ABI.
     pub(crate) other_program: Option<&'a Path>,
-    /// A scope comes with every export but not with `mqspan trace`.
-    pub(crate) has_scope: bool,
-    /// So does the URL of a schema, of which Jaeger keeps nothing.
-    pub(crate) has_schema_url: bool,
+    pub(crate) read_from: ReadFrom,
     pub(crate) correlation: Correlation,
     /// How many bytes of a message its spans carry.
     pub(crate) payload_max_bytes: Option<usize>,
@@ -267,13 +275,13 @@ impl Comparison<'_> {
                 path,
             ));
         }
-        if self.has_scope {
+        if self.read_from != ReadFrom::Trace {
             let scope = origin.scope.clone().unwrap_or_default();
             if scope.name != "mqspan" || scope.version.is_empty() {
                 differences.push(format!("scope: {:?} {:?}", scope.name, scope.version));
             }
         }
-        if self.has_schema_url
+        if self.read_from == ReadFrom::Export
             && !origin
                 .schema_url
                 .starts_with("https://opentelemetry.io/schemas/")

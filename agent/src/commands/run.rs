@@ -43,6 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    memory::return_large_buffers();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("mqspan-export")

@@ -11,6 +11,7 @@ use crate::hash::KeyHasher;
 use crate::span::Span;
 
 use super::resource::EncodedResource;
+use super::spare::SpareBuffer;
 use super::wire::{Writer, padded_varint};
 use super::{otlp, split};
 
@@ -55,6 +56,7 @@ pub struct Batch {
     groups: Vec<Group>,
     open: usize,
     by_process: HashMap<ProcessKey, usize, BuildHasherDefault<KeyHasher>>,
+    spare: SpareBuffer,
 }
 
 /// The `ResourceSpans` of one process.
@@ -129,6 +131,7 @@ impl Batch {
             groups: Vec::new(),
             open: 0,
             by_process: HashMap::default(),
+            spare: SpareBuffer::default(),
         }
     }
 
@@ -211,10 +214,11 @@ impl Batch {
         Push::Added
     }
 
-    /// The request, leaving the batch empty. One allocation, of its size.
+    /// The request, leaving the batch empty. One allocation, and none where
+    /// the request before is done with and of like size.
     /// What the buffers keep for the next is at most twice the limit.
     pub fn take(&mut self) -> EncodedBatch {
-        let mut bytes = Vec::with_capacity(self.size_bytes);
+        let mut bytes = self.spare.take(self.size_bytes);
         let mut kept = 0;
         for group in self.groups.iter_mut().take(self.open) {
             bytes.extend_from_slice(group.close());
@@ -237,7 +241,7 @@ impl Batch {
         self.by_process.clear();
         (self.open, self.size_bytes, self.spans) = (0, 0, 0);
         EncodedBatch {
-            bytes: bytes.into(),
+            bytes: self.spare.share(bytes),
             spans,
         }
     }

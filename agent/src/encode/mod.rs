@@ -9,6 +9,7 @@ pub mod batch;
 pub mod json;
 pub mod otlp;
 pub mod resource;
+mod spare;
 pub mod split;
 pub mod wire;
 

@@ -18,6 +18,7 @@ use tonic::body::Body;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tower::Service as _;
 
+use super::compress::Compressor;
 use super::message::{Message, PartialSuccess, base64_decode, percent_decode};
 use super::retry::{Refusal, code};
 use super::settings::{Compression, OtlpSettings, TlsSettings};
@@ -52,6 +53,7 @@ pub enum Failure {
 pub struct Client {
     method: &'static str,
     uri: Uri,
+    compressor: Compressor,
     settings: OtlpSettings,
     headers: HeaderMap,
     connection: Mutex<Connection>,
@@ -99,6 +101,7 @@ impl Client {
         Ok(Self {
             method,
             uri,
+            compressor: Compressor::new(settings.compression),
             settings,
             headers,
             connection: Mutex::new(Connection {
@@ -177,12 +180,12 @@ impl Client {
         Err(Failure::Unreachable(cause.to_owned()))
     }
 
-    /// Frames a request.
+    /// Compresses and frames a request.
     ///
     /// # Errors
     /// What the compressor reports.
     pub fn message(&self, request: Bytes) -> std::io::Result<Message> {
-        Message::new(request, self.settings.compression)
+        self.compressor.message(request)
     }
 
     /// Gives up a connection on which a request got no answer: the peer may

@@ -5,7 +5,7 @@
 //! messages, `grpc-message` percent-encoded, `-bin` headers in base64).
 
 use std::convert::Infallible;
-use std::io::{self, Write as _};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,9 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::encode::wire::{FieldValue, Fields};
 
-use super::settings::Compression;
-
-/// One message, framed and compressed. Clones share the bytes.
+/// One message, framed. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub struct Message {
     prefix: Bytes,
@@ -24,20 +22,14 @@ pub struct Message {
 }
 
 impl Message {
-    /// Frames a request. Compressing is at the fastest level: spans are so
-    /// repetitive that the others save few bytes for much time.
+    /// Frames a request.
     ///
     /// # Errors
-    /// What the compressor reports.
-    pub fn new(request: Bytes, compression: Compression) -> io::Result<Self> {
-        let payload = match compression {
-            Compression::None => request,
-            Compression::Gzip => gzip(&request)?.into(),
-            Compression::Zstd => zstd::bulk::compress(&request, 1)?.into(),
-        };
+    /// A payload of 4 GiB or more.
+    pub fn new(payload: Bytes, is_compressed: bool) -> io::Result<Self> {
         let len = u32::try_from(payload.len()).map_err(io::Error::other)?;
         let mut prefix = [0; 5];
-        prefix[0] = u8::from(compression != Compression::None);
+        prefix[0] = u8::from(is_compressed);
         prefix[1..5].copy_from_slice(&len.to_be_bytes());
         Ok(Self {
             prefix: Bytes::copy_from_slice(&prefix),
@@ -51,13 +43,6 @@ impl Message {
             parts: [Some(self.prefix.clone()), Some(self.payload.clone())],
         }
     }
-}
-
-fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let room = Vec::with_capacity(bytes.len() / 8);
-    let mut encoder = flate2::write::GzEncoder::new(room, flate2::Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }
 
 /// The prefix, then the payload.

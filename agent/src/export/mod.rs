@@ -11,6 +11,7 @@
 //! out, a disk or file that fails. What is queued when the deadline of
 //! [`Exporter::shutdown`] passes is reported as left.
 
+pub mod compress;
 pub mod counters;
 mod deliver;
 pub mod disk;

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::{Case, case, comparison, ensure_contains};
 use crate::Bench;
 use crate::agent;
-use crate::compare::Comparison;
+use crate::compare::{Comparison, ReadFrom};
 use crate::otlp_json;
 use crate::workload::Workload;
 
@@ -98,8 +98,7 @@ async fn trace_json(
         return ensure_contains(&stderr, &told, "trace");
     }
     let comparison = Comparison {
-        has_scope: false,
-        has_schema_url: false,
+        read_from: ReadFrom::Trace,
         ..comparison(bench, &workload)
     };
     comparison.check(&truth, &spans)

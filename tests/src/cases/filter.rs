@@ -95,7 +95,7 @@ async fn check_kept(
 }
 
 /// Number of this program's IPC namespace, which its workloads share.
-fn ipc_namespace() -> Result<u32> {
+pub(super) fn ipc_namespace() -> Result<u32> {
     let link = std::fs::read_link("/proc/self/ns/ipc")?;
     let text = link.to_string_lossy();
     let number = text.trim_start_matches("ipc:[").trim_end_matches(']');

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
+use super::filter::ipc_namespace;
 use super::{Case, case};
 use crate::agent::{self, Agent};
 use crate::sink::{Sink, free_address};
@@ -111,13 +112,14 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// Exact, though only one span in ten is kept.
+/// Exact, though only one span in ten is kept; and they tell of which deployment they are.
 async fn count_messages(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address().await?;
     let sink = Sink::start().await?;
     let config = json!({
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
         "sampling": {"ratio": 0.1},
+        "resource": {"attributes": {"deployment.environment.name": "e2e"}},
     });
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
@@ -138,6 +140,9 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
         (!right).then(|| format!("{got:?}, not {wanted:?}"))
     })
     .await?;
+    let text = scrape(prometheus).await?;
+    let of_deployment = ["deployment_environment_name=\"e2e\""];
+    ensure!(sum(&text, "target_info", &of_deployment) == 1.0, "{text}");
     agent.stop_well(bench).await
 }
 
@@ -157,39 +162,73 @@ async fn blocked_callers(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// Callers that were blocked when the agent came are held against the filter, too.
+/// Callers that were blocked when the agent came are held against each filter, too: eight on one queue, and one of another program on another.
 async fn blocked_filtered(bench: &'static Bench) -> Result<()> {
-    let left_out = Workload::new(bench.workload()?, &["blocked", "8", "hold"])?;
-    let held_out = left_out.hold(bench).await?;
-    let wanted = Workload::new(bench.workload()?, &["filled"])?;
-    let held = wanted.hold(bench).await?;
+    let many = Workload::new(bench.workload32()?, &["blocked", "8", "hold"])?;
+    let one = Workload::new(bench.workload()?, &["filled"])?;
+    let held = [many.hold(bench).await?, one.hold(bench).await?];
+    let comm = many.program().file_name().unwrap_or_default();
+    let own_namespace = ipc_namespace()?;
+    let table = [
+        (json!({"exclude": {"queues": ["*.blocked"]}}), [0, 1]),
+        (
+            json!({"exclude": {"comms": [comm.to_string_lossy()]}}),
+            [0, 1],
+        ),
+        (json!({"exclude": {"uids": [0]}}), [0, 0]),
+        (json!({"include": {"namespaces": [1]}}), [0, 0]),
+        (json!({"include": {"namespaces": [own_namespace]}}), [8, 1]),
+    ];
+    for (filter, counted) in table {
+        check_blocked(bench, &filter, [&many, &one], counted)
+            .await
+            .with_context(|| filter.to_string())?;
+    }
+    // What is left out then becomes no span either.
+    let sink = Sink::start().await?;
+    let filter = json!({"filter": {"exclude": {"queues": ["*.blocked"]}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), filter)).await?;
+    for held in held {
+        held.release(bench).await?;
+    }
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(balance.filtered >= 8, "{balance:?}");
+    let spans = sink.spans();
+    let on = |ending| spans.iter().filter(move |s| s.span.name.ends_with(ending));
+    let (left_out, wanted) = (on(".blocked").count(), on(".waits").count());
+    ensure!(
+        left_out == 0 && wanted > 0,
+        "{left_out} spans of calls that are left out, {wanted} of others"
+    );
+    Ok(())
+}
+
+/// How many are said to be blocked on the queues of each, and that the others are counted as filtered.
+async fn check_blocked(
+    bench: &'static Bench,
+    filter: &Value,
+    held: [&Workload; 2],
+    counted: [u32; 2],
+) -> Result<()> {
     let prometheus = free_address().await?;
     let sink = Sink::start().await?;
     let config = json!({
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
-        "filter": {"exclude": {"queues": ["*.blocked"]}},
+        "filter": filter,
     });
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let left_out = f64::from(9 - counted.iter().sum::<u32>());
     wait_for_metrics(bench, prometheus, 10, |text| {
-        let on = |queue| sum(text, "posix_mq_blocked_callers", &[queue]);
-        let (wanted, left_out) = (on(".waits\""), on(".blocked\""));
-        (wanted < 1.0 || left_out > 0.0)
-            .then(|| format!("{wanted} callers that are wanted, {left_out} that are left out"))
+        let callers = held.map(|workload| {
+            let queues = format!("messaging_destination_name=\"{}.", workload.prefix());
+            sum(text, "posix_mq_blocked_callers", &[&queues])
+        });
+        let filtered = sum(text, "mqspan_calls_total", &["filtered"]);
+        (callers != counted.map(f64::from) || filtered < left_out)
+            .then(|| format!("{callers:?} callers, not {counted:?}; {filtered} filtered"))
     })
     .await?;
-    held.release(bench).await?;
-    held_out.release(bench).await?;
-    let balance = agent.stop_balanced(bench).await?;
-    ensure!(balance.filtered >= 8, "{balance:?}");
-    let spans = sink.spans();
-    let left_out = spans
-        .iter()
-        .filter(|traced| traced.span.name.ends_with(".blocked"));
-    ensure!(
-        left_out.count() == 0,
-        "calls that are left out became spans"
-    );
-    Ok(())
+    agent.stop_well(bench).await
 }
 
 async fn wait_for_callers(

@@ -26,7 +26,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
-use crate::compare::{Comparison, Correlation, is_of};
+use crate::compare::{Comparison, Correlation, ReadFrom, is_of};
 use crate::sink::Sink;
 use crate::workload::Workload;
 use crate::{Backend, Bench};
@@ -159,8 +159,7 @@ fn comparison<'a>(bench: &Bench, workload: &'a Workload) -> Comparison<'a> {
     Comparison {
         backend: bench.backend,
         program: workload.program(),
-        has_scope: true,
-        has_schema_url: true,
+        read_from: ReadFrom::Export,
         correlation: Correlation::Parent,
         other_program: None,
         payload_max_bytes: None,

@@ -108,8 +108,7 @@ fn check(calls: &[Call], spans: &[Traced]) -> Result<()> {
     Comparison {
         backend: Backend::Tracepoint,
         program: Path::new("/bin/mqwork"),
-        has_scope: true,
-        has_schema_url: true,
+        read_from: ReadFrom::Export,
         correlation: Correlation::Parent,
         other_program: None,
         payload_max_bytes: None,

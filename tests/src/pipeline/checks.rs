@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::jaeger::{Found, Jaeger, Trace};
 use super::{Pipeline, Route, Run};
-use crate::compare::{Comparison, Correlation};
+use crate::compare::{Comparison, Correlation, ReadFrom};
 
 /// Calls that the demo's `orders` makes: 2 opens, 9 rounds of 3 sends and 3 receives, one send too large, one
 /// receive of nothing, the closing send, 2 unlinks.
@@ -368,8 +368,7 @@ async fn fields(shown: &Shown, pipeline: &Pipeline, run: &Run, jaeger: Jaeger) -
             backend: pipeline.bench.backend,
             program: workload.program(),
             other_program: Some(&native),
-            has_scope: true,
-            has_schema_url: false,
+            read_from: ReadFrom::Jaeger,
             correlation: Correlation::Parent,
             payload_max_bytes: None,
         }

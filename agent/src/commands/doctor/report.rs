@@ -1,16 +1,16 @@
 //! How the doctor speaks.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::Context;
 
 use super::checks::{Finding, Grade};
+use crate::terminal::takes_colours;
 
 /// One line a finding, the mend below it.
 pub(super) fn pretty(findings: &[Finding]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let colour =
-        out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = takes_colours(&out);
     let mut text = String::new();
     for finding in findings {
         let (mark, start) = match finding.grade {

@@ -90,6 +90,7 @@ impl Reload {
             let old = pipeline.processes_mut().take_pods();
             pipeline.set_processes(processes.with_pods(new_pods.unwrap_or(old)));
         }
+        super::warn_of_pids(&config);
         self.current = config;
         tracing::info!("the new configuration is in use");
     }

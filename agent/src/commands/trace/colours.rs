@@ -1,25 +1,19 @@
 //! Colours of `mqspan trace`.
 
-use std::io::{IsTerminal, stdout};
-
 use crate::cli::ColorChoice;
 use crate::span::Span;
+use crate::terminal::takes_colours;
 
 /// Whether there are any. They never mean anything that is not written, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Colours(pub(super) bool);
 
 impl Colours {
-    /// On a terminal, unless `NO_COLOR` is set (no-color.org) or the terminal has none.
     pub(super) fn new(choice: ColorChoice) -> Self {
         Self(match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => {
-                stdout().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                    && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
-            }
+            ColorChoice::Auto => takes_colours(&std::io::stdout()),
         })
     }
 
