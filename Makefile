@@ -68,9 +68,11 @@ bench: programs ## what tracing costs, beside bpftrace, perf trace, strace and c
 	mkdir -p target/bench
 	tests/bench/rivals.sh .cache/bench
 	cargo build --release -p mqspan-tests
+	cargo bench -p mqspan --bench encode --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*/encode-[^"]*\)".*/\1/p' | \
+		xargs -I{} cp {} target/bench/encode
 	$(CC) -O2 -Wall -Wextra -o target/bench/floor tests/bench/floor.c
 	target/release/mqspan-bench --agent target/release/mqspan --workload target/workload/mqwork-x86_64 \
-		--floor target/bench/floor --bpftrace-script tests/bench/mq.bt --rivals .cache/bench --output target/bench/table.md $(BENCH_ARGS)
+		--floor target/bench/floor --encoder target/bench/encode --bpftrace-script tests/bench/mq.bt --rivals .cache/bench --output target/bench/table.md $(BENCH_ARGS)
 
 instructions: programs ## what one call takes, traced and not, in instructions, in QEMU; KERNEL=6.1
 	tests/bench/instructions.sh $(KERNEL)

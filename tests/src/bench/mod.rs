@@ -5,6 +5,7 @@
 
 mod cost;
 mod counter;
+mod encoder;
 mod figures;
 mod forwarder;
 mod observer;
@@ -35,6 +36,9 @@ struct Args {
     /// tests/bench/floor.c, compiled
     #[arg(long)]
     floor: PathBuf,
+    /// agent/benches/encode.rs, compiled
+    #[arg(long)]
+    encoder: PathBuf,
     /// tests/bench/mq.bt
     #[arg(long)]
     bpftrace_script: PathBuf,
@@ -66,6 +70,8 @@ enum Part {
     Others,
     /// What the agent itself takes
     Agent,
+    /// Spans to bytes
+    Encoder,
     /// Spans a second to a collector
     Throughput,
     /// A collector that is away
@@ -97,6 +103,9 @@ pub async fn bench() -> Result<ExitCode> {
     }
     if wanted(Part::Agent) {
         figures::of_agent(&bench, args.rounds, &mut table).await?;
+    }
+    if wanted(Part::Encoder) {
+        encoder::of_span(&absolute(&args.encoder)?, &mut table).await?;
     }
     if wanted(Part::Throughput) {
         throughput::of_agent(&bench, &absolute(&args.rivals)?, args.rounds, &mut table).await?;
