@@ -30,6 +30,10 @@ kubernetes: programs ## names of pods from a real API server, which is built fro
 	tests/kubernetes/run.sh
 	tests/kubernetes/chart.sh
 
+cluster: programs ## helm installs the chart in a real cluster of one node, which is built from its Go modules; after make image, as root
+	tests/install-deps.sh --for cluster
+	tests/kubernetes/cluster.sh
+
 sbom: ## a software bill of materials of the agent: target/dist/mqspan.cdx.json
 	tests/sbom.sh
 
@@ -105,4 +109,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help alerts bench build chart deb demo deny fuzz image instructions pipeline test unit e2e oracle sbom kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart cluster deb demo deny fuzz image instructions pipeline test unit e2e oracle sbom kubernetes mutants vm kernels programs programs-arm64 fmt lint

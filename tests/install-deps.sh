@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image: installs, with apt, what is missing on Debian 12 or Ubuntu, and says what.
+# install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image|cluster: installs, with apt, what is missing on Debian 12 or Ubuntu, and says what.
 set -euo pipefail
 
 purpose=
@@ -23,9 +23,10 @@ arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
 test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip runc tmux) ;;
 deb) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" debootstrap) ;;
 image) packages=(buildah debootstrap dnsmasq-base iproute2 runc jq curl) ;;
+cluster) packages=(buildah containernetworking-plugins iproute2 runc jq curl openssl python3) ;;
 fuzz) packages=("${build[@]}" g++) ;;
 bench) packages=("${build[@]}" "${compat[@]}" bpftrace linux-perf strace) ;;
-*) echo "usage: install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image" >&2 && exit 2 ;;
+*) echo "usage: install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image|cluster" >&2 && exit 2 ;;
 esac
 
 missing=()

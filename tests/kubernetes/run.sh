@@ -37,7 +37,8 @@ eventually 60 api GET /api/v1/namespaces/default || fail "no namespace default"
 pod() {
 	api POST /api/v1/namespaces/default/pods "{\"metadata\":{\"name\":\"$1\",\"labels\":{\"pod-template-hash\":\"6bd65c67cf\"},
 \"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"shop-6bd65c67cf\",\"uid\":\"r\",\"controller\":true}]},
-\"spec\":{\"nodeName\":\"$2\",\"tolerations\":[{\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"api\",\"image\":\"shop:1.4\"}]}}" |
+\"spec\":{\"nodeName\":\"$2\",\"tolerations\":[{\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"proxy\",\"image\":\"proxy:2\"},
+{\"name\":\"api\",\"image\":\"shop:1.4\"}]}}" |
 		jq -r .metadata.uid
 }
 pod shop-6bd65c67cf-other n2 >/dev/null

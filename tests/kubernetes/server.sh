@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # To be sourced: a real API server, built here from its Go modules, in a directory of its own ($work) and on ports that were free; api asks it.
-# It ends with the script. Wants Go, curl, openssl and python3.
+# It ends with the script. Without api_listens it listens on loopback and a port that was free, and without api_for_pods pods need no service
+# account. Wants Go, curl, openssl and python3.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 apiserver=${APISERVER:-}
@@ -47,15 +48,18 @@ print(*(s.getsockname()[1] for s in held))')
 openssl genrsa -out "$work/sa.key" 2048 2>/dev/null
 openssl rsa -in "$work/sa.key" -pubout -out "$work/sa.pub" 2>/dev/null
 printf 'admin-token,admin,1,system:masters\nagent-token,mqspan,2\n' >"$work/tokens.csv"
+api_listens=${api_listens:-127.0.0.1:$api_port}
+api_port=${api_listens##*:}
+[ -n "${api_for_pods:-}" ] || without_accounts=--disable-admission-plugins=ServiceAccount
 ETCD_DIR=$work/etcd ETCD_URL=http://127.0.0.1:$etcd_port "$apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" \
-	--bind-address=127.0.0.1 --endpoint-reconciler-type=none --secure-port="$api_port" --cert-dir="$work/certs" \
+	--bind-address="${api_listens%:*}" --endpoint-reconciler-type=none --secure-port="$api_port" --cert-dir="$work/certs" \
 	--service-cluster-ip-range=10.0.0.0/24 --service-account-issuer=https://kubernetes.default.svc \
 	--service-account-key-file="$work/sa.pub" --service-account-signing-key-file="$work/sa.key" \
-	--authorization-mode=RBAC --token-auth-file="$work/tokens.csv" --disable-admission-plugins=ServiceAccount \
+	--authorization-mode=RBAC --token-auth-file="$work/tokens.csv" ${without_accounts:+"$without_accounts"} \
 	>"$work/apiserver.log" 2>&1 &
 pids+=($!)
 
-url=https://127.0.0.1:$api_port
+url=https://$api_listens
 # api METHOD PATH [BODY [TYPE]]: asks as the administrator.
 api() {
 	local type=application/json

@@ -81,7 +81,15 @@ impl ApiPod {
                 })
             })
             .collect();
-        Pod::new(self.metadata, workloads, containers)
+        let only = match images.as_slice() {
+            [only] => Some(PodContainer {
+                id: String::new(),
+                version: image::version(&only.image),
+                name: only.name.clone(),
+            }),
+            _ => None,
+        };
+        Pod::new(self.metadata, workloads, containers, only)
     }
 
     /// The UID of a pod that is no more.
@@ -149,6 +157,27 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(bare_id(id), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn the_only_container() {
+        let only = |spec: serde_json::Value| {
+            let metadata = serde_json::json!({"uid": "u", "name": "shop-0", "namespace": "shop"});
+            Pod::of_json(serde_json::json!({"metadata": metadata, "spec": spec})).only
+        };
+        let api = serde_json::json!([{"name": "api", "image": "shop:1"}]);
+        let found = only(serde_json::json!({"containers": api})).unwrap();
+        assert_eq!((&*found.name, found.version.as_deref()), ("api", Some("1")));
+        for other in ["containers", "initContainers", "ephemeralContainers"] {
+            let mut spec = serde_json::json!({"containers": api});
+            let more = [api[0].clone(), serde_json::json!({"name": "b"})];
+            spec[other] = if other == "containers" {
+                more.into()
+            } else {
+                api.clone()
+            };
+            assert_eq!(only(spec), None, "{other}");
         }
     }
 

@@ -34,9 +34,11 @@ pub struct Pod {
     pub(super) attributes: Vec<(String, String)>,
     /// Those that have been started.
     pub containers: Vec<PodContainer>,
+    /// Of a pod that has but one: what it is, started or not, without id.
+    pub(super) only: Option<PodContainer>,
 }
 
-/// A container of a pod that has been started.
+/// A container of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodContainer {
     /// `k8s.container.name`.
@@ -66,6 +68,7 @@ impl Pod {
         pod: ObjectMeta,
         workloads: Vec<(&'static str, String)>,
         containers: Vec<PodContainer>,
+        only: Option<PodContainer>,
     ) -> Option<Self> {
         let mut annotated: BTreeMap<_, _> = pod
             .annotations
@@ -99,6 +102,7 @@ impl Pod {
             service,
             attributes: annotated.into_iter().take(MAX_ATTRIBUTES).collect(),
             containers,
+            only,
         })
     }
 }
@@ -107,7 +111,8 @@ impl Pod {
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
     pub(super) pod: &'a Pod,
-    /// `None` while the API server does not know that it has been started.
+    /// `None` while the API server does not know which of several has been
+    /// started.
     pub(super) container: Option<&'a PodContainer>,
 }
 
@@ -184,7 +189,7 @@ mod tests {
             id: "3f4f".to_owned(),
             version: Some("1.4".to_owned()),
         };
-        Pod::new(meta, workloads, vec![container]).unwrap()
+        Pod::new(meta, workloads, vec![container], None).unwrap()
     }
 
     fn service(pod: &Pod, whole: bool) -> [Option<String>; 4] {

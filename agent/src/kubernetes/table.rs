@@ -99,7 +99,9 @@ impl PodTable {
     }
 
     /// By the container's id, else by the pod's UID: the cgroup of a static
-    /// pod has another UID than the API server.
+    /// pod has another UID than the API server. A program can make calls
+    /// before the API server knows the id of its container; where the pod has
+    /// but one it is that.
     pub(super) fn find(&self, container: &Container) -> Option<Found<'_>> {
         let id = container.id.as_deref();
         let of_id = id.and_then(|id| self.containers.get(id));
@@ -108,7 +110,8 @@ impl PodTable {
         let container = pod
             .containers
             .iter()
-            .find(|container| Some(container.id.as_str()) == id);
+            .find(|container| Some(container.id.as_str()) == id)
+            .or(pod.only.as_ref().filter(|_| id.is_some()));
         Some(Found { pod, container })
     }
 }
@@ -166,6 +169,17 @@ mod tests {
         table.apply(Change::Gone("u1".to_owned()));
         assert_eq!(found(&table, "c", "u1"), None);
         assert!(table.containers.is_empty());
+    }
+
+    #[test]
+    fn the_only_container_is_known_before_its_id() {
+        let mut table = PodTable::default();
+        let mut of_one = pod("u1", &[]);
+        of_one.only = pod("", &["api"]).containers.pop();
+        table.apply(Change::Seen(Box::new(of_one)));
+        assert_eq!(found(&table, "a", "u1"), hit("u1", Some("name-api")));
+        assert_eq!(found(&table, "", "u1"), hit("u1", None), "in no container");
+        assert_eq!(found(&table, "a", "static"), None);
     }
 
     #[test]

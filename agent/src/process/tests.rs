@@ -63,7 +63,7 @@ impl Node {
                     "uid": "r", "controller": true
                 }]
             },
-            "spec": {"containers": [{"name": "api", "image": "shop:1.4"}]},
+            "spec": {"containers": [{"name": "proxy", "image": "proxy:2"}, {"name": "api", "image": "shop:1.4"}]},
             "status": status
         }));
         self.tell(Change::Seen(Box::new(pod)));
