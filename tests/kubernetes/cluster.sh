@@ -41,7 +41,10 @@ ip link set node up
 # The address of the service `kubernetes`, which kube-proxy would lead to the API server.
 service=10.0.0.1
 ip addr add $service/32 dev lo
-mount -t tmpfs tmpfs /run
+# What kubelet, containerd and CNI write in places of their own.
+for directory in /run /opt /var/lib /var/log; do
+	mount -t tmpfs tmpfs $directory
+done
 # What the kubelet wants set for the whole machine (pkg/kubelet/cm/container_manager_linux.go) stays as it is; it sees files that say otherwise.
 for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 kernel/keys/root_maxkeys=1000000 \
 	kernel/keys/root_maxbytes=25000000; do
@@ -60,10 +63,13 @@ image=localhost/mqspan:test
 buildah inspect "$image" >/dev/null 2>&1 || fail "there is no image: make image"
 
 end_all() {
-	# The kubelet ends the pods, and containerd the containers.
+	# Without the kubelet, which would start them again.
+	[ -z "${kubelet:-}" ] || { kill "$kubelet" && wait "$kubelet"; } 2>/dev/null || true
 	for container in $(ctr task list --quiet 2>/dev/null || true); do
-		ctr task kill --signal SIGKILL "$container" >/dev/null 2>&1 || true
+		ctr task delete --force "$container" >/dev/null 2>&1 || true
 	done
+	# Shims outlive containerd, which could end.
+	pkill --full -- "-address $work/containerd.sock" || true
 	for pid in "${pids[@]}"; do
 		kill "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
@@ -176,10 +182,11 @@ for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*/; do
 done
 start kubelet "$built/node" kubelet --config="$work/kubelet.yaml" --kubeconfig="$work/admin.kubeconfig" --root-dir="$work/kubelet" --node-ip=$node \
 	--hostname-override=node-1
+kubelet=${pids[-1]}
 node_is_ready() {
 	api GET /api/v1/nodes/node-1 | jq -e '.status.conditions[] | select(.type == "Ready") | .status == "True"'
 }
-eventually 180 node_is_ready || { cp -r $work/*.log /tmp/rss/; false; } || fail "the node does not become ready"
+eventually 180 node_is_ready || fail "the node does not become ready"
 echo "kubernetes: the node is ready: $(api GET /api/v1/nodes/node-1 | jq -r '.status.nodeInfo | "kubelet \(.kubeletVersion), \(.containerRuntimeVersion)"')"
 
 # A Collector on the node, where the chart's configuration looks for one.
