@@ -70,10 +70,9 @@ end_all() {
 	done
 	# Shims outlive containerd, which could end.
 	pkill --full -- "-address $work/containerd.sock" || true
-	for pid in "${pids[@]}"; do
-		kill "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
-	done
+	# All at once: the API server waits for those that watch.
+	kill "${pids[@]}" 2>/dev/null || true
+	wait "${pids[@]}" 2>/dev/null || true
 	awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | tac | xargs -r umount --lazy
 	end
 	for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*/; do
