@@ -72,7 +72,7 @@ bench: programs ## what tracing costs, beside bpftrace, perf trace, strace and c
 	mkdir -p target/bench
 	tests/bench/rivals.sh .cache/bench
 	cargo build --release -p mqspan-tests
-	cargo bench -p mqspan --bench encode --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*/encode-[^"]*\)".*/\1/p' | \
+	cargo bench -p mqspan --bench encode --no-run --message-format=json | sed -n 's|.*"executable":"\([^"]*/encode-[^"]*\)".*|\1|p' | \
 		xargs -I{} cp {} target/bench/encode
 	$(CC) -O2 -Wall -Wextra -o target/bench/floor tests/bench/floor.c
 	target/release/mqspan-bench --agent target/release/mqspan --workload target/workload/mqwork-x86_64 \
