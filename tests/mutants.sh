@@ -89,8 +89,8 @@ mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
 mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
 mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\)\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
 mutant lost-metrics bpf/lost.bpf.h 's/lost->consumed, 1/lost->consumed, 2/' e2e balance_ring_full_64
-mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(task\)/0/' e2e filter_in_kernel
-mutant filter-queue bpf/filter.bpf.h 's/return thread \? queue_verdict\(thread\) : WANTED/return WANTED/' e2e filter_in_kernel
+mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(task, thread\)/0/' e2e filter_in_kernel
+mutant filter-queue bpf/filter.bpf.h 's/return thread \? queue_verdict\(thread\)/return thread ? WANTED/' e2e filter_in_kernel
 mutant filter-container agent/src/capture.rs 's/tracer.set_cgroups\(.*?\);/pipeline.take_cgroup_verdicts();/' e2e filter_in_kernel
 mutant waiting bpf/blocked.bpf.h 's/thread && thread->state == THREAD_IN_CALL &&\n\s*is_transfer/0 \&\& is_transfer/' e2e metrics_blocked_callers
 mutant blocked-queue bpf/blocked.bpf.h 's/queue_verdict\(thread\) != WANTED/0/' e2e metrics_blocked_filtered
