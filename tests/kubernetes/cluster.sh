@@ -182,10 +182,11 @@ done
 start kubelet "$built/node" kubelet --config="$work/kubelet.yaml" --kubeconfig="$work/admin.kubeconfig" --root-dir="$work/kubelet" --node-ip=$node \
 	--hostname-override=node-1
 kubelet=${pids[-1]}
-node_is_ready() {
-	api GET /api/v1/nodes/node-1 | jq -e '.status.conditions[] | select(.type == "Ready") | .status == "True"'
+# is_reported_ready PATH: of a node or a pod.
+is_reported_ready() {
+	api GET "$1" | jq -e '.status.conditions[] | select(.type == "Ready") | .status == "True"'
 }
-eventually 180 node_is_ready || fail "the node does not become ready"
+eventually 180 is_reported_ready /api/v1/nodes/node-1 || fail "the node does not become ready"
 echo "kubernetes: the node is ready: $(api GET /api/v1/nodes/node-1 | jq -r '.status.nodeInfo | "kubelet \(.kubeletVersion), \(.containerRuntimeVersion)"')"
 
 # A Collector on the node, where the chart's configuration looks for one.
@@ -200,16 +201,13 @@ export KUBECONFIG=$work/admin.kubeconfig
 helm() {
 	"$HELM" --namespace tracing "$@" >"$work/helm.log" 2>&1 || fail "helm $*"
 }
-# The README's command, but for the name of the image.
+# The README's command, in another namespace, with an image that is here and with names of pods.
 helm install mqspan "$root/helm/mqspan" --create-namespace --set image.repository=localhost/mqspan --set image.tag=test --set image.pullPolicy=Never \
 	--set config.enrich.kubernetes.enabled=true --set config.logs.format=text --wait --timeout 5m
 pods=/api/v1/namespaces/tracing/pods
 agent=$(api GET "$pods?labelSelector=app.kubernetes.io/name=mqspan" | jq -r '.items[0].metadata.name')
-agent_is_ready() {
-	api GET "$pods/$agent" | jq -e '.status.conditions[] | select(.type == "Ready") | .status == "True"'
-}
 # Helm waits for all but one of a DaemonSet's pods.
-eventually 120 agent_is_ready || fail "the agent does not become ready: $(api GET "$pods/$agent" | jq -c .status.containerStatuses)"
+eventually 120 is_reported_ready "$pods/$agent" || fail "the agent does not become ready: $(api GET "$pods/$agent" | jq -c .status.containerStatuses)"
 echo "kubernetes: helm install: $agent is ready"
 helm test mqspan --timeout 3m
 echo "kubernetes: helm test: $(grep -o 'Phase: .*' "$work/helm.log")"
@@ -221,7 +219,7 @@ for line in 'CapEff:	000000c000080000' 'CapBnd:	000000c000080000' 'NoNewPrivs:	1
 done
 echo "kubernetes: it traces with $(grep -oE 'CapEff.*' "$status" | tr '\t' ' '), NoNewPrivs and the runtime's seccomp profile"
 
-# A Deployment whose program talks to itself over a queue, and then sleeps.
+# A Deployment whose program talks to itself over a queue, and ends.
 deployments=/apis/apps/v1/namespaces/default/deployments
 api POST $deployments '{"metadata": {"name": "shop"}, "spec": {"selector": {"matchLabels": {"app": "shop"}}, "template": {
 	"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "till", "image": "localhost/mqwork:test", "imagePullPolicy": "Never",
