@@ -61,8 +61,22 @@ int it_blocked(struct bpf_iter__task *ctx)
 	if (!is_transfer(op) ||
 	    !wanted(op, compat ? ABI_COMPAT : ABI_NATIVE, task->tgid))
 		return 0;
-	thread = thread_find_or_make_of(task);
-	if (!thread || thread->state != THREAD_IDLE)
+	thread = thread_find_of(task);
+	if (!thread) {
+		if (use_task_storage)
+			thread_in_storage(task, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		else
+			thread_insert_by_id(task->pid);
+		thread = thread_find_of(task);
+		if (!thread)
+			return 0;
+		thread->owner = owner_of(task);
+		if (!thread_counts(thread)) {
+			thread_delete(task, task->pid);
+			return 0;
+		}
+	}
+	if (thread->state != THREAD_IDLE)
 		return 0;
 	if (compat)
 		args = COMPAT_ARGS(PROBE, regs);
@@ -108,6 +122,44 @@ int it_waiting(struct bpf_iter__task *ctx)
 		bpf_seq_write(ctx->meta->seq, &thread->call,
 			      sizeof(thread->call));
 	}
+	return 0;
+}
+
+/*
+ * The processes of the host, with the ids that whoever reads this knows them
+ * by.
+ */
+SEC("iter/task")
+int it_processes(struct bpf_iter__task *ctx)
+{
+	struct task_struct *reader = (void *)bpf_get_current_task();
+	struct task_struct *task = ctx->task;
+	struct process_entry entry = {};
+	struct pid *here, *pid;
+	struct pid_level level;
+
+	if (!task || task->pid != task->tgid)
+		return 0;
+	here = BPF_CORE_READ(reader, thread_pid);
+	pid = BPF_CORE_READ(task, thread_pid);
+	entry.pid = task->tgid;
+	entry.parent = BPF_CORE_READ(task, real_parent, tgid);
+	entry.level_here = BPF_CORE_READ(here, level);
+	level = pid_at(pid, entry.level_here);
+	if (level.ns == pid_at(here, entry.level_here).ns)
+		entry.pid_here = level.pid;
+	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
+	return 0;
+}
+
+/* One byte for each record of a thread: an end can go by unseen ("Spares"). */
+SEC("iter/task")
+int it_followed(struct bpf_iter__task *ctx)
+{
+	char one = 1;
+
+	if (ctx->task && thread_find_of(ctx->task))
+		bpf_seq_write(ctx->meta->seq, &one, sizeof(one));
 	return 0;
 }
 

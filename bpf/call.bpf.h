@@ -120,32 +120,30 @@ static __always_inline void blocked_returns(struct task_struct *task,
 }
 
 /*
- * The record and the first bytes of the message, which are read from the
- * caller's buffer now, at the return.
+ * The first bytes of the message, behind the record's name, out of the
+ * caller's buffer now, at the return. How long the record is with them.
  */
-static __always_inline void submit_with_payload(struct thread_record *thread)
+static __always_inline __u64 payload_read(struct thread_record *thread,
+					  __u64 size)
 {
-	struct call_event *call = &thread->call, *record;
+	struct call_event *call = &thread->call;
 	__u64 len = is_send(call->op) ? call->msg_len : (__u64)call->ret;
+	__u64 at = call->flags & CALL_NAME ? call->name_len : 0;
 
 	if (len > payload_max)
 		len = payload_max;
-	record = bpf_ringbuf_reserve(&events, sizeof(*call) + payload_max, 0);
-	if (!record) {
-		call_lost();
-		return;
-	}
-	__builtin_memcpy(record, call, sizeof(*call));
-	/* The same register is compared and passed on, for the verifier. */
+	at = PAYLOAD_OFFSET(at);
+	/* The same registers are compared and passed on, for the verifier. */
 	barrier_var(len);
-	if (len <= payload_max && len <= PAYLOAD_MAX &&
-	    !bpf_probe_read_user(record + 1, len,
-				 (const void *)thread->message_ptr)) {
-		record->payload_len = len;
-		record->flags |= CALL_PAYLOAD;
-	}
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	COUNT(submitted);
+	barrier_var(at);
+	if (at > QUEUE_NAME_SIZE || len > PAYLOAD_MAX)
+		return size;
+	if (bpf_probe_read_user(call->name + at, len,
+				(const void *)thread->message_ptr))
+		return size;
+	call->payload_len = len;
+	call->flags |= CALL_PAYLOAD;
+	return CALL_FIXED_SIZE + at + ((len + 7) & ~7ULL);
 }
 
 /* The finished record goes to the agent; the thread is free for its next. */
@@ -153,7 +151,7 @@ static __always_inline void call_submit(struct task_struct *task,
 					struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
-	__u64 size, flags = BPF_RB_NO_WAKEUP;
+	__u64 size, used, flags = BPF_RB_NO_WAKEUP;
 
 	thread->state = THREAD_IDLE;
 	if (!wanted_at_return(call)) {
@@ -161,23 +159,31 @@ static __always_inline void call_submit(struct task_struct *task,
 		return;
 	}
 	comm_read(task, (__u64 *)call->comm);
-	if (payload_max && is_transfer(call->op) && call->ret >= 0) {
-		submit_with_payload(thread);
-		return;
-	}
 	size = call->flags & CALL_NAME ? call->name_len : 0;
 	if (size > QUEUE_NAME_MAX)
 		size = QUEUE_NAME_MAX;
 	size = CALL_FIXED_SIZE + ((size + 7) & ~7ULL);
+	if (payload_max && is_transfer(call->op) && call->ret >= 0)
+		size = payload_read(thread, size);
 	/*
 	 * No wake-up a call: it can take longer than the call. Now and then the
 	 * fill level is looked at, and the agent woken, once, if it waits.
 	 */
-	if (!(call->end_ns & wakeup_mask) && agent_waits &&
-	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wakeup_bytes) {
-		agent_waits = 0;
-		flags = BPF_RB_FORCE_WAKEUP;
+	if (!(call->end_ns & look_mask)) {
+		used = ring_look();
+		if (used >= wakeup_bytes && agent_waits) {
+			agent_waits = 0;
+			flags = BPF_RB_FORCE_WAKEUP;
+		}
 	}
+	if (ring_pressure && !ring_share_take(size)) {
+		call_lost();
+		return;
+	}
+	/* Never so long; for the verifier. */
+	barrier_var(size);
+	if (size > CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max)
+		size = CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max;
 	if (bpf_ringbuf_output(&events, call, size, flags))
 		call_lost();
 	else
@@ -332,13 +338,10 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 			COUNT(filtered_entry);
 		return;
 	}
-	thread = thread_find_or_make(task);
-	if (!thread) {
-		/* With spares this is the return's to count. */
-		if (!has_spares)
-			COUNT(in_flight_full);
+	/* With spares it is the return's to count what gets no record. */
+	thread = thread_find_or_make(task, !has_spares);
+	if (!thread)
 		return;
-	}
 	if (has_spares) {
 		/* A program comes by but once a call. */
 		if ((thread->state == THREAD_IN_CALL ||
@@ -424,11 +427,9 @@ static __always_inline void call_unknown(struct task_struct *task,
 		/* A mark may find no room, so that only one of them counts. */
 		if (program != FIRST)
 			return;
-		thread = thread_find_or_make(task);
-		if (!thread) {
-			COUNT(in_flight_full);
+		thread = thread_find_or_make(task, true);
+		if (!thread)
 			return;
-		}
 	}
 	thread->returned_by = program;
 	COUNT(entry_missed);

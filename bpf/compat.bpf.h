@@ -100,39 +100,6 @@ static __always_inline bool task_is_asleep(struct task_struct *task)
 	return BPF_CORE_READ(task, __state) != 0;
 }
 
-/* The record of any task if it has one; for iterators. */
-static __always_inline struct thread_record *
-thread_find_of(struct task_struct *task)
-{
-	__u32 tid = task->pid;
-
-	if (use_task_storage)
-		return bpf_task_storage_get(&threads, task, NULL, 0);
-	return bpf_map_lookup_elem(&threads_by_id, &tid);
-}
-
-/* A record in the hash map, made if need be; NULL when there is no room. */
-static __always_inline struct thread_record *thread_by_id_or_make(__u32 tid)
-{
-	struct thread_record *thread =
-		bpf_map_lookup_elem(&threads_by_id, &tid);
-
-	if (thread)
-		return thread;
-	bpf_map_update_elem(&threads_by_id, &tid, &empty_thread, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&threads_by_id, &tid);
-}
-
-/* The record of any task, made if need be; NULL when there is no room. */
-static __always_inline struct thread_record *
-thread_find_or_make_of(struct task_struct *task)
-{
-	if (use_task_storage)
-		return bpf_task_storage_get(&threads, task, NULL,
-					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	return thread_by_id_or_make(task->pid);
-}
-
 /*
  * Linux 6.15 renamed kernfs_node.parent to __parent (633488947ef6), read under
  * RCU.
@@ -149,28 +116,6 @@ kernfs_parent_of(struct kernfs_node *node)
 	if (bpf_core_field_exists(renamed->__parent))
 		return BPF_CORE_READ(renamed, __parent);
 	return BPF_CORE_READ(node, parent);
-}
-
-/* The record of the current task if it has one. */
-static __always_inline struct thread_record *
-thread_find(struct task_struct *task)
-{
-	__u32 tid;
-
-	if (use_task_storage)
-		return bpf_task_storage_get(&threads, task, NULL, 0);
-	tid = (__u32)bpf_get_current_pid_tgid();
-	return bpf_map_lookup_elem(&threads_by_id, &tid);
-}
-
-/* The record of the current task, made if need be; NULL when there is no room. */
-static __always_inline struct thread_record *
-thread_find_or_make(struct task_struct *task)
-{
-	if (use_task_storage)
-		return bpf_task_storage_get(&threads, task, NULL,
-					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-	return thread_by_id_or_make((__u32)bpf_get_current_pid_tgid());
 }
 
 #endif

@@ -12,12 +12,19 @@
 #define QUEUE_NAME_SIZE 264
 #define QUEUE_NAME_MAX 256
 #define COMM_SIZE 16
-#define EXE_NAME_SIZE 64
-#define CGROUP_NAME_SIZE 128
+/* One part of a path with its zero byte: NAME_MAX, and cgroups' names. */
+#define PATH_PART_SIZE 256
+#define PATH_SIZE 1280
+/* Of a process's environment. */
+#define ENVIRONMENT_MAX 16384
+/* MAX_PID_NS_LEVEL (include/linux/pid_namespace.h), and the initial one. */
+#define PID_LEVELS 33
 
 enum event_kind {
 	EVENT_CALL = 1,
 	EVENT_PROCESS = 2,
+	EVENT_ENVIRONMENT = 3,
+	EVENT_PATH = 4,
 };
 
 /* The system call by the name its entry has in the table of its own ABI. */
@@ -71,7 +78,7 @@ enum call_flag {
 	CALL_NOTIFY_NONE = 1 << 12,
 	/* The thread died in the call of death_signal; ret is not meaningful. */
 	CALL_DIED = 1 << 13,
-	/* payload_len bytes of the message stand behind the whole of name. */
+	/* payload_len bytes of the message follow: see PAYLOAD_OFFSET. */
 	CALL_PAYLOAD = 1 << 14,
 	/* At the entry the filter could not tell whether it is wanted. */
 	CALL_UNDECIDED = 1 << 15,
@@ -79,7 +86,8 @@ enum call_flag {
 
 /*
  * One call, from its entry to its return. The name is written as long as it
- * is: a record is CALL_FIXED_SIZE + name_len bytes, rounded up to 8.
+ * is: a record is CALL_FIXED_SIZE + name_len bytes, rounded up to 8, unless
+ * CALL_PAYLOAD is set.
  */
 struct call_event {
 	__u8 kind; /* EVENT_CALL */
@@ -124,25 +132,126 @@ _Static_assert(CALL_FIXED_SIZE == 176, "layout of call_event");
 _Static_assert(sizeof(struct call_event) == 176 + QUEUE_NAME_SIZE,
 	       "layout of call_event");
 
-/* The message follows a call_event that is written whole. */
+/*
+ * From the start of name: the name keeps a zero byte behind it, since it stays
+ * in the thread's record. name_len is 0 without CALL_NAME.
+ */
+#define PAYLOAD_OFFSET(name_len) ((((__u64)(name_len)) + 8) & ~7ULL)
 #define PAYLOAD_MAX 4096
 
-/* A process at its first call, and again at its first call after execve(). */
-struct process_event {
-	__u8 kind; /* EVENT_PROCESS */
-	__u8 padding[3];
-	__u32 pid; /* thread group id, initial PID namespace */
-	__u64 process_start_ns; /* CLOCK_BOOTTIME */
-	__u32 exec_id;
-	__u32 uid; /* real user id, initial user namespace */
-	__u64 cgroup_id; /* kernfs_node.id of the node that cgroup names */
-	char comm[COMM_SIZE]; /* of the thread group leader */
-	char exe_name[EXE_NAME_SIZE]; /* last part of the executable's path */
-	char cgroup[CGROUP_NAME_SIZE]; /* last part of the cgroup v2 path */
-	char cgroup_parent[CGROUP_NAME_SIZE]; /* the part before it */
+/*
+ * Whose calls share the room there is. Nobody but the host's root can make
+ * tenants; a tenant can make as many users as it likes.
+ */
+enum tenant_kind {
+	TENANT_HOST = 0, /* all that follow no other rule */
+	TENANT_CONTAINER = 1, /* kernfs_node.id of its cgroup */
+	TENANT_PID_NS = 2, /* inode number */
+	TENANT_USER_NS = 3, /* inode number */
 };
 
-_Static_assert(sizeof(struct process_event) == 368, "layout of process_event");
+struct owner {
+	__u64 tenant; /* by kind; 0 for TENANT_HOST */
+	__u32 kind; /* enum tenant_kind */
+	__u32 user; /* user id, initial user namespace */
+};
+
+/* A process's id in one PID namespace. */
+struct pid_level {
+	__u32 pid;
+	__u32 ns; /* inode number of the namespace */
+};
+
+/* Which execution of which process an event is about. */
+struct execution {
+	__u64 process_start_ns; /* CLOCK_BOOTTIME */
+	__u32 pid; /* thread group id, initial PID namespace */
+	__u32 exec_id;
+};
+
+enum path_kind {
+	PATH_EXE =
+		1, /* the executable, up to the root of its mount namespace */
+	PATH_CGROUP = 2, /* up to the root of its hierarchy */
+};
+
+/*
+ * A path of a process: parts that end with a zero byte each, the last part
+ * first.
+ */
+struct path_event {
+	__u8 kind; /* EVENT_PATH */
+	__u8 path; /* enum path_kind */
+	__u8 is_whole; /* parts reach up to the root */
+	__u8 padding;
+	__u32 len; /* bytes of parts in use */
+	struct execution execution;
+	/* Where the name of the cgroup stands that owner.tenant is, or -1. */
+	__u32 tenant_at;
+	__u32 padding2;
+	char parts[PATH_SIZE];
+};
+
+_Static_assert(sizeof(struct path_event) == 32 + PATH_SIZE,
+	       "layout of path_event");
+
+/* The environment of a process as execve() left it; the record may be longer. */
+struct environment_event {
+	__u8 kind; /* EVENT_ENVIRONMENT */
+	__u8 is_whole;
+	__u8 padding[2];
+	__u32 len; /* bytes of environ */
+	struct execution execution;
+	char environ[ENVIRONMENT_MAX];
+};
+
+#define ENVIRONMENT_FIXED_SIZE \
+	__builtin_offsetof(struct environment_event, environ)
+
+/*
+ * A process at its first call, and again at its first call after execve() or
+ * when the agent has forgotten it. Paths and environment of the same execution
+ * come before, as far as there was room for them.
+ */
+struct process_event {
+	__u8 kind; /* EVENT_PROCESS */
+	__u8 padding;
+	__u16 pid_levels; /* entries of pids, from the initial namespace on */
+	__u32 uid; /* real user id, initial user namespace */
+	struct execution execution;
+	__u64 cgroup_id; /* kernfs_node.id of the node that the path is of */
+	__u32 mount_ns; /* inode numbers of namespaces */
+	__u32 user_ns;
+	struct owner owner;
+	char comm[COMM_SIZE]; /* of the thread group leader */
+	struct pid_level pids[PID_LEVELS];
+};
+
+_Static_assert(sizeof(struct process_event) == 72 + 8 * PID_LEVELS,
+	       "layout of process_event");
+
+/* What iter/task tells of each process, on request. */
+struct process_entry {
+	__u32 pid; /* initial PID namespace */
+	__u32 parent;
+	__u32 pid_here; /* in the PID namespace of who asks; 0: not there */
+	__u32 level_here; /* how deep that namespace is; 0: the initial one */
+};
+
+/* Why a call was lost whose owner is known. */
+enum owner_loss {
+	/* No room in the ring buffer, or none for this owner. */
+	LOST_RING_FULL = 1,
+	/* No room to remember the entry, or none for this owner. */
+	LOST_IN_FLIGHT_FULL = 2,
+};
+
+/* All zero for the owners that found no place of their own. */
+struct lost_owner_key {
+	struct owner owner;
+	__u32 reason; /* enum owner_loss */
+	__u32 padding;
+};
 
 /* One more than bounds in metrics/histogram.rs. */
 #define DURATION_BUCKETS 15

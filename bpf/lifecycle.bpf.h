@@ -58,8 +58,10 @@ static __always_inline int thread_exits(void)
 	} else if (thread && thread->state == THREAD_IN_CALL) {
 		call_missed(thread);
 	}
+	if (thread)
+		thread_unfollow(thread);
 	if (!use_task_storage && thread)
-		bpf_map_delete_elem(&threads_by_id, &tid);
+		thread_delete_by_id(tid);
 	if (filter.by_process && !TASK(task, signal, live.counter))
 		bpf_map_delete_elem(&pids, &pid);
 	return 0;
@@ -73,10 +75,16 @@ static __always_inline int thread_exits(void)
 static __always_inline int process_executes(struct task_struct *task,
 					    int old_pid)
 {
+	struct thread_record *thread;
 	__u32 tid = old_pid;
 
-	if (!use_task_storage && task->pid != old_pid)
-		bpf_map_delete_elem(&threads_by_id, &tid);
+	if (use_task_storage || task->pid == old_pid)
+		return 0;
+	thread = thread_by_id(tid);
+	if (!thread)
+		return 0;
+	thread_unfollow(thread);
+	thread_delete_by_id(tid);
 	return 0;
 }
 

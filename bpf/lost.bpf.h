@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Calls whose record found no room in the ring. Their spans are lost, but not
- * what the metrics count of them.
+ * Calls whose record did not get into the ring. Their spans are lost, but not
+ * what the metrics count of them, nor whose they were.
  */
 #ifndef MQSPAN_LOST_BPF_H
 #define MQSPAN_LOST_BPF_H
@@ -53,17 +53,88 @@ static __always_inline __u64 name_hash(const struct call_event *call)
 	return hash;
 }
 
-/* The record of the current thread's call has found no room. */
+/* Whose call it was; of more owners than there is room for, nobody's. */
+static __always_inline void owner_lost(const struct owner *owner, __u32 reason)
+{
+	struct lost_owner_key key = { .owner = *owner, .reason = reason };
+	__u64 none = 0, *calls;
+	__u32 zero = 0;
+	void *table = bpf_map_lookup_elem(&lost_owners, &zero);
+
+	if (!table)
+		return;
+	calls = bpf_map_lookup_elem(table, &key);
+	if (!calls) {
+		bpf_map_update_elem(table, &key, &none, BPF_NOEXIST);
+		calls = bpf_map_lookup_elem(table, &key);
+	}
+	if (!calls) {
+		__builtin_memset(&key, 0, sizeof(key));
+		calls = bpf_map_lookup_elem(table, &key);
+	}
+	if (calls)
+		__sync_fetch_and_add(calls, 1);
+}
+
+/*
+ * Makes a record for the current thread, if its owner may have one more. Who
+ * counts calls that get none says so.
+ */
+__noinline int thread_follow(__u32 is_counted)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct task_struct *task = current_task();
+	struct thread_record *thread;
+	struct owner owner;
+
+	if (use_task_storage)
+		thread_in_storage(task, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	else
+		thread_insert_by_id(tid);
+	owner_find();
+	thread = thread_find(task);
+	if (thread && thread_counts(thread))
+		return 0;
+	if (is_counted)
+		COUNT(in_flight_full);
+	if (!thread)
+		return 0;
+	owner = thread->owner;
+	if (is_counted)
+		owner_lost(&owner, LOST_IN_FLIGHT_FULL);
+	thread_delete(task, tid);
+	return 0;
+}
+
+/* The record of the current task, made if need be; NULL when there is no room. */
+static __always_inline struct thread_record *
+thread_find_or_make(struct task_struct *task, bool is_counted)
+{
+	struct thread_record *thread = thread_find(task);
+
+	if (thread)
+		return thread;
+	thread_follow(is_counted);
+	return thread_find(task);
+}
+
+/* The record of the current thread's call did not get into the ring. */
 __noinline int call_lost(void)
 {
 	struct thread_record *thread = thread_find(current_task());
 	struct lost_key key = {};
 	struct lost_calls *lost;
 	struct call_event *call;
+	struct owner owner;
+	__u32 zero = 0;
+	void *table;
 
 	COUNT(ring_full);
+	ring_pressure = 1;
 	if (!thread)
 		return 0;
+	owner = thread->owner;
+	owner_lost(&owner, LOST_RING_FULL);
 	call = &thread->call;
 	key.ipc_ns = call->ipc_ns;
 	key.op = call->op;
@@ -79,16 +150,18 @@ __noinline int call_lost(void)
 	else if (call->flags & CALL_NAME)
 		key.queue = name_hash(call);
 
-	lost = bpf_map_lookup_elem(&lost_calls, &key);
+	table = bpf_map_lookup_elem(&lost_calls, &zero);
+	if (!table)
+		return 0;
+	lost = bpf_map_lookup_elem(table, &key);
 	if (!lost) {
-		bpf_map_update_elem(&lost_calls, &key, &no_lost_calls,
-				    BPF_NOEXIST);
-		lost = bpf_map_lookup_elem(&lost_calls, &key);
+		bpf_map_update_elem(table, &key, &no_lost_calls, BPF_NOEXIST);
+		lost = bpf_map_lookup_elem(table, &key);
 	}
 	if (!lost) {
 		/* The agent has made this one beforehand. */
 		__builtin_memset(&key, 0, sizeof(key));
-		lost = bpf_map_lookup_elem(&lost_calls, &key);
+		lost = bpf_map_lookup_elem(table, &key);
 		if (!lost)
 			return 0;
 	} else if ((call->flags & CALL_NAME) && !lost->name_len) {

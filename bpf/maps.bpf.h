@@ -13,10 +13,15 @@ const volatile bool has_spares = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 /* The fill level is looked at when these bits of the time are zero. */
-const volatile __u64 wakeup_mask = 31;
+const volatile __u64 look_mask = 31;
 
 /* Bytes of each message to capture; 0: none. */
 const volatile __u32 payload_max = 0;
+/* Bytes of the ring; bytes in it from which on owners are held to shares. */
+const volatile __u64 ring_bytes = 8 << 20;
+const volatile __u64 pressure_bytes = 1 << 20;
+/* Records of threads at the same time. */
+const volatile __u64 max_threads = 65536;
 
 /* Set by the agent, may change at run time. */
 struct filter_settings {
@@ -72,6 +77,21 @@ __u64 found_all;
 /* Set by the agent while it waits, and taken back when it is woken. */
 __u64 agent_waits;
 
+/* The ring is so full that owners are held to their shares. */
+__u64 ring_pressure;
+
+/* Threads that have a record. */
+__u64 followed;
+
+/* Goes up when the agent has forgotten processes; see process_identify(). */
+__u32 identity_generation;
+
+/* Set by the agent: the environments of processes are wanted. */
+__u64 send_environment;
+
+/* How deep the agent's PID namespace is; what is deeper is a container. */
+__u32 agent_pid_level;
+
 /* What a thread is doing, as far as message queues go. */
 enum thread_state {
 	THREAD_IDLE = 0,
@@ -90,7 +110,6 @@ enum program { FIRST = 1, SECOND = 2, THIRD = 4, FOURTH = 8 };
  * same descriptor finds name and limits of the queue already there.
  */
 struct thread_record {
-	struct call_event call; /* goes into the ring as it is */
 	__u64 state; /* enum thread_state */
 	__u64 timeout_ptr; /* user address of the timespec */
 	__u64 priority_ptr; /* receive: user address of the priority */
@@ -102,21 +121,32 @@ struct thread_record {
 	__u64 file;
 	__u64 inode;
 	__u64 inode_number;
-	__u32 announced; /* exec_id + 1 that a process event was sent for */
+	/* identity_generation and exec_id + 1 that a process event was sent for. */
+	__u64 announced;
+	struct owner owner;
 	__u32 queue_ipc_ns;
+	__u32 judged; /* filter_settings.generation of the verdicts */
 	/* enum program: which have come by at the entry, and at the return. */
 	__u8 entered_by;
 	__u8 returned_by;
 	/* enum verdict: what the filter says of the names that these are. */
 	__u8 comm_verdict;
 	__u8 queue_verdict; /* of what file is */
-	__u32 judged; /* filter_settings.generation that they are of */
+	__u8 is_followed; /* counts in followed */
+	__u8 padding[3];
 	__u64 comm[2]; /* that comm_verdict is of */
+	struct call_event call; /* goes into the ring as it is */
+};
+
+/* With room for the first bytes of a message behind the call's name. */
+struct thread_with_payload {
+	struct thread_record thread;
+	char room[PAYLOAD_MAX + 8];
 };
 
 /*
- * One record a thread. Inserted at the first call, deleted by the kernel with
- * the thread. Cannot be full; an insert fails only without memory.
+ * One record a thread, max_threads of them at most (thread_follow()). Inserted
+ * at the first call, deleted by the kernel with the thread.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -127,9 +157,8 @@ struct {
 
 /*
  * The same where tracing programs have no task storage (before 5.11), by
- * thread id. Inserted at the first call, deleted at thread exit. When full the
- * call is lost and counted as in_flight_full. No LRU: it would forget the
- * receiver first that has been blocked longest.
+ * thread id. Inserted at the first call, deleted at thread exit. No LRU: it
+ * would forget the receiver first that has been blocked longest.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -137,6 +166,56 @@ struct {
 	__type(key, __u32);
 	__type(value, struct thread_record);
 } threads_by_id SEC(".maps");
+
+/* Either of the two where payloads are captured: there is one of these four. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread_with_payload);
+} threads_payload SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct thread_with_payload);
+} tids_payload SEC(".maps");
+
+/* What an owner has of what all share; see share.bpf.h. */
+struct share {
+	__u64 mark; /* position in the ring: older is before, newer behind */
+	__u64 last; /* position behind the last record */
+	__u32 older; /* bytes */
+	__u32 newer; /* bytes */
+	__u32 threads; /* records of threads */
+	__u32 padding;
+};
+
+/*
+ * Inserted when an owner's thread gets its record, and while the ring is under
+ * pressure; of a tenant as a whole with user WHOLE_TENANT. When full, who was
+ * not seen for longest is forgotten, and begins anew with nothing.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct owner);
+	__type(value, struct share);
+} shares SEC(".maps");
+
+/*
+ * The execution of a process that was announced, by thread group id. Inserted
+ * with the process event, deleted by the agent
+ * when it forgets the process. When full, who was not asked for longest is
+ * forgotten, and sent again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct execution);
+} announcements SEC(".maps");
 
 /* Events on their way to the agent. When full the event is lost, counted. */
 struct {
@@ -191,14 +270,41 @@ struct {
 	__type(value, __u8);
 } ids SEC(".maps");
 
-/* Inserted when a record finds no room in the ring, never deleted. When full,
- * calls go to the entry whose key is zero, which the agent inserts. */
-struct {
+/*
+ * What the metrics count of calls whose record did not get into the ring, and
+ * whose they were. Two tables take turns: the agent puts the empty one in
+ * place, upon which the kernel waits until no program has the other one in
+ * hand (maybe_wait_bpf_programs(), kernel/bpf/syscall.c), reads that and
+ * empties it. When full, calls go to the entry whose key is zero, which the
+ * agent inserts.
+ */
+struct lost_calls_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, struct lost_key);
 	__type(value, struct lost_calls);
-} lost_calls SEC(".maps");
+} lost_calls_a SEC(".maps"), lost_calls_b SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct lost_calls_table);
+} lost_calls SEC(".maps") = { .values = { &lost_calls_a } };
+
+struct lost_owners_table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct lost_owner_key);
+	__type(value, __u64);
+} lost_owners_a SEC(".maps"), lost_owners_b SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct lost_owners_table);
+} lost_owners SEC(".maps") = { .values = { &lost_owners_a } };
 
 struct cgroup_verdict {
 	__u32 generation; /* of the filter that it is of */
@@ -225,9 +331,17 @@ struct {
 
 /* For the inserts into hash maps: a record has no room on the stack. */
 static const struct thread_record empty_thread;
+static const struct thread_with_payload empty_thread_with_payload;
 
 /* So that the types of the wire reach the agent's generated code. */
 struct process_event layout_of_process_event;
+struct environment_event layout_of_environment_event;
+struct path_event layout_of_path_event;
+struct process_entry layout_of_process_entry;
+struct lost_owner_key layout_of_lost_owner_key;
+enum path_kind layout_of_path_kind;
+enum tenant_kind layout_of_tenant_kind;
+enum owner_loss layout_of_owner_loss;
 enum event_kind layout_of_event_kind;
 enum call_op layout_of_call_op;
 enum call_abi layout_of_call_abi;

@@ -3,7 +3,10 @@
  * All programs of mqspan, one object. The files follow one call:
  *
  *   maps      what the programs keep, and who inserts and deletes it
+ *   thread    the records of threads
  *   cgroup    the cgroup by which a container is known
+ *   owner     whose calls are whose
+ *   share     what all share is shared fairly
  *   filter    which calls are wanted
  *   queue     from a descriptor to the queue behind it
  *   process   who calls
@@ -24,7 +27,10 @@
 #include "abi.bpf.h"
 #include "maps.bpf.h"
 #include "compat.bpf.h"
+#include "thread.bpf.h"
 #include "cgroup.bpf.h"
+#include "owner.bpf.h"
+#include "share.bpf.h"
 #include "filter.bpf.h"
 #include "queue.bpf.h"
 #include "process.bpf.h"

@@ -1,53 +1,315 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who calls. A thread's first call, and its first after execve(), sends what
- * the kernel knows of the process: one that lives for milliseconds is gone
- * before anybody could look into /proc.
+ * Who calls. A process's first call, and its first after execve(), sends what
+ * the kernel knows of it: one that lives for milliseconds is gone before
+ * anybody could look into /proc, and what /proc gives a reader of another
+ * process can be endless or never come.
  */
 #ifndef MQSPAN_PROCESS_BPF_H
 #define MQSPAN_PROCESS_BPF_H
 
-/* See filter.bpf.h for why it is not static. */
-__noinline int process_announce(void)
+#define EXE_PARTS 44 /* with one for each mount on the way */
+#define CGROUP_PARTS 24
+#define PATH_MASK 0x7ff /* more than any sum of parts that there is room for */
+#define ENVIRONMENT_CHUNK 4096
+
+static __always_inline struct execution
+execution_of(const struct thread_record *thread)
+{
+	struct execution execution = {
+		.process_start_ns = thread->call.process_start_ns,
+		.pid = thread->call.pid,
+		.exec_id = thread->call.exec_id,
+	};
+
+	return execution;
+}
+
+static __always_inline struct path_event *
+path_reserve(const struct thread_record *thread, __u8 kind)
+{
+	struct path_event *event =
+		bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		return NULL;
+	event->kind = EVENT_PATH;
+	event->path = kind;
+	event->is_whole = 0;
+	event->padding = 0;
+	event->execution = execution_of(thread);
+	event->tenant_at = -1;
+	event->padding2 = 0;
+	return event;
+}
+
+/*
+ * Reads a part of a path behind those before it; how many bytes there are
+ * then. The caller has seen that there is room. Whatever was read, the verifier
+ * knows the same of the result, so that it looks at the loop once for each turn
+ * and not for each sum of lengths.
+ */
+static __always_inline __u64 part_read(char *path, __u64 at, const void *name)
+{
+	long len = bpf_probe_read_kernel_str(path + at, PATH_PART_SIZE, name);
+	long failed = len >> 63;
+
+	/* No branch, either: an error counts as nothing read. */
+	barrier_var(failed);
+	at += len & ~failed;
+	barrier_var(at);
+	return at & PATH_MASK;
+}
+
+/*
+ * The path of the executable, from the last part to the first, through the
+ * mounts up to the root of the mount namespace (prepend_path(), fs/d_path.c).
+ * This and its neighbours are functions of their own: see filter.bpf.h.
+ */
+__noinline int exe_send(void)
+{
+	struct task_struct *task = current_task();
+	struct thread_record *thread = thread_find(task);
+	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
+	struct dentry *dentry = BPF_CORE_READ(exe, f_path.dentry);
+	struct vfsmount *vfsmount = BPF_CORE_READ(exe, f_path.mnt);
+	struct mount *mount =
+		(void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
+	struct path_event *event;
+	__u64 at = 0;
+
+	if (!thread || !dentry)
+		return 0;
+	event = path_reserve(thread, PATH_EXE);
+	if (!event)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < EXE_PARTS; i++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+
+		if (dentry == top) {
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount) {
+				event->is_whole = 1;
+				break;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			top = BPF_CORE_READ(mount, mnt.mnt_root);
+			continue;
+		}
+		barrier_var(at);
+		if (at > PATH_SIZE - PATH_PART_SIZE)
+			break;
+		at = part_read(event->parts, at,
+			       BPF_CORE_READ(dentry, d_name.name));
+		/* A file in memory (memfd_create(2)) has a name, no directory. */
+		if (parent == dentry) {
+			event->is_whole = 1;
+			break;
+		}
+		dentry = parent;
+	}
+	event->len = at;
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* All levels of the cgroup's path, from the last to the first. */
+__noinline int cgroup_send(void)
+{
+	struct task_struct *task = current_task();
+	struct thread_record *thread = thread_find(task);
+	struct kernfs_node *node = cgroup_node(task);
+	struct path_event *event;
+	__u64 at = 0;
+
+	if (!thread)
+		return 0;
+	event = path_reserve(thread, PATH_CGROUP);
+	if (!event)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < CGROUP_PARTS; i++) {
+		struct kernfs_node *parent = kernfs_parent_of(node);
+
+		if (!parent) {
+			event->is_whole = 1;
+			break;
+		}
+		if (BPF_CORE_READ(node, id) == thread->owner.tenant)
+			event->tenant_at = at;
+		barrier_var(at);
+		if (at > PATH_SIZE - PATH_PART_SIZE)
+			break;
+		at = part_read(event->parts, at, BPF_CORE_READ(node, name));
+		node = parent;
+	}
+	event->len = at;
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/*
+ * Chunk by chunk, so that a page that is not there costs what is behind it
+ * only: bpf_probe_read_user() waits for none, and execve() has just written
+ * them all.
+ */
+static __always_inline __u64 environ_read(char *environ, __u64 room, __u64 from,
+					  __u64 len)
+{
+	__u64 at;
+
+#pragma unroll
+	for (at = 0; at < room; at += ENVIRONMENT_CHUNK) {
+		__u64 part = len - at;
+
+		if (len <= at)
+			return len;
+		if (part > ENVIRONMENT_CHUNK)
+			part = ENVIRONMENT_CHUNK;
+		barrier_var(part);
+		if (part > ENVIRONMENT_CHUNK || part > room)
+			return at;
+		if (bpf_probe_read_user(environ + at, part,
+					(const void *)(from + at)))
+			return at;
+	}
+	return len;
+}
+
+/* A record has one of a few sizes, constants for the verifier. */
+#define ENVIRONMENT_SEND(thread, room, from, len, whole)                \
+	do {                                                            \
+		struct environment_event *event_ = bpf_ringbuf_reserve( \
+			&events, ENVIRONMENT_FIXED_SIZE + (room), 0);   \
+		__u64 sent_;                                            \
+		if (!event_)                                            \
+			return 0;                                       \
+		sent_ = environ_read(event_->environ, room, from, len); \
+		event_->kind = EVENT_ENVIRONMENT;                       \
+		event_->is_whole = sent_ == (whole);                    \
+		event_->padding[0] = 0;                                 \
+		event_->padding[1] = 0;                                 \
+		event_->len = sent_;                                    \
+		event_->execution = execution_of(thread);               \
+		bpf_ringbuf_submit(event_, BPF_RB_NO_WAKEUP);           \
+	} while (0)
+
+__noinline int environment_send(void)
+{
+	struct task_struct *task = current_task();
+	struct thread_record *thread = thread_find(task);
+	__u64 from = BPF_CORE_READ(task, mm, env_start);
+	__u64 whole = BPF_CORE_READ(task, mm, env_end) - from;
+	__u64 len = whole < ENVIRONMENT_MAX ? whole : ENVIRONMENT_MAX;
+
+	if (!thread || !len)
+		return 0;
+	if (len <= 1024)
+		ENVIRONMENT_SEND(thread, 1024, from, len, whole);
+	else if (len <= 4096)
+		ENVIRONMENT_SEND(thread, 4096, from, len, whole);
+	else
+		ENVIRONMENT_SEND(thread, ENVIRONMENT_MAX, from, len, whole);
+	return 0;
+}
+
+static __always_inline void pids_read(struct process_event *process,
+				      struct pid *pid)
+{
+	__u32 level;
+
+#pragma clang loop unroll(disable)
+	for (level = 0; level < PID_LEVELS; level++) {
+		struct pid_level found = pid_at(pid, level);
+
+		if (!found.ns)
+			break;
+		process->pids[level] = found;
+	}
+	process->pid_levels = level;
+}
+
+__noinline int process_send(void)
 {
 	struct task_struct *task = current_task(), *leader;
 	struct thread_record *thread = thread_find(task);
 	struct process_event *process;
-	struct kernfs_node *node;
 
 	if (!thread)
 		return 0;
 	process = bpf_ringbuf_reserve(&events, sizeof(*process), 0);
-	if (!process) {
+	if (!process)
+		return 0;
+	leader = BPF_CORE_READ(task, group_leader);
+	process->kind = EVENT_PROCESS;
+	process->padding = 0;
+	process->execution = execution_of(thread);
+	process->uid = BPF_CORE_READ(task, real_cred, uid.val);
+	process->cgroup_id = BPF_CORE_READ(cgroup_node(task), id);
+	process->mount_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	process->user_ns = BPF_CORE_READ(task, real_cred, user_ns, ns.inum);
+	process->owner = thread->owner;
+	bpf_probe_read_kernel(process->comm, sizeof(process->comm),
+			      &leader->comm);
+	pids_read(process, BPF_CORE_READ(leader, thread_pid));
+	bpf_ringbuf_submit(process, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+/* The current process's events have been sent, by this thread or another. */
+static __always_inline void process_is_announced(struct thread_record *thread)
+{
+	thread->announced =
+		(__u64)identity_generation << 32 | (thread->call.exec_id + 1);
+}
+
+__noinline int process_announce(void)
+{
+	struct thread_record *thread = thread_find(current_task());
+	struct execution now, *known;
+	__u32 pid;
+
+	if (!thread)
+		return 0;
+	now = execution_of(thread);
+	pid = now.pid;
+	known = bpf_map_lookup_elem(&announcements, &pid);
+	if (known && known->process_start_ns == now.process_start_ns &&
+	    known->exec_id == now.exec_id) {
+		process_is_announced(thread);
+		return 0;
+	}
+	/* It may have become another program, of another user, elsewhere. */
+	owner_find();
+	ring_look();
+	if (ring_pressure && !ring_share_take(sizeof(struct process_event) +
+					      2 * sizeof(struct path_event) +
+					      ENVIRONMENT_CHUNK)) {
 		COUNT(process_lost);
 		return 0;
 	}
-	leader = BPF_CORE_READ(task, group_leader);
-
-	__builtin_memset(process, 0, sizeof(*process));
-	process->kind = EVENT_PROCESS;
-	process->pid = thread->call.pid;
-	process->process_start_ns = thread->call.process_start_ns;
-	process->exec_id = thread->call.exec_id;
-	process->uid = BPF_CORE_READ(task, real_cred, uid.val);
-	bpf_probe_read_kernel_str(process->comm, sizeof(process->comm),
-				  BPF_CORE_READ(leader, comm));
-	bpf_probe_read_kernel_str(process->exe_name, sizeof(process->exe_name),
-				  BPF_CORE_READ(task, mm, exe_file,
-						f_path.dentry, d_name.name));
-	node = cgroup_node(task);
-	process->cgroup_id = BPF_CORE_READ(node, id);
-	bpf_probe_read_kernel_str(process->cgroup, sizeof(process->cgroup),
-				  BPF_CORE_READ(node, name));
-	bpf_probe_read_kernel_str(process->cgroup_parent,
-				  sizeof(process->cgroup_parent),
-				  BPF_CORE_READ(kernfs_parent_of(node), name));
-	bpf_ringbuf_submit(process, BPF_RB_NO_WAKEUP);
-	thread->announced = thread->call.exec_id + 1;
+	exe_send();
+	cgroup_send();
+	if (send_environment)
+		environment_send();
+	if (!process_send()) {
+		COUNT(process_lost);
+		return 0;
+	}
+	bpf_map_update_elem(&announcements, &pid, &now, BPF_ANY);
+	process_is_announced(thread);
 	return 0;
 }
 
-/* Who calls, into the record; announced where that has not been done yet. */
+/*
+ * Who calls, into the record; announced where that has not been done yet, or
+ * the agent has forgotten processes since. Then the table of announcements
+ * tells whether this was one of them.
+ */
 static __always_inline void process_identify(struct task_struct *task,
 					     struct thread_record *thread)
 {
@@ -58,7 +320,8 @@ static __always_inline void process_identify(struct task_struct *task,
 	call->process_start_ns = TASK(task, group_leader, start_boottime);
 	call->exec_id = TASK(task, self_exec_id);
 	call->ipc_ns = TASK(task, nsproxy, ipc_ns, ns.inum);
-	if (thread->announced != call->exec_id + 1)
+	if (thread->announced !=
+	    ((__u64)identity_generation << 32 | (call->exec_id + 1)))
 		process_announce();
 }
 

@@ -38,6 +38,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
@@ -62,6 +63,8 @@ enum {
 
 enum {
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_CONS_POS = 2,
+	BPF_RB_PROD_POS = 3,
 };
 
 enum bpf_func_id {
@@ -143,9 +146,30 @@ struct ipc_namespace {
 	struct ns_common ns;
 };
 
+/* fs/mount.h */
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
 /* include/linux/nsproxy.h */
 struct nsproxy {
 	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+};
+
+/* include/linux/pid_namespace.h, pid.h */
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
 };
 
 /* include/linux/fs.h, dcache.h, path.h */
@@ -170,7 +194,19 @@ struct dentry {
 	struct qstr d_name;
 };
 
+/* include/linux/mount.h, fs/mount.h */
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
 struct path {
+	struct vfsmount *mnt;
 	struct dentry *dentry;
 };
 
@@ -210,15 +246,40 @@ struct msg_msg {
 	unsigned long m_ts;
 };
 
+/* include/linux/cred.h, uidgid_types.h, user_namespace.h */
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct user_namespace {
+	struct user_namespace *parent;
+	kuid_t owner;
+	struct ns_common ns;
+};
+
+struct cred {
+	kuid_t uid;
+	struct user_namespace *user_ns;
+};
+
+/* fs/kernfs/kernfs-internal.h */
+struct kernfs_iattrs {
+	kuid_t ia_uid;
+};
+
 /* include/linux/kernfs.h, cgroup-defs.h */
 struct kernfs_node {
 	struct kernfs_node *parent;
 	const char *name;
 	u64 id;
+	struct kernfs_iattrs *iattr;
 };
+
+struct cgroup_root;
 
 struct cgroup {
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 
 struct cgroup_subsys_state {
@@ -236,18 +297,11 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-/* include/linux/cred.h, uidgid_types.h */
-typedef struct {
-	unsigned int val;
-} kuid_t;
-
-struct cred {
-	kuid_t uid;
-};
-
 /* include/linux/mm_types.h */
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long env_start;
+	unsigned long env_end;
 };
 
 /* include/linux/sched/signal.h, signal_types.h */
@@ -279,6 +333,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
+	struct task_struct *real_parent;
+	struct pid *thread_pid;
 	u64 start_boottime;
 	struct cred *real_cred;
 	char comm[16];

@@ -45,8 +45,11 @@ pub fn run<S: SpanSink>(
         pipeline.borrow_mut().renew_clock();
         round = next_round(round, ring.take());
         let pipeline = &mut *pipeline.borrow_mut();
+        let now = Instant::now();
         tracer.set_cgroups(&pipeline.take_cgroup_verdicts());
-        pipeline.tick(Instant::now());
+        pipeline.tick(now);
+        tracer.forget(&pipeline.take_forgotten());
+        tracer.recount(now);
         between_rounds(tracer, pipeline);
         tracer.release_catch_up();
     }

@@ -6,7 +6,11 @@
 use std::borrow::Cow;
 use std::mem::offset_of;
 
-use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind, process_event};
+use crate::owner::Owner;
+use crate::skel::types::{
+    call_abi, call_event, call_flag, call_op, environment_event, event_kind, execution, path_event,
+    path_kind, pid_level, process_event,
+};
 
 /// What the kernel side reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +19,10 @@ pub enum Event<'a> {
     Call(Call<'a>),
     /// A process, at its first call and its first after `execve()`.
     Process(ProcessSeen<'a>),
+    /// The environment of a process, before its own event.
+    Environment(EnvironmentSeen<'a>),
+    /// A path of a process, before its own event.
+    Path(PathSeen<'a>),
 }
 
 /// Why bytes are no event.
@@ -132,7 +140,7 @@ impl Abi {
 }
 
 /// One execution of a program: a process between two `execve()` calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ProcessKey {
     /// Thread group id in the initial PID namespace.
     pub pid: u32,
@@ -275,23 +283,90 @@ pub struct Sender {
     pub created_ns: u64,
 }
 
-/// What the kernel knows of a process.
+/// What the kernel knows of a process. Its paths and its environment came
+/// before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessSeen<'a> {
     /// Which execution.
     pub key: ProcessKey,
     /// Real user id.
     pub uid: u32,
-    /// `kernfs_node.id` of the cgroup that `cgroup` names.
+    /// With whom it shares what there is room for.
+    pub owner: Owner,
+    /// Its ids, from the initial PID namespace on.
+    pub pids: Vec<PidLevel>,
+    /// `kernfs_node.id` of its cgroup.
     pub cgroup_id: u64,
     /// Name of the thread group leader.
     pub comm: Cow<'a, str>,
-    /// Last part of the executable's path.
-    pub exe_name: Cow<'a, str>,
-    /// Last part of the cgroup v2 path.
-    pub cgroup: Cow<'a, str>,
-    /// The part before the last one.
-    pub cgroup_parent: Cow<'a, str>,
+}
+
+/// A process's id in one PID namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PidLevel {
+    /// Thread group id.
+    pub pid: u32,
+    /// Inode number of the namespace.
+    pub namespace: u32,
+}
+
+/// Which path of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// Of the executable, up to the root of its mount namespace.
+    Exe,
+    /// Of the cgroup, up to the root of its hierarchy.
+    Cgroup,
+}
+
+/// A path of a process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathSeen<'a> {
+    /// Which execution.
+    pub key: ProcessKey,
+    /// Which path.
+    pub kind: PathKind,
+    /// Nothing is missing at its beginning.
+    pub is_whole: bool,
+    /// Parts that end with a zero byte each, the last one first.
+    pub parts: &'a [u8],
+    /// Name of the cgroup that the process's owner is about.
+    pub tenant: Option<Cow<'a, str>>,
+}
+
+impl<'a> PathSeen<'a> {
+    /// The parts, the last one first. A file system's own root is called `/`.
+    fn each(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        self.parts
+            .split(|byte| *byte == 0)
+            .filter(|part| !part.is_empty() && *part != b"/")
+    }
+
+    /// The last part; empty if there is none.
+    pub fn name(&self) -> Cow<'a, str> {
+        lossy(self.each().next().unwrap_or_default())
+    }
+
+    /// The path from its first part on.
+    pub fn path(&self) -> String {
+        let mut path = String::with_capacity(self.parts.len() + 1);
+        for part in self.each().rev() {
+            path.push('/');
+            path.push_str(&lossy(part));
+        }
+        path
+    }
+}
+
+/// The environment of a process, as `execve()` left it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnvironmentSeen<'a> {
+    /// Which execution.
+    pub key: ProcessKey,
+    /// There is nothing more.
+    pub is_whole: bool,
+    /// `NAME=value`, each ended by a zero byte; the last one may be cut.
+    pub environ: &'a [u8],
 }
 
 impl<'a> Event<'a> {
@@ -305,6 +380,8 @@ impl<'a> Event<'a> {
         match event_kind(kind.into()) {
             event_kind::EVENT_CALL => parse_call(bytes).map(Self::Call),
             event_kind::EVENT_PROCESS => parse_process(bytes).map(Self::Process),
+            event_kind::EVENT_ENVIRONMENT => parse_environment(bytes).map(Self::Environment),
+            event_kind::EVENT_PATH => parse_path(bytes).map(Self::Path),
             _ => Err(DecodeError::UnknownKind(kind)),
         }
     }
@@ -378,7 +455,13 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         undecided: has(call_flag::CALL_UNDECIDED),
         death_signal: has(call_flag::CALL_DIED).then_some(raw.death_signal.into()),
         payload: if has(call_flag::CALL_PAYLOAD) {
-            let start = size_of::<call_event>();
+            // PAYLOAD_OFFSET
+            let name_len = if has(call_flag::CALL_NAME) {
+                raw.name_len as usize
+            } else {
+                0
+            };
+            let start = FIXED + (name_len + 8) / 8 * 8;
             let end = start + raw.payload_len as usize;
             Some(
                 bytes
@@ -406,30 +489,108 @@ fn parse_notify(operation: Operation, raw: &call_event) -> Option<Notify> {
     }
 }
 
+/// Types of the wire of which any bytes are a value.
+trait Plain: Copy {}
+impl Plain for process_event {}
+impl Plain for execution {}
+
+/// A value out of bytes that are long enough.
+fn plain<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() < size_of::<T>() {
+        return Err(DecodeError::TooShort(bytes.len()));
+    }
+    // SAFETY: `T` is `repr(C)` of integers only, so any bytes are a value of
+    // it; there are as many, and the read asks no alignment.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+fn key_of(raw: &execution) -> ProcessKey {
+    ProcessKey {
+        pid: raw.pid,
+        start_ns: raw.process_start_ns,
+        exec_id: raw.exec_id,
+    }
+}
+
 fn parse_process(bytes: &[u8]) -> Result<ProcessSeen<'_>, DecodeError> {
-    const SIZE: usize = size_of::<process_event>();
-    let fixed = bytes
-        .get(..SIZE)
-        .ok_or(DecodeError::TooShort(bytes.len()))?;
-    // SAFETY: `process_event` is `repr(C)` of integers only, so any bytes are
-    // a value of it; `fixed` has as many bytes; the read asks no alignment.
-    let raw = unsafe { fixed.as_ptr().cast::<process_event>().read_unaligned() };
-    let field = |at: usize, size: usize| text(fixed.get(at..at + size));
+    let raw: process_event = plain(bytes)?;
+    let comm_at = offset_of!(process_event, comm);
+    let levels: &[pid_level] = &raw.pids;
     Ok(ProcessSeen {
-        key: ProcessKey {
-            pid: raw.pid,
-            start_ns: raw.process_start_ns,
-            exec_id: raw.exec_id,
-        },
+        key: key_of(&raw.execution),
         uid: raw.uid,
+        owner: Owner::from_raw(&raw.owner),
+        pids: levels
+            .iter()
+            .take(raw.pid_levels.into())
+            .map(|level| PidLevel {
+                pid: level.pid,
+                namespace: level.ns,
+            })
+            .collect(),
         cgroup_id: raw.cgroup_id,
-        comm: field(offset_of!(process_event, comm), raw.comm.len()),
-        exe_name: field(offset_of!(process_event, exe_name), raw.exe_name.len()),
-        cgroup: field(offset_of!(process_event, cgroup), raw.cgroup.len()),
-        cgroup_parent: field(
-            offset_of!(process_event, cgroup_parent),
-            raw.cgroup_parent.len(),
-        ),
+        comm: text(bytes.get(comm_at..comm_at + raw.comm.len())),
+    })
+}
+
+/// What path and environment have in common: a length and an execution where
+/// the type says, and so many bytes from `at` on.
+fn execution_and_rest(
+    bytes: &[u8],
+    (len_at, execution_at, at): (usize, usize, usize),
+) -> Result<(ProcessKey, &[u8]), DecodeError> {
+    let too_short = || DecodeError::TooShort(bytes.len());
+    let len = bytes
+        .get(len_at..len_at + 4)
+        .and_then(|len| len.try_into().ok())
+        .map(u32::from_ne_bytes)
+        .ok_or_else(too_short)?;
+    let execution = plain(bytes.get(execution_at..).ok_or_else(too_short)?)?;
+    let rest = bytes
+        .get(at..at + len as usize)
+        .ok_or_else(too_short)?;
+    Ok((key_of(&execution), rest))
+}
+
+fn parse_environment(bytes: &[u8]) -> Result<EnvironmentSeen<'_>, DecodeError> {
+    let places = (
+        offset_of!(environment_event, len),
+        offset_of!(environment_event, execution),
+        offset_of!(environment_event, environ),
+    );
+    let (key, environ) = execution_and_rest(bytes, places)?;
+    let is_whole = bytes.get(offset_of!(environment_event, is_whole));
+    Ok(EnvironmentSeen {
+        key,
+        is_whole: is_whole.is_some_and(|whole| *whole != 0),
+        environ,
+    })
+}
+
+fn parse_path(bytes: &[u8]) -> Result<PathSeen<'_>, DecodeError> {
+    let places = (
+        offset_of!(path_event, len),
+        offset_of!(path_event, execution),
+        offset_of!(path_event, parts),
+    );
+    let (key, parts) = execution_and_rest(bytes, places)?;
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+    let kind = byte(offset_of!(path_event, path));
+    let tenant_at = offset_of!(path_event, tenant_at);
+    let tenant_at = bytes
+        .get(tenant_at..tenant_at + 4)
+        .and_then(|at| at.try_into().ok())
+        .map_or(usize::MAX, |at| u32::from_ne_bytes(at) as usize);
+    Ok(PathSeen {
+        key,
+        kind: match path_kind(kind.into()) {
+            path_kind::PATH_EXE => PathKind::Exe,
+            path_kind::PATH_CGROUP => PathKind::Cgroup,
+            _ => return Err(DecodeError::UnknownKind(kind)),
+        },
+        is_whole: byte(offset_of!(path_event, is_whole)) != 0,
+        parts,
+        tenant: parts.get(tenant_at..).map(|name| text(Some(name))),
     })
 }
 

@@ -2,23 +2,22 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use uuid::Uuid;
 
 use crate::event::ProcessKey;
 use crate::resource::{Resource, Value};
 
-/// Whether this process and the kernel's programs count processes alike: are
-/// process ids here those of the initial PID namespace?
-pub fn is_initial_pid_namespace() -> bool {
-    // PROC_PID_INIT_INO, include/linux/proc_ns.h
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
-}
+/// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
+const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 
 /// The host that the agent runs on.
 #[derive(Debug, Clone)]
 pub struct Host {
     name: String,
+    /// Inode number of the PID namespace of the agent.
+    pid_namespace: u32,
     boot_id: Uuid,
     users: HashMap<u32, String>,
 }
@@ -33,6 +32,10 @@ impl Host {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
             name: uname.nodename().to_string_lossy().into_owned(),
+            pid_namespace: fs::metadata("/proc/self/ns/pid")
+                .ok()
+                .and_then(|namespace| u32::try_from(namespace.ino()).ok())
+                .unwrap_or(0),
             boot_id: boot_id.trim().parse().unwrap_or_default(),
             users: users(&fs::read_to_string("/etc/passwd").unwrap_or_default()),
         }
@@ -41,6 +44,16 @@ impl Host {
     /// Its name, from `uname(2)`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Inode number of the PID namespace of the agent; 0 without `/proc`.
+    pub fn pid_namespace(&self) -> u32 {
+        self.pid_namespace
+    }
+
+    /// Does the agent count processes as the kernel's programs do?
+    pub fn is_in_initial_pid_namespace(&self) -> bool {
+        self.pid_namespace == INITIAL_PID_NAMESPACE
     }
 
     /// The boot as a number: ids of calls are unique within it.

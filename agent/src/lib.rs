@@ -27,6 +27,7 @@ pub(crate) mod hash;
 pub mod kernel;
 
 pub mod event;
+pub mod owner;
 
 pub mod clock;
 pub mod ids;

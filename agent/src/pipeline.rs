@@ -8,7 +8,7 @@ use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading};
 use crate::event::{Call, Event};
 use crate::filter::NameFilter;
-use crate::kernel::CgroupVerdict;
+use crate::kernel::{CgroupVerdict, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
 use crate::sampling::whole::{DroppedSend, MessageKey, WholeTraces};
@@ -75,6 +75,7 @@ pub struct Pipeline<'a, S> {
     sink: S,
     counts: &'a PipelineCounts,
     metrics: Option<QueueMetrics>,
+    losses: Arc<PendingLosses>,
     cgroup_verdicts: Vec<CgroupVerdict>,
     whole_traces: WholeTraces,
 }
@@ -94,15 +95,22 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             sink,
             counts,
             metrics: None,
+            losses: Arc::default(),
             cgroup_verdicts: Vec::new(),
             whole_traces: WholeTraces::default(),
         }
     }
 
-    /// Counts every call that passes the filters in `metrics`, too.
+    /// Counts every call that passes the filters in `metrics`, too, and those
+    /// that did not get here out of `losses`.
     #[must_use]
-    pub fn with_metrics(mut self, metrics: Option<QueueMetrics>) -> Self {
+    pub fn with_metrics(
+        mut self,
+        metrics: Option<QueueMetrics>,
+        losses: Arc<PendingLosses>,
+    ) -> Self {
         self.metrics = metrics;
+        self.losses = losses;
         self
     }
 
@@ -116,6 +124,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
                     self.cgroup_verdicts.extend(verdict);
                 }
             }
+            Ok(Event::Environment(environment)) => self.processes.environment(&environment),
+            Ok(Event::Path(path)) => self.processes.path(&path),
             Err(error) => {
                 tracing::trace!(%error, "undecodable record");
                 PipelineCounts::add(&self.counts.undecodable, 1);
@@ -193,8 +203,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// After the records of a round.
     pub fn tick(&mut self, now: Instant) {
         self.sink.tick(now);
-        self.processes.tick();
+        self.processes.tick(now);
         if let Some(metrics) = &mut self.metrics {
+            metrics.add_lost(&self.losses.take());
             metrics.tick();
         }
         PipelineCounts::add(&self.counts.rounds, 1);
@@ -228,14 +239,14 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         &mut self.sink
     }
 
-    /// Processes as they are to be described from now on.
-    pub fn set_processes(&mut self, processes: Processes) {
-        self.processes = processes;
-    }
-
     /// The processes as they are described now.
     pub fn processes_mut(&mut self) -> &mut Processes {
         &mut self.processes
+    }
+
+    /// Processes of whom the kernel is to tell again.
+    pub fn take_forgotten(&mut self) -> Vec<u32> {
+        self.processes.take_forgotten()
     }
 
     /// The sink, for what its owner wants to read of it in the end.

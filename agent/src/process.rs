@@ -1,30 +1,43 @@
 //! Enrich: who a caller is, as the resource of its spans.
 //!
-//! The kernel's process event gives what must not be missed; `/proc` adds what
-//! it still can. Nothing here waits for anything but `/proc`.
+//! The kernel's events tell it; `/proc` adds what did not fit into them, on
+//! threads that nobody waits for. Nothing here waits.
 
 mod environment;
+mod lookups;
 mod proc;
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
+use std::time::Instant;
 
 use self::environment::Environment;
-use self::proc::ProcFacts;
+pub use self::lookups::LookupLosses;
+use self::lookups::ProcLookups;
+use self::proc::{Missing, ProcFacts};
 use crate::clock::Anchors;
 use crate::container::Container;
 use crate::encode::{self, EncodedResource};
-use crate::event::{Call, ProcessKey, ProcessSeen, Timeout};
+use crate::event::{
+    Call, EnvironmentSeen, PathKind, PathSeen, PidLevel, ProcessKey, ProcessSeen, Timeout,
+};
 use crate::hash::KeyHasher;
 use crate::host::Host;
 use crate::kubernetes::{Found, Pods};
+use crate::owner::{Owner, OwnerLosses};
 use crate::resource::{Resource, Value};
 use crate::span::Rfc3339;
 
-/// Processes remembered; beyond it the one not seen for longest is forgotten
-/// and looked up again at its next call.
+/// Processes remembered, by number and by the memory they take. Beyond it the
+/// half not seen for longest is forgotten, and the kernel tells of them again
+/// at their next call.
 const MAX_PROCESSES: usize = 8192;
+const MAX_BYTES: usize = 16 << 20;
+
+/// Processes of which only parts have come: the rest comes next, unless it
+/// found no room.
+const MAX_ARRIVING: usize = 256;
 
 /// A process and its resource, also as bytes for the wire.
 #[derive(Debug)]
@@ -37,6 +50,8 @@ pub struct Process {
     pub name: String,
     /// Real user id, where known.
     pub uid: Option<u32>,
+    /// With whom it shares what there is room for, where known.
+    pub owner: Option<Owner>,
     /// Of the container that it runs in.
     pub container_id: Option<String>,
     /// Of the cgroup of whose processes all that is true, `kernfs_node.id`.
@@ -45,11 +60,11 @@ pub struct Process {
     pub key: ProcessKey,
 }
 
-/// What is looked up: the section `enrich`.
+/// What is told of a process: the section `enrich`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lookups {
-    /// `/proc`: executable, owner, environment.
-    pub proc: bool,
+pub struct Enrichment {
+    /// Path of the executable, owner, environment.
+    pub process: bool,
     /// The container, from the cgroup.
     pub container: bool,
 }
@@ -57,9 +72,17 @@ pub struct Lookups {
 /// The processes that called, by their execution.
 pub struct Processes {
     known: HashMap<ProcessKey, Known, BuildHasherDefault<KeyHasher>>,
+    /// Of all that are known, [`Known::bytes`].
+    bytes: usize,
+    arriving: HashMap<ProcessKey, Arriving>,
+    lookups: ProcLookups,
+    lookup_losses: LookupLosses,
+    owners: Arc<OwnerLosses>,
+    /// Thread group ids of what was forgotten since the last look.
+    forgotten: Vec<u32>,
     host: Host,
     extra: Vec<(String, Value)>,
-    lookups: Lookups,
+    enrichment: Enrichment,
     pods: Option<Pods>,
     /// Counts look-ups, so that the oldest can be told.
     turn: u64,
@@ -69,24 +92,40 @@ struct Known {
     /// Of the last look-up.
     turn: u64,
     process: Arc<Process>,
-    /// In a container whose pod may still come.
-    waiting: Option<Box<Waiting>>,
+    facts: Facts,
+    /// In a container whose pod may still come: the generation of the pods
+    /// when they were last asked.
+    waiting: Option<u64>,
 }
 
-struct Waiting {
-    facts: Facts,
-    /// Of the pods, when they were last asked.
-    generation: u64,
+impl Known {
+    /// Memory, roughly.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.facts.bytes() + self.process.bytes()
+    }
+}
+
+impl Process {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.resource.bytes() + self.encoded.head().len() + self.name.len()
+    }
 }
 
 impl Processes {
     /// `extra` goes into every resource.
-    pub fn new(host: Host, extra: Vec<(String, Value)>, lookups: Lookups) -> Self {
+    pub fn new(host: Host, extra: Vec<(String, Value)>, enrichment: Enrichment) -> Self {
+        let lookup_losses = LookupLosses::default();
         Self {
             known: HashMap::default(),
+            bytes: 0,
+            arriving: HashMap::new(),
+            lookups: ProcLookups::new(lookup_losses.clone()),
+            lookup_losses,
+            owners: Arc::default(),
+            forgotten: Vec::new(),
             host,
             extra,
-            lookups,
+            enrichment,
             pods: None,
             turn: 0,
         }
@@ -99,34 +138,101 @@ impl Processes {
         self
     }
 
-    /// The pods, for those who take the place of these.
-    pub fn take_pods(&mut self) -> Option<Pods> {
-        self.pods.take()
+    /// Tells `owners` what containers are called.
+    #[must_use]
+    pub fn with_owners(mut self, owners: Arc<OwnerLosses>) -> Self {
+        self.owners = owners;
+        self
     }
 
-    /// Takes in what has become known of pods. Never waits.
-    pub fn tick(&mut self) {
+    /// Look-ups in `/proc` that came to nothing.
+    pub fn lookup_losses(&self) -> LookupLosses {
+        self.lookup_losses.clone()
+    }
+
+    /// Describes all from now on by these settings; `pods` where they change,
+    /// too.
+    pub fn reconfigure(
+        &mut self,
+        extra: Vec<(String, Value)>,
+        enrichment: Enrichment,
+        pods: Option<Option<Pods>>,
+    ) {
+        let tells_more = enrichment.process && !self.enrichment.process;
+        self.extra = extra;
+        self.enrichment = enrichment;
+        if let Some(pods) = pods {
+            self.pods = pods;
+        }
+        if tells_more {
+            // The kernel has sent no environments so far.
+            self.forgotten.extend(self.known.keys().map(|key| key.pid));
+        }
+        let known = std::mem::take(&mut self.known);
+        self.bytes = 0;
+        for (_, known) in known {
+            if !tells_more {
+                self.insert(known.facts, known.turn);
+            }
+        }
+    }
+
+    /// Takes in what has become known of pods, and from `/proc`. Never waits.
+    pub fn tick(&mut self, now: Instant) {
         if let Some(pods) = &mut self.pods {
             pods.update();
         }
+        for (key, found) in self.lookups.take(now) {
+            if let Some(mut known) = self.remove(&key) {
+                known.facts.add(found);
+                self.insert(known.facts, known.turn);
+            }
+        }
     }
 
-    /// Takes what the kernel reports of a process: once for each of its
-    /// threads that makes a call, of which the first is enough. Gives the
-    /// process if it is new.
+    /// Thread group ids of processes that were forgotten since the last call,
+    /// of whom the kernel is to tell again.
+    pub fn take_forgotten(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Takes what the kernel reports of a process. Gives the process if it is
+    /// new.
     pub fn seen(&mut self, process: &ProcessSeen<'_>, anchors: &Anchors) -> Option<Arc<Process>> {
-        if self.known.contains_key(&process.key) {
+        let parts = self.arriving.remove(&process.key).unwrap_or_default();
+        if let Some(known) = self.known.get(&process.key)
+            && known.facts.is_from_kernel
+        {
             return None;
         }
-        let reported = Reported {
-            key: process.key,
-            exe_name: process.exe_name.clone().into_owned(),
-            comm: process.comm.clone().into_owned(),
-            uid: Some(process.uid),
-            container: Container::of_path(&format!("{}/{}", process.cgroup_parent, process.cgroup)),
-            cgroup: Some((process.cgroup_id, process.cgroup.clone().into_owned())),
-        };
-        Some(self.remember(reported, anchors))
+        if let Some(name) = &parts.tenant {
+            self.owners.name_container(process.owner, name);
+        }
+        let missing = parts.missing;
+        let facts = Facts::of_kernel(process, parts, anchors);
+        self.look_up(self.pid_here(&process.pids), &facts, missing);
+        self.remove(&process.key);
+        Some(self.remember(facts))
+    }
+
+    /// Takes a path; the process comes after it.
+    pub fn path(&mut self, seen: &PathSeen<'_>) {
+        self.arriving(seen.key).add_path(seen);
+    }
+
+    /// Takes an environment; the process comes after it.
+    pub fn environment(&mut self, seen: &EnvironmentSeen<'_>) {
+        let environment = Environment::parse(seen.environ);
+        let parts = self.arriving(seen.key);
+        parts.missing.environment = !seen.is_whole && environment == Environment::default();
+        parts.environment = environment;
+    }
+
+    fn arriving(&mut self, key: ProcessKey) -> &mut Arriving {
+        if self.arriving.len() >= MAX_ARRIVING && !self.arriving.contains_key(&key) {
+            self.arriving.clear();
+        }
+        self.arriving.entry(key).or_default()
     }
 
     /// All that are known.
@@ -134,74 +240,94 @@ impl Processes {
         self.known.values().map(|known| &*known.process)
     }
 
-    /// The process of a call. One whose event was lost is looked up now; one
-    /// whose pod was not known is looked up again when pods have changed.
+    /// The process of a call. Of one whose event was lost only what `/proc`
+    /// tells is known, a while later, until the kernel tells of it again.
     pub fn of_call(&mut self, call: &Call<'_>, anchors: &Anchors) -> Arc<Process> {
         self.turn += 1;
         if let Some(known) = self.known.get_mut(&call.process) {
             known.turn = self.turn;
-            let generation = self.pods.as_ref().map(Pods::generation);
-            let asks = known
-                .waiting
-                .as_ref()
-                .is_some_and(|waiting| Some(waiting.generation) != generation);
-            let process = Arc::clone(&known.process);
-            return if asks {
-                self.ask_again(process)
-            } else {
-                process
-            };
+            if known.waiting.is_some()
+                && known.waiting != self.pods.as_ref().map(Pods::generation)
+            {
+                return self.ask_again(call.process);
+            }
+            return Arc::clone(&known.process);
         }
-        let reported = Reported {
-            key: call.process,
-            exe_name: String::new(),
-            comm: call.comm.clone().into_owned(),
-            uid: None,
-            container: Container::default(),
-            cgroup: None,
+        let facts = Facts::of_call(call, anchors);
+        let missing = Missing {
+            exe: true,
+            container: true,
+            environment: true,
         };
-        self.remember(reported, anchors)
+        let pid = self.host.is_in_initial_pid_namespace().then_some(call.process.pid);
+        self.look_up(pid, &facts, missing);
+        self.remember(facts)
     }
 
-    fn remember(&mut self, reported: Reported, anchors: &Anchors) -> Arc<Process> {
-        if self.known.len() >= MAX_PROCESSES {
+    /// The id of a process in the agent's own PID namespace.
+    fn pid_here(&self, pids: &[PidLevel]) -> Option<u32> {
+        pids.iter()
+            .find(|level| level.namespace == self.host.pid_namespace())
+            .map(|level| level.pid)
+    }
+
+    fn look_up(&mut self, pid: Option<u32>, facts: &Facts, missing: Missing) {
+        if let Some(pid) = pid
+            && self.enrichment.process
+            && missing.anything()
+        {
+            let uid = facts.uid.unwrap_or(u32::MAX);
+            self.lookups
+                .begin(pid, facts.key, uid, missing, Instant::now());
+        }
+    }
+
+    fn remember(&mut self, facts: Facts) -> Arc<Process> {
+        if self.known.len() >= MAX_PROCESSES || self.bytes >= MAX_BYTES {
             self.forget_half();
         }
-        let facts = Facts::collect(reported, self.lookups.proc, anchors);
+        self.insert(facts, self.turn)
+    }
+
+    /// Describes the process and keeps it.
+    fn insert(&mut self, facts: Facts, turn: u64) -> Arc<Process> {
+        let key = facts.key;
         let found = self.find(&facts);
         let process = Arc::new(self.describe(&facts, found));
-        let generation = self.pods.as_ref().map(Pods::generation);
         let waits = !facts.container.is_empty() && !found.is_some_and(|found| found.is_whole());
+        let waiting = self.pods.as_ref().map(Pods::generation).filter(|_| waits);
         let known = Known {
-            turn: self.turn,
+            turn,
             process: Arc::clone(&process),
-            waiting: generation
-                .filter(|_| waits)
-                .map(|generation| Box::new(Waiting { facts, generation })),
+            facts,
+            waiting,
         };
-        self.known.insert(process.key, known);
+        self.bytes += known.bytes();
+        self.known.insert(key, known);
         process
+    }
+
+    fn remove(&mut self, key: &ProcessKey) -> Option<Known> {
+        let known = self.known.remove(key)?;
+        self.bytes = self.bytes.saturating_sub(known.bytes());
+        Some(known)
     }
 
     /// Looks a waiting process up in pods that have changed.
-    fn ask_again(&mut self, process: Arc<Process>) -> Arc<Process> {
-        let known = self.known.get_mut(&process.key);
-        let Some(mut waiting) = known.and_then(|known| known.waiting.take()) else {
-            return process;
+    fn ask_again(&mut self, key: ProcessKey) -> Arc<Process> {
+        let Some(known) = self.remove(&key) else {
+            return self.insert(Facts::unknown(key), self.turn);
         };
-        let found = self.find(&waiting.facts);
-        let is_whole = found.is_some_and(|found| found.is_whole());
-        let process = found
-            .map(|_| self.describe(&waiting.facts, found))
-            // The same object again keeps its spans together.
-            .filter(|new| new.resource != process.resource)
-            .map_or(process, Arc::new);
-        waiting.generation = self.pods.as_ref().map_or(0, Pods::generation);
-        if let Some(known) = self.known.get_mut(&process.key) {
-            known.process = Arc::clone(&process);
-            known.waiting = (!is_whole).then_some(waiting);
+        let old = known.process;
+        let new = self.insert(known.facts, known.turn);
+        if new.resource != old.resource {
+            return new;
         }
-        process
+        // The same object again keeps its spans together.
+        if let Some(known) = self.known.get_mut(&key) {
+            known.process = Arc::clone(&old);
+        }
+        old
     }
 
     /// Forgets the half not seen for longest: one sort for many processes.
@@ -210,7 +336,20 @@ impl Processes {
         let middle = turns.len() / 2;
         let (_, median, _) = turns.select_nth_unstable(middle);
         let median = *median;
-        self.known.retain(|_, known| known.turn > median);
+        let Self {
+            known,
+            forgotten,
+            bytes,
+            ..
+        } = self;
+        known.retain(|key, known| {
+            let stays = known.turn > median;
+            if !stays {
+                *bytes = bytes.saturating_sub(known.bytes());
+                forgotten.push(key.pid);
+            }
+            stays
+        });
     }
 
     fn find(&self, facts: &Facts) -> Option<Found<'_>> {
@@ -221,8 +360,13 @@ impl Processes {
         let mut resource = Resource::default();
         self.describe_service(&mut resource, facts, found);
         resource.set("process.pid", Value::Int(facts.key.pid.into()));
+        if let Some(vpid) = facts.vpid.filter(|vpid| *vpid != facts.key.pid) {
+            resource.set("process.vpid", Value::Int(vpid.into()));
+        }
         resource.set_text("process.executable.name", facts.exe_name.clone());
-        resource.set_text("process.executable.path", facts.exe_path.clone());
+        if self.enrichment.process {
+            resource.set_text("process.executable.path", facts.exe_path.clone());
+        }
         resource.set_text("process.creation.time", facts.created.clone());
         resource.set_text(
             "process.owner",
@@ -232,7 +376,7 @@ impl Processes {
                 .unwrap_or_default(),
         );
         let container = &facts.container;
-        if self.lookups.container {
+        if self.enrichment.container {
             resource.set_text("container.id", container.id.clone().unwrap_or_default());
             resource.set_text("k8s.pod.uid", container.pod_uid.clone().unwrap_or_default());
         }
@@ -254,6 +398,7 @@ impl Processes {
             resource,
             name: facts.exe_name.clone(),
             uid: facts.uid,
+            owner: facts.owner,
             container_id: container.id.clone(),
             cgroup_id: facts.cgroup_id,
             key: facts.key,
@@ -263,7 +408,11 @@ impl Processes {
     /// `service.*`: the process's own word, then the pod's, then what follows
     /// from executable and host.
     fn describe_service(&self, resource: &mut Resource, facts: &Facts, found: Option<Found<'_>>) {
-        let own = facts.own.clone();
+        let own = if self.enrichment.process {
+            facts.own.clone()
+        } else {
+            Environment::default()
+        };
         let of_pod = found.map(|found| found.service()).unwrap_or_default();
         let name = own.service_name.or(of_pod.name);
         let instance_id = own.service_instance_id.or(of_pod.instance_id);
@@ -287,64 +436,132 @@ impl Processes {
     }
 }
 
-/// What is known of a process before `/proc` is asked.
-struct Reported {
-    key: ProcessKey,
+/// What has come of a process before its own event.
+#[derive(Debug)]
+struct Arriving {
     exe_name: String,
-    comm: String,
-    uid: Option<u32>,
+    exe_path: String,
     container: Container,
-    /// Id and name.
-    cgroup: Option<(u64, String)>,
+    /// Name of the container or pod that its owner is about.
+    tenant: Option<String>,
+    environment: Environment,
+    missing: Missing,
+}
+
+impl Default for Arriving {
+    fn default() -> Self {
+        Self {
+            exe_name: String::new(),
+            exe_path: String::new(),
+            container: Container::default(),
+            tenant: None,
+            environment: Environment::default(),
+            missing: Missing {
+                exe: true,
+                container: true,
+                environment: false,
+            },
+        }
+    }
+}
+
+impl Arriving {
+    fn add_path(&mut self, seen: &PathSeen<'_>) {
+        match seen.kind {
+            PathKind::Exe => {
+                self.exe_name = seen.name().into_owned();
+                if seen.is_whole {
+                    self.exe_path = seen.path();
+                }
+                self.missing.exe = !seen.is_whole;
+            }
+            PathKind::Cgroup => {
+                self.container = Container::of_path(&seen.path());
+                self.missing.container = !seen.is_whole && self.container.is_empty();
+                self.tenant = seen.tenant.as_deref().map(|name| {
+                    let container = Container::of_path(name);
+                    let id = container.id.or(container.pod_uid);
+                    id.unwrap_or_else(|| name.to_owned())
+                });
+            }
+        }
+    }
 }
 
 /// What is known of a process, whether it still runs or not.
+#[derive(Debug, Default)]
 struct Facts {
     key: ProcessKey,
     exe_name: String,
+    /// Empty where it is not known.
     exe_path: String,
     created: String,
     uid: Option<u32>,
+    owner: Option<Owner>,
+    /// In the innermost PID namespace, where that is not the initial one.
+    vpid: Option<u32>,
     container: Container,
     /// Of a cgroup that is known to be this container's.
     cgroup_id: Option<u64>,
     own: Environment,
+    is_from_kernel: bool,
 }
 
 impl Facts {
-    fn collect(reported: Reported, from_proc: bool, anchors: &Anchors) -> Self {
-        let proc = if from_proc {
-            ProcFacts::read(&reported.key, &reported.exe_name)
-        } else {
-            ProcFacts::default()
-        };
-        // What /proc says is whole; what the kernel sent is cut at 63 bytes.
-        let exe_name = [
-            proc.exe_name().unwrap_or_default().to_owned(),
-            reported.exe_name,
-            reported.comm,
-        ]
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or_default();
+    fn of_kernel(seen: &ProcessSeen<'_>, parts: Arriving, anchors: &Anchors) -> Self {
         Self {
-            key: reported.key,
-            exe_name,
-            created: created(&reported.key, anchors),
-            uid: reported.uid.or(proc.uid),
-            cgroup_id: reported
-                .cgroup
-                // A container that the cgroup itself names needs no /proc.
-                .filter(|(_, name)| reported.container.id.is_some() || proc.is_in(name))
-                .map(|(id, _)| id),
-            container: if proc.container.is_empty() {
-                reported.container
+            key: seen.key,
+            exe_name: if parts.exe_name.is_empty() {
+                seen.comm.clone().into_owned()
             } else {
-                proc.container
+                parts.exe_name
             },
-            exe_path: proc.exe_path,
-            own: proc.environment,
+            exe_path: parts.exe_path,
+            created: created(&seen.key, anchors),
+            uid: Some(seen.uid),
+            owner: Some(seen.owner),
+            vpid: seen.pids.last().map(|level| level.pid),
+            cgroup_id: (!parts.missing.container).then_some(seen.cgroup_id),
+            container: parts.container,
+            own: parts.environment,
+            is_from_kernel: true,
         }
+    }
+
+    /// Of a process whose event was lost.
+    fn of_call(call: &Call<'_>, anchors: &Anchors) -> Self {
+        Self {
+            exe_name: call.comm.clone().into_owned(),
+            created: created(&call.process, anchors),
+            ..Self::unknown(call.process)
+        }
+    }
+
+    fn unknown(key: ProcessKey) -> Self {
+        Self {
+            key,
+            ..Self::default()
+        }
+    }
+
+    /// Adds what `/proc` told.
+    fn add(&mut self, found: ProcFacts) {
+        if let Some(path) = found.exe_path {
+            if let Some(name) = path.rsplit('/').next().filter(|name| !name.is_empty()) {
+                self.exe_name = name.to_owned();
+            }
+            self.exe_path = path;
+        }
+        if let Some(container) = found.container.filter(|container| !container.is_empty()) {
+            self.container = container;
+        }
+        if let Some(environment) = found.environment {
+            self.own = environment;
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.exe_name.len() + self.exe_path.len() + self.created.len() + self.own.bytes()
     }
 }
 

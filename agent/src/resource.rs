@@ -28,6 +28,20 @@ impl Resource {
             .find_map(|(k, v)| (k == key).then_some(v))
     }
 
+    /// Memory of keys and values, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.attributes
+            .iter()
+            .map(|(key, value)| {
+                let text = match value {
+                    Value::String(text) => text.len(),
+                    _ => 0,
+                };
+                size_of_val(key) + size_of_val(value) + text
+            })
+            .sum()
+    }
+
     /// Sets a string, unless it is empty.
     pub fn set_text(&mut self, key: &'static str, value: impl Into<String>) {
         let value = value.into();

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use self::metrics::Metrics;
 use self::output::{ExportSink, Outputs};
@@ -24,12 +26,12 @@ use crate::cli::RunArgs;
 use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
 use crate::health::Health;
-use crate::host::{Host, is_initial_pid_namespace};
+use crate::host::Host;
 use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
 use crate::kubernetes::Pods;
 use crate::logs;
 use crate::memory;
-use crate::metrics::QueueMetrics;
+use crate::metrics::{QueueMetrics, Source};
 use crate::pipeline::{Pipeline, PipelineCounts};
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -64,6 +66,7 @@ struct Agent<'a> {
     outputs: Outputs<'a>,
     sender: SpanSender,
     queue_metrics: Option<QueueMetrics>,
+    source: Arc<Source>,
     stop: Arc<AtomicBool>,
     pods: Option<Pods>,
 }
@@ -86,10 +89,11 @@ impl<'a> Agent<'a> {
         )
         .map_err(|error| explain(&error))?;
         announce(&tracer);
-        warn_of_pids(config);
+        warn_of_pids(&tracer);
         let meters = tracer.meters().context("cannot keep the counters open")?;
         let meters = Arc::new(meters);
         source.set_kernel(Arc::clone(&meters));
+        runtime.spawn(make_room_for_losses(Arc::clone(&meters)));
         Ok(Self {
             runtime,
             tracer,
@@ -99,6 +103,7 @@ impl<'a> Agent<'a> {
             outputs,
             sender,
             queue_metrics,
+            source,
             stop,
             pods,
         })
@@ -106,13 +111,20 @@ impl<'a> Agent<'a> {
 
     fn run(mut self, config: Config, path: Option<&Path>) -> anyhow::Result<ExitCode> {
         let host = Host::read();
+        let processes = settings::processes(&config, host.clone())
+            .with_pods(self.pods.take())
+            .with_owners(Arc::clone(self.meters.owner_losses()));
+        self.source.set_lookups(processes.lookup_losses());
         let pipeline = Pipeline::new(
             settings::pipeline(&config, &host),
-            settings::processes(&config, host.clone()).with_pods(self.pods.take()),
+            processes,
             ExportSink::new(self.sender),
             &self.counts,
         )
-        .with_metrics(self.queue_metrics.take());
+        .with_metrics(
+            self.queue_metrics.take(),
+            Arc::clone(self.meters.pending_losses()),
+        );
         let mut reload = Reload::new(config, path, host, self.runtime)?;
         if let Err(error) = memory::release_program_pages() {
             tracing::debug!(%error, "the memory of the start is kept");
@@ -143,14 +155,40 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// Process ids of a filter are the kernel's.
-fn warn_of_pids(config: &Config) {
-    let filter = &config.filter;
-    let by_pid = !filter.include.pids.is_empty() || !filter.exclude.pids.is_empty();
-    if by_pid && !is_initial_pid_namespace() {
+/// The kernel's tables of lost calls are small: they are emptied once a second
+/// while calls are lost.
+async fn make_room_for_losses(meters: Arc<KernelMeters>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lost_before = 0;
+    loop {
+        ticks.tick().await;
+        let meters = Arc::clone(&meters);
+        let taken = tokio::task::spawn_blocking(move || {
+            let counts = meters.counts()?;
+            let lost = counts.ring_full + counts.in_flight_full;
+            if lost != lost_before {
+                meters.take_losses()?;
+            }
+            Ok::<_, libbpf_rs::Error>(lost)
+        });
+        match taken.await {
+            Ok(Ok(lost)) => lost_before = lost,
+            Ok(Err(error)) => tracing::debug!(%error, "lost calls cannot be read"),
+            Err(error) => tracing::error!(%error, "lost calls are not read"),
+        }
+    }
+}
+
+/// Of process ids in a filter that are nobody's.
+fn warn_of_pids(tracer: &Tracer) {
+    let unknown = tracer.unknown_pids();
+    if !unknown.is_empty() {
         tracing::warn!(
-            "this is not the initial PID namespace, whose process ids filter.include.pids and \
-             filter.exclude.pids have to name; run with the host's (hostPID: true, --pid=host)"
+            pids = ?unknown,
+            "no such process in this PID namespace: filter.include.pids and filter.exclude.pids \
+             take the ids that the agent sees; start it in the host's (hostPID: true, --pid=host) \
+             to name others"
         );
     }
 }

@@ -13,7 +13,7 @@ use crate::ids::Ids;
 use crate::kernel::{Backend, BackendChoice, IdList, KernelFilter, KernelSettings, NameTable};
 use crate::kubernetes::Pods;
 use crate::pipeline::PipelineSettings;
-use crate::process::{Lookups, Processes};
+use crate::process::{Enrichment, Processes};
 use crate::resource::Value;
 use crate::sampling::Sampling;
 use crate::span::{Correlation, SpanSettings};
@@ -44,6 +44,7 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
         } else {
             0
         },
+        environments: config.enrich.process,
         filter: filters(&config.filter).0,
     }
 }
@@ -150,12 +151,15 @@ pub(super) fn resource_attributes(config: &Config) -> Vec<(String, Value)> {
         .collect()
 }
 
-pub(super) fn processes(config: &Config, host: Host) -> Processes {
-    let lookups = Lookups {
-        proc: config.enrich.process,
+pub(super) fn enrichment(config: &Config) -> Enrichment {
+    Enrichment {
+        process: config.enrich.process,
         container: config.enrich.container,
-    };
-    Processes::new(host, resource_attributes(config), lookups)
+    }
+}
+
+pub(super) fn processes(config: &Config, host: Host) -> Processes {
+    Processes::new(host, resource_attributes(config), enrichment(config))
 }
 
 pub(super) fn export(config: &Config) -> ExportSettings {

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Iter, Link, MapCore, MapHandle, ProgramMut};
@@ -12,12 +13,17 @@ use super::backend::{Backend, BackendChoice};
 use super::filter::{self, CgroupVerdict, KernelFilter};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
+use super::lost::LostTables;
 use super::load::{FIRST_GENERATION, Form, KernelSettings, LoadError, Loaded, load};
 use super::preemption::kernel_is_preemptible;
 use super::probes::KernelMeters;
+use super::processes::ProcessTable;
 use super::ring::CaptureRing;
 use super::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;
+
+/// Between two counts of the threads that are followed.
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What became of one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +83,11 @@ pub struct Tracer {
     catch_up: Vec<Link>,
     /// The iterator over threads in calls.
     waiting: Option<Link>,
+    /// The iterator over processes.
+    processes: Option<Link>,
+    /// The iterator over threads that are followed, and when it was last read.
+    followed: Option<Link>,
+    counted_at: Option<Instant>,
     /// After the links: a probe in use cannot be taken back.
     return_probes: Option<Arc<ReturnProbes>>,
     /// Why return probes have only as many instances as is the default.
@@ -91,6 +102,9 @@ pub struct Tracer {
     generation: u32,
     hooks: Vec<HookStatus>,
     passed_over: Vec<AttachError>,
+    /// Process ids of the filter that are nobody's here.
+    unknown_pids: Vec<u32>,
+    max_threads: u64,
 }
 
 impl Tracer {
@@ -159,6 +173,10 @@ impl Tracer {
             other_links: Vec::new(),
             catch_up: Vec::new(),
             waiting: None,
+            processes: None,
+            followed: None,
+            counted_at: None,
+            max_threads: 0,
             return_probes: None,
             default_instances: None,
             skel,
@@ -169,7 +187,9 @@ impl Tracer {
             generation: FIRST_GENERATION,
             hooks: absent.collect(),
             passed_over: Vec::new(),
+            unknown_pids: Vec::new(),
         };
+        tracer.max_threads = settings.max_threads().into();
         tracer.attach_all(hooks)?;
         Ok(tracer)
     }
@@ -177,7 +197,15 @@ impl Tracer {
     /// Returns before entries, so that no call is entered whose return would
     /// not be seen.
     fn attach_all(&mut self, mut hooks: Vec<Hook>) -> Result<(), AttachError> {
-        hooks.sort_by_key(|hook| (hook.purpose() == Purpose::FindBlocked, is_entry(hook)));
+        hooks.sort_by_key(|hook| {
+            let order = match hook.purpose() {
+                Purpose::Processes | Purpose::Fork => 0,
+                Purpose::FindBlocked => 2,
+                _ => 1,
+            };
+            (order, is_entry(hook))
+        });
+        let mut knows_processes = false;
         if self.backend == Backend::Kprobe && self.form == Form::Plain {
             match ReturnProbes::open() {
                 Ok(probes) => self.return_probes = Some(Arc::new(probes)),
@@ -185,6 +213,16 @@ impl Tracer {
             }
         }
         for hook in hooks {
+            if !knows_processes && !matches!(hook.purpose(), Purpose::Processes | Purpose::Fork) {
+                // From now on forks are seen, and no call yet.
+                self.know_processes().map_err(|source| AttachError::Hook {
+                    backend: self.backend,
+                    program: "it_processes".to_owned(),
+                    symbol: "task".to_owned(),
+                    source,
+                })?;
+                knows_processes = true;
+            }
             let link = self.attach(&hook).map_err(|source| AttachError::Hook {
                 backend: self.backend,
                 program: hook.program.clone(),
@@ -194,6 +232,8 @@ impl Tracer {
             match hook.purpose() {
                 Purpose::FindBlocked => find_blocked(&link),
                 Purpose::Waiting => self.waiting = Some(link),
+                Purpose::Processes => self.processes = Some(link),
+                Purpose::Followed => self.followed = Some(link),
                 Purpose::CatchUp => self.catch_up.push(link),
                 _ if is_entry(&hook) => self.entry_links.push(link),
                 _ => self.other_links.push(link),
@@ -208,6 +248,33 @@ impl Tracer {
             unsafe { (&raw mut bss.found_all).write_volatile(1) };
         }
         Ok(())
+    }
+
+    /// Tells the programs how deep the agent's PID namespace is and, where the
+    /// filter names processes, which those and their children are.
+    fn know_processes(&mut self) -> io::Result<()> {
+        let Some(link) = &self.processes else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let table = ProcessTable::read(link)?;
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: as in filter::store().
+            unsafe { (&raw mut bss.agent_pid_level).write_volatile(table.level_here) };
+        }
+        let pids = &self.skel.maps.pids;
+        self.unknown_pids = filter::set_pids(pids, &self.filter, &table).map_err(into_io)?;
+        if self.filter.by_process() {
+            // Children that were born between the look and the update.
+            let table = ProcessTable::read(link)?;
+            filter::set_pids(pids, &self.filter, &table).map_err(into_io)?;
+        }
+        Ok(())
+    }
+
+    /// Process ids that the filter names and that are nobody's in the agent's
+    /// PID namespace, where this is not the initial one.
+    pub fn unknown_pids(&self) -> &[u32] {
+        &self.unknown_pids
     }
 
     fn attach(&mut self, hook: &Hook) -> io::Result<Link> {
@@ -283,18 +350,71 @@ impl Tracer {
     ///
     /// # Errors
     /// When the kernel refuses the processes.
-    pub fn set_filter(&mut self, settings: &KernelSettings) -> libbpf_rs::Result<()> {
+    pub fn set_filter(&mut self, settings: &KernelSettings) -> anyhow::Result<()> {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            let environments = settings.environments.into();
+            // SAFETY: as in filter::store().
+            unsafe { (&raw mut bss.send_environment).write_volatile(environments) };
+        }
         if self.filter == settings.filter {
             return Ok(());
         }
         let generation = self.generation + 1;
-        filter::fill(&settings.filter, generation, &self.skel.maps)?;
+        filter::set_ids(&self.skel.maps.ids, &settings.filter, generation)?;
+        self.filter = settings.filter.clone();
+        self.know_processes()?;
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             filter::store(settings, generation, bss);
         }
         self.generation = generation;
-        self.filter = settings.filter.clone();
         Ok(())
+    }
+
+    /// Lets the kernel tell of these processes again at their next call.
+    pub fn forget(&mut self, pids: &[u32]) {
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            // Who has ended or was forgotten by the kernel, too, is not there.
+            self.skel
+                .maps
+                .announcements
+                .delete(&pid.to_ne_bytes())
+                .unwrap_or_default();
+        }
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            // SAFETY: as in filter::store(); only this thread writes it.
+            unsafe {
+                let generation = &raw mut bss.identity_generation;
+                generation.write_volatile(generation.read_volatile().wrapping_add(1));
+            }
+        }
+    }
+
+    /// Counts the threads that are followed anew when there is hardly room for
+    /// more, but not often: it takes a look at each thread of the host.
+    pub fn recount(&mut self, now: Instant) {
+        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
+            return;
+        };
+        // SAFETY: as in release_catch_up().
+        let followed = unsafe { (&raw const bss.followed).read_volatile() };
+        let is_due = self
+            .counted_at
+            .is_none_or(|at| now.duration_since(at) >= RECOUNT_INTERVAL);
+        if followed < self.max_threads / 8 * 7 || !is_due {
+            return;
+        }
+        self.counted_at = Some(now);
+        let counted = self.followed.as_ref().map(Iter::new);
+        if let Some(Ok(mut threads)) = counted
+            && let Ok(count) = io::copy(&mut threads, &mut io::sink())
+        {
+            // SAFETY: as in filter::store(). What the programs add meanwhile
+            // is lost, a few threads until the next time.
+            unsafe { (&raw mut bss.followed).write_volatile(count) };
+        }
     }
 
     /// Tells the kernel of cgroups whose calls it need not send, or must. What
@@ -321,7 +441,7 @@ impl Tracer {
             .map_or_else(Weak::new, Arc::downgrade);
         let waiting = self.waiting.as_ref().map(AsFd::as_fd);
         let waiting = waiting.map(|link| link.try_clone_to_owned()).transpose()?;
-        let lost = MapHandle::try_from(&self.skel.maps.lost_calls).map_err(into_io)?;
+        let lost = LostTables::new(&self.skel.maps).map_err(into_io)?;
         let mut meters = KernelMeters::new(counts, lost, return_probes, waiting);
         for program in self.skel.object().progs() {
             let attached = self.hooks.iter().find(|status| {
@@ -382,6 +502,6 @@ fn attach_to_event(program: &ProgramMut<'_>, event: i32) -> io::Result<Link> {
     program.attach_perf_event(event).map_err(into_io)
 }
 
-fn into_io(error: libbpf_rs::Error) -> io::Error {
+pub(super) fn into_io(error: libbpf_rs::Error) -> io::Error {
     io::Error::other(format!("{error:#}"))
 }

@@ -2,10 +2,9 @@
 
 use libbpf_rs::{MapCore, MapFlags};
 
-use super::descendants::with_descendants;
 use super::load::KernelSettings;
 use super::name_table::NameTable;
-use crate::skel::MqspanMaps;
+use super::processes::ProcessTable;
 use crate::skel::types::{
     self, bss, call_op, cgroup_verdict, filter_settings, id_key, id_kind, name_kind,
 };
@@ -13,7 +12,8 @@ use crate::skel::types::{
 /// The part of a filter that the kernel decides.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KernelFilter {
-    /// Only these processes and their children; empty for all.
+    /// Only these processes and their children, by their ids in the agent's
+    /// PID namespace; empty for all.
     pub include_pids: Vec<u32>,
     /// Not these processes and their children.
     pub exclude_pids: Vec<u32>,
@@ -80,7 +80,7 @@ impl IdList {
 }
 
 impl KernelFilter {
-    fn by_process(&self) -> bool {
+    pub(super) fn by_process(&self) -> bool {
         !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
     }
 }
@@ -178,34 +178,37 @@ pub(super) fn store(settings: &KernelSettings, generation: u32, bss: &mut bss) {
     unsafe { (&raw mut bss.filter).write_volatile(filter_of(settings, generation)) };
 }
 
-/// Makes the maps say what the filter says.
-pub(super) fn fill(
+/// Makes the map say which processes are wanted, as `table` has them and their
+/// children; later ones inherit at fork. A process that is named and not there
+/// is left out, and given back.
+pub(super) fn set_pids(
+    pids: &impl MapCore,
     filter: &KernelFilter,
-    generation: u32,
-    maps: &MqspanMaps<'_>,
-) -> libbpf_rs::Result<()> {
-    set_pids(&maps.pids, filter)?;
-    set_ids(&maps.ids, filter, generation)
-}
-
-/// Also of children that the processes have already; later ones inherit at
-/// fork.
-fn set_pids(pids: &impl MapCore, filter: &KernelFilter) -> libbpf_rs::Result<()> {
+    table: &ProcessTable,
+) -> libbpf_rs::Result<Vec<u32>> {
+    let mut unknown = Vec::new();
+    let mut named = Vec::new();
+    for (pid_here, verdict) in verdicts(&filter.include_pids, &filter.exclude_pids) {
+        match table.kernel_pid(pid_here) {
+            Some(pid) => named.push((pid, verdict)),
+            None => unknown.push(pid_here),
+        }
+    }
+    let wanted = table.with_descendants(&named);
     for key in pids.keys().collect::<Vec<_>>() {
-        // A process may end, and its key with it, at any time.
-        pids.delete(&key).unwrap_or_default();
+        let pid = key.as_slice().try_into().map_or(0, u32::from_ne_bytes);
+        if !wanted.contains_key(&pid) {
+            // A process may end, and its key with it, at any time.
+            pids.delete(&key).unwrap_or_default();
+        }
     }
-    let named: Vec<(u32, u8)> = verdicts(&filter.include_pids, &filter.exclude_pids).collect();
-    if named.is_empty() {
-        return Ok(());
-    }
-    for (pid, verdict) in with_descendants(&named) {
+    for (pid, verdict) in wanted {
         pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
     }
-    Ok(())
+    Ok(unknown)
 }
 
-fn set_ids(ids: &impl MapCore, filter: &KernelFilter, generation: u32) -> libbpf_rs::Result<()> {
+pub(super) fn set_ids(ids: &impl MapCore, filter: &KernelFilter, generation: u32) -> libbpf_rs::Result<()> {
     let slot = u16::from(generation & 1 == 1);
     for key in ids.keys().collect::<Vec<_>>() {
         if key.starts_with(&slot.to_ne_bytes()) {

@@ -64,6 +64,10 @@ pub enum Purpose {
     FindBlocked,
     /// Tells who is blocked, on request.
     Waiting,
+    /// Tells which processes there are, on request.
+    Processes,
+    /// Counts the threads that are followed, on request.
+    Followed,
     /// Sees the return of those, where the backend cannot.
     CatchUp,
 }
@@ -106,6 +110,8 @@ impl Hook {
     pub fn purpose(&self) -> Purpose {
         match &self.target {
             HookTarget::Iterator(_) if self.program == "it_waiting" => Purpose::Waiting,
+            HookTarget::Iterator(_) if self.program == "it_processes" => Purpose::Processes,
+            HookTarget::Iterator(_) if self.program == "it_followed" => Purpose::Followed,
             HookTarget::Iterator(_) => Purpose::FindBlocked,
             HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
             HookTarget::Tracepoint(_) if self.program.starts_with("tp_catch_up") => {

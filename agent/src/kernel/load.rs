@@ -10,7 +10,6 @@ use libbpf_rs::{PrintLevel, ProgramAttachType, set_print};
 use super::backend::Backend;
 use super::filter::{self, KernelFilter};
 use super::hooks::{Hook, HookTarget, Purpose};
-use super::lost;
 use super::preemption::kernel_is_preemptible;
 use super::symbols::KernelSymbols;
 use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
@@ -26,12 +25,27 @@ pub struct KernelSettings {
     pub compat: bool,
     /// Bytes of the ring buffer: a power of two and a multiple of the page.
     pub ring_buffer_size: u32,
-    /// Threads in the hash map, where there is no task storage.
+    /// Threads that are followed at the same time.
     pub max_in_flight: u32,
     /// What to leave out.
     pub filter: KernelFilter,
     /// Bytes of each message to capture, at most 4096; 0 for none.
     pub payload_max: u32,
+    /// Send the environments of processes.
+    pub environments: bool,
+}
+
+/// Threads followed where payloads are captured: each takes 4 KiB more.
+const MAX_THREADS_WITH_PAYLOAD: u32 = 8192;
+
+impl KernelSettings {
+    pub(super) fn max_threads(&self) -> u32 {
+        if self.payload_max == 0 {
+            self.max_in_flight
+        } else {
+            self.max_in_flight.min(MAX_THREADS_WITH_PAYLOAD)
+        }
+    }
 }
 
 /// Number of the filter that the programs begin with; no record has a verdict
@@ -135,7 +149,11 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, spares: b
                 }
         }
         Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
-        Purpose::AllCalls | Purpose::Lifecycle | Purpose::Fork => true,
+        Purpose::AllCalls
+        | Purpose::Lifecycle
+        | Purpose::Fork
+        | Purpose::Processes
+        | Purpose::Followed => true,
         Purpose::FindBlocked | Purpose::Waiting => {
             traces("mq_timedsend") || traces("mq_timedreceive")
         }
@@ -190,9 +208,12 @@ fn prepare(
     rodata.has_spares = has_spares(&hooks);
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;
+    rodata.max_threads = settings.max_threads().into();
+    rodata.ring_bytes = settings.ring_buffer_size.into();
+    rodata.pressure_bytes = u64::from(settings.ring_buffer_size) / 8;
     rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
     // A small ring could fill between two looks that are far apart.
-    rodata.wakeup_mask = if settings.ring_buffer_size < 1 << 20 {
+    rodata.look_mask = if settings.ring_buffer_size < 1 << 20 {
         0
     } else {
         31
@@ -203,15 +224,21 @@ fn prepare(
         .as_deref_mut()
         .ok_or(LoadError::Section(".bss"))?;
     filter::store(settings, FIRST_GENERATION, bss);
+    bss.send_environment = settings.environments.into();
 
     open.maps
         .events
         .set_max_entries(settings.ring_buffer_size)?;
-    open.maps.threads.set_autocreate(task_storage)?;
-    open.maps.threads_by_id.set_autocreate(!task_storage)?;
-    open.maps
-        .threads_by_id
-        .set_max_entries(settings.max_in_flight)?;
+    let payload = settings.payload_max != 0;
+    let maps = &mut open.maps;
+    maps.threads.set_autocreate(task_storage && !payload)?;
+    maps.threads_payload
+        .set_autocreate(task_storage && payload)?;
+    maps.threads_by_id
+        .set_autocreate(!task_storage && !payload)?;
+    maps.tids_payload.set_autocreate(!task_storage && payload)?;
+    maps.threads_by_id.set_max_entries(settings.max_threads())?;
+    maps.tids_payload.set_max_entries(settings.max_threads())?;
     open.maps
         .messages
         .set_autocreate(backend.knows_messages())?;
@@ -289,8 +316,7 @@ fn load_as(
         log: take_libbpf_log(),
     })?;
     tracing::debug!(programs = hooks.len(), "programs loaded");
-    lost::prepare(&skel.maps.lost_calls)?;
-    filter::fill(&settings.filter, FIRST_GENERATION, &skel.maps)?;
+    filter::set_ids(&skel.maps.ids, &settings.filter, FIRST_GENERATION)?;
     Ok(Loaded {
         spares: has_spares(&hooks),
         skel,

@@ -1,10 +1,16 @@
 //! What the kernel counted, for the metrics, of calls whose record found no
 //! room in the ring buffer.
 
-use libbpf_rs::{MapCore, MapFlags};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut};
 
 use crate::metrics::histogram::Histogram;
-use crate::skel::types::{durations, lost_calls, lost_key};
+use crate::owner::{Owner, OwnerLoss, OwnerLosses};
+use crate::skel::MqspanMaps;
+use crate::skel::types::{durations, lost_calls, lost_key, lost_owner_key, owner_loss};
 
 /// Calls that were lost, of the same kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,34 +42,171 @@ pub struct LostKind {
     pub death_signal: Option<u32>,
 }
 
-/// The entry for calls that find no room for one of their own.
-pub(super) fn prepare(map: &impl MapCore) -> libbpf_rs::Result<()> {
-    let key = [0; size_of::<lost_key>()];
-    let value = [0; size_of::<lost_calls>()];
-    map.update(&key, &value, MapFlags::ANY)
+/// Lost calls on their way from the kernel's tables to the capture thread, which
+/// adds them to what it has counted itself.
+#[derive(Debug, Default)]
+pub struct PendingLosses {
+    calls: Mutex<Vec<LostCalls>>,
+    are_there: AtomicBool,
 }
 
-/// Reads the map; entries of which nothing was counted are left out.
-pub(super) fn read(map: &impl MapCore) -> libbpf_rs::Result<Vec<LostCalls>> {
-    let mut all = Vec::new();
-    for key in map.keys() {
-        if let Some(value) = map.lookup(&key, MapFlags::ANY)? {
-            let (Some(key), Some(value)) = (from_bytes(&key), from_bytes(&value)) else {
-                continue;
-            };
-            let calls = lost(&key, &value);
-            if calls.duration.count() != 0 {
-                all.push(calls);
-            }
-        }
+/// Kinds that may be pending: a capture thread that stands still leaves them
+/// with the kernel.
+const MAX_PENDING: usize = 8192;
+
+impl PendingLosses {
+    fn lock(&self) -> MutexGuard<'_, Vec<LostCalls>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(all)
+
+    /// Takes what is pending. Costs one load where nothing is.
+    pub fn take(&self) -> Vec<LostCalls> {
+        if !self.are_there.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.lock())
+    }
+
+    /// What is pending, which stays so.
+    pub fn peek(&self) -> Vec<LostCalls> {
+        self.lock().clone()
+    }
+
+    fn has_room(&self) -> bool {
+        self.lock().len() < MAX_PENDING
+    }
+
+    fn add(&self, calls: impl IntoIterator<Item = LostCalls>) {
+        let mut pending = self.lock();
+        pending.extend(calls);
+        self.are_there.store(!pending.is_empty(), Ordering::Release);
+    }
+}
+
+/// Two tables of one kind that take turns; see `bpf/maps.bpf.h`.
+struct Turns {
+    in_use: MapHandle,
+    tables: [MapHandle; 2],
+    /// Which of the two the programs write to.
+    at: usize,
+    key_size: usize,
+    value_size: usize,
+}
+
+impl Turns {
+    fn new<K, V>(
+        in_use: &MapMut<'_>,
+        tables: [&MapMut<'_>; 2],
+    ) -> libbpf_rs::Result<Self> {
+        let [a, b] = tables;
+        let turns = Self {
+            in_use: MapHandle::try_from(in_use)?,
+            tables: [MapHandle::try_from(a)?, MapHandle::try_from(b)?],
+            at: 0,
+            key_size: size_of::<K>(),
+            value_size: size_of::<V>(),
+        };
+        for table in &turns.tables {
+            turns.prepare(table)?;
+        }
+        Ok(turns)
+    }
+
+    /// The entry for what finds no room for one of its own.
+    fn prepare(&self, table: &MapHandle) -> libbpf_rs::Result<()> {
+        table.update(
+            &vec![0; self.key_size],
+            &vec![0; self.value_size],
+            MapFlags::ANY,
+        )
+    }
+
+    /// Puts the other table in place, and empties this one into `each`. Waits
+    /// until no program writes to it any more.
+    fn take(&mut self, mut each: impl FnMut(&[u8], &[u8])) -> libbpf_rs::Result<()> {
+        let [a, b] = &self.tables;
+        let (full, empty) = if self.at == 0 { (a, b) } else { (b, a) };
+        let descriptor = empty.as_fd().as_raw_fd().cast_unsigned();
+        self.in_use.update(
+            &0_u32.to_ne_bytes(),
+            &descriptor.to_ne_bytes(),
+            MapFlags::ANY,
+        )?;
+        for key in full.keys().collect::<Vec<_>>() {
+            if let Some(value) = full.lookup(&key, MapFlags::ANY)? {
+                each(&key, &value);
+            }
+            full.delete(&key)?;
+        }
+        self.prepare(full)?;
+        self.at = 1 - self.at;
+        Ok(())
+    }
+}
+
+/// The kernel's tables of what did not get into the ring.
+pub(super) struct LostTables {
+    calls: Turns,
+    owners: Turns,
+}
+
+impl LostTables {
+    pub(super) fn new(maps: &MqspanMaps<'_>) -> libbpf_rs::Result<Self> {
+        Ok(Self {
+            calls: Turns::new::<lost_key, lost_calls>(
+                &maps.lost_calls,
+                [&maps.lost_calls_a, &maps.lost_calls_b],
+            )?,
+            owners: Turns::new::<lost_owner_key, u64>(
+                &maps.lost_owners,
+                [&maps.lost_owners_a, &maps.lost_owners_b],
+            )?,
+        })
+    }
+
+    /// Takes all there is out of the tables.
+    pub(super) fn take(
+        &mut self,
+        pending: &PendingLosses,
+        owners: &OwnerLosses,
+    ) -> libbpf_rs::Result<()> {
+        self.owners.take(|key, value| {
+            let (Some(key), Ok(calls)) = (from_bytes::<lost_owner_key>(key), value.try_into())
+            else {
+                return;
+            };
+            let calls = u64::from_ne_bytes(calls);
+            let owner = (key.reason != 0).then(|| Owner::from_raw(&key.owner));
+            let reason = match owner_loss(key.reason) {
+                owner_loss::LOST_IN_FLIGHT_FULL => OwnerLoss::InFlightFull,
+                _ => OwnerLoss::RingFull,
+            };
+            if calls != 0 {
+                owners.add(owner, reason, calls);
+            }
+        })?;
+        if !pending.has_room() {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        self.calls.take(|key, value| {
+            if let (Some(key), Some(value)) = (from_bytes(key), from_bytes(value)) {
+                let calls = lost(&key, &value);
+                if calls.duration.count() != 0 {
+                    all.push(calls);
+                }
+            }
+        })?;
+        pending.add(all);
+        Ok(())
+    }
 }
 
 /// Types of which any bytes are a value.
 trait Plain: Copy {}
 impl Plain for lost_key {}
 impl Plain for lost_calls {}
+impl Plain for lost_owner_key {}
 
 fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
     // SAFETY: `T` is `repr(C)` of integers only, so any bytes are a value of

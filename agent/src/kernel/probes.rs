@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use libbpf_rs::MapHandle;
@@ -12,8 +12,9 @@ use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 
 use super::counters::KernelCounts;
 use super::kretprobe::ReturnProbes;
-use super::lost::{self, LostCalls};
+use super::lost::{LostTables, PendingLosses};
 use super::waiting::{Waiting, WaitingCalls};
+use crate::owner::OwnerLosses;
 
 /// Runs of a program, while `kernel.bpf_stats_enabled` is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,9 @@ struct Probe {
 /// Reads counters of the kernel side, also while the tracer is in use.
 pub struct KernelMeters {
     counts: MapHandle,
-    lost: MapHandle,
+    lost: Mutex<LostTables>,
+    pending: Arc<PendingLosses>,
+    owners: Arc<OwnerLosses>,
     probes: Vec<Probe>,
     /// Gone once the tracer has detached.
     return_probes: Weak<ReturnProbes>,
@@ -61,25 +64,40 @@ pub struct KernelMeters {
 impl KernelMeters {
     pub(super) fn new(
         counts: MapHandle,
-        lost: MapHandle,
+        lost: LostTables,
         return_probes: Weak<ReturnProbes>,
         waiting: Option<OwnedFd>,
     ) -> Self {
         Self {
             counts,
-            lost,
+            lost: Mutex::new(lost),
+            pending: Arc::default(),
+            owners: Arc::default(),
             probes: Vec::new(),
             return_probes,
             waiting,
         }
     }
 
-    /// What is known of calls whose record found no room in the ring buffer.
+    /// Takes what is known of lost calls out of the kernel's tables, so that
+    /// there is room for others: see [`Self::pending_losses`] and
+    /// [`Self::owner_losses`]. Waits for the kernel, some milliseconds.
     ///
     /// # Errors
-    /// When the map cannot be read.
-    pub fn lost_calls(&self) -> libbpf_rs::Result<Vec<LostCalls>> {
-        lost::read(&self.lost)
+    /// When a table cannot be read.
+    pub fn take_losses(&self) -> libbpf_rs::Result<()> {
+        let mut tables = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.take(&self.pending, &self.owners)
+    }
+
+    /// Calls whose record did not get into the ring, for who sums calls up.
+    pub fn pending_losses(&self) -> &Arc<PendingLosses> {
+        &self.pending
+    }
+
+    /// Whose calls were lost.
+    pub fn owner_losses(&self) -> &Arc<OwnerLosses> {
+        &self.owners
     }
 
     /// Callers that are blocked at the moment, summed.

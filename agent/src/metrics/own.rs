@@ -12,6 +12,8 @@ use crate::export::Sink;
 use crate::export::counters::{LossReason, Snapshot};
 use crate::export::queue::Level;
 use crate::kernel::ProbeStats;
+use crate::owner::{LostByOwner, Tenant};
+use crate::process::LookupLosses;
 
 /// What can be lost before spans reach a sink, by the names in [`Balance`].
 const EARLY_LOSSES: [&str; 6] = [
@@ -98,6 +100,10 @@ pub struct OwnState {
     pub messages_lost: u64,
     /// Processes that the kernel had no room to announce.
     pub processes_lost: u64,
+    /// Whose calls were lost.
+    pub owners: Vec<LostByOwner>,
+    /// Look-ups in `/proc` that came to nothing.
+    pub lookups: LookupLosses,
     /// Destinations of spans.
     pub sinks: Vec<SinkState>,
     /// This process.
@@ -108,6 +114,7 @@ pub struct OwnState {
 pub fn own_families(state: &OwnState) -> Vec<Family> {
     let mut families = vec![calls(&state.balance)];
     families.extend(probes(state));
+    families.push(owners(&state.owners));
     families.push(identities(state));
     families.extend(sinks(&state.sinks));
     families.extend(deliveries(&state.sinks));
@@ -211,18 +218,59 @@ fn probes(state: &OwnState) -> [Family; 3] {
     [missed, run_time, run_count]
 }
 
+/// Whose calls were lost for want of room.
+fn owners(lost: &[LostByOwner]) -> Family {
+    let mut family = Family::new(
+        "mqspan.owner.lost_calls",
+        Kind::Counter,
+        "{call}",
+        "Calls lost for want of room, by whose they were: a user, and the container where there \
+         is one. They are among mqspan.calls.",
+    );
+    for LostByOwner {
+        owner,
+        container,
+        reason,
+        calls,
+    } in lost
+    {
+        let mut labels = vec![("reason", Label::Static(reason.name()))];
+        match owner {
+            None => labels.push(("otel.metric.overflow", Label::Bool(true))),
+            Some(owner) => {
+                labels.push(("process.user.id", Label::Int(owner.user.into())));
+                match (owner.tenant, container) {
+                    (_, Some(name)) => labels.push(("container.id", Label::Text(name.clone()))),
+                    (Tenant::Host, None) => {}
+                    (Tenant::Container(id), None) => {
+                        labels.push(("mqspan.owner.cgroup", Label::Int(id.cast_signed())));
+                    }
+                    (Tenant::PidNamespace(id) | Tenant::UserNamespace(id), None) => {
+                        labels.push(("mqspan.owner.namespace", Label::Int(id.cast_signed())));
+                    }
+                }
+            }
+        }
+        family.count(labels, *calls);
+    }
+    family
+}
+
 /// What is lost of spans that are not.
 fn identities(state: &OwnState) -> Family {
     let mut lost = Family::new(
         "mqspan.identities.lost",
         Kind::Counter,
         "{identity}",
-        "What found no room: a message's sender, whose receive then has no parent, and what the \
-         kernel knows of a process, of which then /proc alone tells.",
+        "What found no room: a message's sender, whose receive then has no parent; what the \
+         kernel knows of a process; and what /proc would have added of a process, whose files \
+         there took too long to read, or were too many to read at a time.",
     );
     for (of, count) in [
         ("message", state.messages_lost),
         ("process", state.processes_lost),
+        ("proc_given_up", state.lookups.given_up()),
+        ("proc_left_out", state.lookups.left_out()),
     ] {
         lost.count(vec![("of", Label::Static(of))], count);
     }

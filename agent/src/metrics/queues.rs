@@ -176,8 +176,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Counts calls that the agent has not seen. Those for which there is no
-    /// room go where all the others do that found no place of their own.
+    /// Counts calls that the capture thread, which has ended, did not take any
+    /// more.
     pub fn add_lost(&mut self, lost: &[LostCalls]) {
         let mut places: HashMap<Identity, usize> = self
             .series
@@ -304,6 +304,17 @@ impl QueueMetrics {
         }
     }
 
+    /// Counts calls whose record did not get here.
+    pub fn add_lost(&mut self, lost: &[LostCalls]) {
+        for calls in lost {
+            let identity = calls.kind.as_ref().and_then(Identity::of_lost);
+            let at = identity.map_or(0, |identity| self.series_of(identity));
+            if let Some(series) = self.counted.series.get_mut(at) {
+                series.add_lost(calls);
+            }
+        }
+    }
+
     /// Hands out what is counted, if somebody asked for it.
     #[inline]
     pub fn tick(&mut self) {
@@ -327,16 +338,21 @@ impl QueueMetrics {
             outcome,
         };
         let name = identity.queue.clone();
-        let series = match self.by_identity.get(&identity) {
-            Some(at) => *at,
-            None if self.counted.series.len() < self.max_series => self.add(identity),
-            None => 0,
-        };
+        let series = self.series_of(identity);
         if self.cache.len() >= MAX_CACHED {
             self.cache.clear();
         }
         self.cache.insert(key, Cached { name, series });
         series
+    }
+
+    /// The one for all others where there is no room for one more.
+    fn series_of(&mut self, identity: Identity) -> usize {
+        match self.by_identity.get(&identity) {
+            Some(at) => *at,
+            None if self.counted.series.len() < self.max_series => self.add(identity),
+            None => 0,
+        }
     }
 
     fn add(&mut self, identity: Identity) -> usize {

@@ -13,6 +13,7 @@ use crate::export::counters::Snapshot;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
+use crate::process::LookupLosses;
 use crate::resource::{Resource, Value};
 
 /// `otel.component.type` of the two exporters of spans. The conventions have
@@ -28,6 +29,7 @@ pub struct Source {
     decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
     sinks: Mutex<Vec<Sinks>>,
     kernel: OnceLock<Arc<KernelMeters>>,
+    lookups: OnceLock<LookupLosses>,
 }
 
 /// The destinations of one exporter.
@@ -62,6 +64,7 @@ impl Source {
             decoded: Box::new(decoded),
             sinks: Mutex::default(),
             kernel: OnceLock::new(),
+            lookups: OnceLock::new(),
         }
     }
 
@@ -84,6 +87,11 @@ impl Source {
         drop(self.kernel.set(kernel));
     }
 
+    /// From now on look-ups in `/proc` are counted here.
+    pub fn set_lookups(&self, lookups: LookupLosses) {
+        drop(self.lookups.set(lookups));
+    }
+
     /// The agent itself.
     pub fn resource(&self) -> &Resource {
         &self.resource
@@ -93,11 +101,13 @@ impl Source {
     /// spans the deadline of a shutdown left for good, 0 while the agent runs.
     pub async fn collect(&self, left: u64) -> Option<Collected> {
         let kernel = self.kernel.get()?;
+        if let Err(error) = kernel.take_losses() {
+            tracing::debug!(%error, "lost calls cannot be read");
+        }
         let mut queues = self.queues.read().await;
-        match kernel.lost_calls() {
-            Ok(lost) if lost.is_empty() => {}
-            Ok(lost) => Arc::make_mut(&mut queues).add_lost(&lost),
-            Err(error) => tracing::debug!(%error, "lost calls cannot be read"),
+        let left_over = kernel.pending_losses().peek();
+        if !left_over.is_empty() {
+            Arc::make_mut(&mut queues).add_lost(&left_over);
         }
         let waiting = kernel.waiting().unwrap_or_else(|error| {
             tracing::debug!(%error, "blocked callers cannot be read");
@@ -144,6 +154,8 @@ impl Source {
             missed_returns: meters.missed_returns(),
             messages_lost: kernel.message_lost,
             processes_lost: kernel.process_lost,
+            owners: meters.owner_losses().snapshot(),
+            lookups: self.lookups.get().cloned().unwrap_or_default(),
             process: ProcessState::read(),
             sinks: otlp.into_iter().chain(file).collect(),
         })

@@ -1,7 +1,10 @@
 //! What a process says of itself in its environment, by the OpenTelemetry
 //! specification ("Environment Variable Specification", "Resource SDK").
 
-/// The service that a process says it is.
+/// Bytes of a value; what is longer is cut, on a character.
+pub(super) const VALUE_MAX_BYTES: usize = 256;
+
+/// The service that a process says it is. Values are bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Environment {
     /// `service.name`.
@@ -15,13 +18,13 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// From `/proc/<pid>/environ`: `NAME=value`, each ended by a zero byte.
-    /// `OTEL_SERVICE_NAME` beats `OTEL_RESOURCE_ATTRIBUTES`.
+    /// From the bytes of `/proc/<pid>/environ`: `NAME=value`, each ended by a
+    /// zero byte. `OTEL_SERVICE_NAME` beats `OTEL_RESOURCE_ATTRIBUTES`.
     pub(super) fn parse(environ: &[u8]) -> Self {
         let value_of = |name: &str| {
             environ.split(|&byte| byte == 0).find_map(|variable| {
                 let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-                Some(String::from_utf8_lossy(value).into_owned())
+                Some(String::from_utf8_lossy(value))
             })
         };
         let mut found = Self::default();
@@ -29,9 +32,23 @@ impl Environment {
             found.take_attributes(&attributes);
         }
         if let Some(name) = value_of("OTEL_SERVICE_NAME").filter(|name| !name.is_empty()) {
-            found.service_name = Some(name);
+            found.service_name = Some(bounded(&name).to_owned());
         }
         found
+    }
+
+    /// Of its values.
+    pub(super) fn bytes(&self) -> usize {
+        [
+            &self.service_name,
+            &self.service_namespace,
+            &self.service_version,
+            &self.service_instance_id,
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::len)
+        .sum()
     }
 
     /// `key=value,key=value`, values percent-encoded. One that is malformed
@@ -45,7 +62,7 @@ impl Environment {
             let Some(value) = percent_decoded(value.trim()) else {
                 return;
             };
-            let value = Some(value).filter(|value| !value.is_empty());
+            let value = Some(bounded(&value).to_owned()).filter(|value| !value.is_empty());
             match key.trim() {
                 "service.name" => taken.service_name = value,
                 "service.namespace" => taken.service_namespace = value,
@@ -56,6 +73,14 @@ impl Environment {
         }
         *self = taken;
     }
+}
+
+/// The text, cut on a character where it is too long.
+pub(super) fn bounded(text: &str) -> &str {
+    (0..=text.len().min(VALUE_MAX_BYTES))
+        .rev()
+        .find_map(|end| text.get(..end))
+        .unwrap_or_default()
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -90,6 +115,24 @@ mod tests {
         assert_eq!(both.service_namespace.as_deref(), Some("shop"));
         let one = parsed("OTEL_SERVICE_NAME=\0OTEL_RESOURCE_ATTRIBUTES=service.name=a%2Cb\0");
         assert_eq!(one.service_name.as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn values_are_cut_on_a_character() {
+        // Two bytes each, from the second byte on.
+        let name = format!("a{}", "\u{e4}".repeat(50_000));
+        let encoded = format!("a{}", "%C3%A4".repeat(50_000));
+        let want = format!("a{}", "\u{e4}".repeat(127));
+        assert_eq!(want.len(), VALUE_MAX_BYTES - 1);
+        for environ in [
+            format!("OTEL_SERVICE_NAME={name}\0"),
+            format!("OTEL_RESOURCE_ATTRIBUTES=service.name={encoded}\0"),
+        ] {
+            assert_eq!(parsed(&environ).service_name.as_deref(), Some(&*want));
+        }
+        let odd = [b"OTEL_SERVICE_NAME=".as_slice(), &[0xff; 600]].concat();
+        let name = Environment::parse(&odd).service_name.unwrap();
+        assert_eq!(name, "\u{fffd}".repeat(VALUE_MAX_BYTES / 3));
     }
 
     #[test]

@@ -1,88 +1,88 @@
 //! What `/proc/<pid>` adds to what the kernel reported.
+//!
+//! A process decides itself how long its files there are and how long a reader
+//! waits, so every read has a limit and none is made on the capture thread.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use super::environment::Environment;
 use crate::container::Container;
 use crate::event::ProcessKey;
 
-/// Facts from `/proc`, each empty where it could not be had.
-#[derive(Default)]
+/// Of each file.
+const READ_MAX_BYTES: u64 = 64 << 10;
+
+/// What is missing of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Missing {
+    pub(super) exe: bool,
+    pub(super) container: bool,
+    pub(super) environment: bool,
+}
+
+impl Missing {
+    pub(super) fn anything(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Facts from `/proc`, each absent where it could not be had.
+#[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct ProcFacts {
-    pub(super) exe_path: String,
-    pub(super) uid: Option<u32>,
-    pub(super) container: Container,
-    /// Last parts of its cgroups' paths, one for each hierarchy.
-    cgroups: Vec<String>,
-    pub(super) environment: Environment,
+    pub(super) exe_path: Option<String>,
+    pub(super) container: Option<Container>,
+    pub(super) environment: Option<Environment>,
 }
 
 impl ProcFacts {
-    /// Empty where the process is gone, the number has gone to another, or it
-    /// has become another program: `exe_name` is what the kernel reported, cut
-    /// at 63 bytes, or empty.
-    pub(super) fn read(key: &ProcessKey, exe_name: &str) -> Self {
-        let directory = format!("/proc/{}", key.pid);
-        let exe_path = fs::read_link(format!("{directory}/exe"))
-            .map(|path| {
-                let path = path.to_string_lossy();
-                path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned()
-            })
-            .unwrap_or_default();
-        let cgroup = fs::read_to_string(format!("{directory}/cgroup")).unwrap_or_default();
-        let mut facts = Self {
-            exe_path,
-            uid: fs::metadata(&directory).ok().map(|meta| meta.uid()),
-            container: Container::of_proc(&cgroup),
-            cgroups: cgroup
-                .lines()
-                .filter_map(|line| line.rsplit('/').next())
-                .map(str::to_owned)
-                .collect(),
-            environment: fs::read(format!("{directory}/environ"))
+    /// What is missing of the process that is `pid` in the agent's own PID
+    /// namespace. Nothing where it is gone, or the number is another's.
+    pub(super) fn read(pid: u32, key: &ProcessKey, missing: Missing) -> Self {
+        let directory = Path::new("/proc").join(pid.to_string());
+        let mut facts = Self::default();
+        if missing.exe {
+            facts.exe_path = exe_path(&directory);
+        }
+        if missing.container {
+            facts.container = read_bounded(&directory.join("cgroup"))
+                .map(|bytes| Container::of_proc(&String::from_utf8_lossy(&bytes)))
+                .ok();
+        }
+        if missing.environment {
+            facts.environment = read_bounded(&directory.join("environ"))
                 .map(|bytes| Environment::parse(&bytes))
-                .unwrap_or_default(),
-        };
+                .ok();
+        }
         // Checked last: what was read before is of the process that is there.
-        if !start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns)) {
-            return Self::default();
+        if start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns)) {
+            facts
+        } else {
+            Self::default()
         }
-        let is_other = facts
-            .exe_name()
-            .is_some_and(|name| !exe_name.is_empty() && !name.starts_with(exe_name));
-        if is_other {
-            facts.exe_path.clear();
-            facts.environment = Environment::default();
-        }
-        facts
     }
+}
 
-    /// Is the process still in the cgroup that the kernel reported, whose name
-    /// it cuts at 127 bytes? Then what is known of its container is true of
-    /// all that run in that cgroup.
-    pub(super) fn is_in(&self, cgroup: &str) -> bool {
-        self.cgroups.iter().any(|name| {
-            if cgroup.len() < 127 {
-                name == cgroup
-            } else {
-                name.starts_with(cgroup)
-            }
-        })
-    }
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(READ_MAX_BYTES)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
-    pub(super) fn exe_name(&self) -> Option<&str> {
-        self.exe_path
-            .rsplit('/')
-            .next()
-            .filter(|name| !name.is_empty())
-    }
+fn exe_path(directory: &Path) -> Option<String> {
+    let path = fs::read_link(directory.join("exe")).ok()?;
+    let path = path.to_string_lossy();
+    Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
 }
 
 /// Start of a process in boot time, from field 22 of `stat`, proc(5). It is in
 /// clock ticks, which are a hundredth of a second to user space everywhere.
-fn start_ns(directory: &str) -> Option<u64> {
-    let stat = fs::read_to_string(format!("{directory}/stat")).ok()?;
+fn start_ns(directory: &Path) -> Option<u64> {
+    let stat = read_bounded(&directory.join("stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     // The second field is a name in parentheses that may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
@@ -92,4 +92,39 @@ fn start_ns(directory: &str) -> Option<u64> {
 /// `stat` cuts the start to the tick.
 fn same_start(from_stat_ns: u64, start_ns: u64) -> bool {
     start_ns.abs_diff(from_stat_ns) <= 10_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_this_process_and_no_other() {
+        let missing = Missing {
+            exe: true,
+            container: true,
+            environment: true,
+        };
+        let pid = std::process::id();
+        let start = start_ns(Path::new("/proc/self")).unwrap();
+        let key = |start_ns| ProcessKey {
+            pid,
+            start_ns,
+            exec_id: 0,
+        };
+        let facts = ProcFacts::read(pid, &key(start), missing);
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(facts.exe_path.as_deref(), own.to_str());
+        assert!(facts.environment.is_some() && facts.container.is_some());
+        let another = ProcFacts::read(pid, &key(start + 20_000_000), missing);
+        assert_eq!(another, ProcFacts::default());
+        let nothing = ProcFacts::read(pid, &key(start), Missing::default());
+        assert_eq!(nothing, ProcFacts::default());
+    }
+
+    #[test]
+    fn endless_files_end() {
+        let bytes = read_bounded(Path::new("/dev/zero")).unwrap();
+        assert_eq!(bytes.len() as u64, READ_MAX_BYTES);
+    }
 }

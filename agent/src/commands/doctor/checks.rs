@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{Endpoint, Kubernetes};
-use crate::host::is_initial_pid_namespace;
+use crate::host::Host;
 use crate::kernel::{
     AttachError, Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols,
     LoadError, Tracer, kernel_is_preemptible,
@@ -118,15 +118,6 @@ fn of_capabilities() -> Finding {
         )
         .mend("run as root, or grant CAP_BPF and CAP_PERFMON");
     }
-    if !capabilities.has("CAP_SYS_PTRACE") {
-        return Finding::new(
-            CHECK,
-            Grade::Warning,
-            "tracing is allowed; without CAP_SYS_PTRACE other users' executables are known by \
-             name only",
-        )
-        .mend("grant CAP_SYS_PTRACE for process.executable.path");
-    }
     Finding::new(CHECK, Grade::Ok, "tracing is allowed")
 }
 
@@ -218,18 +209,18 @@ fn of_lockdown() -> Finding {
     }
 }
 
-/// Process ids in events are those of the initial PID namespace.
+/// Process ids of filters are those that the agent sees.
 fn of_pid_namespace() -> Finding {
     const CHECK: &str = "PID namespace";
-    if is_initial_pid_namespace() {
+    if Host::read().is_in_initial_pid_namespace() {
         Finding::new(CHECK, Grade::Ok, "the initial one")
     } else {
         Finding::new(
             CHECK,
-            Grade::Warning,
-            "not the initial one: filters by process id do not work, and /proc cannot be asked about other processes",
+            Grade::Ok,
+            "not the initial one: all calls are traced, and filters by process id take the ids of \
+             this namespace",
         )
-        .mend("run with the host's PID namespace (hostPID: true, --pid=host)")
     }
 }
 

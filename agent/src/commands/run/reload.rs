@@ -86,11 +86,13 @@ impl Reload {
         }
         pipeline.set_settings(settings::pipeline(&config, &self.host));
         if (&config.resource, &config.enrich) != (&self.current.resource, &self.current.enrich) {
-            let processes = settings::processes(&config, self.host.clone());
-            let old = pipeline.processes_mut().take_pods();
-            pipeline.set_processes(processes.with_pods(new_pods.unwrap_or(old)));
+            pipeline.processes_mut().reconfigure(
+                settings::resource_attributes(&config),
+                settings::enrichment(&config),
+                new_pods,
+            );
         }
-        super::warn_of_pids(&config);
+        super::warn_of_pids(tracer);
         self.current = config;
         tracing::info!("the new configuration is in use");
     }

@@ -33,7 +33,6 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     let child = match args.command.as_slice() {
         [] => None,
         command => {
-            live::demand_initial_pid_namespace()?;
             let child = Child::prepare(command).context("cannot start the command")?;
             config.filter.include.pids.push(child.pid());
             Some(child)

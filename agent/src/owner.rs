@@ -1,0 +1,186 @@
+//! Whose calls are whose: with whom a caller shares the room there is.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hash::KeyHasher;
+use crate::skel::types::{owner, tenant_kind};
+
+/// Owners whose losses are told apart, and names of containers remembered;
+/// what is beyond is counted together.
+const MAX_OWNERS: usize = 256;
+
+/// What only the host's root can make, and what users within it share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tenant {
+    /// All that is in no container.
+    Host,
+    /// The container or pod of this cgroup, `kernfs_node.id`.
+    Container(u64),
+    /// Of this PID namespace, by inode number.
+    PidNamespace(u64),
+    /// Of this user namespace, by inode number.
+    UserNamespace(u64),
+}
+
+/// A user of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// Where it is.
+    pub tenant: Tenant,
+    /// User id in the initial user namespace: the process's, or that of whoever
+    /// made the user namespace that it is in.
+    pub user: u32,
+}
+
+impl Owner {
+    /// From `struct owner` of `events.h`.
+    pub(crate) fn from_raw(raw: &owner) -> Self {
+        let tenant = match tenant_kind(raw.kind) {
+            tenant_kind::TENANT_CONTAINER => Tenant::Container(raw.tenant),
+            tenant_kind::TENANT_PID_NS => Tenant::PidNamespace(raw.tenant),
+            tenant_kind::TENANT_USER_NS => Tenant::UserNamespace(raw.tenant),
+            _ => Tenant::Host,
+        };
+        Self {
+            tenant,
+            user: raw.user,
+        }
+    }
+}
+
+/// Why a call was lost whose owner is known: the reasons of the balance that
+/// are about room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are those of the balance")]
+pub enum OwnerLoss {
+    RingFull,
+    InFlightFull,
+    QueueFull,
+}
+
+impl OwnerLoss {
+    /// As the balance spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::InFlightFull => "in_flight_full",
+            Self::QueueFull => "queue_full",
+        }
+    }
+}
+
+/// Calls lost by one owner for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LostByOwner {
+    /// Whose; `None` for all that found no place of their own.
+    pub owner: Option<Owner>,
+    /// The container's name, where the owner is in one that is known.
+    pub container: Option<Arc<str>>,
+    /// Why.
+    pub reason: OwnerLoss,
+    /// How many.
+    pub calls: u64,
+}
+
+/// Losses by owner, from any thread. Nobody waits: it is used when something is
+/// lost, and when metrics are read.
+#[derive(Debug, Default)]
+pub struct OwnerLosses(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    calls: HashMap<(Option<Owner>, OwnerLoss), u64>,
+    containers: HashMap<u64, Arc<str>, BuildHasherDefault<KeyHasher>>,
+}
+
+impl OwnerLosses {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts losses; of no owner those of all that found no place.
+    pub fn add(&self, owner: Option<Owner>, reason: OwnerLoss, calls: u64) {
+        let mut inner = self.lock();
+        let known = inner.calls.contains_key(&(owner, reason));
+        let owner = owner.filter(|_| known || inner.calls.len() < MAX_OWNERS);
+        *inner.calls.entry((owner, reason)).or_default() += calls;
+    }
+
+    /// What a tenant's container is called.
+    pub fn name_container(&self, owner: Owner, name: &str) {
+        let Tenant::Container(cgroup_id) = owner.tenant else {
+            return;
+        };
+        let mut inner = self.lock();
+        if inner.containers.contains_key(&cgroup_id) {
+            return;
+        }
+        if inner.containers.len() >= MAX_OWNERS {
+            inner.containers.clear();
+        }
+        inner.containers.insert(cgroup_id, name.into());
+    }
+
+    /// All there is, in order.
+    pub fn snapshot(&self) -> Vec<LostByOwner> {
+        let inner = self.lock();
+        let mut all: Vec<_> = inner
+            .calls
+            .iter()
+            .map(|(&(owner, reason), &calls)| LostByOwner {
+                owner,
+                container: owner.and_then(|owner| match owner.tenant {
+                    Tenant::Container(id) => inner.containers.get(&id).cloned(),
+                    _ => None,
+                }),
+                reason,
+                calls,
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(user: u32) -> Owner {
+        Owner {
+            tenant: Tenant::Host,
+            user,
+        }
+    }
+
+    #[test]
+    fn owners_beyond_the_limit_are_counted_together() {
+        let losses = OwnerLosses::default();
+        for id in 0..1_000 {
+            losses.add(Some(user(id)), OwnerLoss::RingFull, 2);
+        }
+        losses.add(Some(user(3)), OwnerLoss::RingFull, 5);
+        let all = losses.snapshot();
+        assert_eq!(all.len(), MAX_OWNERS + 1);
+        assert_eq!(all.iter().map(|lost| lost.calls).sum::<u64>(), 2_005);
+        let of = |owner| all.iter().find(|lost| lost.owner == owner).unwrap().calls;
+        assert_eq!(of(Some(user(3))), 7);
+        assert_eq!(of(None), 2 * (1_000 - MAX_OWNERS as u64));
+    }
+
+    #[test]
+    fn containers_have_their_names() {
+        let losses = OwnerLosses::default();
+        let owner = Owner {
+            tenant: Tenant::Container(77),
+            user: 0,
+        };
+        losses.add(Some(owner), OwnerLoss::QueueFull, 1);
+        assert_eq!(losses.snapshot()[0].container, None);
+        losses.name_container(owner, "abc");
+        losses.name_container(user(1), "none");
+        assert_eq!(losses.snapshot()[0].container.as_deref(), Some("abc"));
+    }
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What all share is shared fairly: the ring, and the records of threads. Each
+ * owner may have as much as SHARE_FACTOR times what is still free, less what
+ * its tenant has already ("dynamic thresholds", Choudhury and Hahne, 1998). One
+ * alone gets seven eighths; however many there are, something stays free for
+ * who has little. The ring is held to this only while it is under pressure.
+ */
+#ifndef MQSPAN_SHARE_BPF_H
+#define MQSPAN_SHARE_BPF_H
+
+#define SHARE_FACTOR 8
+/* Parts of the whole that an owner may have in any case, and must be free. */
+#define SHARE_SMALL 256
+#define SHARE_RESERVE 64
+
+static __always_inline struct share *
+share_find_or_make(const struct owner *owner)
+{
+	struct share *share = bpf_map_lookup_elem(&shares, owner);
+	struct share empty = {};
+
+	if (share)
+		return share;
+	bpf_map_update_elem(&shares, owner, &empty, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&shares, owner);
+}
+
+/* May a user who has that much, of a tenant who has that much, have more? */
+static __always_inline bool is_within_share(__u64 all, __u64 free, __u64 tenant,
+					    __u64 user, __u64 more)
+{
+	__u64 room = free * SHARE_FACTOR;
+
+	if (more > free)
+		return false;
+	if ((user + more) * SHARE_SMALL <= all && free * SHARE_RESERVE >= all)
+		return true;
+	return tenant < room && user + more <= (room - tenant) * SHARE_FACTOR;
+}
+
+/* Takes off what the agent has taken out of the ring. */
+static __always_inline void share_renew(struct share *share, __u64 consumed,
+					__u64 produced)
+{
+	if (consumed >= share->last) {
+		share->older = 0;
+		share->newer = 0;
+		share->mark = produced;
+	} else if (consumed >= share->mark) {
+		share->older = share->newer;
+		share->newer = 0;
+		share->mark = produced;
+	}
+}
+
+static __always_inline void share_add(struct share *share, __u64 produced,
+				      __u32 bytes)
+{
+	__sync_fetch_and_add(&share->newer, bytes);
+	share->last = produced + bytes;
+}
+
+/* May the current thread put so many bytes into the ring? Then it has them. */
+__noinline int ring_share_take(__u32 bytes)
+{
+	struct thread_record *thread = thread_find(current_task());
+	__u64 consumed = bpf_ringbuf_query(&events, BPF_RB_CONS_POS);
+	__u64 produced = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+	__u64 used = produced - consumed, free;
+	struct share *tenant, *user;
+	struct owner key;
+
+	if (used < pressure_bytes / 2) {
+		ring_pressure = 0;
+		return true;
+	}
+	if (!thread)
+		return true;
+	key = thread->owner;
+	user = share_find_or_make(&key);
+	key.user = WHOLE_TENANT;
+	tenant = share_find_or_make(&key);
+	if (!user || !tenant)
+		return true;
+	share_renew(user, consumed, produced);
+	share_renew(tenant, consumed, produced);
+	free = used < ring_bytes ? ring_bytes - used : 0;
+	if (!is_within_share(ring_bytes, free,
+			     (__u64)tenant->older + tenant->newer,
+			     (__u64)user->older + user->newer, bytes))
+		return false;
+	share_add(user, produced, bytes);
+	share_add(tenant, produced, bytes);
+	return true;
+}
+
+/* Looks how full the ring is, which is enough to do now and then. */
+static __always_inline __u64 ring_look(void)
+{
+	__u64 used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+
+	if (used >= pressure_bytes && !ring_pressure)
+		ring_pressure = 1;
+	return used;
+}
+
+/*
+ * The count of an owner that was forgotten and came back can go below zero
+ * when threads end that it does not know of.
+ */
+static __always_inline __u64 share_threads(struct share *share)
+{
+	if (share->threads > max_threads)
+		share->threads = 0;
+	return share->threads;
+}
+
+/* May the owner of a new record have it? Then it counts. */
+static __always_inline bool thread_counts(struct thread_record *thread)
+{
+	struct owner key = thread->owner;
+	struct share *user = share_find_or_make(&key), *tenant;
+	__u64 all = followed;
+
+	key.user = WHOLE_TENANT;
+	tenant = share_find_or_make(&key);
+	if (all >= max_threads)
+		return false;
+	if (user && tenant &&
+	    !is_within_share(max_threads, max_threads - all,
+			     share_threads(tenant), share_threads(user), 1))
+		return false;
+	thread->is_followed = 1;
+	__sync_fetch_and_add(&followed, 1);
+	if (user)
+		__sync_fetch_and_add(&user->threads, 1);
+	if (tenant)
+		__sync_fetch_and_add(&tenant->threads, 1);
+	return true;
+}
+
+static __always_inline void share_give_back_thread(const struct owner *owner)
+{
+	struct share *share = bpf_map_lookup_elem(&shares, owner);
+
+	if (share && share->threads)
+		__sync_fetch_and_add(&share->threads, -1);
+}
+
+/* The record ends with its thread. */
+static __always_inline void thread_unfollow(struct thread_record *thread)
+{
+	struct owner owner = thread->owner;
+
+	if (!thread->is_followed)
+		return;
+	thread->is_followed = 0;
+	__sync_fetch_and_add(&followed, -1);
+	share_give_back_thread(&owner);
+	owner.user = WHOLE_TENANT;
+	share_give_back_thread(&owner);
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The records of threads. Task storage of the kernel where tracing programs
+ * have it, a hash map by thread id elsewhere; with room for payloads or not.
+ * There is one map of the four, and the verifier drops the ways to the others.
+ */
+#ifndef MQSPAN_THREAD_BPF_H
+#define MQSPAN_THREAD_BPF_H
+
+static __always_inline struct thread_record *thread_by_id(__u32 tid)
+{
+	if (payload_max)
+		return bpf_map_lookup_elem(&tids_payload, &tid);
+	return bpf_map_lookup_elem(&threads_by_id, &tid);
+}
+
+static __always_inline struct thread_record *
+thread_in_storage(struct task_struct *task, __u64 flags)
+{
+	if (payload_max)
+		return bpf_task_storage_get(&threads_payload, task, NULL,
+					    flags);
+	return bpf_task_storage_get(&threads, task, NULL, flags);
+}
+
+/* The record of any task if it has one; for iterators. */
+static __always_inline struct thread_record *
+thread_find_of(struct task_struct *task)
+{
+	if (use_task_storage)
+		return thread_in_storage(task, 0);
+	return thread_by_id(task->pid);
+}
+
+/* The record of the current task if it has one. */
+static __always_inline struct thread_record *
+thread_find(struct task_struct *task)
+{
+	if (use_task_storage)
+		return thread_in_storage(task, 0);
+	return thread_by_id((__u32)bpf_get_current_pid_tgid());
+}
+
+static __always_inline void thread_insert_by_id(__u32 tid)
+{
+	if (payload_max)
+		bpf_map_update_elem(&tids_payload, &tid,
+				    &empty_thread_with_payload, BPF_NOEXIST);
+	else
+		bpf_map_update_elem(&threads_by_id, &tid, &empty_thread,
+				    BPF_NOEXIST);
+}
+
+static __always_inline void thread_delete_by_id(__u32 tid)
+{
+	if (payload_max)
+		bpf_map_delete_elem(&tids_payload, &tid);
+	else
+		bpf_map_delete_elem(&threads_by_id, &tid);
+}
+
+static __always_inline void thread_delete(struct task_struct *task, __u32 tid)
+{
+	if (!use_task_storage)
+		thread_delete_by_id(tid);
+	else if (payload_max)
+		bpf_task_storage_delete(&threads_payload, task);
+	else
+		bpf_task_storage_delete(&threads, task);
+}
+
+#endif
