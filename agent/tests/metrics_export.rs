@@ -384,7 +384,7 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
         let runtime = tokio::runtime::Handle::current();
         let (mut sender, exporter) = Exporter::start(export, &runtime).unwrap();
         for _ in 0..spans {
-            sender.push(Instant::now(), oracle::process(1), &resource, &span);
+            sender.push(Instant::now(), (oracle::process(1), None), &resource, &span);
         }
         drop(sender);
         sinks.push(exporter.file().unwrap().clone());

@@ -118,7 +118,7 @@ impl<'a> Agent<'a> {
         let pipeline = Pipeline::new(
             settings::pipeline(&config, &host),
             processes,
-            ExportSink::new(self.sender),
+            ExportSink::new(self.sender, Arc::clone(self.meters.owner_losses())),
             &self.counts,
         )
         .with_metrics(

@@ -22,6 +22,7 @@ pub mod queue;
 pub mod retry;
 mod sender;
 pub mod settings;
+mod shares;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -10,6 +10,8 @@ use crate::span::Span;
 use super::Sink;
 use super::counters::LossReason;
 use super::settings::BatchSettings;
+use super::shares::QueueShares;
+use crate::owner::{Owner, OwnerLoss, OwnerLosses};
 
 /// Takes spans on the capture thread. Nothing in it waits: a span is encoded
 /// where it stands, and a batch goes to a queue or is counted as lost.
@@ -23,7 +25,14 @@ pub struct SpanSender {
     /// When the first span of the batch came.
     since: Option<Instant>,
     pushed: u64,
+    shares: QueueShares,
+    owners: Arc<OwnerLosses>,
+    /// Bytes of a span, as in the batch before.
+    span_bytes: u64,
 }
+
+/// Bytes of a span before there has been a batch.
+const SPAN_BYTES: u64 = 640;
 
 impl SpanSender {
     pub(super) fn new(settings: &BatchSettings, sinks: Vec<Sink>) -> Self {
@@ -34,22 +43,37 @@ impl SpanSender {
             flush_timeout: settings.flush_timeout,
             since: None,
             pushed: 0,
+            shares: QueueShares::default(),
+            owners: Arc::default(),
+            span_bytes: SPAN_BYTES,
         }
     }
 
-    /// Takes one span of this process. `now` is the time of the caller's last
+    /// Tells `owners` whose spans found no room.
+    pub fn set_owners(&mut self, owners: Arc<OwnerLosses>) {
+        self.owners = owners;
+    }
+
+    /// Takes one span of this process, which is this owner's. `now` is the time of the caller's last
     /// look at the clock; a few milliseconds of age do no harm.
     #[inline]
     pub fn push(
         &mut self,
         now: Instant,
-        process: ProcessKey,
+        (process, owner): (ProcessKey, Option<Owner>),
         resource: &Arc<EncodedResource>,
         span: &Span<'_>,
     ) {
         self.pushed += 1;
         for sink in &self.sinks {
             sink.counters.set_pushed(self.pushed);
+        }
+        if !self.shares.take(owner, self.span_bytes) {
+            self.owners.add(owner, OwnerLoss::QueueFull, 1);
+            for sink in &self.sinks {
+                sink.counters.lost(LossReason::QueueFull, 1);
+            }
+            return;
         }
         let mut pushed = self.batch.push(process, resource, span);
         if pushed == Push::Full {
@@ -74,6 +98,7 @@ impl SpanSender {
     /// how long the caller may sleep until it should ask again; `None` with
     /// an empty batch.
     pub fn flush_if_due(&mut self, now: Instant) -> Option<Duration> {
+        self.look();
         let age = now.saturating_duration_since(self.since?);
         if age >= self.flush_timeout {
             self.flush();
@@ -89,10 +114,25 @@ impl SpanSender {
             return;
         }
         let batch = self.batch.take();
+        self.span_bytes = batch.bytes.len() as u64 / u64::from(batch.spans.max(1));
         for sink in &self.sinks {
             if let Err(reason) = sink.queue.push(batch.clone()) {
                 sink.counters.lost(reason, batch.spans.into());
             }
+        }
+        self.look();
+    }
+
+    /// How full is the fullest of the queues?
+    fn look(&mut self) {
+        let fullest = self
+            .sinks
+            .iter()
+            .map(|sink| sink.queue.level())
+            .max_by_key(|level| level.bytes.saturating_mul(1 << 10) / level.capacity_bytes.max(1));
+        if let Some(level) = fullest {
+            let used = level.bytes + self.batch.size_bytes() as u64;
+            self.shares.look(used, level.capacity_bytes);
         }
     }
 

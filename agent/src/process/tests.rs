@@ -5,10 +5,43 @@ use tokio::sync::mpsc::Sender;
 use super::*;
 use crate::clock::Reading;
 use crate::kubernetes::{Change, Pod};
+use crate::owner::Tenant;
 use crate::test_calls::receive;
 
 const ID: &str = "3f4f5a0e9c1d2b7a8e6f5d4c3b2a19081726354453627180f9e8d7c6b5a49382";
 const POD: &str = "1f0c1b2a-3d4e-4f50-8a9b-0c1d2e3f4a5b";
+
+const ALL: Enrichment = Enrichment {
+    process: true,
+    container: true,
+};
+
+fn seen(key: ProcessKey) -> ProcessSeen<'static> {
+    ProcessSeen {
+        key,
+        uid: 0,
+        owner: Owner {
+            tenant: Tenant::Container(3),
+            user: 0,
+        },
+        pids: vec![PidLevel {
+            pid: key.pid,
+            namespace: 1,
+        }],
+        cgroup_id: 1,
+        comm: Cow::Borrowed("main"),
+    }
+}
+
+fn path(key: ProcessKey, kind: PathKind, parts: &[u8]) -> PathSeen<'_> {
+    PathSeen {
+        key,
+        kind,
+        is_whole: true,
+        parts,
+        tenant: None,
+    }
+}
 
 struct Node {
     processes: Processes,
@@ -17,14 +50,10 @@ struct Node {
 }
 
 impl Node {
-    /// A process in a container of the pod has called. `/proc` is not asked.
+    /// A process in a container of the pod has called.
     fn new(extra: Vec<(String, Value)>) -> Self {
-        let lookups = Lookups {
-            proc: false,
-            container: true,
-        };
         let (pods, changes) = Pods::new("n1");
-        let processes = Processes::new(Host::read(), extra, lookups).with_pods(Some(pods));
+        let processes = Processes::new(Host::read(), extra, ALL).with_pods(Some(pods));
         let mut node = Self {
             processes,
             anchors: Anchors::new(Reading::now()),
@@ -35,16 +64,20 @@ impl Node {
     }
 
     fn seen(&mut self, cgroup_parent: &str) {
-        let seen = ProcessSeen {
-            key: receive().process,
-            uid: 0,
-            cgroup_id: 1,
-            comm: Cow::Borrowed("main"),
-            exe_name: Cow::Borrowed("orders"),
-            cgroup: Cow::Owned(format!("cri-containerd-{ID}.scope")),
-            cgroup_parent: Cow::Borrowed(cgroup_parent),
-        };
-        self.processes.seen(&seen, &self.anchors);
+        self.seen_with(cgroup_parent, b"OTEL_SERVICE_NAME=\0");
+    }
+
+    fn seen_with(&mut self, cgroup_parent: &str, environ: &[u8]) {
+        let key = receive().process;
+        let cgroup = format!("cri-containerd-{ID}.scope\0{cgroup_parent}\0kubepods.slice\0");
+        self.processes.path(&path(key, PathKind::Cgroup, cgroup.as_bytes()));
+        self.processes.path(&path(key, PathKind::Exe, b"orders\0bin\0"));
+        self.processes.environment(&EnvironmentSeen {
+            key,
+            is_whole: true,
+            environ,
+        });
+        self.processes.seen(&seen(key), &self.anchors);
     }
 
     fn tell(&mut self, change: Change) {
@@ -184,12 +217,98 @@ fn the_process_and_the_configuration_beat_the_pod() {
         Value::String("other".to_owned()),
     )]);
     node.tell_pod(started());
-    let own = Environment::parse(b"OTEL_SERVICE_NAME=mine\0");
-    for known in node.processes.known.values_mut() {
-        known.waiting.as_mut().unwrap().facts.own = own.clone();
-    }
+    node.processes.known.clear();
+    node.seen_with(
+        "kubepods-pod1f0c1b2a_3d4e_4f50_8a9b_0c1d2e3f4a5b.slice",
+        b"OTEL_SERVICE_NAME=mine\0",
+    );
     let whole = node.call();
     assert_eq!(text(&whole, "service.name"), "mine");
     assert_eq!(text(&whole, "service.namespace"), "sales");
     assert_eq!(text(&whole, "k8s.node.name"), "other");
+}
+
+fn processes() -> (Processes, Anchors) {
+    let processes = Processes::new(Host::read(), Vec::new(), ALL);
+    (processes, Anchors::new(Reading::now()))
+}
+
+#[test]
+fn the_kernel_tells_all_that_is_wanted() {
+    let (mut processes, anchors) = processes();
+    let mut seen = seen(receive().process);
+    seen.pids.push(PidLevel {
+        pid: 7,
+        namespace: 2,
+    });
+    processes.path(&path(seen.key, PathKind::Exe, b"orders\0bin\0usr\0"));
+    processes.environment(&EnvironmentSeen {
+        key: seen.key,
+        is_whole: true,
+        environ: b"A=1\0OTEL_SERVICE_NAME=shop\0",
+    });
+    let process = processes.seen(&seen, &anchors).unwrap();
+    assert_eq!(
+        texts(
+            &process,
+            ["process.executable.path", "process.executable.name", "service.name"]
+        ),
+        ["/usr/bin/orders", "orders", "shop"]
+    );
+    assert_eq!(process.resource.get("process.vpid"), Some(&Value::Int(7)));
+    assert!(processes.seen(&seen, &anchors).is_none(), "again");
+    // By another configuration, of what is known.
+    processes.reconfigure(
+        vec![("a".to_owned(), Value::Int(1))],
+        Enrichment {
+            process: false,
+            container: true,
+        },
+        None,
+    );
+    let process = processes.of_call(&receive(), &anchors);
+    assert_eq!(
+        texts(&process, ["process.executable.path", "service.name"]),
+        ["-", "orders"]
+    );
+    assert_eq!(process.resource.get("a"), Some(&Value::Int(1)));
+    assert_eq!(processes.take_forgotten(), [0_u32; 0]);
+    processes.reconfigure(Vec::new(), ALL, None);
+    assert_eq!(processes.take_forgotten(), [seen.key.pid]);
+}
+
+#[test]
+fn a_process_whose_event_was_lost_has_a_name_until_it_comes() {
+    let (mut processes, anchors) = processes();
+    let call = receive();
+    let before = processes.of_call(&call, &anchors);
+    assert_eq!(text(&before, "service.name"), "orders");
+    let seen = seen(call.process);
+    processes.path(&path(seen.key, PathKind::Exe, b"shop\0"));
+    assert!(processes.seen(&seen, &anchors).is_some());
+    let after = processes.of_call(&call, &anchors);
+    assert_eq!(text(&after, "process.executable.path"), "/shop");
+}
+
+#[test]
+fn memory_is_bounded_by_number_and_by_bytes() {
+    let (mut processes, anchors) = processes();
+    let long = [vec![b'x'; 250], vec![0]].concat().repeat(4);
+    for pid in 0..40_000 {
+        let key = ProcessKey {
+            pid,
+            ..receive().process
+        };
+        processes.path(&path(key, PathKind::Exe, &long));
+        if pid % 2 == 0 {
+            processes.seen(&seen(key), &anchors);
+        }
+        assert!(processes.known.len() <= MAX_PROCESSES);
+        assert!(processes.arriving.len() <= MAX_ARRIVING);
+    }
+    let bytes: usize = processes.known.values().map(Known::bytes).sum();
+    assert_eq!(bytes, processes.bytes);
+    assert!(bytes <= MAX_BYTES + (64 << 10), "{bytes}");
+    let forgotten = processes.take_forgotten().len();
+    assert_eq!(forgotten + processes.known.len(), 20_000);
 }

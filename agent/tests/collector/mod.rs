@@ -221,7 +221,7 @@ impl Agent {
         for call in calls {
             let span = Span::new(call, &settings, oracle::unix_ns(call));
             self.sender
-                .push(Instant::now(), call.process, &self.resource, &span);
+                .push(Instant::now(), (call.process, None), &self.resource, &span);
         }
         self.sender.flush();
     }

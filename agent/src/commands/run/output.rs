@@ -1,5 +1,6 @@
 //! The exporters of a running agent, which a reload can exchange.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::export::counters::Snapshot;
 use crate::export::settings::ExportSettings;
 use crate::export::{Exporter, Left, Sink, SpanSender};
+use crate::owner::OwnerLosses;
 use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::Span;
@@ -176,14 +178,18 @@ fn primary(exporter: &Exporter) -> Option<&Sink> {
 /// The capture thread's way out.
 pub(super) struct ExportSink {
     sender: SpanSender,
+    owners: Arc<OwnerLosses>,
     /// Of the last tick: the clock is not asked for every span.
     now: Instant,
 }
 
 impl ExportSink {
-    pub(super) fn new(sender: SpanSender) -> Self {
+    /// Tells `owners` whose spans find no room.
+    pub(super) fn new(mut sender: SpanSender, owners: Arc<OwnerLosses>) -> Self {
+        sender.set_owners(Arc::clone(&owners));
         Self {
             sender,
+            owners,
             now: Instant::now(),
         }
     }
@@ -194,7 +200,8 @@ impl ExportSink {
     }
 
     /// Goes on with another sender.
-    pub(super) fn set_sender(&mut self, sender: SpanSender) {
+    pub(super) fn set_sender(&mut self, mut sender: SpanSender) {
+        sender.set_owners(Arc::clone(&self.owners));
         self.sender = sender;
     }
 }
@@ -202,7 +209,7 @@ impl ExportSink {
 impl SpanSink for ExportSink {
     fn span(&mut self, process: &Process, span: &Span<'_>) {
         self.sender
-            .push(self.now, process.key, &process.encoded, span);
+            .push(self.now, (process.key, process.owner), &process.encoded, span);
     }
 
     fn tick(&mut self, now: Instant) {
