@@ -20,6 +20,7 @@
 
 pub mod config;
 pub mod logs;
+pub mod panics;
 pub(crate) mod terminal;
 
 pub mod errno;
