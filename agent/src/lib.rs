@@ -47,6 +47,7 @@ pub mod process;
 
 pub mod export;
 pub mod health;
+pub mod server;
 pub mod sink;
 
 pub mod balance;

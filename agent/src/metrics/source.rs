@@ -7,6 +7,7 @@ use super::exchange::Reader;
 use super::family::Collected;
 use super::own::{OwnState, ProcessState, SinkState, own_families};
 use super::queue_families::queue_families;
+use super::queues::Snapshot as QueueSnapshot;
 use crate::balance::{Balance, Decoded};
 use crate::event::ProcessKey;
 use crate::export::counters::Snapshot;
@@ -14,6 +15,7 @@ use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
 use crate::resource::{Resource, Value};
+use crate::{logs, panics};
 
 /// `otel.component.type` of the two exporters of spans. The conventions have
 /// a name for the first only.
@@ -89,11 +91,26 @@ impl Source {
         &self.resource
     }
 
+    /// Are the programs loaded? Before that there is nothing to collect.
+    pub fn is_ready(&self) -> bool {
+        self.kernel.get().is_some()
+    }
+
     /// All numbers; `None` before the programs are loaded. `left` is how many
     /// spans the deadline of a shutdown left for good, 0 while the agent runs.
-    pub async fn collect(&self, left: u64) -> Option<Collected> {
+    pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Collected> {
+        if !self.is_ready() {
+            return None;
+        }
+        let queues = self.queues.read().await;
+        let source = Arc::clone(self);
+        // The kernel goes through all threads of the host for it.
+        let reading = tokio::task::spawn_blocking(move || source.read(queues, left));
+        reading.await.ok()?
+    }
+
+    fn read(&self, mut queues: Arc<QueueSnapshot>, left: u64) -> Option<Collected> {
         let kernel = self.kernel.get()?;
-        let mut queues = self.queues.read().await;
         match kernel.lost_calls() {
             Ok(lost) if lost.is_empty() => {}
             Ok(lost) => Arc::make_mut(&mut queues).add_lost(&lost),
@@ -144,6 +161,8 @@ impl Source {
             missed_returns: meters.missed_returns(),
             messages_lost: kernel.message_lost,
             processes_lost: kernel.process_lost,
+            log_lines_lost: logs::lost(),
+            panics: panics::count(),
             process: ProcessState::read(),
             sinks: otlp.into_iter().chain(file).collect(),
         })
