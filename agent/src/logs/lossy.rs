@@ -183,29 +183,34 @@ mod tests {
     }
 
     #[derive(Clone)]
-    struct Pipe(Arc<(Mutex<(Reader, Vec<u8>)>, Condvar)>);
+    struct Pipe {
+        state: Arc<Mutex<(Reader, Vec<u8>)>>,
+        changed: Arc<Condvar>,
+    }
 
     impl Pipe {
         fn new(reader: Reader) -> Self {
-            Self(Arc::new((Mutex::new((reader, Vec::new())), Condvar::new())))
+            Self {
+                state: Arc::new(Mutex::new((reader, Vec::new()))),
+                changed: Arc::default(),
+            }
         }
 
         fn set(&self, reader: Reader) {
-            self.0.0.lock().unwrap().0 = reader;
-            self.0.1.notify_all();
+            self.state.lock().unwrap().0 = reader;
+            self.changed.notify_all();
         }
 
         fn text(&self) -> String {
-            String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap()
+            String::from_utf8(self.state.lock().unwrap().1.clone()).unwrap()
         }
     }
 
     impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (state, changed) = &*self.0;
-            let state = state.lock().unwrap();
+            let state = self.state.lock().unwrap();
             let stuck = |state: &mut (Reader, Vec<u8>)| state.0 == Reader::IsStuck;
-            let mut state = changed.wait_while(state, stuck).unwrap();
+            let mut state = self.changed.wait_while(state, stuck).unwrap();
             let size = match state.0 {
                 Reader::IsGone => return Err(io::ErrorKind::BrokenPipe.into()),
                 Reader::TakesHalf => {
