@@ -1,6 +1,5 @@
 //! `/healthz` and `/readyz` for orchestrators.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +8,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tokio::net::TcpListener;
 
 use crate::pipeline::PipelineCounts;
 
@@ -58,27 +56,12 @@ impl Health {
     }
 }
 
-/// Binds the address, so that one in use fails the start.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
 /// The paths `/healthz` and `/readyz`.
 pub fn router(health: Health) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(health)
-}
-
-/// Answers until the runtime ends.
-pub async fn serve(listener: TcpListener, router: Router) {
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::warn!(%error, "an HTTP endpoint has stopped");
-    }
 }
 
 async fn healthz(State(health): State<Health>) -> (StatusCode, &'static str) {

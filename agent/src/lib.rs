@@ -20,6 +20,7 @@
 
 pub mod config;
 pub mod logs;
+pub mod panics;
 pub(crate) mod terminal;
 
 pub mod errno;
@@ -47,6 +48,7 @@ pub mod process;
 
 pub mod export;
 pub mod health;
+pub mod server;
 pub mod sink;
 
 pub mod balance;

@@ -1,16 +1,54 @@
-//! The agent's own log, on standard error.
+//! What the agent says: its log, and what its commands tell their user, both on
+//! standard error. Nothing here panics, and nobody waits for a reader: [`lossy`].
 
+mod lossy;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::Context as _;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::lossy::Lossy;
 use crate::config::{LogFormat, LogLevel, Logs};
 use crate::terminal::takes_colours;
 
+/// How long the end of the process waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+static LINES: OnceLock<Lossy> = OnceLock::new();
+
+/// Standard error without the lock of `std::io::stderr()`, which a thread that
+/// is stuck in a write would keep.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts logging. Only the first call has an effect.
-pub fn start(logs: &Logs) {
+///
+/// # Errors
+/// When the thread that writes cannot be started.
+pub fn start(logs: &Logs) -> anyhow::Result<()> {
+    if LINES.get().is_some() {
+        return Ok(());
+    }
+    let tell = |lines| tracing::warn!(lines, "log lines were lost");
+    let lossy = Lossy::start(Stderr, tell).context("cannot start the thread of the log")?;
+    let lossy = LINES.get_or_init(|| lossy);
     let level = match logs.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -18,20 +56,68 @@ pub fn start(logs: &Logs) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let builder = fmt().with_max_level(level).with_writer(std::io::stderr);
-    let filter = filter(level);
-    let started = match logs.format {
-        LogFormat::Text => {
-            let builder = builder
-                .with_ansi(takes_colours(&std::io::stderr()))
-                .with_target(false);
-            builder.finish().with(filter).try_init()
-        }
-        LogFormat::Json => builder.json().finish().with(filter).try_init(),
+    // What it would print of its own errors goes to standard error by a macro
+    // that panics.
+    let layer = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(move || lossy.clone());
+    let layer = match logs.format {
+        LogFormat::Text => layer
+            .with_ansi(takes_colours(&io::stderr()))
+            .with_target(false)
+            .boxed(),
+        LogFormat::Json => layer.json().boxed(),
     };
+    let registry = tracing_subscriber::registry().with(layer);
     // A logger that is there already stays; there is nobody to tell.
-    drop(started);
+    drop(registry.with(filter(level)).try_init());
+    Ok(())
 }
+
+/// Has [`start`] been called? Else there is nobody who takes events.
+pub(crate) fn is_started() -> bool {
+    LINES.get().is_some()
+}
+
+/// Lines of the log that were lost.
+pub fn lost() -> u64 {
+    LINES.get().map_or(0, Lossy::lost)
+}
+
+/// Tells the user something that is no event of the log: after the lines so far,
+/// and lost where they would be.
+pub(crate) fn tell(text: fmt::Arguments<'_>) {
+    let line = format!("{text}\n");
+    match LINES.get().cloned() {
+        Some(mut lines) => lines.write_all(line.as_bytes()),
+        None => Stderr.write_all(line.as_bytes()),
+    }
+    .unwrap_or_default();
+}
+
+/// Writes a text that is the point of the command and may be large: it waits for
+/// its reader.
+pub(crate) fn print(text: fmt::Arguments<'_>) {
+    flush();
+    Stderr
+        .write_all(text.to_string().as_bytes())
+        .unwrap_or_default();
+}
+
+/// Waits until the lines so far are written, a second at most.
+pub(crate) fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST_LINES);
+    }
+}
+
+/// `eprintln!` with the program's name before it that cannot panic.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::logs::tell(format_args!("mqspan: {}", format_args!($($text)*)))
+    };
+}
+pub(crate) use say;
 
 /// What the client of Kubernetes logs of each failed try, up to ERROR, is for
 /// debugging only: `kubernetes` logs the first.

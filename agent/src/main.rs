@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    mqspan::panics::install();
     mqspan::commands::run(mqspan::cli::Cli::parse())
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::Failure;
 use crate::cli::ConfigCommand;
 use crate::config::{self, Env, Overrides};
+use crate::logs::say;
 
 pub(super) fn run(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     let env = Env::from_process();
@@ -27,7 +28,7 @@ pub(super) fn run(command: &ConfigCommand) -> Result<ExitCode, Failure> {
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("mqspan: warning: {warning}");
+        say!("warning: {warning}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::{Failure, settings};
 use crate::cli::{DoctorArgs, Output};
 use crate::config::{self, Env, Overrides};
+use crate::logs::say;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let loaded = config::load(
@@ -16,7 +17,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         &Env::from_process(),
     )?;
     for warning in &loaded.warnings {
-        eprintln!("mqspan: warning: {warning}");
+        say!("warning: {warning}");
     }
     let config = loaded.config;
     let mut findings = checks::of_machine();

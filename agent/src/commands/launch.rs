@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 
 use super::Failure;
 use crate::cli::LaunchArgs;
+use crate::logs::say;
 
 pub(super) fn run(args: &LaunchArgs) -> Result<ExitCode, Failure> {
     if args.descriptor <= 2 {
@@ -27,7 +28,7 @@ pub(super) fn run(args: &LaunchArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("no command".to_owned()));
     };
     let error = Command::new(program).args(arguments).exec();
-    eprintln!("mqspan: cannot run {}: {error}", program.display());
+    say!("cannot run {}: {error}", program.display());
     // As a shell has it (POSIX, Shell & Utilities, 2.8.2).
     Ok(ExitCode::from(
         if error.kind() == std::io::ErrorKind::NotFound {

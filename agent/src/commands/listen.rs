@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use crate::config::Config;
 use crate::health::{self, Health};
 use crate::metrics::{Source, endpoint};
+use crate::server;
 
 /// Binds what the configuration names, so that an address in use fails the
 /// start, and answers from then on.
@@ -39,9 +40,9 @@ pub(super) fn listen(
 
 fn serve(runtime: &Runtime, key: &str, address: SocketAddr, router: Router) -> anyhow::Result<()> {
     let listener = runtime
-        .block_on(health::bind(address))
+        .block_on(server::bind(address))
         .with_context(|| format!("cannot bind {key} {address}"))?;
-    runtime.spawn(health::serve(listener, router));
+    runtime.spawn(server::serve(listener, router));
     Ok(())
 }
 

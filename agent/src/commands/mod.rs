@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::config::ConfigError;
+use crate::{logs, panics};
 
 /// Why a command ends without success.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,28 @@ pub enum Failure {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
-    let outcome = match cli.command {
+    let code = match panics::caught(|| Ok(dispatch(cli.command))) {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => {
+            logs::say!("{failure}");
+            match failure {
+                Failure::Usage(_) | Failure::Config(_) => ExitCode::from(2),
+                Failure::Run(_) => ExitCode::from(1),
+            }
+        }
+        // The panic has been reported.
+        Err(_) => ExitCode::from(1),
+    };
+    logs::flush();
+    if panics::count() == 0 {
+        code
+    } else {
+        ExitCode::from(1)
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Failure> {
+    match command {
         Command::Run(args) => run::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Top(args) => top::run(&args),
@@ -44,15 +66,11 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::Launch(args) => launch::run(&args),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("mqspan: {failure}");
-            match failure {
-                Failure::Usage(_) | Failure::Config(_) => ExitCode::from(2),
-                Failure::Run(_) => ExitCode::from(1),
-            }
-        }
     }
+}
+
+/// Ends the process now, when all that is to be said has been.
+fn end(code: i32) -> ! {
+    logs::flush();
+    std::process::exit(code)
 }

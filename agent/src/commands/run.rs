@@ -32,7 +32,11 @@ use crate::kubernetes::Pods;
 use crate::logs;
 use crate::memory;
 use crate::metrics::{QueueMetrics, Source};
+use crate::panics;
 use crate::pipeline::{Pipeline, PipelineCounts};
+
+/// How long tasks may take to end once all spans are accounted for.
+const LEFTOVER_TASKS: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = config::load(
@@ -41,7 +45,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         &Env::from_process(),
     )?;
     let config = loaded.config;
-    logs::start(&config.logs);
+    logs::start(&config.logs)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -52,8 +56,12 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let agent = Agent::start(&config, &runtime)?;
-    Ok(agent.run(config, args.config.as_deref())?)
+    let outcome =
+        Agent::start(&config, &runtime).and_then(|agent| agent.run(config, args.config.as_deref()));
+    // A blocking task that is stuck, in a read of a disk for one, must not
+    // hold up the end.
+    runtime.shutdown_timeout(LEFTOVER_TASKS);
+    Ok(outcome?)
 }
 
 /// Everything that runs beside the capture loop.
@@ -82,6 +90,7 @@ impl<'a> Agent<'a> {
         listen(config, runtime, health.clone(), &source)?;
         let (sender, outputs) = Outputs::start(config, runtime, metrics)?;
         let stop = Arc::new(AtomicBool::new(false));
+        panics::stop_by(&stop);
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
         let tracer = Tracer::start(
             settings::backend(config.capture.backend),
@@ -130,19 +139,18 @@ impl<'a> Agent<'a> {
             tracing::debug!(%error, "the memory of the start is kept");
         }
         self.health.set_ready(true);
-        let captured = capture::run(
-            &mut self.tracer,
-            pipeline,
-            &self.stop,
-            |tracer, pipeline| {
+        let captured = panics::caught(|| {
+            let between_rounds = |tracer: &mut Tracer, pipeline: &mut Pipeline<'_, ExportSink>| {
                 if let Some(config) = reload.take() {
                     reload.apply(config, tracer, pipeline, &mut self.outputs);
                 }
-            },
-        );
+            };
+            capture::run(&mut self.tracer, pipeline, &self.stop, between_rounds)
+                .context("cannot read the ring buffer")
+        });
         self.health.set_ready(false);
-        drop(captured.context("cannot read the ring buffer")?);
-
+        // Whatever ended it: what has been captured is to arrive.
+        self.tracer.detach();
         let (sink, left) = self.outputs.shutdown();
         let kernel = self.meters.counts().context("cannot read the counters")?;
         let balance = Balance::new(&kernel, self.counts.decoded(), &sink, left);
@@ -151,7 +159,7 @@ impl<'a> Agent<'a> {
         } else {
             tracing::error!(%balance, "stopped; the sum does not come out even");
         }
-        Ok(ExitCode::SUCCESS)
+        captured.map(|_sink| ExitCode::SUCCESS)
     }
 }
 

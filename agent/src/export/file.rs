@@ -3,27 +3,37 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::encode::json;
 
 use super::counters::{Counters, LossReason};
+use super::paths::{is_of_others, refuse_links_of_others};
 use super::queue::Queue;
+
+/// How often a named pipe is looked at for a reader, which it cannot tell of.
+const NEXT_LOOK: Duration = Duration::from_millis(200);
 
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) enum Output {
     Stdout(io::Stdout),
     File(File),
+    /// A named pipe that nobody reads yet.
+    Unread(PathBuf),
 }
 
 impl Output {
-    /// Opens for appending; `-` is the standard output.
+    /// Opens for appending; `-` is the standard output. A file that is made is
+    /// for this user alone; one that is there keeps its mode.
     ///
     /// # Errors
     /// A path that cannot be written to, in words that name the cause.
@@ -31,24 +41,28 @@ impl Output {
         if path == Path::new("-") {
             return Ok(Self::Stdout(io::stdout()));
         }
+        let shown = path.display();
+        let in_words = || format!("cannot write spans to {shown}");
         let parent = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent
             && !parent.is_dir()
         {
-            bail!(
-                "cannot write spans to {}: there is no directory {}",
-                path.display(),
-                parent.display()
-            );
+            bail!("{}: there is no directory {}", in_words(), parent.display());
         }
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map(Self::File)
-            .with_context(|| format!("cannot write spans to {}", path.display()))
+        refuse_links_of_others(path).with_context(in_words)?;
+        match open_now(path) {
+            Ok(Some(file)) => {
+                warn_of_readers(&file, path).with_context(in_words)?;
+                Ok(Self::File(file))
+            }
+            Ok(None) => {
+                info!(path = %shown, "the pipe for spans has no reader yet");
+                Ok(Self::Unread(path.to_owned()))
+            }
+            Err(error) => Err(error).with_context(in_words),
+        }
     }
 
     /// A whole line or lines, flushed.
@@ -60,8 +74,49 @@ impl Output {
                 stdout.flush()
             }
             Self::File(file) => file.write_all(line),
+            Self::Unread(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// `None` for a named pipe without a reader, whose opening would wait for one.
+fn open_now(path: &Path) -> io::Result<Option<File>> {
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    match opened {
+        Ok(file) => {
+            // From here on a slow reader is waited for.
+            let flags = fcntl_getfl(&file)?;
+            fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+            Ok(Some(file))
+        }
+        Err(error)
+            if error.raw_os_error() == Some(libc::ENXIO)
+                && std::fs::metadata(path)?.file_type().is_fifo() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Spans are to be read by others only if somebody has decided so.
+fn warn_of_readers(file: &File, path: &Path) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let mode = metadata.mode() & 0o7777;
+    let path = path.display();
+    if metadata.is_file() && is_of_others(metadata.uid()) {
+        let owner = metadata.uid();
+        warn!(%path, owner, "the file of spans belongs to another user, who can read it");
+    } else if metadata.is_file() && mode & 0o044 != 0 {
+        let mode = format!("{mode:04o}");
+        warn!(%path, mode, "others can read the file of spans: chmod 0600");
+    }
+    Ok(())
 }
 
 /// Writes the batches of a queue, on a thread of its own as files block.
@@ -91,6 +146,9 @@ impl FileSink {
             let Some(lease) = lease else { return };
             let spans = u64::from(lease.batch.spans);
             self.counters.enter_flight(spans);
+            if !self.wait_for_reader(runtime) {
+                return;
+            }
             self.counters.request();
             line.clear();
             if self.broken {
@@ -103,6 +161,27 @@ impl FileSink {
             self.counters.leave_flight(spans);
             self.queue.done(lease);
         }
+    }
+
+    /// Whether there is one before the deadline.
+    fn wait_for_reader(&mut self, runtime: &tokio::runtime::Handle) -> bool {
+        while let Output::Unread(path) = &self.output {
+            match open_now(path) {
+                Ok(Some(file)) => {
+                    info!("the pipe for spans has a reader");
+                    self.output = Output::File(file);
+                    return true;
+                }
+                Ok(None) => {}
+                // Told and counted when the spans are written.
+                Err(_) => return true,
+            }
+            let look_again = async { tokio::time::timeout(NEXT_LOOK, self.stop.cancelled()).await };
+            if runtime.block_on(look_again).is_ok() {
+                return false;
+            }
+        }
+        true
     }
 
     fn write(&mut self, line: &[u8], spans: u64) {
@@ -125,3 +204,7 @@ impl FileSink {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@ pub mod disk;
 mod file;
 pub mod grpc;
 pub mod message;
+mod paths;
 pub mod queue;
 pub mod retry;
 mod sender;
@@ -224,6 +225,10 @@ impl Exporter {
         let mut otlp_kept = false;
         let mut otlp_spans = in_hand;
         if let Some(sink) = &self.otlp {
+            if !sink.queue.is_kept() {
+                // What a consumer had that ended in a panic.
+                otlp_spans += sink.counters().in_flight;
+            }
             let queue = Arc::clone(&sink.queue);
             let finish = tokio::task::spawn_blocking(move || queue.finish());
             otlp_spans += finish.await.unwrap_or(0) + sink.queue().spans;

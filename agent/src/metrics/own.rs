@@ -104,6 +104,10 @@ pub struct OwnState {
     pub owners: Vec<LostByOwner>,
     /// Look-ups in `/proc` that came to nothing.
     pub lookups: LookupLosses,
+    /// Lines of the agent's log that were not written.
+    pub log_lines_lost: u64,
+    /// Defects that showed.
+    pub panics: u64,
     /// Destinations of spans.
     pub sinks: Vec<SinkState>,
     /// This process.
@@ -116,6 +120,7 @@ pub fn own_families(state: &OwnState) -> Vec<Family> {
     families.extend(probes(state));
     families.push(owners(&state.owners));
     families.push(identities(state));
+    families.extend(troubles(state));
     families.extend(sinks(&state.sinks));
     families.extend(deliveries(&state.sinks));
     families.push(
@@ -275,6 +280,25 @@ fn identities(state: &OwnState) -> Family {
         lost.count(vec![("of", Label::Static(of))], count);
     }
     lost
+}
+
+/// What is wrong with the agent itself.
+fn troubles(state: &OwnState) -> [Family; 2] {
+    let mut lines = Family::new(
+        "mqspan.log.lost",
+        Kind::Counter,
+        "{line}",
+        "Lines of the agent's log that were not written: standard error takes none, or not as many.",
+    );
+    lines.count(Labels::new(), state.log_lines_lost);
+    let mut panics = Family::new(
+        "mqspan.panic.count",
+        Kind::Counter,
+        "{panic}",
+        "Panics of the agent, each of which is a defect. It stops after the first.",
+    );
+    panics.count(Labels::new(), state.panics);
+    [lines, panics]
 }
 
 fn component(kind: &'static str) -> Labels {
@@ -478,6 +502,27 @@ mod tests {
                 ("mqspan.queue.corrupt_records", vec![7]),
             ]
         );
+    }
+
+    #[test]
+    fn troubles_are_counted_before_there_are_any() {
+        for (log_lines_lost, panics) in [(0, 0), (5, 1)] {
+            let state = OwnState {
+                log_lines_lost,
+                panics,
+                ..OwnState::default()
+            };
+            let families = own_families(&state);
+            for (name, count) in [
+                ("mqspan.log.lost", log_lines_lost),
+                ("mqspan.panic.count", panics),
+            ] {
+                let family = families.iter().find(|family| family.name == name).unwrap();
+                assert_eq!(family.kind, Kind::Counter);
+                let numbers = family.points.iter().map(|point| &point.number);
+                assert_eq!(numbers.collect::<Vec<_>>(), [&Number::Count(count)]);
+            }
+        }
     }
 
     #[test]

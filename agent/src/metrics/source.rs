@@ -7,6 +7,7 @@ use super::exchange::Reader;
 use super::family::Collected;
 use super::own::{OwnState, ProcessState, SinkState, own_families};
 use super::queue_families::queue_families;
+use super::queues::Snapshot as QueueSnapshot;
 use crate::balance::{Balance, Decoded};
 use crate::event::ProcessKey;
 use crate::export::counters::Snapshot;
@@ -15,6 +16,7 @@ use crate::host::Host;
 use crate::kernel::KernelMeters;
 use crate::process::LookupLosses;
 use crate::resource::{Resource, Value};
+use crate::{logs, panics};
 
 /// `otel.component.type` of the two exporters of spans. The conventions have
 /// a name for the first only.
@@ -97,14 +99,29 @@ impl Source {
         &self.resource
     }
 
+    /// Are the programs loaded? Before that there is nothing to collect.
+    pub fn is_ready(&self) -> bool {
+        self.kernel.get().is_some()
+    }
+
     /// All numbers; `None` before the programs are loaded. `left` is how many
     /// spans the deadline of a shutdown left for good, 0 while the agent runs.
-    pub async fn collect(&self, left: u64) -> Option<Collected> {
-        let kernel = self.kernel.get()?;
-        if let Err(error) = kernel.take_losses() {
+    pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Collected> {
+        let kernel = Arc::clone(self.kernel.get()?);
+        // The capture thread adds them to what it hands out.
+        let taken = tokio::task::spawn_blocking(move || kernel.take_losses());
+        if let Err(error) = taken.await.ok()? {
             tracing::debug!(%error, "lost calls cannot be read");
         }
-        let mut queues = self.queues.read().await;
+        let queues = self.queues.read().await;
+        let source = Arc::clone(self);
+        // The kernel goes through all threads of the host for it.
+        let reading = tokio::task::spawn_blocking(move || source.read(queues, left));
+        reading.await.ok()?
+    }
+
+    fn read(&self, mut queues: Arc<QueueSnapshot>, left: u64) -> Option<Collected> {
+        let kernel = self.kernel.get()?;
         let left_over = kernel.pending_losses().peek();
         if !left_over.is_empty() {
             Arc::make_mut(&mut queues).add_lost(&left_over);
@@ -156,6 +173,8 @@ impl Source {
             processes_lost: kernel.process_lost,
             owners: meters.owner_losses().snapshot(),
             lookups: self.lookups.get().cloned().unwrap_or_default(),
+            log_lines_lost: logs::lost(),
+            panics: panics::count(),
             process: ProcessState::read(),
             sinks: otlp.into_iter().chain(file).collect(),
         })

@@ -82,7 +82,7 @@ impl Node {
 
     fn tell(&mut self, change: Change) {
         self.changes.try_send(change).unwrap();
-        self.processes.tick();
+        self.processes.tick(Instant::now());
     }
 
     fn tell_pod(&mut self, status: serde_json::Value) {

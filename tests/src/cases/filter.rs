@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::metrics::{scrape, sum};
+use super::metrics::{scrape_anew, sum};
 use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -147,7 +147,7 @@ async fn in_kernel(bench: &'static Bench) -> Result<()> {
             .wait_for_logs(RELOADED, at + 1, bench.bound(10))
             .await?;
         // What is answered now was asked after the round that told the kernel of containers.
-        scrape(prometheus).await?;
+        scrape_anew(prometheus).await?;
         flood_filtered(bench, &agent, prometheus)
             .await
             .with_context(|| filter.to_string())?;
@@ -164,12 +164,12 @@ const RELOADED: &str = "the new configuration is in use";
 async fn flood_filtered(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {
     const CALLS: f64 = 2_002.0; // with mq_open and mq_unlink
     let count = |text: &str, outcome| sum(text, "mqspan_calls_total", &[outcome]);
-    let before = scrape(prometheus).await?;
+    let before = scrape_anew(prometheus).await?;
     agent.pause()?;
     let flood = Workload::new(bench.workload()?, &["flood", "1000"])?;
     flood.run_untold(bench).await?;
     agent.go_on()?;
-    let after = scrape(prometheus).await?;
+    let after = scrape_anew(prometheus).await?;
     let [filtered, lost] =
         ["filtered", "lost"].map(|outcome| count(&after, outcome) - count(&before, outcome));
     ensure!(

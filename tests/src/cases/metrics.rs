@@ -45,6 +45,22 @@ pub(super) async fn scrape(address: SocketAddr) -> Result<String> {
     Ok(response.body)
 }
 
+/// The same, of a collection that began after the call: an answer is shared with those who ask within a second.
+pub(super) async fn scrape_anew(address: SocketAddr) -> Result<String> {
+    let collection = |text: &str| {
+        let cpu_time = |line: &&str| line.starts_with("mqspan_process_cpu_time");
+        text.lines().find(cpu_time).map(str::to_owned)
+    };
+    let shared = collection(&scrape(address).await?);
+    loop {
+        let text = scrape(address).await?;
+        if collection(&text) != shared {
+            return Ok(text);
+        }
+        tokio::time::sleep(agent::POLL).await;
+    }
+}
+
 /// Waits until nothing is wrong with the metrics, which follow the calls after a moment.
 pub(super) async fn wait_for_metrics(
     bench: &Bench,

@@ -18,6 +18,7 @@ mod scenarios;
 mod screen;
 mod tls;
 mod top;
+mod weak_spots;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> Vec<Case> {
         balance::cases(),
         top::cases(),
         screen::cases(),
+        weak_spots::cases(),
     ]
     .into_iter()
     .flatten()

@@ -51,7 +51,8 @@ use crate::cli::TopArgs;
 use crate::config::{self, Config};
 use crate::host::Host;
 use crate::kernel::{BackendChoice, Tracer};
-use crate::logs;
+use crate::logs::{self, say};
+use crate::panics;
 use crate::pipeline::{Pipeline, PipelineCounts};
 
 /// How long the display may take to end.
@@ -68,14 +69,15 @@ pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     let config = configure(args)?;
     // A line of the log would tear the screen.
     if args.batch.is_some() || !std::io::stderr().is_terminal() {
-        logs::start(&config.logs);
+        logs::start(&config.logs)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
+    panics::stop_by(&stop);
     stop_on_signal(Arc::clone(&stop))?;
     let mut tracer = Tracer::start(backend(&config), &settings::kernel(&config))
         .map_err(|error| super::run::explain(&error))?;
     if let Some(warning) = tracer.backend().warning() {
-        eprintln!("mqspan: {warning}; use --backend kprobe");
+        say!("{warning}; use --backend kprobe");
     }
     watch(args, &config, &mut tracer, &stop)?;
     Ok(ExitCode::SUCCESS)
@@ -135,11 +137,13 @@ fn watch(
         &counts,
     );
     let display = start_display(args, feed, setting, Arc::clone(stop))?;
-    let captured = capture::run(tracer, pipeline, stop, |_, _| {});
+    let captured = panics::caught(|| {
+        let captured = capture::run(tracer, pipeline, stop, |_, _| {});
+        captured.context("cannot read the ring buffer")
+    });
     stop.store(true, Ordering::Relaxed);
     end_display(display)?;
-    captured.context("cannot read the ring buffer")?;
-    Ok(())
+    captured.map(drop)
 }
 
 /// Sets the flag when dropped, so that a panic does so, too.

@@ -8,6 +8,7 @@ mod summary;
 
 use std::io::{BufWriter, Write, stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -23,13 +24,14 @@ use crate::cli::{Output, TraceArgs};
 use crate::config::Config;
 use crate::host::Host;
 use crate::kernel::{KernelCounts, KernelMeters, Tracer};
-use crate::logs;
+use crate::logs::{self, say};
+use crate::panics;
 use crate::pipeline::{Pipeline, PipelineCounts};
 use crate::sink::SpanSink;
 
 pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     let mut config = configure(args)?;
-    logs::start(&config.logs);
+    logs::start(&config.logs)?;
     let child = match args.command.as_slice() {
         [] => None,
         command => {
@@ -44,9 +46,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     )
     .map_err(|error| super::run::explain(&error))?;
     let meters = tracer.meters().context("cannot keep the counters open")?;
-    eprintln!("mqspan: tracing by {}", tracer.backend());
+    say!("tracing by {}", tracer.backend());
     if let Some(warning) = tracer.backend().warning() {
-        eprintln!("mqspan: {warning}; use --backend kprobe");
+        say!("{warning}; use --backend kprobe");
     }
 
     let out = BufWriter::with_capacity(1 << 16, stdout().lock());
@@ -100,7 +102,8 @@ impl Traced<'_> {
             sink,
             self.counts,
         );
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
+        panics::stop_by(&stop);
         let (tracer, child) = (&mut *self.tracer, self.child.take());
         thread::scope(|scope| {
             let waiting = scope.spawn(|| {
@@ -108,11 +111,14 @@ impl Traced<'_> {
                 stop.store(true, Ordering::Relaxed);
                 code
             });
-            let captured = capture::run(tracer, pipeline, &stop, |_, _| {})
-                .context("cannot read the ring buffer");
-            if captured.is_err() {
+            let captured = panics::caught(|| {
+                let captured = capture::run(tracer, pipeline, &stop, |_, _| {});
+                captured.context("cannot read the ring buffer")
+            });
+            if let Err(error) = captured {
+                say!("{error:#}");
                 // Nobody would end the wait for a signal.
-                std::process::exit(1);
+                super::end(1);
             }
             waiting
                 .join()
@@ -149,8 +155,8 @@ fn report(meters: &KernelMeters, counts: &PipelineCounts) -> Result<(), Failure>
     let undecodable = counts.undecodable.load(Ordering::Relaxed);
     let lost = kernel.lost() + undecodable;
     if lost != 0 {
-        eprintln!(
-            "mqspan: {lost} of {} calls are missing: ring buffer full {ring_full}, \
+        say!(
+            "{lost} of {} calls are missing: ring buffer full {ring_full}, \
              in-flight table full {in_flight_full}, entry missed {entry_missed}, \
              return missed {return_missed}, undecodable {undecodable}",
             kernel.seen()
@@ -158,7 +164,7 @@ fn report(meters: &KernelMeters, counts: &PipelineCounts) -> Result<(), Failure>
     }
     let open = kernel.in_flight();
     if open != 0 {
-        eprintln!("mqspan: {open} calls had not returned yet");
+        say!("{open} calls had not returned yet");
     }
     Ok(())
 }
@@ -194,8 +200,8 @@ impl<W: Write> LineOutput<W> {
 fn end_on_error(result: std::io::Result<()>) {
     if let Err(error) = result {
         if error.kind() != std::io::ErrorKind::BrokenPipe {
-            eprintln!("mqspan: cannot write to standard output: {error}");
+            say!("cannot write to standard output: {error}");
         }
-        std::process::exit(1);
+        super::end(1);
     }
 }

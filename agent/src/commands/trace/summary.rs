@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::commands::durations::Durations;
 use crate::commands::text::{Escaped, Nanoseconds};
+use crate::logs;
 use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::Span;
@@ -42,7 +43,7 @@ impl<S: SpanSink> SpanSink for Summary<S> {
 
     fn finish(&mut self) {
         self.sink.finish();
-        eprint!("{}", self.table);
+        logs::print(format_args!("{}", self.table));
     }
 }
 

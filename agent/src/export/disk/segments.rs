@@ -3,13 +3,17 @@
 //! Positions are bytes since the queue's first, across all segments. A
 //! segment's name is the position of its first byte, in hexadecimal.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fchmod, flock, fstat, openat, renameat, unlinkat};
+use tracing::warn;
 
 use super::crc32c::crc32c;
+use crate::export::paths::{is_of_others, refuse_links_of_others};
 
 /// Bytes for `consumed`, its successor in the making, and `lock`.
 pub(crate) const OVERHEAD: u64 = 64;
@@ -31,42 +35,59 @@ impl Segment {
     }
 }
 
-/// The directory, held by this process alone.
+/// Others may do nothing in the directory or with its files.
+const PRIVATE: Mode = Mode::RWXU;
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const LOCK: &str = "lock";
+const CONSUMED: &str = "consumed";
+const CONSUMED_NEW: &str = "consumed.new";
+
+/// The directory, held by this process alone. Files are opened from its
+/// descriptor: who may write above it can put another one in its place, but not
+/// under our hands.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    path: PathBuf,
+    directory: OwnedFd,
     _lock: File,
 }
 
 impl Directory {
     /// Makes the directory if it is missing, for this user alone: names of
-    /// queues and programs are nobody else's business.
+    /// queues and programs are nobody else's business, and who can open the lock
+    /// can hold it.
     ///
     /// # Errors
-    /// A directory that cannot be made, written, or is another agent's.
+    /// A directory that cannot be made or written, that others can use, or that is
+    /// another agent's.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         let shown = path.display();
+        let in_words = || format!("cannot use the queue's directory {shown}");
+        refuse_links_of_others(path).with_context(in_words)?;
         fs::DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(PRIVATE.bits())
             .create(path)
             .with_context(|| format!("cannot make the queue's directory {shown}"))?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path.join("lock"))
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).with_context(in_words)?;
+        make_private(&directory, path)?;
+        let lock = open_at(&directory, LOCK, OFlags::CREATE | OFlags::RDWR)
+            .and_then(|lock| {
+                fchmod(&lock, PRIVATE_FILE)
+                    .map(|()| lock)
+                    .map_err(Into::into)
+            })
             .with_context(|| format!("cannot write to the queue's directory {shown}"))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .with_context(|| format!("the queue's directory {shown} is in use"))?;
+        flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).with_context(|| {
+            format!(
+                "the queue's directory {shown} is in use; `fuser -v {shown}/{LOCK}` tells by whom"
+            )
+        })?;
         Ok(Self {
-            path: path.to_owned(),
+            directory,
             _lock: lock,
         })
-    }
-
-    fn segment_path(&self, base: u64) -> PathBuf {
-        self.path.join(format!("{base:016x}.{EXTENSION}"))
     }
 
     /// All segments in order; empty ones are removed.
@@ -75,19 +96,14 @@ impl Directory {
     /// A directory that cannot be read.
     pub(crate) fn segments(&self) -> io::Result<Vec<Segment>> {
         let mut segments = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let path = entry.path();
-            let Some(base) = path
-                .file_stem()
-                .filter(|_| path.extension().is_some_and(|ext| ext == EXTENSION))
-                .and_then(|stem| u64::from_str_radix(stem.to_str()?, 16).ok())
-            else {
+        for name in names(&self.directory)? {
+            let Some(base) = base_of(&name) else {
                 continue;
             };
-            let len = entry.metadata()?.len();
+            let stat = rustix::fs::statat(&self.directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let len = u64::try_from(stat.st_size).unwrap_or(0);
             if len == 0 {
-                fs::remove_file(&path)?;
+                unlinkat(&self.directory, &name, AtFlags::empty())?;
             } else {
                 segments.push(Segment { base, len });
             }
@@ -101,12 +117,8 @@ impl Directory {
     /// # Errors
     /// What the file system reports.
     pub(crate) fn create(&self, base: u64) -> io::Result<File> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        OpenOptions::new()
-            .create_new(true)
-            .append(true)
-            .mode(0o600)
-            .open(self.segment_path(base))
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::APPEND;
+        open_at(&self.directory, &segment_name(base), flags)
     }
 
     /// A segment to read.
@@ -114,7 +126,7 @@ impl Directory {
     /// # Errors
     /// What the file system reports.
     pub(crate) fn read(&self, base: u64) -> io::Result<File> {
-        File::open(self.segment_path(base))
+        open_at(&self.directory, &segment_name(base), OFlags::RDONLY)
     }
 
     /// Removes a segment.
@@ -122,7 +134,11 @@ impl Directory {
     /// # Errors
     /// What the file system reports.
     pub(crate) fn remove(&self, base: u64) -> io::Result<()> {
-        fs::remove_file(self.segment_path(base))
+        Ok(unlinkat(
+            &self.directory,
+            segment_name(base),
+            AtFlags::empty(),
+        )?)
     }
 
     /// Makes the names of new files last.
@@ -130,15 +146,15 @@ impl Directory {
     /// # Errors
     /// What the file system reports.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        Ok(rustix::fs::fsync(&self.directory)?)
     }
 
     /// The position before which all is consumed; 0 if it is not known, which
     /// sends again rather than loses.
     pub(crate) fn consumed(&self) -> u64 {
         let mut bytes = [0; 12];
-        let read =
-            File::open(self.path.join("consumed")).and_then(|mut file| file.read_exact(&mut bytes));
+        let read = open_at(&self.directory, CONSUMED, OFlags::RDONLY)
+            .and_then(|mut file| file.read_exact(&mut bytes));
         let (position, crc) = bytes.split_at(8);
         match (read, position.try_into()) {
             (Ok(()), Ok(array)) if crc == crc32c(position).to_le_bytes() => {
@@ -155,8 +171,83 @@ impl Directory {
     pub(crate) fn set_consumed(&self, position: u64) -> io::Result<()> {
         let mut bytes = position.to_le_bytes().to_vec();
         bytes.extend_from_slice(&crc32c(&bytes).to_le_bytes());
-        let new = self.path.join("consumed.new");
-        fs::write(&new, &bytes)?;
-        fs::rename(new, self.path.join("consumed"))
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC;
+        open_at(&self.directory, CONSUMED_NEW, flags)?.write_all(&bytes)?;
+        Ok(renameat(
+            &self.directory,
+            CONSUMED_NEW,
+            &self.directory,
+            CONSUMED,
+        )?)
     }
 }
+
+fn segment_name(base: u64) -> String {
+    format!("{base:016x}.{EXTENSION}")
+}
+
+fn base_of(name: &str) -> Option<u64> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    (extension == EXTENSION).then(|| u64::from_str_radix(stem, 16).ok())?
+}
+
+/// A file of the directory, and no other.
+fn open_at(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(directory, name, flags, PRIVATE_FILE)?.into())
+}
+
+/// Names in the directory; no file of ours has one that is not UTF-8.
+fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Takes the directory from all others, where it is a queue's or empty. Another
+/// one is not ours to close: `/tmp` may be named by mistake.
+fn make_private(directory: &OwnedFd, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let stat =
+        fstat(directory).with_context(|| format!("cannot use the queue's directory {shown}"))?;
+    if is_of_others(stat.st_uid) {
+        let (owner, own) = (stat.st_uid, rustix::process::geteuid().as_raw());
+        bail!(
+            "the queue's directory {shown} belongs to user {owner}, who can take it away: \
+             `chown -R {own} {shown}`, or name another one"
+        );
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if !mode.intersects(Mode::RWXG | Mode::RWXO) {
+        return Ok(());
+    }
+    let is_queue = |name: &String| {
+        [LOCK, CONSUMED, CONSUMED_NEW, "lost+found"].contains(&name.as_str())
+            || base_of(name).is_some()
+    };
+    let names =
+        names(directory).with_context(|| format!("cannot read the queue's directory {shown}"))?;
+    let is_shared = mode.contains(Mode::SVTX) || !names.iter().all(is_queue);
+    if is_shared || fchmod(directory, PRIVATE).is_err() {
+        bail!(
+            "others can use the queue's directory {shown} (mode {:04o}): `chmod 0700 {shown}`, or \
+             name a directory in it, which mqspan makes for itself",
+            mode.bits()
+        );
+    }
+    warn!(
+        directory = %shown,
+        mode = format!("{:04o}", mode.bits()),
+        "others could use the queue's directory; its mode is 0700 now"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "segments_tests.rs"]
+mod tests;

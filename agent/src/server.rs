@@ -1,0 +1,295 @@
+//! A plain HTTP server for a few clients that ask for little: probes and
+//! scrapers. Others who can connect must not be able to keep these out or to make
+//! the agent grow.
+//!
+//! A connection is one request and one answer, of bounded size and time. There
+//! are [`MAX_CONNECTIONS`] at most. One more takes the place of another one, of
+//! the address that has the most: of those that still wait for a request the
+//! oldest, else the oldest. Who opens many therefore closes their own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+/// Open connections of one listener.
+const MAX_CONNECTIONS: usize = 64;
+/// From the connection to the end of the request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the connection to the end of the answer.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's head, and what is read of it at a time: hyper's smallest.
+const MAX_HEAD_BYTES: usize = 8 << 10;
+const MAX_HEADERS: usize = 64;
+/// After an accept that failed because descriptors or memory ran out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds the address, so that one in use fails the start.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Answers until the runtime ends.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let mut connections = JoinSet::new();
+    let mut clients = Clients::default();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = connections.join_next_with_id() => {
+                clients.forget(ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    clients.make_room();
+                    let has_asked = Arc::<AtomicBool>::default();
+                    let connection = serve_one(stream, router.clone(), Arc::clone(&has_asked));
+                    clients.open.push(Client {
+                        address: peer.ip().to_canonical(),
+                        has_asked,
+                        task: connections.spawn(connection),
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_one(stream: TcpStream, router: Router, has_asked: Arc<AtomicBool>) {
+    let service = Asked {
+        service: TowerToHyperService::new(router),
+        has_asked,
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // What goes wrong on a connection is the client's concern.
+    drop(tokio::time::timeout(WHOLE_TIMEOUT, connection).await);
+}
+
+/// Notes that the request's head has come.
+struct Asked<S> {
+    service: S,
+    has_asked: Arc<AtomicBool>,
+}
+
+impl<S> Service<hyper::Request<Incoming>> for Asked<S>
+where
+    S: Service<hyper::Request<Incoming>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> S::Future {
+        self.has_asked.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
+}
+
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Clients {
+    open: Vec<Client>,
+}
+
+struct Client {
+    address: IpAddr,
+    has_asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Clients {
+    fn forget(&mut self, id: Id) {
+        self.open.retain(|client| client.task.id() != id);
+    }
+
+    /// Closes a connection if there are as many as there may be.
+    fn make_room(&mut self) {
+        if self.open.len() < MAX_CONNECTIONS {
+            return;
+        }
+        let open = self.open.iter().map(|client| {
+            let has_asked = client.has_asked.load(Ordering::Relaxed);
+            (client.address, has_asked)
+        });
+        let open: Vec<_> = open.collect();
+        if let Some(at) = place_to_give(&open) {
+            self.open.remove(at).task.abort();
+        }
+    }
+}
+
+/// Which of the connections is closed for another one: each its address, and
+/// whether its request has come; the oldest first.
+fn place_to_give(open: &[(IpAddr, bool)]) -> Option<usize> {
+    let of = |address: IpAddr| open.iter().filter(move |client| client.0 == address);
+    let most = open.iter().map(|client| of(client.0).count()).max()?;
+    let candidates = open.iter().enumerate();
+    let mut candidates = candidates.filter(|(_, client)| of(client.0).count() == most);
+    let oldest = candidates.clone().next()?.0;
+    let waiting = candidates.find(|(_, client)| !client.1);
+    Some(waiting.map_or(oldest, |(at, _)| at))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::TcpStream;
+
+    use axum::routing::get;
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    /// More than the kernel takes for a client that does not read.
+    static LARGE: [u8; 32 << 20] = [0; 32 << 20];
+
+    fn start() -> (Runtime, SocketAddr) {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(bind(([127, 0, 0, 1], 0).into())).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(async || "ok\n"))
+            .route("/large", get(async || LARGE.as_slice()));
+        runtime.spawn(serve(listener, router));
+        (runtime, address)
+    }
+
+    fn connect(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream
+    }
+
+    /// What comes until the server closes.
+    fn read(mut stream: TcpStream) -> String {
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => String::from_utf8(answer).unwrap(),
+        }
+    }
+
+    fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = connect(address);
+        stream.write_all(request.as_bytes()).unwrap();
+        read(stream)
+    }
+
+    #[test]
+    fn a_connection_is_one_answer() {
+        let (_runtime, address) = start();
+        let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let answer = ask(address, &request.repeat(5));
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(ask(address, "GET / HTTP/1.0\r\n\r\n").ends_with("ok\n"));
+    }
+
+    #[test]
+    fn heads_are_bounded() {
+        let (_runtime, address) = start();
+        for head in [
+            format!("X: {}\r\n", "x".repeat(MAX_HEAD_BYTES)),
+            "X: x\r\n".repeat(MAX_HEADERS + 1),
+        ] {
+            let answer = ask(address, &format!("GET / HTTP/1.1\r\nHost: x\r\n{head}\r\n"));
+            assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn who_sends_nothing_or_byte_by_byte_is_cut_off() {
+        let (_runtime, address) = start();
+        let nothing = connect(address);
+        let mut slow = connect(address);
+        // Each byte is early enough for a timeout that would begin anew.
+        let closed = "GET / HTTP/1.1\r\nHost: ".chars().cycle().find(|c| {
+            slow.set_read_timeout(Some(Duration::from_millis(500)))
+                .unwrap();
+            let written = slow.write_all(c.to_string().as_bytes());
+            let read = slow.read(&mut [0]);
+            written.is_err()
+                || !matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        });
+        assert!(closed.is_some());
+        assert_eq!(read(nothing), "");
+    }
+
+    #[test]
+    fn idle_clients_do_not_keep_others_out() {
+        let (_runtime, address) = start();
+        let mut idle: Vec<_> = (0..200).map(|_| connect(address)).collect();
+        let answer = ask(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.ends_with("ok\n"), "{answer}");
+        // The first were closed, long before their time; the last still may ask.
+        let first = idle.remove(0);
+        assert_eq!(read(first), "");
+        let mut last = idle.pop().unwrap();
+        last.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        assert!(read(last).ends_with("ok\n"));
+    }
+
+    #[test]
+    fn who_does_not_read_the_answer_does_not_keep_others_out() {
+        let (_runtime, address) = start();
+        let request = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+        let clients: Vec<_> = (0..MAX_CONNECTIONS)
+            .map(|_| {
+                let mut stream = connect(address);
+                stream.write_all(request).unwrap();
+                // The answer has begun.
+                stream.peek(&mut [0]).unwrap();
+                stream
+            })
+            .collect();
+        let answer = ask(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.ends_with("ok\n"), "{answer}");
+        let sizes = clients.into_iter().map(|client| read(client).len());
+        assert!(sizes.into_iter().any(|size| size < LARGE.len()));
+    }
+
+    #[test]
+    fn the_place_is_that_of_the_address_with_the_most() {
+        let [a, b, c] = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last]));
+        let table = [
+            (vec![], None),
+            (vec![(a, false)], Some(0)),
+            (vec![(a, true), (a, false), (a, false)], Some(1)),
+            (vec![(a, true), (a, true)], Some(0)),
+            // An old one that waits is not the place where another has more.
+            (vec![(a, false), (b, true), (b, false)], Some(2)),
+            (vec![(a, false), (b, true), (b, true), (c, false)], Some(1)),
+            (vec![(a, true), (b, false)], Some(1)),
+        ];
+        for (open, place) in table {
+            assert_eq!(place_to_give(&open), place, "{open:?}");
+        }
+    }
+}

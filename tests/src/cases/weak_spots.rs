@@ -1,0 +1,379 @@
+//! The agent's own weak spots: a reader of its log, a client of its health, another user of its files may be slow, gone or
+//! hostile, and the agent traces and stops as ever.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::metrics::{scrape, sum, wait_for_metrics};
+use super::{Case, case, defaults, ensure_contains};
+use crate::agent::{self, Agent};
+use crate::compare::is_of;
+use crate::sink::{Sink, free_address};
+use crate::workload::Workload;
+use crate::{Bench, http};
+
+const NOBODY: u32 = 65534;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("weak_log_full", log_full),
+        case!("weak_log_reader_gone", log_reader_gone),
+        case!("weak_log_reader_stuck", log_reader_stuck),
+        case!("weak_commands_untold", commands_untold),
+        case!("weak_slow_clients", slow_clients),
+        case!("weak_scrapes_shared", scrapes_shared),
+        case!("weak_files_private", files_private),
+        case!("weak_directory_refused", directory_refused),
+        case!("weak_file_pipe", file_pipe),
+    ]
+}
+
+/// The bench whose agents have another standard error.
+struct Stderr {
+    scripts: TempDir,
+}
+
+impl Stderr {
+    fn new() -> Result<Stderr> {
+        Ok(Stderr {
+            scripts: TempDir::with_prefix("mqspan-e2e")?,
+        })
+    }
+
+    fn bench(&self, bench: &Bench, stderr: &Path) -> Result<Bench> {
+        let script = self.scripts.path().join("mqspan");
+        let (agent, stderr) = (bench.agent.display(), stderr.display());
+        fs::write(
+            &script,
+            format!("#!/bin/sh\nexec {agent} \"$@\" 2>{stderr}\n"),
+        )?;
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+        Ok(Bench {
+            agent: script,
+            ..bench.clone()
+        })
+    }
+
+    /// A named pipe, and the end of its reader.
+    fn pipe(&self) -> Result<(PathBuf, File)> {
+        let path = self.scripts.path().join("stderr");
+        make_pipe(&path)?;
+        // As a writer, too: then neither side waits for the other to open it.
+        let reader = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(O_NONBLOCK)
+            .open(&path)?;
+        Ok((path, reader))
+    }
+}
+
+/// `O_NONBLOCK` of x86 and Arm: `include/uapi/asm-generic/fcntl.h`.
+const O_NONBLOCK: i32 = 0o4000;
+
+fn make_pipe(path: &Path) -> Result<()> {
+    let made = Command::new("mkfifo").arg(path).status()?;
+    ensure!(made.success(), "mkfifo {}: {made}", path.display());
+    Ok(())
+}
+
+/// With all that there is to log.
+fn loud(prometheus: std::net::SocketAddr) -> Value {
+    json!({
+        "logs": {"level": "trace"},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    })
+}
+
+/// Waits until more lines are lost than before.
+async fn wait_for_loss(bench: &Bench, prometheus: std::net::SocketAddr) -> Result<()> {
+    let lost = |text: &str| sum(text, "mqspan_log_lost_total", &[]);
+    let before = lost(&scrape(prometheus).await?);
+    wait_for_metrics(bench, prometheus, 60, |text| {
+        (lost(text) <= before).then(|| format!("{before} lines were lost before, as now"))
+    })
+    .await
+}
+
+/// Every call of a workload arrives.
+async fn trace(bench: &Bench, sink: &Sink) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["paced", "200"])?;
+    let calls = workload.run(bench).await?;
+    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await
+}
+
+/// Not a byte of the log can be written.
+async fn log_full(bench: &'static Bench) -> Result<()> {
+    let stderr = Stderr::new()?;
+    let bench = stderr.bench(bench, Path::new("/dev/full"))?;
+    traces_without_log(&bench, || ()).await
+}
+
+/// The reader of the log goes while the agent runs.
+async fn log_reader_gone(bench: &'static Bench) -> Result<()> {
+    let stderr = Stderr::new()?;
+    let (pipe, reader) = stderr.pipe()?;
+    let bench = stderr.bench(bench, &pipe)?;
+    traces_without_log(&bench, || drop(reader)).await
+}
+
+async fn traces_without_log(bench: &Bench, end_log: impl FnOnce()) -> Result<()> {
+    let sink = Sink::start().await?;
+    let prometheus = free_address().await?;
+    let config = agent::config(bench, &sink.endpoint(), loud(prometheus));
+    let agent = Agent::start(bench, config).await?;
+    end_log();
+    trace(bench, &sink).await?;
+    wait_for_loss(bench, prometheus).await?;
+    agent.stop_well(bench).await
+}
+
+/// The reader of the log is there and does not read.
+async fn log_reader_stuck(bench: &'static Bench) -> Result<()> {
+    let stderr = Stderr::new()?;
+    let (pipe, mut reader) = stderr.pipe()?;
+    let bench = &stderr.bench(bench, &pipe)?;
+    let sink = Sink::start().await?;
+    let prometheus = free_address().await?;
+    let config = agent::config(bench, &sink.endpoint(), loud(prometheus));
+    let agent = Agent::start(bench, config).await?;
+    wait_for_loss(bench, prometheus).await?;
+    trace(bench, &sink).await?;
+    wait_to_read(bench, &mut reader, "log lines were lost").await?;
+    // It is stuck again when the agent stops.
+    wait_for_loss(bench, prometheus).await?;
+    agent.stop_well(bench).await
+}
+
+/// Reads until this text comes.
+async fn wait_to_read(bench: &Bench, reader: &mut File, text: &str) -> Result<()> {
+    let give_up = tokio::time::Instant::now() + bench.bound(60);
+    let mut read = Vec::new();
+    let mut chunk = vec![0; 1 << 16];
+    while !String::from_utf8_lossy(&read).contains(text) {
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "no {text:?} in {} bytes",
+            read.len()
+        );
+        match reader.read(&mut chunk) {
+            Ok(size @ 1..) => read.extend(chunk.iter().take(size)),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+            // Nobody has written yet, or nobody writes yet.
+            _ => tokio::time::sleep(agent::POLL).await,
+        }
+        // The last lines are enough to find it in.
+        let excess = read.len().saturating_sub(2 * chunk.len());
+        read.drain(..excess);
+    }
+    Ok(())
+}
+
+/// What commands say besides their output cannot be written: they do what they do, and end as they would.
+async fn commands_untold(bench: &'static Bench) -> Result<()> {
+    let stderr = Stderr::new()?;
+    let workload = Workload::new(bench.workload()?, &["paced", "20"])?;
+    let backend = bench.backend.name();
+    let bench = &stderr.bench(bench, Path::new("/dev/full"))?;
+    let mut trace = vec!["trace", "--summary", "--backend", backend, "--"];
+    let command = workload.command_line();
+    trace.extend(command.iter().map(String::as_str));
+    let output = agent::command(bench, &trace).await?;
+    let spans = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}", output.status);
+    ensure_contains(&spans, "mq_timedsend", "trace")?;
+    for (command, code) in [
+        (["run", "--config", "/nowhere/mqspan.yaml"], 2),
+        (["config", "check", "/nowhere/mqspan.yaml"], 2),
+        (["trace", "--", "/nowhere/command"], 127),
+    ] {
+        let status = agent::command(bench, &command).await?.status;
+        ensure!(
+            status.code() == Some(code),
+            "{command:?}: {status}, not {code}"
+        );
+    }
+    Ok(())
+}
+
+/// Open descriptors of the agent.
+fn descriptors(agent: &Agent) -> Result<usize> {
+    let directory = format!("/proc/{}/fd", agent.pid()?);
+    Ok(fs::read_dir(directory)?.count())
+}
+
+/// Two hundred who connect and ask for nothing, or byte by byte, do not keep a probe out.
+async fn slow_clients(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let before = descriptors(&agent)?;
+    let mut clients = try_join_all((0..200).map(|_| TcpStream::connect(agent.health))).await?;
+    for path in ["/healthz", "/readyz"] {
+        for client in &mut clients {
+            // The agent may have closed it.
+            drop(client.write_all(b"G").await);
+        }
+        let response = http::get(agent.health, path).await?;
+        ensure!(response.status == 200, "{path}: {}", response.status);
+        let now = descriptors(&agent)?;
+        ensure!(
+            now <= before + 100,
+            "{now} open descriptors, {before} before the clients"
+        );
+    }
+    agent.stop_well(bench).await
+}
+
+/// However many scrape, the numbers are collected once a second.
+async fn scrapes_shared(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let prometheus = free_address().await?;
+    let metrics = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), metrics)).await?;
+    let began = tokio::time::Instant::now();
+    let mut collections = Vec::new();
+    for _ in 0..10 {
+        for text in try_join_all((0..20).map(|_| scrape(prometheus))).await? {
+            // No two collections see the same.
+            let cpu_time = text
+                .lines()
+                .find(|line| line.starts_with("mqspan_process_cpu_time"))
+                .context("no CPU time")?;
+            collections.push(cpu_time.to_owned());
+        }
+    }
+    collections.sort();
+    collections.dedup();
+    let (times, at_most) = (collections.len(), began.elapsed().as_secs() + 2);
+    ensure!(
+        u64::try_from(times)? <= at_most,
+        "{times} collections for 200 scrapes, not {at_most}"
+    );
+    agent.stop_well(bench).await
+}
+
+fn mode(path: &Path) -> Result<u32> {
+    let metadata = fs::metadata(path).with_context(|| path.display().to_string())?;
+    Ok(metadata.mode() & 0o7777)
+}
+
+/// What a user without privileges gets who opens the file for reading.
+fn open_as_nobody(path: &Path) -> Result<std::process::Output> {
+    Ok(Command::new("/bin/sh")
+        .args(["-c", "exec 3<\"$1\"", "sh"])
+        .arg(path)
+        .current_dir("/")
+        .env("LC_ALL", "C")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .output()?)
+}
+
+fn on_disk(directory: &Path) -> Value {
+    json!({"exporters": {"otlp": {"sending_queue": {"storage": {"directory": directory}}}}})
+}
+
+/// A queue's directory that everybody could read is the agent's alone, so nobody else can take its lock; neither can they read
+/// the file of spans.
+async fn files_private(bench: &'static Bench) -> Result<()> {
+    let parent = TempDir::with_prefix("mqspan-e2e")?;
+    fs::set_permissions(parent.path(), PermissionsExt::from_mode(0o755))?;
+    let queue = parent.path().join("queue");
+    let (lock, spans) = (queue.join("lock"), parent.path().join("spans.json"));
+    fs::create_dir(&queue)?;
+    fs::write(&lock, "")?;
+    fs::set_permissions(&queue, PermissionsExt::from_mode(0o755))?;
+    fs::set_permissions(&lock, PermissionsExt::from_mode(0o644))?;
+    let before = open_as_nobody(&lock)?;
+    ensure!(before.status.success(), "nobody could not open it before");
+
+    let sink = Sink::start().await?;
+    let mut config = agent::config(bench, &sink.endpoint(), on_disk(&queue));
+    agent::merge(&mut config, json!({"exporters": {"file": {"path": spans}}}));
+    let agent = Agent::start(bench, config).await?;
+    trace(bench, &sink).await?;
+    for (path, wanted) in [(&queue, 0o700), (&lock, 0o600), (&spans, 0o600)] {
+        let got = mode(path)?;
+        ensure!(got == wanted, "{}: {got:o}, not {wanted:o}", path.display());
+    }
+    for path in [&lock, &spans] {
+        let output = open_as_nobody(path)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            !output.status.success() && said.contains("Permission denied"),
+            "nobody opens {}: {}: {said}",
+            path.display(),
+            output.status
+        );
+    }
+    agent
+        .wait_for_log("others could use the queue's directory", bench.bound(10))
+        .await?;
+    agent.stop_well(bench).await
+}
+
+/// What others can exchange, or use for other things, is refused by name and left as it is.
+async fn directory_refused(bench: &'static Bench) -> Result<()> {
+    let parent = TempDir::with_prefix("mqspan-e2e")?;
+    let at = |name: &str| parent.path().join(name);
+    for (name, mode) in [("theirs", 0o700), ("shared", 0o1777), ("full", 0o755)] {
+        fs::create_dir(at(name))?;
+        fs::set_permissions(at(name), PermissionsExt::from_mode(mode))?;
+    }
+    chown(at("theirs"), Some(NOBODY), None)?;
+    fs::write(at("full").join("else"), "")?;
+    std::os::unix::fs::symlink(at("real"), at("link"))?;
+    std::os::unix::fs::lchown(at("link"), Some(NOBODY), None)?;
+    for (name, says) in [
+        ("theirs", "belongs to user 65534"),
+        ("shared", "mode 1777"),
+        ("full", "mode 0755"),
+        ("link", "is a link of user 65534"),
+        ("link/queue", "is a link of user 65534"),
+    ] {
+        let config = agent::config(bench, "http://127.0.0.1:1", on_disk(&at(name)));
+        let file = at("mqspan.yaml");
+        fs::write(&file, config.to_string())?;
+        let file = file.display().to_string();
+        let output = agent::command(bench, &["run", "--config", &file]).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+        ensure_contains(&said, says, name)?;
+        ensure_contains(&said, &at(name).display().to_string(), name)
+            .or_else(|_| ensure_contains(&said, &at("link").display().to_string(), name))?;
+    }
+    for (name, wanted) in [("shared", 0o1777), ("full", 0o755)] {
+        ensure!(mode(&at(name))? == wanted, "the mode of {name} has changed");
+    }
+    Ok(())
+}
+
+/// A named pipe for spans: the agent starts without its reader, who then gets all.
+async fn file_pipe(bench: &'static Bench) -> Result<()> {
+    let directory = TempDir::with_prefix("mqspan-e2e")?;
+    let pipe = directory.path().join("spans");
+    make_pipe(&pipe)?;
+    let sink = Sink::start().await?;
+    let config = json!({"exporters": {"file": {"path": pipe}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    trace(bench, &sink).await?;
+    let mut reader = File::options()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(&pipe)?;
+    wait_to_read(bench, &mut reader, "mq_unlink").await?;
+    agent.stop_well(bench).await
+}
