@@ -85,6 +85,44 @@ void prepare_container(void)
 	keep_default_capabilities();
 }
 
+static volatile sig_atomic_t first_process;
+
+static void pass_on(int signal)
+{
+	kill(first_process, signal);
+}
+
+int run_in_pid_namespace(char **command)
+{
+	struct sigaction action = { .sa_handler = pass_on };
+	pid_t child;
+	int status;
+
+	if (!command[0])
+		fail("no program");
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		fail("namespaces: %s", strerror(errno));
+	child = fork();
+	if (child < 0)
+		fail("fork: %s", strerror(errno));
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (mount("proc", "/proc", "proc", 0, NULL))
+			fail("/proc: %s", strerror(errno));
+		execv(command[0], command);
+		fail("%s: %s", command[0], strerror(errno));
+	}
+	first_process = child;
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			fail("waitpid: %s", strerror(errno));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 /* Somewhere below the container's group, or back in it. */
 static void move(unsigned long turn)
 {

@@ -30,6 +30,7 @@ int attack_flood_getsetattr(void)
 	return run_workers(getsetattr);
 }
 
+/* Names that nothing has: a new one each time, or so many in turn. */
 static void unlink_nothing(long worker)
 {
 	unsigned long number = 0;
@@ -39,6 +40,8 @@ static void unlink_nothing(long worker)
 		for (int i = 0; i < BATCH; i++) {
 			snprintf(name, sizeof(name), "hostile-%d-%ld-%lu",
 				 getppid(), worker, number++);
+			if (options.count)
+				number %= (unsigned long)options.count;
 			unlink_queue(name);
 		}
 }

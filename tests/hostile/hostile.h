@@ -42,6 +42,9 @@ int attack_signals(void);
 int attack_namespaces(void);
 int attack_container(void);
 
+/* As the first process of a PID namespace, which gets the signals that this one gets. */
+int run_in_pid_namespace(char **command);
+
 /* What only root can do for an attack, before it is given up. */
 void prepare_fuse(void);
 void prepare_container(void);

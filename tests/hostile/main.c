@@ -3,6 +3,8 @@
  * hostile [--uid N] [--seconds N] [--workers N] [--count N] [--directory DIR] [--cgroup DIR]... ATTACK:
  * does what a program without privileges can do to the agent. It starts as root where an attack needs
  * something made for it, gives root up and executes itself again, so that its /proc is its own.
+ *
+ * hostile pid-namespace PROGRAM [ARGS]: no attack; runs the program in a PID namespace of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -183,6 +185,8 @@ int main(int argc, char **argv)
 		      stderr);
 		return 2;
 	}
+	if (strcmp(argv[i], "pid-namespace") == 0)
+		return run_in_pid_namespace(argv + i + 1);
 	attack = find_attack(argv[i]);
 	/* What is executed by the thousand does no more than its call. */
 	if (attack->run == attack_once)

@@ -11,6 +11,8 @@ mod delivery;
 mod faults;
 mod filter;
 mod health;
+mod hostile;
+mod identity;
 mod journeys;
 mod metrics;
 mod relation;
@@ -95,6 +97,8 @@ pub(crate) fn all() -> Vec<Case> {
         balance::cases(),
         top::cases(),
         screen::cases(),
+        identity::cases(),
+        hostile::cases(),
     ]
     .into_iter()
     .flatten()
