@@ -248,6 +248,11 @@ impl Sink {
         wanted.cloned().collect()
     }
 
+    /// How many spans are kept.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.state.received).spans.len()
+    }
+
     pub(crate) fn requests(&self) -> u64 {
         lock(&self.state.received).requests
     }

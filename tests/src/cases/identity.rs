@@ -158,9 +158,9 @@ async fn ensure_cut(
         let got = text(&traced, key).with_context(|| format!("no {key}"))?;
         ensure!(
             value.starts_with(got),
-            "{} bytes that are not how the value begins: {:?}",
+            "{} bytes, not how the value begins: {:?}",
             got.len(),
-            got.chars().rev().take(8).collect::<String>()
+            got.chars().take(300).collect::<String>()
         );
         // No more than a character is left out for its own sake.
         ensure!(
