@@ -34,6 +34,17 @@ impl Attack {
 
     /// As this user, or as root of a container; how many calls it made, nearly: it may be killed in some.
     pub(crate) async fn run(&self, bench: &Bench, uid: u32) -> Result<u64> {
+        self.run_for(bench, uid, bench.hostile_seconds).await
+    }
+
+    /// For a second, where it is over by then.
+    pub(crate) async fn run_briefly(&self, bench: &Bench, uid: u32) -> Result<u64> {
+        self.run_for(bench, uid, 1).await
+    }
+
+    /// For so many seconds of a fast machine.
+    async fn run_for(&self, bench: &Bench, uid: u32, seconds: u32) -> Result<u64> {
+        let span = bench.bound(seconds.into());
         let is_container = self.name == "container";
         let uid = if is_container { 0 } else { uid };
         let groups = is_container.then(ContainerGroups::new).transpose()?;
@@ -41,10 +52,10 @@ impl Attack {
         chown(directory.path(), Some(uid), Some(uid))?;
         let mut command = Command::new(bench.beside_workload("hostile")?);
         for (name, value) in [
-            ("--uid", uid),
-            ("--seconds", bench.hostile_seconds),
-            ("--workers", self.workers),
-            ("--count", self.count),
+            ("--uid", u64::from(uid)),
+            ("--seconds", span.as_secs()),
+            ("--workers", self.workers.into()),
+            ("--count", self.count.into()),
         ] {
             command.arg(name).arg(value.to_string());
         }
@@ -59,7 +70,7 @@ impl Attack {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let bound = bench.bound(u64::from(bench.hostile_seconds) + 30);
+        let bound = span + bench.bound(30);
         let output = tokio::time::timeout(bound, child.wait_with_output())
             .await
             .with_context(|| format!("the attack {} did not end within {bound:?}", self.name))??;
