@@ -52,7 +52,7 @@ impl Workload {
     }
 
     /// Run as this user, in no other group.
-    pub(crate) fn as_user(mut self, uid: u32) -> Result<Workload> {
+    pub(crate) fn with_user(mut self, uid: u32) -> Result<Workload> {
         chown(self.dir.path(), Some(uid), Some(uid))?;
         self.uid = uid;
         Ok(self)

@@ -132,7 +132,7 @@ impl Watched {
         let agent = Agent::start(&group.bench(bench)?, config).await?;
         let rate = if bench.is_slow() { "200" } else { "1000" };
         let steady =
-            Workload::new(bench.beside_workload("steady")?, &[rate])?.as_user(GOOD_USER)?;
+            Workload::new(bench.beside_workload("steady")?, &[rate])?.with_user(GOOD_USER)?;
         let held = steady.hold_once(bench, "steady").await?;
         let pid = i64::from(held.pid()?);
         sink.keep_only(move |traced| traced.pid().or_else(|| traced.tid()) == Some(pid));
