@@ -173,11 +173,16 @@ static void *read_hanging(void *page)
 	return page;
 }
 
+static _Atomic pid_t writer;
+static _Atomic bool writer_may_go;
+
 static void *map_something(void *argument)
 {
-	*(_Atomic pid_t *)argument = (pid_t)syscall(SYS_gettid);
+	writer = (pid_t)syscall(SYS_gettid);
+	while (!writer_may_go)
+		sleep_ms(1);
 	mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return NULL;
+	return argument;
 }
 
 static char state_of(pid_t thread)
@@ -201,17 +206,17 @@ static char state_of(pid_t thread)
 /* Two threads of which one holds the lock, and the other waits for it. */
 static void lock_memory(char *page)
 {
-	static _Atomic pid_t writer;
 	long before = *hanging;
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, read_hanging, page))
+	/* A new thread's stack has to be mapped, too: both come before the lock is held. */
+	if (pthread_create(&thread, NULL, map_something, NULL) ||
+	    pthread_create(&thread, NULL, read_hanging, page))
 		fail("no thread");
-	while (*hanging == before && !time_is_up())
+	while ((*hanging == before || !writer) && !time_is_up())
 		sleep_ms(1);
-	if (pthread_create(&thread, NULL, map_something, (void *)&writer))
-		fail("no thread");
-	while ((!writer || state_of(writer) == 'R') && !time_is_up())
+	writer_may_go = true;
+	while (state_of(writer) != 'D' && !time_is_up())
 		sleep_ms(1);
 }
 
@@ -228,10 +233,11 @@ static _Noreturn void be_hanging(long number)
 	if (page == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
 	page += number * 4096;
-	if (number % 2)
-		lock_memory(page);
-	else
+	/* Kernels from 4.18 on do not look for an environment in a file. */
+	if (number == 0)
 		environ_move(page, 4096);
+	else
+		lock_memory(page);
 	for (;;) {
 		refused_call();
 		sleep_ms(10);

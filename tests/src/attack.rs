@@ -37,13 +37,8 @@ impl Attack {
         self.run_for(bench, uid, bench.hostile_seconds).await
     }
 
-    /// For a second, where it is over by then.
-    pub(crate) async fn run_briefly(&self, bench: &Bench, uid: u32) -> Result<u64> {
-        self.run_for(bench, uid, 1).await
-    }
-
     /// For so many seconds of a fast machine.
-    async fn run_for(&self, bench: &Bench, uid: u32, seconds: u32) -> Result<u64> {
+    pub(crate) async fn run_for(&self, bench: &Bench, uid: u32, seconds: u32) -> Result<u64> {
         let span = bench.bound(seconds.into());
         let is_container = self.name == "container";
         let uid = if is_container { 0 } else { uid };

@@ -214,6 +214,7 @@ impl Watched {
         let metrics = scrape(prometheus).await?;
         let peak_bytes = group.peak_bytes();
         let may_miss = agent.may_miss();
+        ensure_readable(&metrics, &agent.log())?;
         let balance = agent.stop_balanced(bench).await?;
         let end = End {
             resident_bytes,
@@ -240,6 +241,21 @@ fn compare(bench: &Bench, steady: &Workload, calls: &[Call], sink: &Sink) -> Res
         payload_max_bytes: None,
     };
     comparison.check(calls, &sink.spans())
+}
+
+/// Whatever others call their queues and threads, a line of metrics is one, and no log speaks to the terminal.
+fn ensure_readable(metrics: &str, log: &str) -> Result<()> {
+    let is_sample = |line: &str| {
+        let value = line.rsplit(' ').next().unwrap_or_default();
+        line.starts_with(|c: char| c.is_ascii_lowercase()) && value.parse::<f64>().is_ok()
+    };
+    let wrong = metrics
+        .lines()
+        .find(|line| !line.starts_with("# ") && !is_sample(line));
+    ensure!(wrong.is_none(), "no line of metrics: {wrong:?}");
+    let control = log.chars().find(|c| c.is_control() && *c != '\n');
+    ensure!(control.is_none(), "{control:?} in the log: {log:?}");
+    Ok(())
 }
 
 /// The most that it had resident.
@@ -363,7 +379,7 @@ async fn threads_limit(bench: &'static Bench) -> Result<()> {
     let config = json!({"capture": {"max_in_flight": LIMIT}});
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     let attack = Attack::new("threads-many", 1).with_count(CALLERS);
-    let made = attack.run_briefly(bench, FIRST_HOSTILE_USER).await?;
+    let made = attack.run_for(bench, FIRST_HOSTILE_USER, 1).await?;
     let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
@@ -390,7 +406,7 @@ async fn lost_names(bench: &'static Bench) -> Result<()> {
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     let names = Attack::new("flood-unlink", 1).with_count(1200);
     agent.pause()?;
-    names.run_briefly(bench, FIRST_HOSTILE_USER).await?;
+    names.run_for(bench, FIRST_HOSTILE_USER, 1).await?;
     agent.go_on()?;
     // The room may be given back a while after it was read.
     let give_up = Instant::now() + bench.bound(30);

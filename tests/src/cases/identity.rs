@@ -1,11 +1,11 @@
 //! Who a caller is, also where its `/proc` misleads, hangs, or is gone before anybody could look.
 
-use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::try_join;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -83,36 +83,29 @@ async fn environ_huge(bench: &'static Bench) -> Result<()> {
 
 /// While the environment of some cannot be read, what others do is traced, and so are they.
 async fn environ_hanging(bench: &'static Bench) -> Result<()> {
+    const SECONDS: u32 = 3;
     let sink = Sink::start().await?;
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
-    let attack = Attack::new("environ-fuse", 1);
-    let rounds = Cell::new(0);
-    tokio::select! {
-        made = attack.run(bench, USER) => made?,
-        ended = trace_others(bench, &sink, &rounds) => {
-            ended?;
-            bail!("the others have ended")
-        }
-    };
-    ensure!(
-        rounds.get() > 0,
-        "nothing was traced while processes hung; the log:\n{}",
-        agent.log()
-    );
-    agent.stop_well(bench).await
-}
-
-/// Once the first calls of the hanging processes are there: others, one after the other, whose calls must come.
-async fn trace_others(bench: &Bench, sink: &Sink, rounds: &Cell<u32>) -> Result<()> {
-    let bound = bench.bound(u64::from(bench.hostile_seconds) + 30);
-    sink.wait_for_spans(10, bound, is_hostile).await?;
-    loop {
+    // Until then nobody gets an answer.
+    let hanging_until = Instant::now() + bench.bound(SECONDS.into());
+    let traced = async {
+        let bound = bench.bound(30);
+        // Each of them calls every 10 ms.
+        sink.wait_for_spans(10, bound, is_hostile).await?;
         let workload = Workload::new(bench.workload()?, &["paced", "20"])?;
         let calls = workload.run(bench).await?;
         sink.wait_for_spans(calls.len(), bound, is_of(&calls))
             .await?;
-        rounds.set(rounds.get() + 1);
-    }
+        Ok(Instant::now())
+    };
+    let attack = Attack::new("environ-fuse", 1);
+    let (_, traced_at) = try_join(attack.run_for(bench, USER, SECONDS), traced).await?;
+    ensure!(
+        traced_at < hanging_until,
+        "nothing was traced until the file system had gone; the log:\n{}",
+        agent.log()
+    );
+    agent.stop_well(bench).await
 }
 
 /// Values that a program gives itself are cut, and no character is.
@@ -226,16 +219,19 @@ async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     let inside = in_pid_namespace(bench, scripts.path())?;
     let sink = Sink::start().await?;
     let agent = Agent::start(&inside, agent::config(bench, &sink.endpoint(), defaults())).await?;
-    // Of half a second.
-    let workload = Workload::new(bench.workload()?, &["paced", "5000"])?
+    let workload = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?
         .with_variable("OTEL_SERVICE_NAME", "outside");
-    let calls = workload.run(bench).await?;
-    let ours = is_of(&calls);
-    sink.wait_for_spans(calls.len(), bench.bound(30), &ours)
-        .await?;
+    let held = workload.hold(bench).await?;
+    let pid = i64::from(held.pid()?);
+    let ours = move |traced: &Traced| traced.pid() == Some(pid);
+    // While it is there.
+    sink.wait_for_spans(1, bench.bound(30), ours).await?;
+    held.release(bench).await?;
+    let count = workload.truth()?.len();
+    sink.wait_for_spans(count, bench.bound(30), ours).await?;
     agent.stop_well(bench).await?;
     let path = workload.program().to_string_lossy().into_owned();
-    for traced in sink.spans_that(&ours) {
+    for traced in sink.spans_that(ours) {
         let got = ["service.name", "process.executable.path"].map(|key| text(&traced, key));
         ensure!(
             got == [Some("outside"), Some(&path)],
