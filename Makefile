@@ -23,6 +23,11 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
 		--workload32 target/workload/mqwork-i386 $(E2E_ARGS)
 
+HOSTILE_SECONDS ?= 60
+hostile: programs ## users who attack the agent while another is traced; HOSTILE_SECONDS=60 for each of some twenty attacks, BACKEND as for e2e
+	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
+		--workload32 target/workload/mqwork-i386 --filter hostile_ --filter identity_ --hostile-seconds $(HOSTILE_SECONDS)
+
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
 	tests/oracle/run.sh $(BACKEND)
 
@@ -96,6 +101,7 @@ programs:
 	cargo build --release -p mqspan
 	cargo build -p mqspan-tests
 	$(MAKE) -s -C tests/workload
+	$(MAKE) -s -C tests/hostile
 
 programs-arm64:
 	tests/install-deps.sh --for arm64
@@ -109,4 +115,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help alerts bench build chart cluster deb demo deny fuzz image instructions pipeline test unit e2e oracle sbom kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart cluster deb demo deny fuzz image instructions pipeline test unit e2e hostile oracle sbom kubernetes mutants vm kernels programs programs-arm64 fmt lint

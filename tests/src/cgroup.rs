@@ -1,8 +1,12 @@
-//! A control group with a limit on memory, of either version.
+//! Control groups of either version: one with a limit on memory, and one that looks like a container's.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -24,7 +28,9 @@ impl MemoryLimit {
         if !is_v1 && !v2.join("cgroup.controllers").exists() {
             bail!("no cgroup file system in /sys/fs/cgroup");
         }
-        let name = format!("mqspan-e2e.{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mqspan-e2e.{}.{number}", std::process::id());
         let path = if is_v1 { v1 } else { v2 }.join(name);
         if !is_v1 {
             fs::write(v2.join("cgroup.subtree_control"), "+memory")
@@ -45,6 +51,23 @@ impl MemoryLimit {
         self.path.join(if self.is_v1 { v1 } else { v2 })
     }
 
+    /// Memory of the kernel and the page cache included; none where the kernel does not tell, before 5.19 with version 2.
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        let path = self.file("memory.max_usage_in_bytes", "memory.peak");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
+    /// How many of its processes the kernel has killed.
+    pub(crate) fn killed(&self) -> Result<u64> {
+        let path = self.file("memory.oom_control", "memory.events");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count
+            .with_context(|| format!("{}: no oom_kill: {text}", path.display()))?
+            .parse()
+            .map_err(Into::into)
+    }
+
     /// The same bench, whose agents run in the group from their first instruction on.
     pub(crate) fn bench(&self, bench: &Bench) -> Result<Bench> {
         let script = self.scripts.path().join("mqspan");
@@ -63,10 +86,73 @@ impl MemoryLimit {
     }
 }
 
+/// A process that was killed leaves its group a little later.
+fn remove(group: &Path) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = fs::remove_dir(group) {
+        if error.kind() != ErrorKind::ResourceBusy || Instant::now() > give_up {
+            eprintln!("{}: {error}", group.display());
+            return;
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
-            eprintln!("{}: {error}", self.path.display());
+        remove(&self.path);
+    }
+}
+
+/// A container's groups, one in each hierarchy, where Docker with the driver cgroupfs makes them. Removed when
+/// dropped, with what was made below them.
+pub(crate) struct ContainerGroups {
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) id: String,
+}
+
+impl ContainerGroups {
+    pub(crate) fn new() -> Result<ContainerGroups> {
+        let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        let id = uuid.trim().replace('-', "").repeat(2);
+        let mut groups = ContainerGroups {
+            paths: Vec::new(),
+            id,
+        };
+        let top = Path::new("/sys/fs/cgroup");
+        let mut roots = vec![top.to_owned()];
+        for entry in fs::read_dir(top).context("no cgroup file system in /sys/fs/cgroup")? {
+            roots.push(entry?.path());
+        }
+        let is_v2 = top.join("cgroup.procs").exists();
+        // A cpuset takes no process before it has been given CPUs.
+        roots.retain(|root| {
+            root.join("cgroup.procs").exists()
+                && (!is_v2 || root == top)
+                && !root.ends_with("cpuset")
+        });
+        for root in roots {
+            let path = root.join("docker").join(&groups.id);
+            fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+            groups.paths.push(path);
+        }
+        Ok(groups)
+    }
+}
+
+impl Drop for ContainerGroups {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    remove(&entry.path());
+                }
+            }
+            remove(path);
+            // Another container's groups may be there.
+            if let Some(parent) = path.parent() {
+                fs::remove_dir(parent).unwrap_or_default();
+            }
         }
     }
 }

@@ -12,6 +12,7 @@
 //! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
 
 mod agent;
+mod attack;
 mod balance;
 mod bench;
 mod cases;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 pub use bench::bench;
 use cases::{How, Scenarios};
 use clap::{Parser, ValueEnum};
@@ -98,6 +99,9 @@ struct Args {
     /// How many messages each of the three producers of the cases journeys_* sends
     #[arg(long, default_value_t = 1000)]
     messages: u32,
+    /// How long each attack of the cases hostile_* goes on
+    #[arg(long, default_value_t = 1)]
+    hostile_seconds: u32,
     /// How many cases run at once
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -112,6 +116,8 @@ pub(crate) struct Bench {
     pub(crate) own_machine: bool,
     /// Of each producer, where a case sends many.
     pub(crate) messages: u32,
+    /// Of each attack.
+    pub(crate) hostile_seconds: u32,
     workload: Option<PathBuf>,
     workload32: Option<PathBuf>,
     slow_factor: u32,
@@ -125,6 +131,7 @@ impl Bench {
             backend,
             own_machine: false,
             messages: 0,
+            hostile_seconds: 1,
             workload: None,
             workload32: None,
             slow_factor: 1,
@@ -140,6 +147,24 @@ impl Bench {
         self.workload
             .clone()
             .ok_or_else(|| anyhow!("needs the workload: --workload"))
+    }
+
+    /// A program that is built beside the workload, for the same ABI.
+    pub(crate) fn beside_workload(&self, name: &str) -> Result<PathBuf> {
+        let workload = self.workload()?;
+        let file = workload.file_name().unwrap_or_default().to_string_lossy();
+        let path = workload.with_file_name(file.replace("mqwork", name));
+        ensure!(
+            path != workload && path.exists(),
+            "{} is not built: make -C tests/hostile",
+            path.display()
+        );
+        Ok(path)
+    }
+
+    /// Whether the machine is an emulated one, on which fewer have to do.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow_factor > 1
     }
 
     pub(crate) fn workload32(&self) -> Result<PathBuf> {
@@ -182,7 +207,7 @@ impl Sum {
 }
 
 async fn within<F: Future<Output = Result<()>>>(bench: &Bench, case: F) -> Result<()> {
-    let bound = bench.bound(120);
+    let bound = bench.bound(120 + u64::from(bench.hostile_seconds));
     tokio::time::timeout(bound, case)
         .await
         .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
@@ -278,6 +303,7 @@ pub async fn e2e() -> Result<ExitCode> {
     let bench: &'static Bench = Box::leak(Box::new(Bench {
         own_machine: args.own_machine,
         messages: args.messages,
+        hostile_seconds: args.hostile_seconds,
         workload: Some(absolute(&args.workload)?),
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),

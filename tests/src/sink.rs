@@ -44,9 +44,15 @@ pub(crate) enum Answer {
     Delay(Duration),
 }
 
+/// Whether a span is worth its memory.
+type Keeps = Box<dyn Fn(&Traced) -> bool + Send>;
+
 #[derive(Default)]
 struct Received {
     spans: Vec<Traced>,
+    keeps: Option<Keeps>,
+    /// Spans that were counted and not kept.
+    passed_over: u64,
     requests: u64,
     refused: u64,
     metadata: Vec<(String, String)>,
@@ -113,9 +119,7 @@ impl TraceService for Service {
                     tonic::metadata::KeyAndValueRef::Binary(..) => None,
                 })
                 .collect();
-            received
-                .spans
-                .extend(flatten(request.into_inner().resource_spans));
+            received.take(flatten(request.into_inner().resource_spans));
         }
         if let Answer::Partial { rejected } = answer {
             partial_success = Some(ExportTracePartialSuccess {
@@ -153,6 +157,17 @@ pub(crate) async fn free_address() -> Result<SocketAddr> {
         }
     }
     bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
+}
+
+impl Received {
+    fn take(&mut self, mut spans: Vec<Traced>) {
+        if let Some(keeps) = &self.keeps {
+            let came = spans.len();
+            spans.retain(keeps);
+            self.passed_over += u64::try_from(came - spans.len()).unwrap_or(0);
+        }
+        self.spans.append(&mut spans);
+    }
 }
 
 impl Sink {
@@ -213,6 +228,16 @@ impl Sink {
         *lock(&self.state.answer) = answer;
     }
 
+    /// From now on only these are kept, and the others counted: those of a flood would fill the memory.
+    pub(crate) fn keep_only(&self, keeps: impl Fn(&Traced) -> bool + Send + 'static) {
+        lock(&self.state.received).keeps = Some(Box::new(keeps));
+    }
+
+    /// Spans that came and were not kept.
+    pub(crate) fn passed_over(&self) -> u64 {
+        lock(&self.state.received).passed_over
+    }
+
     pub(crate) fn spans(&self) -> Vec<Traced> {
         lock(&self.state.received).spans.clone()
     }
@@ -221,6 +246,11 @@ impl Sink {
         let received = lock(&self.state.received);
         let wanted = received.spans.iter().filter(|span| are_wanted(span));
         wanted.cloned().collect()
+    }
+
+    /// How many spans are kept.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.state.received).spans.len()
     }
 
     pub(crate) fn requests(&self) -> u64 {
@@ -326,6 +356,18 @@ mod tests {
         let names: Vec<_> = sink.spans().into_iter().map(|s| s.span.name).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!((sink.requests(), sink.refused()), (1, 2));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn counts_what_it_does_not_keep() -> Result<()> {
+        let sink = Sink::start().await?;
+        let mut client = TraceServiceClient::connect(sink.endpoint()).await?;
+        sink.keep_only(|traced| traced.span.name == "b");
+        client.export(request(&["a", "b", "c"])).await?;
+        let names: Vec<_> = sink.spans().into_iter().map(|s| s.span.name).collect();
+        assert_eq!(names, ["b"]);
+        assert_eq!(sink.passed_over(), 2);
         Ok(())
     }
 

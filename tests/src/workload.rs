@@ -1,5 +1,7 @@
 //! Runs `mqwork` and reads its truth.
 
+use std::ffi::OsString;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +21,9 @@ pub(crate) struct Workload {
     args: Vec<String>,
     prefix: String,
     truth: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
+    uid: u32,
+    variables: Vec<(String, OsString)>,
 }
 
 impl Workload {
@@ -41,8 +45,35 @@ impl Workload {
             args,
             prefix,
             truth,
-            _dir: dir,
+            dir,
+            uid: 0,
+            variables: Vec::new(),
         })
+    }
+
+    /// Run as this user, in no other group.
+    pub(crate) fn with_user(mut self, uid: u32) -> Result<Workload> {
+        chown(self.dir.path(), Some(uid), Some(uid))?;
+        self.uid = uid;
+        Ok(self)
+    }
+
+    /// Run with this variable in its environment.
+    pub(crate) fn with_variable(mut self, name: &str, value: impl Into<OsString>) -> Workload {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .envs(self.variables.iter().cloned())
+            .kill_on_drop(true);
+        if self.uid != 0 {
+            command.uid(self.uid).gid(self.uid);
+        }
+        command
     }
 
     /// Of the names of its queues.
@@ -77,12 +108,11 @@ impl Workload {
 
     /// The same, no longer than this.
     pub(crate) async fn run_for(&self, bench: &Bench, at_most: Duration) -> Result<()> {
-        let child = Command::new(&self.program)
-            .args(&self.args)
+        let child = self
+            .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| self.program.display().to_string())?;
         let bound = at_most * bench.slow_factor;
@@ -100,27 +130,32 @@ impl Workload {
 
     /// Starts a scenario that holds, and returns once it says that it is blocked.
     pub(crate) async fn hold(&self, bench: &Bench) -> Result<Held> {
-        let mut child = Command::new(&self.program)
-            .args(&self.args)
+        self.hold_once(bench, "blocked").await
+    }
+
+    /// Starts what goes on until it is released, and returns once it has said this word.
+    pub(crate) async fn hold_once(&self, bench: &Bench, word: &str) -> Result<Held> {
+        let mut child = self
+            .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+            .spawn()
+            .with_context(|| self.program.display().to_string())?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut line = String::new();
         let mut reader = BufReader::new(stdout);
         tokio::time::timeout(bench.bound(60), reader.read_line(&mut line))
             .await
-            .context("the workload did not block")??;
+            .with_context(|| format!("the workload did not say {word:?}"))??;
         ensure!(
-            line == "blocked\n",
-            "the workload said {line:?}, not blocked"
+            line.trim_end() == word,
+            "the workload said {line:?}, not {word:?}"
         );
         Ok(Held { child })
     }
 }
 
-/// A workload whose threads are blocked until it is released.
+/// A workload that goes on until it is released.
 pub(crate) struct Held {
     child: Child,
 }

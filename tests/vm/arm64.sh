@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # arm64.sh: cross-builds for arm64, on x86-64, what the end-to-end cases take: target/arm64/{mqspan,
-# mqspan-e2e,mqwork-aarch64,mqwork-arm}. The compilers, and Rust's library and the C libraries for arm64,
+# mqspan-e2e,{mqwork,hostile,steady}-{aarch64,arm}}. The compilers, and Rust's library and the C libraries for arm64,
 # are Debian's: unpacked once into .cache/vm/arm64/root, where the build runs. Removing that folder
 # fetches them anew. The programs are for these tests: little optimised, to be built soon.
 set -euo pipefail
@@ -86,5 +86,7 @@ build "CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 \
 for program in mqspan mqspan-e2e; do
 	build "aarch64-linux-gnu-strip -o target/arm64/$program target/cross/$target/debug/$program"
 done
-build "make -s -C tests/workload OUT=../../target/arm64 ABIS='aarch64 arm'"
+for programs in workload hostile; do
+	build "make -s -C tests/$programs OUT=../../target/arm64 ABIS='aarch64 arm'"
+done
 say "built in $root/target/arm64"

@@ -11,6 +11,8 @@ mod delivery;
 mod faults;
 mod filter;
 mod health;
+mod hostile;
+mod identity;
 mod journeys;
 mod metrics;
 mod relation;
@@ -97,6 +99,8 @@ pub(crate) fn all() -> Vec<Case> {
         top::cases(),
         screen::cases(),
         weak_spots::cases(),
+        identity::cases(),
+        hostile::cases(),
     ]
     .into_iter()
     .flatten()

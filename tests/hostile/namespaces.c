@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Roots of user namespaces, one in the other, and IPC namespaces by the hundred. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hostile.h"
+
+#define DEEPEST 24 /* the kernel allows 32 */
+#define QUEUES_PER_ROUND 50
+
+static void use_a_queue(void)
+{
+	char body[8] = { 'h' };
+	long queue = open_queue("orders", O_RDWR | O_NONBLOCK, 2, sizeof(body));
+
+	if (queue < 0)
+		return;
+	for (int i = 0; i < 2; i++)
+		send_message((int)queue, body, sizeof(body));
+	receive_message((int)queue, body, sizeof(body));
+	count_calls(3);
+	close((int)queue);
+}
+
+/* The same name in one namespace after the other, each left with a message in its queue. */
+static void many_ipc_namespaces(void)
+{
+	for (int i = 0; i < QUEUES_PER_ROUND && !time_is_up(); i++) {
+		if (unshare(CLONE_NEWIPC))
+			return;
+		use_a_queue();
+	}
+}
+
+static void flood_inside(void)
+{
+	while (!time_is_up()) {
+		pid_t child = try_start();
+
+		if (child == 0) {
+			many_ipc_namespaces();
+			_exit(0);
+		}
+		for (int i = 0; i < 1000; i++)
+			refused_call();
+		if (child > 0)
+			reap(child);
+	}
+}
+
+static void go_deeper(int depth)
+{
+	pid_t child;
+
+	if (!enter_namespaces(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS)) {
+		if (depth == 0)
+			lacking("this kernel gives users no namespaces: %s",
+				strerror(errno));
+		flood_inside();
+		return;
+	}
+	/* It is the first process of the new PID namespace. */
+	child = start();
+	if (child == 0) {
+		refused_call();
+		if (depth < DEEPEST)
+			go_deeper(depth + 1);
+		else
+			flood_inside();
+		_exit(0);
+	}
+	reap(child);
+}
+
+static void work(long worker)
+{
+	(void)worker;
+	go_deeper(0);
+}
+
+int attack_namespaces(void)
+{
+	return run_workers(work);
+}

@@ -1,0 +1,87 @@
+//! Runs one attack of `hostile`.
+
+use std::os::unix::fs::chown;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::Bench;
+use crate::cgroup::ContainerGroups;
+
+/// What `tests/hostile/main.c` lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attack {
+    pub(crate) name: &'static str,
+    pub(crate) workers: u32,
+    /// Of threads or names, where the attack makes many; 0 leaves it to the attack.
+    pub(crate) count: u32,
+}
+
+impl Attack {
+    pub(crate) const fn new(name: &'static str, workers: u32) -> Attack {
+        Attack {
+            name,
+            workers,
+            count: 0,
+        }
+    }
+
+    pub(crate) const fn with_count(self, count: u32) -> Attack {
+        Attack { count, ..self }
+    }
+
+    /// As this user, or as root of a container; how many calls it made, nearly: it may be killed in some.
+    pub(crate) async fn run(&self, bench: &Bench, uid: u32) -> Result<u64> {
+        self.run_for(bench, uid, bench.hostile_seconds).await
+    }
+
+    /// For so many seconds of a fast machine.
+    pub(crate) async fn run_for(&self, bench: &Bench, uid: u32, seconds: u32) -> Result<u64> {
+        let span = bench.bound(seconds.into());
+        let is_container = self.name == "container";
+        let uid = if is_container { 0 } else { uid };
+        let groups = is_container.then(ContainerGroups::new).transpose()?;
+        let directory = TempDir::with_prefix("mqspan-hostile")?;
+        chown(directory.path(), Some(uid), Some(uid))?;
+        let mut command = Command::new(bench.beside_workload("hostile")?);
+        for (name, value) in [
+            ("--uid", u64::from(uid)),
+            ("--seconds", span.as_secs()),
+            ("--workers", self.workers.into()),
+            ("--count", self.count.into()),
+        ] {
+            command.arg(name).arg(value.to_string());
+        }
+        command.arg("--directory").arg(directory.path());
+        for path in groups.iter().flat_map(|groups| &groups.paths) {
+            command.arg("--cgroup").arg(path);
+        }
+        let child = command
+            .arg(self.name)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let bound = span + bench.bound(30);
+        let output = tokio::time::timeout(bound, child.wait_with_output())
+            .await
+            .with_context(|| format!("the attack {} did not end within {bound:?}", self.name))??;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "the attack {} cannot run here, {}: {told}",
+            self.name,
+            output.status
+        );
+        let text = String::from_utf8_lossy(&output.stdout);
+        let counted: serde_json::Value = serde_json::from_str(&text)
+            .with_context(|| format!("the attack {} said {text:?}: {told}", self.name))?;
+        counted
+            .get("calls")
+            .and_then(serde_json::Value::as_u64)
+            .with_context(|| format!("the attack {} counted nothing: {text}", self.name))
+    }
+}

@@ -1,0 +1,471 @@
+//! What users without privileges can do to the agent, while a well-behaved program of another user is traced.
+//!
+//! The agent runs in a control group with half of the memory that the chart gives it. Whatever the attack: it
+//! lives, it answers its orchestrator, the good program's spans are all there and right, and the sum of all calls
+//! comes out even.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+
+use super::metrics::{scrape, sum, wait_for_metrics};
+use super::{Case, case};
+use crate::agent::{self, Agent};
+use crate::attack::Attack;
+use crate::balance::Balance;
+use crate::cgroup::MemoryLimit;
+use crate::compare::{Comparison, Correlation, ReadFrom, is_of};
+use crate::sink::{Sink, free_address};
+use crate::truth::Call;
+use crate::workload::{Held, Workload};
+use crate::{Bench, http};
+
+/// Half of the chart's limit.
+const AGENT_MEMORY: u64 = 128 << 20;
+/// Who must not suffer.
+const GOOD_USER: u32 = 64_000;
+/// The users of the attacks have this number and those after it.
+const FIRST_HOSTILE_USER: u32 = 65_000;
+/// That call once and stay.
+const THREADS: u32 = 10_000;
+
+/// One case an attack, by so many workers.
+macro_rules! attack {
+    ($case:literal, $name:literal, $workers:literal) => {
+        case!($case, |bench| attacked(
+            bench,
+            const { &[Attack::new($name, $workers)] }
+        ))
+    };
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        attack!("hostile_environ_huge", "environ-huge", 4),
+        attack!("hostile_environ_fuse", "environ-fuse", 1),
+        attack!("hostile_environ_values", "environ-values", 4),
+        attack!("hostile_flood_getsetattr_1", "flood-getsetattr", 1),
+        attack!("hostile_flood_getsetattr_8", "flood-getsetattr", 8),
+        attack!("hostile_flood_unlink_1", "flood-unlink", 1),
+        attack!("hostile_flood_unlink_8", "flood-unlink", 8),
+        attack!("hostile_flood_exchange_1", "flood-exchange", 1),
+        attack!("hostile_flood_exchange_8", "flood-exchange", 8),
+        attack!("hostile_flood_forks_1", "flood-forks", 1),
+        attack!("hostile_flood_forks_8", "flood-forks", 8),
+        attack!("hostile_flood_exec_1", "flood-exec", 1),
+        attack!("hostile_flood_exec_8", "flood-exec", 8),
+        attack!("hostile_flood_threads_1", "flood-threads", 1),
+        attack!("hostile_flood_threads_8", "flood-threads", 8),
+        attack!("hostile_threads_many", "threads-many", 2),
+        attack!("hostile_threads_blocked", "threads-blocked", 2),
+        attack!("hostile_names", "names", 2),
+        attack!("hostile_elf_odd", "elf-odd", 2),
+        attack!("hostile_signals", "signals", 2),
+        attack!("hostile_namespaces", "namespaces", 2),
+        attack!("hostile_container", "container", 2),
+        case!("hostile_all", |bench| attacked(bench, &ALL)),
+        case!("hostile_threads_limit", threads_limit),
+        case!("hostile_lost_names", lost_names),
+        case!("hostile_payload_after_idle", payload_after_idle),
+    ]
+}
+
+const ALL: [Attack; 16] = [
+    Attack::new("environ-huge", 1),
+    Attack::new("environ-fuse", 1),
+    Attack::new("environ-values", 1),
+    Attack::new("flood-getsetattr", 1),
+    Attack::new("flood-unlink", 1),
+    Attack::new("flood-exchange", 1),
+    Attack::new("flood-forks", 1),
+    Attack::new("flood-exec", 1),
+    Attack::new("flood-threads", 1),
+    Attack::new("threads-many", 1),
+    Attack::new("threads-blocked", 1),
+    Attack::new("names", 1),
+    Attack::new("elf-odd", 1),
+    Attack::new("signals", 1),
+    Attack::new("namespaces", 1),
+    Attack::new("container", 1),
+];
+
+/// An attack as this machine can bear it.
+fn scaled(bench: &Bench, mut attack: Attack) -> Attack {
+    if bench.is_slow() {
+        attack.workers = attack.workers.min(2);
+    }
+    match (attack.name, bench.is_slow()) {
+        ("threads-many" | "threads-blocked", true) => attack.with_count(1000),
+        ("threads-many", false) => attack.with_count(THREADS),
+        _ => attack,
+    }
+}
+
+/// Calls that one attack makes as fast as the machine goes: some must be lost, or it was none.
+fn is_flood(attacks: &[Attack]) -> bool {
+    // Those of mq_unlink wait for each other in the kernel.
+    let calls_only = ["flood-getsetattr", "flood-exchange"];
+    matches!(attacks, [attack] if attack.workers == 8 && calls_only.contains(&attack.name))
+}
+
+/// The good program, an agent that traces it, and where its spans go.
+struct Watched {
+    group: MemoryLimit,
+    sink: Sink,
+    prometheus: SocketAddr,
+    agent: Agent,
+    steady: Workload,
+    held: Held,
+}
+
+impl Watched {
+    async fn start(bench: &Bench) -> Result<Watched> {
+        let group = MemoryLimit::new(AGENT_MEMORY)?;
+        let sink = Sink::start().await?;
+        let prometheus = free_address().await?;
+        let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+        let config = agent::config(bench, &sink.endpoint(), config);
+        let agent = Agent::start(&group.bench(bench)?, config).await?;
+        let rate = if bench.is_slow() { "200" } else { "1000" };
+        let steady =
+            Workload::new(bench.beside_workload("steady")?, &[rate])?.with_user(GOOD_USER)?;
+        let held = steady.hold_once(bench, "steady").await?;
+        let pid = i64::from(held.pid()?);
+        sink.keep_only(move |traced| traced.pid().or_else(|| traced.tid()) == Some(pid));
+        Ok(Watched {
+            group,
+            sink,
+            prometheus,
+            agent,
+            steady,
+            held,
+        })
+    }
+
+    /// Fails as soon as the agent does not say that it is well, or no span of the good program comes any more.
+    async fn stays_healthy(&self, bench: &Bench) -> Result<()> {
+        let bound = bench.bound(10);
+        let mut grew = (0, Instant::now());
+        loop {
+            let asked = tokio::time::timeout(bound, http::get(self.agent.health, "/healthz"));
+            let response = asked
+                .await
+                .map_err(|_| anyhow!("/healthz did not answer within {bound:?}"))
+                .flatten()
+                .with_context(|| self.what_became_of_agent())?;
+            ensure!(
+                response.status == 200,
+                "/healthz: {}: {}",
+                response.status,
+                response.body
+            );
+            let came = self.sink.count();
+            if came > grew.0 {
+                grew = (came, Instant::now());
+            }
+            ensure!(
+                grew.1.elapsed() < bound,
+                "after {came} spans of the good program none came for {bound:?}; {}",
+                self.what_became_of_agent()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn what_became_of_agent(&self) -> String {
+        let killed = self.group.killed().unwrap_or(0);
+        format!(
+            "processes of the agent killed for want of memory: {killed}; its log:\n{}",
+            self.agent.log()
+        )
+    }
+
+    /// The good program goes on until the end of what is done meanwhile.
+    async fn during<T>(&self, bench: &Bench, doing: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = doing => done,
+            health = self.stays_healthy(bench) => {
+                health?;
+                bail!("the agent's health ended")
+            }
+        }
+    }
+
+    /// Every call of the good program is one right span; what became of all others is told.
+    async fn end(self, bench: &Bench) -> Result<End> {
+        let Watched {
+            group,
+            sink,
+            prometheus,
+            agent,
+            steady,
+            held,
+        } = self;
+        held.release(bench).await?;
+        let calls = steady.truth()?;
+        let arrived = sink
+            .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+            .await;
+        let resident_bytes = peak_resident(agent.pid()?)?;
+        let metrics = scrape(prometheus).await?;
+        let peak_bytes = group.peak_bytes();
+        let may_miss = agent.may_miss();
+        ensure_readable(&metrics, &agent.log())?;
+        let balance = agent.stop_balanced(bench).await?;
+        let end = End {
+            resident_bytes,
+            peak_bytes,
+            metrics,
+            balance,
+            good: calls.len(),
+            passed_over: sink.passed_over(),
+            may_miss,
+        };
+        arrived.with_context(|| format!("of the good program: {end}"))?;
+        compare(bench, &steady, &calls, &sink).with_context(|| format!("after: {end}"))?;
+        Ok(end)
+    }
+}
+
+fn compare(bench: &Bench, steady: &Workload, calls: &[Call], sink: &Sink) -> Result<()> {
+    let comparison = Comparison {
+        backend: bench.backend,
+        program: steady.program(),
+        other_program: None,
+        read_from: ReadFrom::Export,
+        correlation: Correlation::Parent,
+        payload_max_bytes: None,
+    };
+    comparison.check(calls, &sink.spans())
+}
+
+/// Whatever others call their queues and threads, a line of metrics is one, and no log speaks to the terminal.
+fn ensure_readable(metrics: &str, log: &str) -> Result<()> {
+    let is_sample = |line: &str| {
+        let value = line.rsplit(' ').next().unwrap_or_default();
+        line.starts_with(|c: char| c.is_ascii_lowercase()) && value.parse::<f64>().is_ok()
+    };
+    let wrong = metrics
+        .lines()
+        .find(|line| !line.starts_with("# ") && !is_sample(line));
+    ensure!(wrong.is_none(), "no line of metrics: {wrong:?}");
+    let control = log.chars().find(|c| c.is_control() && *c != '\n');
+    ensure!(control.is_none(), "{control:?} in the log: {log:?}");
+    Ok(())
+}
+
+/// The most that it had resident.
+fn peak_resident(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).context(path)?;
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .context("no VmHWM")?;
+    Ok(kibibytes.parse::<u64>()? << 10)
+}
+
+/// What is known once all is over.
+struct End {
+    resident_bytes: u64,
+    /// Of the agent's group, where the kernel tells.
+    peak_bytes: Option<u64>,
+    metrics: String,
+    balance: Balance,
+    /// Calls of the good program.
+    good: usize,
+    /// Spans of the others.
+    passed_over: u64,
+    may_miss: bool,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes: u64| bytes >> 20;
+        write!(
+            f,
+            "resident {} MiB at most, its group {} of {} MiB; {} good calls, {} spans of others, seen {}, lost {}",
+            mib(self.resident_bytes),
+            self.peak_bytes
+                .map_or_else(|| "?".to_owned(), |bytes| mib(bytes).to_string()),
+            mib(AGENT_MEMORY),
+            self.good,
+            self.passed_over,
+            self.balance.seen,
+            self.balance.lost
+        )?;
+        let mut reasons = String::new();
+        for (reason, count) in &self.balance.reasons {
+            write!(reasons, " {reason} {count}")?;
+        }
+        write!(f, "{reasons}")
+    }
+}
+
+impl End {
+    /// Nobody but those who took more than their share has lost by it.
+    fn ensure_fair(&self, attacks: &[Attack]) -> Result<()> {
+        let shed = self.balance.lost_by("ring_share") + self.balance.lost_by("queue_share");
+        ensure!(
+            !is_flood(attacks) || shed > 0,
+            "as many calls as the machine can make, and none shed as more than the user's share: {self}"
+        );
+        let of_user = |uid: u32| {
+            let label = format!("user_id=\"{uid}\"");
+            sum(&self.metrics, "mqspan_shed_calls_total", &[&label])
+        };
+        ensure!(
+            of_user(GOOD_USER) == 0.0,
+            "calls of the good user were shed: {self}"
+        );
+        // Root of a container is a user after the other, and its container tells who it is.
+        let of_containers = sum(
+            &self.metrics,
+            "mqspan_shed_calls_total",
+            &["container_id=\""],
+        );
+        let told = (FIRST_HOSTILE_USER..)
+            .take(attacks.len())
+            .map(of_user)
+            .sum::<f64>()
+            + of_containers;
+        ensure!(
+            shed == 0 || told > 0.0,
+            "{shed} calls were shed, and no metric says whose they were: {self}"
+        );
+        Ok(())
+    }
+}
+
+/// All these attacks at once.
+async fn attacked(bench: &'static Bench, attacks: &'static [Attack]) -> Result<()> {
+    let watched = Watched::start(bench).await?;
+    let attack = try_join_all(
+        attacks
+            .iter()
+            .zip(FIRST_HOSTILE_USER..)
+            .map(async |(attack, uid)| scaled(bench, *attack).run(bench, uid).await),
+    );
+    let made: u64 = watched.during(bench, attack).await?.iter().sum();
+    let end = watched.end(bench).await?;
+    println!("    {}: {end}", title(attacks));
+    let made = made + u64::try_from(end.good)?;
+    // Who is killed in the middle may have counted a call that was never made.
+    ensure!(
+        end.may_miss || end.balance.seen >= made / 100 * 95,
+        "{made} calls were made: {end}"
+    );
+    ensure!(end.resident_bytes <= AGENT_MEMORY, "{end}");
+    end.ensure_fair(attacks)
+}
+
+fn title(attacks: &[Attack]) -> String {
+    match attacks {
+        [attack] => format!("{} by {}", attack.name, attack.workers),
+        _ => format!("{} attacks at once", attacks.len()),
+    }
+}
+
+/// Threads that have called and stay take the room for more: the others' calls count as lost, on every kernel.
+async fn threads_limit(bench: &'static Bench) -> Result<()> {
+    const LIMIT: u32 = 256;
+    const CALLERS: u32 = 1000;
+    let sink = Sink::start().await?;
+    let config = json!({"capture": {"max_in_flight": LIMIT}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let attack = Attack::new("threads-many", 1).with_count(CALLERS);
+    let made = attack.run_for(bench, FIRST_HOSTILE_USER, 1).await?;
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        balance.lost_by("in_flight_full") >= u64::from(CALLERS - LIMIT),
+        "{CALLERS} threads called and stayed, {LIMIT} have room: {balance:?}"
+    );
+    ensure!(
+        may_miss || balance.seen >= made,
+        "{made} calls were made: {balance:?}"
+    );
+    Ok(())
+}
+
+/// More names of queues than there is room for, lost in a ring of one page: the room is given back, and what is
+/// lost later counts under the names of its own queues.
+async fn lost_names(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    sink.keep_only(|_| false);
+    let prometheus = free_address().await?;
+    let config = json!({
+        "capture": {"ring_buffer_size": "4KiB"},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let names = Attack::new("flood-unlink", 1).with_count(1200);
+    agent.pause()?;
+    names.run_for(bench, FIRST_HOSTILE_USER, 1).await?;
+    agent.go_on()?;
+    // The room may be given back a while after it was read.
+    let give_up = Instant::now() + bench.bound(30);
+    while let Err(short) = lose_on_own_queue(bench, &agent, prometheus).await {
+        ensure!(Instant::now() < give_up, "{short}");
+    }
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(balance.lost > 1200, "little was lost: {balance:?}");
+    Ok(())
+}
+
+/// Sends and receives that nearly all are lost, and that must count all the same.
+async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {
+    const PAIRS: f64 = 1000.0;
+    let flood = Workload::new(bench.workload()?, &["flood", "1000"])?;
+    agent.pause()?;
+    flood.run_untold(bench).await?;
+    agent.go_on()?;
+    let queue = format!("messaging_destination_name=\"{}.flood\"", flood.prefix());
+    let counts = |text: &str| {
+        [
+            "messaging_client_sent_messages_total",
+            "messaging_client_consumed_messages_total",
+        ]
+        .map(|name| sum(text, name, &[&queue]))
+    };
+    let wrong = |text: &str| {
+        let counts = counts(text);
+        (counts != [PAIRS, PAIRS]).then(|| format!("{counts:?} of {PAIRS} count under {queue}"))
+    };
+    let counted = wait_for_metrics(bench, prometheus, 5, wrong).await;
+    // All metrics of 1,200 queues would follow.
+    counted.map_err(|error| anyhow!(first_line(&error.to_string())))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Messages' own bytes make records longer, and wake the agent no later: a burst after a pause loses nothing.
+async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
+    const CALLS: u64 = 40_002;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), payload())).await?;
+    let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
+    // The agent polls ever less often while nothing comes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    burst.run_untold(bench).await?;
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    // An emulated machine does not send so many within the time that a shutdown has.
+    let lost = balance.lost - balance.lost_by("shutdown");
+    ensure!(
+        (lost == 0 || may_miss) && balance.seen >= CALLS,
+        "{CALLS} calls were made: {balance:?}"
+    );
+    Ok(())
+}
+
+fn payload() -> Value {
+    json!({"capture": {"payload": {"enabled": true}}})
+}

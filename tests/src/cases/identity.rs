@@ -1,0 +1,242 @@
+//! Who a caller is, also where its `/proc` misleads, hangs, or is gone before anybody could look.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::try_join;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::{Case, case, defaults};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::attack::Attack;
+use crate::compare::is_of;
+use crate::sink::Sink;
+use crate::span::{Traced, Value};
+use crate::workload::Workload;
+
+/// Of the attacks.
+const USER: u32 = 65_000;
+/// Bytes of a value of `OTEL_*`.
+const VALUE_LIMIT: usize = 256;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("identity_environ_huge", environ_huge),
+        case!("identity_environ_hanging", environ_hanging),
+        case!("identity_values_cut", values_cut),
+        case!("identity_short_life", short_life),
+        case!("identity_pid_namespace", pid_namespace),
+    ]
+}
+
+fn text<'a>(traced: &'a Traced, key: &str) -> Option<&'a str> {
+    match traced.origin.resource.get(key) {
+        Some(Value::Str(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether it is of a process of `hostile`, by its executable's name.
+fn is_hostile(traced: &Traced) -> bool {
+    text(traced, "process.executable.name").is_some_and(|name| name.starts_with("hostile-"))
+}
+
+fn resident_now(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/statm");
+    let statm = std::fs::read_to_string(&path).context(path)?;
+    let pages = statm.split(' ').nth(1).context("no resident pages")?;
+    Ok(pages.parse::<u64>()? * 4096)
+}
+
+/// An environment of 64 GiB costs the agent nothing, and the span says what the kernel told.
+async fn environ_huge(bench: &'static Bench) -> Result<()> {
+    const GROWTH: u64 = 16 << 20;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let pid = agent.pid()?;
+    let before = resident_now(pid)?;
+    let grown = async {
+        loop {
+            let now = resident_now(pid)?;
+            ensure!(
+                now < before + GROWTH,
+                "the agent's memory went from {before} to {now} bytes"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let attack = Attack::new("environ-huge", 2);
+    tokio::select! {
+        made = attack.run(bench, USER) => made?,
+        grown = grown => {
+            grown?;
+            bail!("the agent's memory is not known")
+        }
+    };
+    sink.wait_for_spans(20, bench.bound(30), is_hostile).await?;
+    agent.stop_well(bench).await
+}
+
+/// While the environment of some cannot be read, what others do is traced, and so are they.
+async fn environ_hanging(bench: &'static Bench) -> Result<()> {
+    const SECONDS: u32 = 3;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    // Until then nobody gets an answer.
+    let hanging_until = Instant::now() + bench.bound(SECONDS.into());
+    let traced = async {
+        let bound = bench.bound(30);
+        // Each of them calls every 10 ms.
+        sink.wait_for_spans(10, bound, is_hostile).await?;
+        let workload = Workload::new(bench.workload()?, &["paced", "20"])?;
+        let calls = workload.run(bench).await?;
+        sink.wait_for_spans(calls.len(), bound, is_of(&calls))
+            .await?;
+        Ok(Instant::now())
+    };
+    let attack = Attack::new("environ-fuse", 1);
+    let (_, traced_at) = try_join(attack.run_for(bench, USER, SECONDS), traced).await?;
+    ensure!(
+        traced_at < hanging_until,
+        "nothing was traced until the file system had gone; the log:\n{}",
+        agent.log()
+    );
+    agent.stop_well(bench).await
+}
+
+/// Values that a program gives itself are cut, and no character is.
+async fn values_cut(bench: &'static Bench) -> Result<()> {
+    const LENGTH: usize = 100_000;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    for character in ["n", "é", "€", "🐇"] {
+        for shift in 0..4 {
+            let value = "_".repeat(shift) + &character.repeat(LENGTH / character.len());
+            for (variable, key) in [
+                ("OTEL_SERVICE_NAME", "service.name"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "service.version"),
+            ] {
+                let given = if variable == "OTEL_SERVICE_NAME" {
+                    value.clone()
+                } else {
+                    format!("{key}={value}")
+                };
+                let workload = Workload::new(bench.workload()?, &["paced", "1"])?
+                    .with_variable(variable, given);
+                ensure_cut(bench, &sink, &workload, key, &value)
+                    .await
+                    .with_context(|| format!("{key} of {shift} bytes and many {character:?}"))?;
+            }
+        }
+    }
+    agent.stop_well(bench).await
+}
+
+async fn ensure_cut(
+    bench: &Bench,
+    sink: &Sink,
+    workload: &Workload,
+    key: &str,
+    value: &str,
+) -> Result<()> {
+    let calls = workload.run(bench).await?;
+    let ours = is_of(&calls);
+    sink.wait_for_spans(calls.len(), bench.bound(30), &ours)
+        .await?;
+    for traced in sink.spans_that(&ours) {
+        let got = text(&traced, key).with_context(|| format!("no {key}"))?;
+        ensure!(
+            value.starts_with(got),
+            "{} bytes, not how the value begins: {:?}",
+            got.len(),
+            got.chars().take(300).collect::<String>()
+        );
+        // No more than a character is left out for its own sake.
+        ensure!(
+            got.len() <= VALUE_LIMIT && got.len() + 4 > VALUE_LIMIT,
+            "{} bytes, not {VALUE_LIMIT}",
+            got.len()
+        );
+    }
+    Ok(())
+}
+
+/// A program of one call that is gone when the agent comes to it has the name that it was given.
+async fn short_life(bench: &'static Bench) -> Result<()> {
+    const PROGRAMS: usize = 20;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let program = bench.beside_workload("hostile")?;
+    agent.pause()?;
+    for number in 0..PROGRAMS {
+        let status = Command::new(&program)
+            .arg("once")
+            .env("OTEL_SERVICE_NAME", format!("short-{number}"))
+            .status()
+            .await?;
+        ensure!(status.success(), "{}: {status}", program.display());
+    }
+    agent.go_on()?;
+    sink.wait_for_spans(PROGRAMS, bench.bound(30), is_hostile)
+        .await?;
+    let mut names: Vec<_> = sink
+        .spans_that(is_hostile)
+        .iter()
+        .map(|traced| text(traced, "service.name").unwrap_or("none").to_owned())
+        .collect();
+    names.sort();
+    let mut wanted: Vec<_> = (0..PROGRAMS)
+        .map(|number| format!("short-{number}"))
+        .collect();
+    wanted.sort();
+    ensure!(names == wanted, "service.name: {names:?}");
+    agent.stop_well(bench).await
+}
+
+/// The same bench, whose agents are in a PID namespace of their own, with its `/proc`.
+fn in_pid_namespace(bench: &Bench, directory: &Path) -> Result<Bench> {
+    let script = directory.join("mqspan");
+    let text = format!(
+        "#!/bin/sh\nexec {} pid-namespace {} \"$@\"\n",
+        bench.beside_workload("hostile")?.display(),
+        bench.agent.display()
+    );
+    std::fs::write(&script, text)?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    Ok(Bench {
+        agent: script,
+        ..bench.clone()
+    })
+}
+
+/// The numbers that the kernel tells are not those of the agent's own `/proc`.
+async fn pid_namespace(bench: &'static Bench) -> Result<()> {
+    let scripts = TempDir::with_prefix("mqspan-e2e")?;
+    let inside = in_pid_namespace(bench, scripts.path())?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(&inside, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let workload = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?
+        .with_variable("OTEL_SERVICE_NAME", "outside");
+    let held = workload.hold(bench).await?;
+    let pid = i64::from(held.pid()?);
+    let ours = move |traced: &Traced| traced.pid() == Some(pid);
+    // While it is there.
+    sink.wait_for_spans(1, bench.bound(30), ours).await?;
+    held.release(bench).await?;
+    let count = workload.truth()?.len();
+    sink.wait_for_spans(count, bench.bound(30), ours).await?;
+    agent.stop_well(bench).await?;
+    let path = workload.program().to_string_lossy().into_owned();
+    for traced in sink.spans_that(ours) {
+        let got = ["service.name", "process.executable.path"].map(|key| text(&traced, key));
+        ensure!(
+            got == [Some("outside"), Some(&path)],
+            "name and executable: {got:?}, not \"outside\" and {path:?}"
+        );
+    }
+    Ok(())
+}
