@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::Bench;
+use crate::spawn::cannot_run;
 use crate::truth::{self, Call};
 
 /// A `mqwork` command line whose queues and truth are its own.
@@ -84,7 +85,7 @@ impl Workload {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| self.program.display().to_string())?;
+            .map_err(cannot_run(&self.program))?;
         let bound = at_most * bench.slow_factor;
         let output = tokio::time::timeout(bound, child.wait_with_output())
             .await
@@ -105,7 +106,8 @@ impl Workload {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
-            .spawn()?;
+            .spawn()
+            .map_err(cannot_run(&self.program))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut line = String::new();
         let mut reader = BufReader::new(stdout);
