@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# fresh.sh: runs the README's two commands, `make demo` and `make test`, where a newcomer does: in a Debian 12 that debootstrap has just made, with
-# this machine's Rust, with make, and with a clone of HEAD. Ends with a table, and fails if either command did. Output: target/fresh/*.log.
-# Wants root, Rust and what `install-deps.sh --for fresh` installs, an hour on two CPUs, and 10 GB in .cache/fresh, which are gone afterwards.
-# FRESH_CARGO_HOME=~/.cargo: takes the crates that are there, in place of fetching all of them.
+# fresh.sh: runs the README's two commands, `make demo` and `make test`, as a newcomer would: in a new Debian 12 from debootstrap, with this
+# machine's Rust, make, and a clone of HEAD. Ends with a table, and fails if either command did. Output goes to target/fresh/*.log.
+# Needs root, Rust, what `install-deps.sh --for fresh` installs, an hour on two CPUs, and 10 GB in .cache/fresh until it ends.
+# FRESH_CARGO_HOME=~/.cargo copies the crates that are there instead of downloading them.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,7 +20,7 @@ fail() {
 	exit 1
 }
 
-[ "$(id -u)" -eq 0 ] || fail "mounts want root: sudo make fresh"
+[ "$(id -u)" -eq 0 ] || fail "only root can mount: sudo make fresh"
 rust=$(rustc --print sysroot)
 for program in cargo rustc cargo-clippy rustfmt; do
 	[ -x "$rust/bin/$program" ] || fail "the toolchain in $rust has no $program: rustup component add clippy rustfmt"
@@ -29,7 +29,7 @@ mkdir -p "$cache/archives" "$logs"
 debian=$(mktemp -d "$cache/root.XXXXXX")
 running=
 
-# Whatever has that Debian as its root, daemons too.
+# Kills everything that has that Debian as its root, daemons included.
 end_running() {
 	local process identity
 	[ -z "$running" ] || kill -KILL -- "-$running" 2>/dev/null || true
@@ -41,16 +41,16 @@ end_running() {
 }
 end() {
 	end_running
-	# The mounts are of other namespaces, so here the root is empty but for its own files.
+	# Its mounts are in namespaces of their own, and gone with the processes.
 	rm -rf --one-file-system "$debian"
 }
 trap end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# inside COMMAND...: in that Debian as in a container that shares processes and network with this machine: BPF gives ids of the outermost
-# namespace. pivot_root and not chroot, because runc wants to pivot from there. In the background, or a signal would have to wait for its end; with
-# a process group of its own, or the shell would let it ignore SIGINT.
+# inside COMMAND...: in that Debian. Process ids are this machine's, because BPF reports no others. runc cannot pivot_root out of a chroot, so
+# this is no chroot. The command runs in the background, where it does not delay this shell's traps, and in a process group of its own: without
+# job control, the shell would make it ignore SIGINT.
 inside() {
 	local code=0
 	set -m
@@ -79,7 +79,7 @@ inside() {
 	return "$code"
 }
 
-# How the network is reached, if that needs saying here.
+# How this machine reaches the network.
 variables=()
 for name in http_proxy https_proxy no_proxy PIP_INDEX_URL; do
 	[ -z "${!name:-}" ] || variables+=("$name=${!name}")
@@ -90,10 +90,10 @@ mirror=$(debian_mirror)
 debootstrap --variant=minbase --cache-dir="$cache/archives" bookworm "$debian" "$mirror" >"$logs/debootstrap.log" 2>&1 ||
 	{ tail -n 20 "$logs/debootstrap.log" >&2 && fail "no Debian"; }
 cp /etc/resolv.conf /etc/hosts "$debian/etc/"
-say "installing make, and git and ca-certificates, without which there would be no clone"
+say "installing make, and git and ca-certificates to clone with"
 inside sh -euc 'apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends make git ca-certificates' \
 	>"$logs/apt.log" 2>&1 || { tail -n 20 "$logs/apt.log" >&2 && fail "apt does not install make"; }
-# Where crates come from, and whom to trust there, is this machine's matter.
+# Crates come from where this machine gets them, over TLS as this machine trusts it.
 cat "${CARGO_HTTP_CAINFO:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}" >"$debian/etc/ssl/certs/ca-certificates.crt"
 mkdir -p "$debian/root/.cargo"
 settings=${CARGO_HOME:-$HOME/.cargo}/config.toml
@@ -106,7 +106,7 @@ git clone --quiet --no-local "$root" "$debian/root/mqspan"
 say "a clone of $(git -C "$root" log -1 --format='%h %s'), with $("$rust/bin/rustc" --version)"
 [ -z "$(git -C "$root" status --porcelain)" ] || say "what is not committed is not in it"
 
-# progress: of what a command prints, the lines that say where it is.
+# progress: shows the lines that say how far a command is.
 progress() {
 	local line
 	grep --line-buffered -E '^(== |-- .*FAILED|demo: |install-deps: )' | while IFS= read -r line; do
@@ -121,7 +121,7 @@ for command in demo test; do
 	say "make $command"
 	began=$SECONDS
 	code=0
-	# Not in a pipe, where inside() could not tell this shell what runs.
+	# In a pipe, inside() would be a subshell, and $running lost.
 	exec {output}> >(tee "$log" | progress)
 	reader=$!
 	inside make "$command" >&"$output" 2>&1 || code=$?
@@ -129,7 +129,7 @@ for command in demo test; do
 	wait "$reader" || true
 	last=$(tr -d '\r' <"$log" | sed 's/\x1b\[[0-9;]*m//g' | grep -avE '^(make(\[[0-9]+\])?: .*|[[:space:]]*)$' | tail -n 1 | cut -c 1-120) || true
 	if [ "$command" = test ]; then
-		# Without this line it has tested nothing.
+		# Without this line nothing was tested.
 		grep -qE '^[1-9][0-9]* passed, 0 failed$' "$log" || [ "$code" -ne 0 ] || code=1
 	fi
 	if [ "$code" -ne 0 ]; then
@@ -140,6 +140,6 @@ for command in demo test; do
 	rows+=("| make $command | $code | $((SECONDS - began)) | ${last//|/ } |")
 done
 
-printf '\n| command | exit code | seconds | its last line |\n|---|---:|---:|---|\n'
+printf '\n| command | exit code | seconds | last line |\n|---|---:|---:|---|\n'
 printf '%s\n' "${rows[@]}"
 [ "$failed" -eq 0 ]

@@ -1,43 +1,43 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# nightly.sh [TARGET...]: the long tests, one after the other, each with its output in target/nightly/TARGET.log; goes on after a failure. Ends
-# with a table, and fails if any target did. Nothing is left out because it cannot run here: that is a failure. Without names, all, which takes
-# a night. FUZZ_SECONDS=60 and HOSTILE_SECONDS=3600 say how long two of them go on.
+# nightly.sh [TARGET...]: runs the long tests one by one, each with its output in target/nightly/TARGET.log. Goes on after a failure, ends with a
+# table, and fails if any target did. A target that cannot run on this machine has failed. Without names it runs all, which takes a night.
+# FUZZ_SECONDS=60 (for each fuzz target) and HOSTILE_SECONDS=3600 set how long these two run.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 1
-# cluster runs the image that image builds.
+# cluster needs the image that image builds.
 all=(image pipeline cluster deb alerts chart fuzz mutants hostile bench fresh)
 logs=target/nightly
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name in "$@"; do
 	if [[ " ${all[*]} " != *" $name "* ]]; then
-		echo "nightly: $name is none of ${all[*]}" >&2
+		echo "nightly: no such target: $name; targets: ${all[*]}" >&2
 		exit 2
 	fi
 done
 mkdir -p "$logs"
-# What was said to the make that runs this is not for the others.
+# The variables and flags of the make that runs this would override those of the targets.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 
 arguments() {
 	case $1 in
 	fuzz) echo "FUZZ_SECONDS=${FUZZ_SECONDS:-60}" ;;
 	hostile) echo "HOSTILE_SECONDS=${HOSTILE_SECONDS:-3600}" ;;
-	# The shortest in which every row is measured.
+	# Every row, as briefly as possible.
 	bench) echo "BENCH_ARGS=--rounds 1 --outage 10" ;;
 	esac
 }
 
-# telling LOG: its last line, but for what make says of itself.
-telling() {
+# last_line LOG: except for make's own lines.
+last_line() {
 	tr -d '\r' <"$1" | sed 's/\x1b\[[0-9;]*m//g' | grep -avE '^(make(\[[0-9]+\])?: .*|[[:space:]]*)$' | tail -n 1 | tr '|' ' ' | cut -c 1-120
 }
 
 rows=()
 failed=0
 table() {
-	printf '\n| target | result | seconds | its last line |\n|---|---|---:|---|\n'
+	printf '\n| target | result | seconds | last line |\n|---|---|---:|---|\n'
 	printf '%s\n' "${rows[@]}"
 }
 trap 'table; echo "nightly: interrupted" >&2; exit 130' INT TERM HUP
@@ -51,7 +51,7 @@ for name in "$@"; do
 	make "$name" "${extra[@]}" >"$log" 2>&1 </dev/null || result=FAILED
 	[ "$result" = passed ] || failed=1
 	took=$((SECONDS - began))
-	last=$(telling "$log")
+	last=$(last_line "$log")
 	echo "nightly: $(date +%H:%M:%S): $name: $result after $took s: ${last:-no output}"
 	rows+=("| $name | $result | $took | ${last:-no output} |")
 done
