@@ -20,6 +20,7 @@ unit: ## unit tests alone
 BACKEND ?= tracepoint
 E2E_ARGS ?=
 e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E2E_ARGS="--filter NAME"
+	tests/install-deps.sh --for test
 	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
 		--workload32 target/workload/mqwork-i386 $(E2E_ARGS)
 
@@ -29,9 +30,11 @@ hostile: programs ## users who attack the agent while another is traced; HOSTILE
 		--workload32 target/workload/mqwork-i386 --filter hostile_ --filter identity_ --hostile-seconds $(HOSTILE_SECONDS)
 
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
+	tests/install-deps.sh --for test
 	tests/oracle/run.sh $(BACKEND)
 
 kubernetes: programs ## names of pods from a real API server, which is built from its Go modules and takes every object of the chart
+	tests/install-deps.sh --for kubernetes
 	tests/kubernetes/run.sh
 	tests/kubernetes/chart.sh
 
@@ -40,6 +43,7 @@ cluster: programs ## helm installs the chart in a real cluster of one node, whic
 	tests/kubernetes/cluster.sh
 
 sbom: ## a software bill of materials of the agent: target/dist/mqspan.cdx.json
+	tests/install-deps.sh --for sbom
 	tests/sbom.sh
 
 DENY ?=
@@ -47,6 +51,7 @@ deny: ## licences, sources and advisories of what mqspan is built of, by cargo d
 	tests/deny.sh $(DENY)
 
 chart: programs ## render the Helm chart in each of its shapes, and compare; builds helm from its Go modules if there is none
+	tests/install-deps.sh --for chart
 	HELM=$$(tests/helm.sh) helm/check.sh
 
 deb: programs ## a Debian package in target/debian, with unit, manual pages and completions; tried in a fresh Debian, under systemd in QEMU; as root
@@ -54,6 +59,7 @@ deb: programs ## a Debian package in target/debian, with unit, manual pages and 
 	tests/deb/run.sh
 
 alerts: programs ## promtool, built from its Go module, checks alerts and dashboard, and fires the alerts on made-up series
+	tests/install-deps.sh --for alerts
 	tests/prometheus/run.sh
 
 pipeline: programs ## a real Collector and a real Jaeger, built from their Go modules, get the agent's spans, in QEMU; KERNEL=6.1
@@ -65,6 +71,7 @@ image: programs ## build the Dockerfile, and run the image under the chart's sec
 	tests/image/run.sh
 
 mutants: programs ## break mqspan in many places, and see a case fail at each; half an hour
+	tests/install-deps.sh --for test
 	tests/mutants.sh
 
 FUZZ_SECONDS ?= 60
@@ -84,17 +91,28 @@ bench: programs ## what tracing costs, beside bpftrace, perf trace, strace and c
 		--floor target/bench/floor --encoder target/bench/encode --bpftrace-script tests/bench/mq.bt --rivals .cache/bench --output target/bench/table.md $(BENCH_ARGS)
 
 instructions: programs ## what one call takes, traced and not, in instructions, in QEMU; KERNEL=6.1
+	tests/install-deps.sh --for vm
 	tests/bench/instructions.sh $(KERNEL)
 
 ARCH ?= x86_64
 KERNEL ?= $(if $(filter arm64,$(ARCH)),6.12,6.1)
 VM_BACKENDS ?= fentry kprobe
 vm: $(if $(filter arm64,$(ARCH)),programs-arm64,programs) ## end to end in QEMU; KERNEL=5.10|6.1|6.12|backports, ARCH=arm64, VM_BACKENDS="fentry kprobe tracepoint"
+	tests/install-deps.sh --for vm
 	tests/vm/e2e.sh --arch $(ARCH) $(KERNEL) $(VM_BACKENDS) -- $(E2E_ARGS)
 
 KERNELS ?= 5.10 6.1 6.1:preempt=full,kprobe 6.12 backports 6.12/arm64
 kernels: $(if $(filter-out %/arm64,$(KERNELS)),programs) $(if $(filter %/arm64,$(KERNELS)),programs-arm64) ## the same on every kernel and backend, with a table at the end; an hour and a half
+	tests/install-deps.sh --for vm
 	tests/vm/matrix.sh $(KERNELS)
+
+fresh: ## the two commands of the README, make demo and make test, in a Debian that debootstrap has just made; as root, an hour
+	tests/install-deps.sh --for fresh
+	tests/fresh.sh
+
+NIGHTLY ?=
+nightly: ## the long tests one after the other, with a table at the end; NIGHTLY="image deb" for some, HOSTILE_SECONDS=3600
+	tests/nightly.sh $(NIGHTLY)
 
 programs:
 	tests/install-deps.sh --for demo
@@ -115,4 +133,4 @@ lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help alerts bench build chart cluster deb demo deny fuzz image instructions pipeline test unit e2e hostile oracle sbom kubernetes mutants vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart cluster deb demo deny fresh fuzz image instructions pipeline test unit e2e hostile oracle sbom kubernetes mutants nightly vm kernels programs programs-arm64 fmt lint

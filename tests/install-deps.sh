@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image|cluster: installs, with apt, what is missing on Debian 12 or Ubuntu, and says what.
+# install-deps.sh --for PURPOSE: installs, with apt, what is missing on Debian 12 or Ubuntu, and says what. Purposes: build demo vm arm64 test bench
+# fuzz deb image cluster kubernetes chart alerts sbom fresh.
 set -euo pipefail
 
 purpose=
@@ -20,13 +21,17 @@ demo) packages=("${build[@]}" "${compat[@]}") ;;
 vm) packages=("${vm[@]}") ;;
 # To run the cases on an emulated arm64; the compilers for it are fetched apart by tests/vm/arm64.sh.
 arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
-test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format shellcheck strace python3-pip runc tmux) ;;
+test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format git shellcheck strace python3-pip runc tmux) ;;
 deb) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" debootstrap) ;;
-image) packages=(buildah debootstrap dnsmasq-base iproute2 runc jq curl) ;;
-cluster) packages=(buildah containernetworking-plugins iproute2 runc jq curl openssl python3) ;;
+image) packages=(buildah debootstrap dnsmasq-base git iproute2 runc jq curl) ;;
+cluster) packages=(buildah containernetworking-plugins iproute2 procps runc jq curl openssl python3) ;;
+kubernetes) packages=(jq curl openssl python3) ;;
+chart | sbom) packages=(jq) ;;
+alerts) packages=(jq curl python3) ;;
+fresh) packages=(debootstrap git) ;;
 fuzz) packages=("${build[@]}" g++) ;;
-bench) packages=("${build[@]}" "${compat[@]}" bpftrace linux-perf strace) ;;
-*) echo "usage: install-deps.sh --for build|demo|vm|arm64|test|bench|fuzz|deb|image|cluster" >&2 && exit 2 ;;
+bench) packages=("${build[@]}" "${compat[@]}" bpftrace linux-perf python3-venv strace) ;;
+*) sed -n '3,4s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 
 missing=()

@@ -205,8 +205,11 @@ helm() {
 helm install mqspan "$root/helm/mqspan" --create-namespace --set image.repository=localhost/mqspan --set image.tag=test --set image.pullPolicy=Never \
 	--set config.enrich.kubernetes.enabled=true --set config.logs.format=text --wait --timeout 5m
 pods=/api/v1/namespaces/tracing/pods
-agent=$(api GET "$pods?labelSelector=app.kubernetes.io/name=mqspan" | jq -r '.items[0].metadata.name')
-# Helm waits for all but one of a DaemonSet's pods.
+# Helm waits for all but one of a DaemonSet's pods: there may be none yet.
+find_agent() {
+	agent=$(api GET "$pods?labelSelector=app.kubernetes.io/name=mqspan" | jq -er '.items[0].metadata.name')
+}
+eventually 120 find_agent || fail "the DaemonSet has no pod"
 eventually 120 is_reported_ready "$pods/$agent" || fail "the agent does not become ready: $(api GET "$pods/$agent" | jq -c .status.containerStatuses)"
 echo "kubernetes: helm install: $agent is ready"
 helm test mqspan --timeout 3m

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -16,7 +17,8 @@ use tokio::task::JoinHandle;
 
 use crate::balance::Balance;
 use crate::sink::free_address;
-use crate::{Bench, http};
+use crate::spawn::cannot_run;
+use crate::{Bench, http, signal};
 
 /// How often something is looked at that cannot tell by itself that it has changed.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
@@ -103,7 +105,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| bench.agent.display().to_string())?;
+            .map_err(cannot_run(&bench.agent))?;
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().context("no standard error")?;
         let reader = tokio::spawn(keep_log(BufReader::new(stderr), Arc::clone(&log)));
@@ -180,23 +182,18 @@ impl Agent {
         self.child.id().context("the agent has ended already")
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
-        let pid = self.pid()?;
-        let status = std::process::Command::new("kill")
-            .args(["-s", name, &pid.to_string()])
-            .status()?;
-        ensure!(status.success(), "kill -s {name} {pid}: {status}");
-        Ok(())
+    fn signal(&self, signal: Signal) -> Result<()> {
+        signal::send(self.pid()?, signal)
     }
 
     /// SIGSTOP: what the kernel has for it waits.
     pub(crate) fn pause(&self) -> Result<()> {
-        self.signal("STOP")
+        self.signal(Signal::STOP)
     }
 
     /// SIGCONT.
     pub(crate) fn go_on(&self) -> Result<()> {
-        self.signal("CONT")
+        self.signal(Signal::CONT)
     }
 
     /// Puts another configuration in the place of the first, and SIGHUP.
@@ -204,7 +201,7 @@ impl Agent {
         merge(&mut config, listening_on(self.health));
         let text = serde_json::to_string_pretty(&config)?;
         std::fs::write(config_path(&self.dir), text)?;
-        self.signal("HUP")
+        self.signal(Signal::HUP)
     }
 
     /// SIGKILL.
@@ -214,7 +211,7 @@ impl Agent {
 
     /// SIGTERM; the exit status and the whole log.
     pub(crate) async fn stop(mut self, bench: &Bench) -> Result<(ExitStatus, String)> {
-        self.signal("TERM")?;
+        self.signal(Signal::TERM)?;
         let bound = bench.bound(30);
         let status = tokio::time::timeout(bound, self.child.wait())
             .await
@@ -285,7 +282,7 @@ pub(crate) async fn command_within<S: AsRef<str>>(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| bench.agent.display().to_string())?;
+        .map_err(cannot_run(&bench.agent))?;
     tokio::time::timeout(bench.bound(seconds), child.wait_with_output())
         .await
         .with_context(|| {

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::Bench;
 use crate::agent::POLL;
+use crate::spawn::cannot_run;
 
 /// One that runs; it is killed when dropped.
 pub(crate) struct Server {
@@ -35,7 +36,8 @@ impl Server {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{name}: {:?}", command.as_std().get_program()))?;
+            .map_err(cannot_run(command.as_std().get_program()))
+            .context(name)?;
         let mut server = Server {
             name,
             child,

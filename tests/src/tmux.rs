@@ -5,11 +5,12 @@ use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::Bench;
+use crate::spawn::cannot_run;
 
 /// How often the screen is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -66,7 +67,7 @@ impl Terminal {
             .kill_on_drop(true)
             .output()
             .await
-            .context("tmux cannot be run")?;
+            .map_err(cannot_run("tmux"))?;
         ensure!(
             output.status.success(),
             "tmux {line:?}: {}",

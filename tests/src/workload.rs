@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::Bench;
+use crate::spawn::cannot_run;
 use crate::truth::{self, Call};
 
 /// A `mqwork` command line whose queues and truth are its own.
@@ -114,7 +115,7 @@ impl Workload {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| self.program.display().to_string())?;
+            .map_err(cannot_run(&self.program))?;
         let bound = at_most * bench.slow_factor;
         let output = tokio::time::timeout(bound, child.wait_with_output())
             .await
@@ -140,7 +141,7 @@ impl Workload {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| self.program.display().to_string())?;
+            .map_err(cannot_run(&self.program))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut line = String::new();
         let mut reader = BufReader::new(stdout);

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::observer::{Observer, Tools};
 use super::table::{Table, median, version};
 use crate::Bench;
+use crate::spawn::cannot_run;
 
 /// What `mqwork flood` and `mqwork getppid` print.
 #[derive(Deserialize)]
@@ -186,7 +187,7 @@ async fn run(line: &[String]) -> Result<f64> {
         .stdin(Stdio::null())
         .output()
         .await
-        .with_context(|| program.clone())?;
+        .map_err(cannot_run(program))?;
     ensure!(
         output.status.success(),
         "{line:?}: {}: {}",

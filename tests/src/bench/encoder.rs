@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::table::Table;
+use crate::spawn::cannot_run;
 
 /// The rows about one span of 16 attributes; `program` is the benchmark, compiled.
 pub(super) async fn of_span(program: &Path, table: &mut Table) -> Result<()> {
@@ -20,7 +21,7 @@ pub(super) async fn of_span(program: &Path, table: &mut Table) -> Result<()> {
         .stdout(Stdio::null())
         .status()
         .await
-        .with_context(|| program.display().to_string())?;
+        .map_err(cannot_run(program))?;
     ensure!(
         status.success(),
         "{} ended with {status}",

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::Bench;
 use crate::agent::{self, Agent};
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
+use crate::{Bench, signal};
 
 /// What is no part of the machine.
 pub(super) struct Tools {
@@ -48,7 +50,7 @@ impl Observer {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| text(&tools.floor))?;
+            .map_err(cannot_run(&tools.floor))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).await?;
@@ -85,9 +87,7 @@ impl Observer {
             .stderr(output)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| {
-                format!("{program}: `tests/install-deps.sh --for bench` installs it")
-            })?;
+            .map_err(cannot_run(program))?;
         wait_until_it_sees(bench, program, &mut child, &path).await?;
         Ok(Observer::Tool {
             child,
@@ -110,7 +110,7 @@ impl Observer {
             }
             Observer::Tool { mut child, .. } => {
                 let pid = child.id().context("it has ended")?;
-                run("kill", &["-INT", &pid.to_string()]).await?;
+                signal::send(pid, Signal::INT)?;
                 child.wait().await?;
                 Ok(())
             }
@@ -156,7 +156,7 @@ pub(super) async fn run(program: &str, args: &[&str]) -> Result<()> {
         .args(args)
         .output()
         .await
-        .with_context(|| format!("{program}: `tests/install-deps.sh --for bench` installs it"))?;
+        .map_err(cannot_run(program))?;
     ensure!(
         output.status.success(),
         "{program} {}: {}",

@@ -5,6 +5,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
+use crate::spawn::cannot_run;
+
 pub(super) struct Table {
     rounds: usize,
     machine: String,
@@ -58,7 +60,7 @@ pub(super) async fn version(tool: &str) -> Result<String> {
         .arg("--version")
         .output()
         .await
-        .with_context(|| format!("{tool}: `tests/install-deps.sh --for bench` installs it"))?;
+        .map_err(cannot_run(tool))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(text.lines().next().unwrap_or(tool).trim().to_owned())
 }

@@ -14,6 +14,7 @@ use super::observer::run;
 use super::table::{Table, median};
 use crate::Bench;
 use crate::agent::{self, Agent};
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
 /// What a ring of 128 MiB certainly holds.
@@ -139,7 +140,7 @@ async fn sdk(bench: &Bench, rivals: &Path) -> Result<Drained> {
         .args([counter.endpoint(), HELD.to_string()])
         .kill_on_drop(true)
         .spawn()
-        .context("sdk-path: tests/bench/rivals.sh")?;
+        .map_err(cannot_run("taskset"))?;
     let pid = child.id().context("it has ended")?;
     counter.wait_for(TIMED, bench.bound(60)).await?;
     let (took, spans) = (began.elapsed().as_secs_f64(), counter.spans());

@@ -10,6 +10,7 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
 use crate::sink::Sink;
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -26,7 +27,7 @@ fn set_clock(unix_seconds: i64) -> Result<()> {
         .arg("-s")
         .arg(format!("@{unix_seconds}"))
         .output()
-        .context("date")?
+        .map_err(cannot_run("date"))?
         .status;
     ensure!(status.success(), "date -s ended with {status}");
     Ok(())

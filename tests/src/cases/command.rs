@@ -14,6 +14,7 @@ use crate::Bench;
 use crate::agent;
 use crate::compare::{Comparison, ReadFrom};
 use crate::otlp_json;
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -219,7 +220,7 @@ async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
         &["trace", "--", "true"],
         &["top", "--batch", "1", "--pid", "1"],
     ] {
-        let output = inside(options).await??;
+        let output = inside(options).await?.map_err(cannot_run("unshare"))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.code() == Some(1),
@@ -238,7 +239,8 @@ async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
         "--comm",
         "none",
     ])
-    .await??;
+    .await?
+    .map_err(cannot_run("unshare"))?;
     ensure!(
         output.status.success(),
         "top --comm: {}",
@@ -281,7 +283,9 @@ async fn doctor_mends(bench: &'static Bench) -> Result<()> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(bench.bound(60), output).await??;
+    let output = tokio::time::timeout(bench.bound(60), output)
+        .await?
+        .map_err(cannot_run(&agent))?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.code() == Some(1), "{}: {text}", output.status);
     let mut mends = HashMap::new();

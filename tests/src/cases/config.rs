@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{Case, case, ensure_contains};
+use crate::spawn::cannot_run;
 use crate::{Bench, agent};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -169,7 +170,8 @@ async fn not_root(bench: &'static Bench) -> Result<()> {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .spawn()?;
+        .spawn()
+        .map_err(cannot_run(&copy))?;
     let output = tokio::time::timeout(bench.bound(30), child.wait_with_output())
         .await
         .context("mqspan run as nobody did not end")??;

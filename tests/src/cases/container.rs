@@ -12,6 +12,7 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::sink::Sink;
 use crate::span::{Traced, Value, attributes};
+use crate::spawn::cannot_run;
 use crate::truth::{self, Call};
 use crate::workload::Workload;
 
@@ -47,7 +48,7 @@ impl Bundle {
             .arg(dir.path())
             .status()
             .await
-            .context("runc, which these cases need")?;
+            .map_err(cannot_run("runc"))?;
         ensure!(spec.success(), "runc spec: {spec}");
         // As Docker and containerd name containers, where the kubelet puts them with its driver cgroupfs.
         let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
@@ -77,7 +78,8 @@ impl Bundle {
         command.arg(&self.id).kill_on_drop(true);
         let output = tokio::time::timeout(bench.bound(60), command.output())
             .await
-            .context("the container did not end")??;
+            .context("the container did not end")?
+            .map_err(cannot_run("runc"))?;
         ensure!(
             output.status.success(),
             "runc run: {}: {}",

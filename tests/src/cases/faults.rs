@@ -19,6 +19,7 @@ use crate::compare::is_of;
 use crate::proxy::{Mode, Proxy};
 use crate::sink::{Answer, Sink, free_address};
 use crate::span::Traced;
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
 /// Calls of a flood, with mq_open and mq_unlink; 6 MB of spans.
@@ -350,7 +351,9 @@ impl Drop for Tmpfs {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
+    let output = command
+        .output()
+        .map_err(cannot_run(command.get_program()))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {stderr}");
     Ok(())

@@ -3,11 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 
 use super::{Case, case, ensure_contains};
 use crate::tmux::Terminal;
 use crate::workload::{Held, Workload};
-use crate::{Bench, agent};
+use crate::{Bench, agent, signal};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -229,16 +230,12 @@ async fn keys(bench: &'static Bench) -> Result<()> {
 /// Whatever ends it, the terminal is as it was.
 async fn ends(bench: &'static Bench) -> Result<()> {
     let terminal = Terminal::start(bench, SMALL, &[]).await?;
-    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         start_top(bench, &terminal, CASES).await?;
-        let pid = pid(&terminal).await?.to_string();
-        let status = std::process::Command::new("kill")
-            .args(["-s", signal, &pid])
-            .status()?;
-        ensure!(status.success(), "kill -s {signal}: {status}");
+        signal::send(pid(&terminal).await?, signal)?;
         ensure_ended(&terminal)
             .await
-            .with_context(|| format!("after SIG{signal}"))?;
+            .with_context(|| format!("after {signal:?}"))?;
     }
     for key in ["q", "C-c"] {
         start_top(bench, &terminal, CASES).await?;

@@ -5,15 +5,17 @@ use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::{Case, case, comparison, defaults, ensure_contains};
-use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
 use crate::sink::Sink;
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
+use crate::{Bench, signal};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -41,7 +43,8 @@ impl Batch {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
-            .spawn()?;
+            .spawn()
+            .map_err(cannot_run(&bench.agent))?;
         let stdout = child.stdout.take().context("no standard output")?;
         Ok(Batch {
             child,
@@ -86,10 +89,7 @@ impl Batch {
     /// SIGTERM, after which it must end well.
     async fn stop(mut self, bench: &Bench) -> Result<()> {
         let pid = self.child.id().context("top has ended")?;
-        let status = std::process::Command::new("kill")
-            .arg(pid.to_string())
-            .status()?;
-        ensure!(status.success(), "kill {pid}: {status}");
+        signal::send(pid, Signal::TERM)?;
         // Until its end it may print.
         let end = async {
             while self.lines.next_line().await?.is_some() {}

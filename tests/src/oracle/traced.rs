@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::spawn::cannot_run;
+
 /// Tells the namespace, and goes on once there is a line to read.
 const GATE: &str = "readlink /proc/self/ns/ipc && read -r go && exec strace \"$@\"";
 
@@ -54,7 +56,7 @@ impl Stopped {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("unshare")?;
+            .map_err(cannot_run("unshare"))?;
         let mut stdout = BufReader::new(child.stdout.take().context("no standard output")?);
         let mut ipc_namespace = String::new();
         stdout.read_line(&mut ipc_namespace).await?;

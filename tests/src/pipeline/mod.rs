@@ -24,6 +24,7 @@ use tokio::process::Command;
 use crate::agent::{Agent, POLL};
 use crate::balance::Balance;
 use crate::server::Server;
+use crate::spawn::cannot_run;
 use crate::truth::Call;
 use crate::workload::Workload;
 use crate::{Backend, Bench, absolute};
@@ -150,7 +151,8 @@ impl Pipeline {
             .status();
         let demo = tokio::time::timeout(self.bench.bound(60), demo)
             .await
-            .context("the demo did not end")??;
+            .context("the demo did not end")?
+            .map_err(cannot_run(&self.args.orders))?;
         ensure!(demo.success(), "the demo ended with {demo}");
         let (native, compat) = (self.bench.workload()?, self.bench.workload32()?);
         let consumer = native.display().to_string();
