@@ -14,6 +14,7 @@ mod health;
 mod hostile;
 mod identity;
 mod journeys;
+mod limits;
 mod metrics;
 mod relation;
 mod scenarios;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Case> {
         top::cases(),
         screen::cases(),
         identity::cases(),
+        limits::cases(),
         hostile::cases(),
     ]
     .into_iter()
