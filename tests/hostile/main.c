@@ -162,7 +162,7 @@ static void prepare(const struct attack *attack)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	options.deadline_ns =
 		(now.tv_sec + options.seconds) * 1000000000LL + now.tv_nsec;
-	/* A kernel that makes no room for this attack must not be left without. */
+	/* The machine is shared: an attack goes for the agent, not for memory. */
 	limit(RLIMIT_CORE, 0);
 	if (!attack->maps_much)
 		limit(RLIMIT_AS, ADDRESS_SPACE);

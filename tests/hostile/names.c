@@ -11,8 +11,8 @@
 
 #include "hostile.h"
 
-#define HELD \
-	64 /* queues; an IPC namespace has room for 256, and others need some */
+/* An IPC namespace has room for 256 queues, and others need some. */
+#define HELD 64
 #define NAMES_PER_EXECUTION 200
 
 /*

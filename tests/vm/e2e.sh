@@ -28,7 +28,7 @@ if [ $# -eq 0 ]; then
 	# Of the attacks those that kernels answer differently: how the ring is shared, where threads are remembered,
 	# what is told of a process. The others are about the agent itself and would take minutes here; for FUSE this
 	# image lacks the module.
-	for part in hostile_flood_getsetattr_1 hostile_threads_limit hostile_namespaces \
+	for part in hostile_flood_getsetattr_1 limits_threads hostile_namespaces \
 		identity_environ_huge identity_short_life identity_pid_namespace; do
 		set -- "$@" --filter "$part"
 	done

@@ -14,6 +14,7 @@ mod health;
 mod hostile;
 mod identity;
 mod journeys;
+mod limits;
 mod metrics;
 mod relation;
 mod scenarios;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> Vec<Case> {
         screen::cases(),
         weak_spots::cases(),
         identity::cases(),
+        limits::cases(),
         hostile::cases(),
     ]
     .into_iter()

@@ -1,0 +1,122 @@
+//! What has only so much room: records of threads, names in a full ring, the ring itself.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use serde_json::json;
+
+use super::metrics::{sum, wait_for_metrics};
+use super::{Case, case};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::attack::Attack;
+use crate::sink::{Sink, free_address};
+use crate::workload::Workload;
+
+/// Of those who fill the room.
+const USER: u32 = 65_000;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("limits_threads", threads_limit),
+        case!("limits_lost_names", lost_names),
+        case!("limits_payload_after_idle", payload_after_idle),
+    ]
+}
+
+/// Threads that have called and stay take the room for more: the others' calls count as lost, on every kernel.
+async fn threads_limit(bench: &'static Bench) -> Result<()> {
+    const LIMIT: u32 = 256;
+    const CALLERS: u32 = 1000;
+    let sink = Sink::start().await?;
+    let config = json!({"capture": {"max_in_flight": LIMIT}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let attack = Attack::new("threads-many", 1).with_count(CALLERS);
+    let made = attack.run_for(bench, USER, 1).await?;
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        balance.lost_by("in_flight_full") >= u64::from(CALLERS - LIMIT),
+        "{CALLERS} threads called and stayed, {LIMIT} have room: {balance:?}"
+    );
+    ensure!(
+        may_miss || balance.seen >= made,
+        "{made} calls were made: {balance:?}"
+    );
+    Ok(())
+}
+
+/// More names of queues than there is room for, lost in a ring of one page: the room is given back, and what is
+/// lost later counts under the names of its own queues.
+async fn lost_names(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    sink.keep_only(|_| false);
+    let prometheus = free_address().await?;
+    let config = json!({
+        "capture": {"ring_buffer_size": "4KiB"},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let names = Attack::new("flood-unlink", 1).with_count(1200);
+    agent.pause()?;
+    names.run_for(bench, USER, 1).await?;
+    agent.go_on()?;
+    // The room may be given back a while after it was read.
+    let give_up = Instant::now() + bench.bound(30);
+    while let Err(short) = lose_on_own_queue(bench, &agent, prometheus).await {
+        ensure!(Instant::now() < give_up, "{short}");
+    }
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(balance.lost > 1200, "little was lost: {balance:?}");
+    Ok(())
+}
+
+/// Sends and receives that nearly all are lost, and that must count all the same.
+async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {
+    const PAIRS: f64 = 1000.0;
+    let flood = Workload::new(bench.workload()?, &["flood", "1000"])?;
+    agent.pause()?;
+    flood.run_untold(bench).await?;
+    agent.go_on()?;
+    let queue = format!("messaging_destination_name=\"{}.flood\"", flood.prefix());
+    let counts = |text: &str| {
+        [
+            "messaging_client_sent_messages_total",
+            "messaging_client_consumed_messages_total",
+        ]
+        .map(|name| sum(text, name, &[&queue]))
+    };
+    let wrong = |text: &str| {
+        let counts = counts(text);
+        (counts != [PAIRS, PAIRS]).then(|| format!("{counts:?} of {PAIRS} count under {queue}"))
+    };
+    let counted = wait_for_metrics(bench, prometheus, 5, wrong).await;
+    // All metrics of 1,200 queues would follow.
+    counted.map_err(|error| anyhow!(first_line(&error.to_string())))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Messages' own bytes make records longer, and wake the agent no later: a burst after a pause loses nothing.
+async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
+    const CALLS: u64 = 40_002;
+    let sink = Sink::start().await?;
+    let payload = json!({"capture": {"payload": {"enabled": true}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), payload)).await?;
+    let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
+    // The agent polls ever less often while nothing comes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    burst.run_untold(bench).await?;
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    // An emulated machine does not send so many within the time that a shutdown has.
+    let lost = balance.lost - balance.lost_by("shutdown");
+    ensure!(
+        (lost == 0 || may_miss) && balance.seen >= CALLS,
+        "{CALLS} calls were made: {balance:?}"
+    );
+    Ok(())
+}
