@@ -11,8 +11,8 @@
 
 #define SHARE_FACTOR 8
 /* Parts of the whole that an owner may have in any case, and must be free. */
-#define SHARE_SMALL 256
-#define SHARE_RESERVE 64
+#define SHARE_SMALL 64
+#define SHARE_RESERVE 128
 
 static __always_inline struct share *
 share_find_or_make(const struct owner *owner)

@@ -7,19 +7,35 @@
 #ifndef MQSPAN_THREAD_BPF_H
 #define MQSPAN_THREAD_BPF_H
 
+/*
+ * Keeps the compiler from making one call with one of two maps out of two
+ * calls: then the map that does not exist is named on both ways.
+ */
+#define KEEP_APART() asm volatile("" ::: "memory")
+
 static __always_inline struct thread_record *thread_by_id(__u32 tid)
 {
-	if (payload_max)
-		return bpf_map_lookup_elem(&tids_payload, &tid);
+	struct thread_record *thread;
+
+	if (payload_max) {
+		thread = bpf_map_lookup_elem(&tids_payload, &tid);
+		KEEP_APART();
+		return thread;
+	}
 	return bpf_map_lookup_elem(&threads_by_id, &tid);
 }
 
 static __always_inline struct thread_record *
 thread_in_storage(struct task_struct *task, __u64 flags)
 {
-	if (payload_max)
-		return bpf_task_storage_get(&threads_payload, task, NULL,
-					    flags);
+	struct thread_record *thread;
+
+	if (payload_max) {
+		thread = bpf_task_storage_get(&threads_payload, task, NULL,
+					      flags);
+		KEEP_APART();
+		return thread;
+	}
 	return bpf_task_storage_get(&threads, task, NULL, flags);
 }
 
@@ -43,30 +59,36 @@ thread_find(struct task_struct *task)
 
 static __always_inline void thread_insert_by_id(__u32 tid)
 {
-	if (payload_max)
+	if (payload_max) {
 		bpf_map_update_elem(&tids_payload, &tid,
 				    &empty_thread_with_payload, BPF_NOEXIST);
-	else
+		KEEP_APART();
+	} else {
 		bpf_map_update_elem(&threads_by_id, &tid, &empty_thread,
 				    BPF_NOEXIST);
+	}
 }
 
 static __always_inline void thread_delete_by_id(__u32 tid)
 {
-	if (payload_max)
+	if (payload_max) {
 		bpf_map_delete_elem(&tids_payload, &tid);
-	else
+		KEEP_APART();
+	} else {
 		bpf_map_delete_elem(&threads_by_id, &tid);
+	}
 }
 
 static __always_inline void thread_delete(struct task_struct *task, __u32 tid)
 {
-	if (!use_task_storage)
+	if (!use_task_storage) {
 		thread_delete_by_id(tid);
-	else if (payload_max)
+	} else if (payload_max) {
 		bpf_task_storage_delete(&threads_payload, task);
-	else
+		KEEP_APART();
+	} else {
 		bpf_task_storage_delete(&threads, task);
+	}
 }
 
 #endif

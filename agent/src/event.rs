@@ -546,9 +546,7 @@ fn execution_and_rest(
         .map(u32::from_ne_bytes)
         .ok_or_else(too_short)?;
     let execution = plain(bytes.get(execution_at..).ok_or_else(too_short)?)?;
-    let rest = bytes
-        .get(at..at + len as usize)
-        .ok_or_else(too_short)?;
+    let rest = bytes.get(at..at + len as usize).ok_or_else(too_short)?;
     Ok((key_of(&execution), rest))
 }
 

@@ -246,8 +246,7 @@ impl Processes {
         self.turn += 1;
         if let Some(known) = self.known.get_mut(&call.process) {
             known.turn = self.turn;
-            if known.waiting.is_some()
-                && known.waiting != self.pods.as_ref().map(Pods::generation)
+            if known.waiting.is_some() && known.waiting != self.pods.as_ref().map(Pods::generation)
             {
                 return self.ask_again(call.process);
             }
@@ -259,7 +258,10 @@ impl Processes {
             container: true,
             environment: true,
         };
-        let pid = self.host.is_in_initial_pid_namespace().then_some(call.process.pid);
+        let pid = self
+            .host
+            .is_in_initial_pid_namespace()
+            .then_some(call.process.pid);
         self.look_up(pid, &facts, missing);
         self.remember(facts)
     }

@@ -8,8 +8,8 @@ use crate::owner::{Owner, Tenant};
 
 const FACTOR: u64 = 8;
 /// Parts of the whole that an owner may have in any case, and must be free.
-const SMALL: u64 = 256;
-const RESERVE: u64 = 64;
+const SMALL: u64 = 64;
+const RESERVE: u64 = 128;
 /// From this part of the whole on.
 const PRESSURE: u64 = 4;
 /// Owners remembered while there is pressure.

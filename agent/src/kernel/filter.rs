@@ -208,7 +208,11 @@ pub(super) fn set_pids(
     Ok(unknown)
 }
 
-pub(super) fn set_ids(ids: &impl MapCore, filter: &KernelFilter, generation: u32) -> libbpf_rs::Result<()> {
+pub(super) fn set_ids(
+    ids: &impl MapCore,
+    filter: &KernelFilter,
+    generation: u32,
+) -> libbpf_rs::Result<()> {
     let slot = u16::from(generation & 1 == 1);
     for key in ids.keys().collect::<Vec<_>>() {
         if key.starts_with(&slot.to_ne_bytes()) {

@@ -94,10 +94,7 @@ struct Turns {
 }
 
 impl Turns {
-    fn new<K, V>(
-        in_use: &MapMut<'_>,
-        tables: [&MapMut<'_>; 2],
-    ) -> libbpf_rs::Result<Self> {
+    fn new<K, V>(in_use: &MapMut<'_>, tables: [&MapMut<'_>; 2]) -> libbpf_rs::Result<Self> {
         let [a, b] = tables;
         let turns = Self {
             in_use: MapHandle::try_from(in_use)?,

@@ -24,9 +24,7 @@ impl ProcessTable {
     /// Runs the iterator over all processes.
     pub(super) fn read(link: &Link) -> io::Result<Self> {
         let mut bytes = Vec::new();
-        Iter::new(link)
-            .map_err(into_io)?
-            .read_to_end(&mut bytes)?;
+        Iter::new(link).map_err(into_io)?.read_to_end(&mut bytes)?;
         let mut table = Self::default();
         for entry in bytes.chunks_exact(size_of::<process_entry>()) {
             // SAFETY: `process_entry` is `repr(C)` of integers only, so any

@@ -70,8 +70,10 @@ impl Node {
     fn seen_with(&mut self, cgroup_parent: &str, environ: &[u8]) {
         let key = receive().process;
         let cgroup = format!("cri-containerd-{ID}.scope\0{cgroup_parent}\0kubepods.slice\0");
-        self.processes.path(&path(key, PathKind::Cgroup, cgroup.as_bytes()));
-        self.processes.path(&path(key, PathKind::Exe, b"orders\0bin\0"));
+        self.processes
+            .path(&path(key, PathKind::Cgroup, cgroup.as_bytes()));
+        self.processes
+            .path(&path(key, PathKind::Exe, b"orders\0bin\0"));
         self.processes.environment(&EnvironmentSeen {
             key,
             is_whole: true,
@@ -251,7 +253,11 @@ fn the_kernel_tells_all_that_is_wanted() {
     assert_eq!(
         texts(
             &process,
-            ["process.executable.path", "process.executable.name", "service.name"]
+            [
+                "process.executable.path",
+                "process.executable.name",
+                "service.name"
+            ]
         ),
         ["/usr/bin/orders", "orders", "shop"]
     );

@@ -102,13 +102,6 @@ fn scaled(bench: &Bench, mut attack: Attack) -> Attack {
     }
 }
 
-/// Calls that one attack makes as fast as the machine goes: some must be lost, or it was none.
-fn is_flood(attacks: &[Attack]) -> bool {
-    // Those of mq_unlink wait for each other in the kernel.
-    let calls_only = ["flood-getsetattr", "flood-exchange"];
-    matches!(attacks, [attack] if attack.workers == 8 && calls_only.contains(&attack.name))
-}
-
 /// The good program, an agent that traces it, and where its spans go.
 struct Watched {
     group: MemoryLimit,

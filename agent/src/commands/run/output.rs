@@ -208,8 +208,12 @@ impl ExportSink {
 
 impl SpanSink for ExportSink {
     fn span(&mut self, process: &Process, span: &Span<'_>) {
-        self.sender
-            .push(self.now, (process.key, process.owner), &process.encoded, span);
+        self.sender.push(
+            self.now,
+            (process.key, process.owner),
+            &process.encoded,
+            span,
+        );
     }
 
     fn tick(&mut self, now: Instant) {
