@@ -75,7 +75,7 @@ has defaults 'privileged: false'
 has defaults 'drop: \[ALL\]'
 has defaults 'endpoint: http://\$\{env:HOST_IP\}:4317'
 has defaults 'path: /readyz'
-has_not defaults 'SYS_ADMIN|SYS_RESOURCE|ClusterRole|tracefs|PodMonitor|PrometheusRule|NetworkPolicy|secretKeyRef|secretName'
+has_not defaults 'SYS_ADMIN|SYS_PTRACE|SYS_RESOURCE|ClusterRole|tracefs|PodMonitor|PrometheusRule|NetworkPolicy|secretKeyRef|secretName'
 has defaults 'helm.sh/hook: test'
 
 renders kprobe --set config.capture.backend=kprobe
@@ -115,14 +115,15 @@ has rule 'alert: MqspanSpansLost'
 has rule 'release: prometheus'
 
 renders full --values "$chart/ci/full-values.yaml"
+has full '- SYS_PTRACE'
 has full '- SYS_RESOURCE'
 has full 'kind: PodMonitor'
 has full 'directory: /var/lib/mqspan'
 has full 'path: /var/spool/mqspan'
 has full '- 4026531839'
 
-renders bare --set config.health.address= --set serviceAccount.create=false --set capabilities.sysPtrace=false
-has_not bare 'readyz|SYS_PTRACE|kind: ServiceAccount'
+renders bare --set config.health.address= --set serviceAccount.create=false
+has_not bare 'readyz|kind: ServiceAccount'
 
 refuses imagee --set imagee.tag=1
 refuses tagg --set image.tagg=1
