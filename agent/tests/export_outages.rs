@@ -69,6 +69,24 @@ async fn a_collector_may_come_late_go_and_come_back() {
 }
 
 #[tokio::test]
+async fn the_last_batch_of_a_capture_that_panics_arrives() {
+    let collector = Collector::scripted(vec![]).await;
+    let mut agent = Agent::start(settings(collector.address));
+    agent.push(2);
+    agent.hold(&[oracle::receive()]);
+    let Agent {
+        sender, exporter, ..
+    } = agent;
+    let captured = mqspan::panics::caught::<()>(move || {
+        let _sender = sender;
+        panic!("on purpose")
+    });
+    assert_eq!(captured.unwrap_err().to_string(), "a defect: on purpose");
+    let left = exporter.shutdown(Duration::from_secs(20)).await;
+    assert_eq!((collector.accepted(), left), (3, Left::default()));
+}
+
+#[tokio::test]
 async fn a_stalled_request_is_tried_again_on_a_new_connection() {
     let collector = Collector::scripted(vec![Answer::Stall, Answer::Stall]).await;
     let mut agent = Agent::start(OtlpSettings {

@@ -149,7 +149,9 @@ impl<'a> Agent<'a> {
                 .context("cannot read the ring buffer")
         });
         self.health.set_ready(false);
-        // Whatever ended it: what has been captured is to arrive.
+        // The last batch goes with the sink. Whatever ended the capture: what it
+        // has is to arrive.
+        let captured = captured.map(drop);
         self.tracer.detach();
         let (sink, left) = self.outputs.shutdown();
         let kernel = self.meters.counts().context("cannot read the counters")?;
@@ -159,7 +161,7 @@ impl<'a> Agent<'a> {
         } else {
             tracing::error!(%balance, "stopped; the sum does not come out even");
         }
-        captured.map(|_sink| ExitCode::SUCCESS)
+        captured.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Bytes of lines that may wait.
-const ROOM_BYTES: usize = 1 << 20;
+const ROOM_BYTES: usize = 256 << 10;
 /// What a line takes besides its text.
 const OVERHEAD_BYTES: usize = 64;
 

@@ -217,13 +217,18 @@ impl Agent {
     }
 
     pub(crate) fn push_calls(&mut self, calls: &[Call<'_>]) {
+        self.hold(calls);
+        self.sender.flush();
+    }
+
+    /// Puts spans into the batch that waits to be full.
+    pub(crate) fn hold(&mut self, calls: &[Call<'_>]) {
         let settings = oracle::settings(Correlation::Parent);
         for call in calls {
             let span = Span::new(call, &settings, oracle::unix_ns(call));
             self.sender
                 .push(Instant::now(), (call.process, None), &self.resource, &span);
         }
-        self.sender.flush();
     }
 
     /// Shuts down and checks that the sums balance.
