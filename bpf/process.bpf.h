@@ -186,8 +186,10 @@ static __always_inline __u64 environ_read(char *environ, __u64 room, __u64 from,
 		struct environment_event *event_ = bpf_ringbuf_reserve( \
 			&events, ENVIRONMENT_FIXED_SIZE + (room), 0);   \
 		__u64 sent_;                                            \
-		if (!event_)                                            \
+		if (!event_) {                                          \
+			COUNT(process_lost);                            \
 			return 0;                                       \
+		}                                                       \
 		sent_ = environ_read(event_->environ, room, from, len); \
 		event_->kind = EVENT_ENVIRONMENT;                       \
 		event_->is_whole = sent_ == (whole);                    \
@@ -198,15 +200,24 @@ static __always_inline __u64 environ_read(char *environ, __u64 room, __u64 from,
 		bpf_ringbuf_submit(event_, BPF_RB_NO_WAKEUP);           \
 	} while (0)
 
+/* How much of it can be sent, and how long it is. */
+static __always_inline __u64 environment_len(struct task_struct *task,
+					     __u64 *whole)
+{
+	*whole = BPF_CORE_READ(task, mm, env_end) -
+		 BPF_CORE_READ(task, mm, env_start);
+	return *whole < ENVIRONMENT_MAX ? *whole : ENVIRONMENT_MAX;
+}
+
+/* An empty one, too: it is not one that was lost. */
 __noinline int environment_send(void)
 {
 	struct task_struct *task = current_task();
 	struct thread_record *thread = thread_find(task);
-	__u64 from = BPF_CORE_READ(task, mm, env_start);
-	__u64 whole = BPF_CORE_READ(task, mm, env_end) - from;
-	__u64 len = whole < ENVIRONMENT_MAX ? whole : ENVIRONMENT_MAX;
+	__u64 from = BPF_CORE_READ(task, mm, env_start), whole;
+	__u64 len = environment_len(task, &whole);
 
-	if (!thread || !len)
+	if (!thread)
 		return 0;
 	if (len <= 1024)
 		ENVIRONMENT_SEND(thread, 1024, from, len, whole);
@@ -269,7 +280,10 @@ static __always_inline void process_is_announced(struct thread_record *thread)
 
 __noinline int process_announce(void)
 {
-	struct thread_record *thread = thread_find(current_task());
+	struct task_struct *task = current_task();
+	struct thread_record *thread = thread_find(task);
+	__u64 whole, bytes = sizeof(struct process_event) +
+			     2 * sizeof(struct path_event);
 	struct execution now, *known;
 	__u32 pid;
 
@@ -286,9 +300,9 @@ __noinline int process_announce(void)
 	/* It may have become another program, of another user, elsewhere. */
 	owner_find();
 	ring_look();
-	if (ring_pressure && !ring_share_take(sizeof(struct process_event) +
-					      2 * sizeof(struct path_event) +
-					      ENVIRONMENT_CHUNK)) {
+	if (send_environment)
+		bytes += environment_len(task, &whole);
+	if (ring_pressure && !ring_share_take(bytes)) {
 		COUNT(process_lost);
 		return 0;
 	}

@@ -10,9 +10,14 @@
 #define MQSPAN_SHARE_BPF_H
 
 #define SHARE_FACTOR 8
-/* Parts of the whole that an owner may have in any case, and must be free. */
+/*
+ * Parts of the whole that a user may have in any case, and that must be free
+ * then; and how much of what is free the tenant may have then: many users are
+ * easily made.
+ */
 #define SHARE_SMALL 64
 #define SHARE_RESERVE 128
+#define SHARE_TENANT_FACTOR 32
 
 static __always_inline struct share *
 share_find_or_make(const struct owner *owner)
@@ -34,7 +39,8 @@ static __always_inline bool is_within_share(__u64 all, __u64 free, __u64 tenant,
 
 	if (more > free)
 		return false;
-	if ((user + more) * SHARE_SMALL <= all && free * SHARE_RESERVE >= all)
+	if ((user + more) * SHARE_SMALL <= all && free * SHARE_RESERVE >= all &&
+	    tenant < free * SHARE_TENANT_FACTOR)
 		return true;
 	return tenant < room && user + more <= (room - tenant) * SHARE_FACTOR;
 }

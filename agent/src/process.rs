@@ -461,7 +461,7 @@ impl Default for Arriving {
             missing: Missing {
                 exe: true,
                 container: true,
-                environment: false,
+                environment: true,
             },
         }
     }

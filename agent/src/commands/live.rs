@@ -1,8 +1,11 @@
 //! The configuration of the commands that show calls live: what their flags
 //! say, over what the environment says, over the defaults.
 
+use anyhow::anyhow;
+
 use super::Failure;
 use crate::config::{self, Config, Env, Globs, LogLevel, Overrides};
+use crate::kernel::Tracer;
 
 /// The flags that these commands share.
 pub(super) struct Flags<'a> {
@@ -35,4 +38,15 @@ pub(super) fn configure(flags: &Flags<'_>) -> Result<Config, Failure> {
         include.queues = globs("--queue", flags.queues)?;
     }
     Ok(config)
+}
+
+/// A filter by process ids that are nobody's would silently let nothing pass.
+pub(super) fn demand_known_pids(tracer: &Tracer) -> Result<(), Failure> {
+    match tracer.unknown_pids() {
+        [] => Ok(()),
+        unknown => Err(Failure::Run(anyhow!(
+            "--pid: no process {unknown:?} in this PID namespace; to name others run in the \
+             host's (--pid=host, hostPID: true)"
+        ))),
+    }
 }

@@ -114,7 +114,7 @@ pub struct Filter {
 /// `filter.include` and `filter.exclude`: lists of what a call is matched against. An empty list says nothing.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Selector {
-    /// Process ids (thread group ids) as the initial PID namespace counts them, at least 1.
+    /// Process ids (thread group ids) as the agent's PID namespace counts them, at least 1.
     pub pids: Vec<u32>,
     /// Globs on the command name of the thread, at most 15 bytes in the kernel.
     pub comms: Globs,

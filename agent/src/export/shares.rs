@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use crate::owner::{Owner, Tenant};
 
 const FACTOR: u64 = 8;
-/// Parts of the whole that an owner may have in any case, and must be free.
+/// Parts of the whole that a user may have in any case, and that must be free
+/// then; and how much of what is free the tenant may have then.
 const SMALL: u64 = 64;
 const RESERVE: u64 = 128;
+const TENANT_FACTOR: u64 = 32;
 /// From this part of the whole on.
 const PRESSURE: u64 = 4;
 /// Owners remembered while there is pressure.
@@ -112,7 +114,7 @@ fn is_within_share(all: u64, free: u64, tenant: u64, user: u64, more: u64) -> bo
     if more > free {
         return false;
     }
-    if (user + more) * SMALL <= all && free * RESERVE >= all {
+    if (user + more) * SMALL <= all && free * RESERVE >= all && tenant < free * TENANT_FACTOR {
         return true;
     }
     let room = (free * FACTOR).saturating_sub(tenant);
@@ -162,6 +164,7 @@ mod tests {
             (0..8).map(|user| owner(0, user)).collect::<Vec<_>>(),
             (0..8).map(|tenant| owner(tenant, 0)).collect(),
             (0..1_000).map(|user| owner(0, user)).collect(),
+            (0..3_000).map(|user| owner(1, user)).collect(),
         ] {
             let (mut shares, _) = fill(&owners);
             let mut taken = 0;

@@ -403,7 +403,9 @@ impl Tracer {
         let is_due = self
             .counted_at
             .is_none_or(|at| now.duration_since(at) >= RECOUNT_INTERVAL);
-        if followed < self.max_threads / 8 * 7 || !is_due {
+        // The iterator shows the threads of the agent's PID namespace.
+        let sees_all = bss.agent_pid_level == 0;
+        if followed < self.max_threads / 8 * 7 || !is_due || !sees_all {
             return;
         }
         self.counted_at = Some(now);

@@ -211,7 +211,7 @@ fn prepare(
     rodata.max_threads = settings.max_threads().into();
     rodata.ring_bytes = settings.ring_buffer_size.into();
     rodata.pressure_bytes = u64::from(settings.ring_buffer_size) / 8;
-    rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 4;
+    rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 8;
     // A small ring could fill between two looks that are far apart.
     rodata.look_mask = if settings.ring_buffer_size < 1 << 20 {
         0

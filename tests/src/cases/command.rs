@@ -202,11 +202,10 @@ async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Where process ids are not those that the programs see, a filter by them is
-/// refused and not silently empty; `top` with a filter by name runs all the same.
+/// In a PID namespace of its own `trace` follows its command by the ids there, and names those that are nobody's.
 async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
     let agent = bench.agent.display().to_string();
-    let inside = |options: &[&str]| {
+    let inside = |options: &[String]| {
         let output = Command::new("unshare")
             .args(["--pid", "--fork", &agent])
             .args(options)
@@ -215,22 +214,37 @@ async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
             .output();
         tokio::time::timeout(bench.bound(60), output)
     };
+    let workload = Workload::new(bench.workload()?, &["basic"])?;
+    let line = trace_line(bench, &["--output", "json"], &workload.command_line());
+    let output = inside(&line).await?.map_err(cannot_run("unshare"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {stderr}", output.status);
+    let spans = otlp_json::span_lines(std::str::from_utf8(&output.stdout)?)?;
+    let calls = workload.truth()?.len();
+    ensure!(
+        spans.len() == calls || agent::says_that_it_misses(&stderr),
+        "{} spans of {calls} calls: {stderr}",
+        spans.len()
+    );
+    ensure!(!spans.is_empty(), "no span: {stderr}");
     for options in [
-        ["trace", "--pid", "1"].as_slice(),
-        &["trace", "--", "true"],
-        &["top", "--batch", "1", "--pid", "1"],
+        ["trace", "--pid", "4194303"].as_slice(),
+        &["top", "--batch", "1", "--pid", "4194303"],
     ] {
-        let output = inside(options).await?.map_err(cannot_run("unshare"))?;
+        let output = inside(&words(options))
+            .await?
+            .map_err(cannot_run("unshare"))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.code() == Some(1),
             "{options:?}: {}: {stderr}",
             output.status
         );
-        ensure_contains(&stderr, "--pid=host", "the mend")?;
+        ensure_contains(&stderr, "4194303", "the error")?;
+        ensure_contains(&stderr, "--pid=host", "the error")?;
     }
     let backend = bench.backend.name();
-    let output = inside(&[
+    let output = inside(&words(&[
         "top",
         "--batch",
         "1",
@@ -238,7 +252,7 @@ async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
         backend,
         "--comm",
         "none",
-    ])
+    ]))
     .await?
     .map_err(cannot_run("unshare"))?;
     ensure!(

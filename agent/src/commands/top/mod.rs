@@ -76,6 +76,7 @@ pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     stop_on_signal(Arc::clone(&stop))?;
     let mut tracer = Tracer::start(backend(&config), &settings::kernel(&config))
         .map_err(|error| super::run::explain(&error))?;
+    live::demand_known_pids(&tracer)?;
     if let Some(warning) = tracer.backend().warning() {
         say!("{warning}; use --backend kprobe");
     }

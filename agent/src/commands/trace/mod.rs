@@ -45,6 +45,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
         &settings::kernel(&config),
     )
     .map_err(|error| super::run::explain(&error))?;
+    live::demand_known_pids(&tracer)?;
     let meters = tracer.meters().context("cannot keep the counters open")?;
     say!("tracing by {}", tracer.backend());
     if let Some(warning) = tracer.backend().warning() {
