@@ -80,6 +80,9 @@ __u64 agent_waits;
 /* The ring is so full that owners are held to their shares. */
 __u64 ring_pressure;
 
+/* Set by the agent while the pressure lasts. */
+__u64 ring_overload;
+
 /* Threads that have a record. */
 __u64 followed;
 

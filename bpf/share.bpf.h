@@ -15,7 +15,7 @@
  * then; and how much of what is free the tenant may have then: many users are
  * easily made.
  */
-#define SHARE_SMALL 64
+#define SHARE_SMALL 32
 #define SHARE_RESERVE 128
 #define SHARE_TENANT_FACTOR 32
 
@@ -31,12 +31,14 @@ share_find_or_make(const struct owner *owner)
 	return bpf_map_lookup_elem(&shares, owner);
 }
 
-/* May a user who has that much, of a tenant who has that much, have more? */
-static __always_inline bool is_within_share(__u64 all, __u64 free, __u64 tenant,
-					    __u64 user, __u64 more)
+/*
+ * May a user who has that much have more? Room is for the tenant, who has that
+ * much of it.
+ */
+static __always_inline bool is_within_share(__u64 all, __u64 free, __u64 room,
+					    __u64 tenant, __u64 user,
+					    __u64 more)
 {
-	__u64 room = free * SHARE_FACTOR;
-
 	if (more > free)
 		return false;
 	if ((user + more) * SHARE_SMALL <= all && free * SHARE_RESERVE >= all &&
@@ -73,7 +75,7 @@ __noinline int ring_share_take(__u32 bytes)
 	struct thread_record *thread = thread_find(current_task());
 	__u64 consumed = bpf_ringbuf_query(&events, BPF_RB_CONS_POS);
 	__u64 produced = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
-	__u64 used = produced - consumed, free;
+	__u64 used = produced - consumed, free, room;
 	struct share *tenant, *user;
 	struct owner key;
 
@@ -92,7 +94,10 @@ __noinline int ring_share_take(__u32 bytes)
 	share_renew(user, consumed, produced);
 	share_renew(tenant, consumed, produced);
 	free = used < ring_bytes ? ring_bytes - used : 0;
-	if (!is_within_share(ring_bytes, free,
+	/* A flood that lasts gets no faster by what lies in the ring, and all
+	 * others wait for that. */
+	room = ring_overload ? free / 2 : free * SHARE_FACTOR;
+	if (!is_within_share(ring_bytes, free, room,
 			     (__u64)tenant->older + tenant->newer,
 			     (__u64)user->older + user->newer, bytes))
 		return false;
@@ -135,6 +140,7 @@ static __always_inline bool thread_counts(struct thread_record *thread)
 		return false;
 	if (user && tenant &&
 	    !is_within_share(max_threads, max_threads - all,
+			     (max_threads - all) * SHARE_FACTOR,
 			     share_threads(tenant), share_threads(user), 1))
 		return false;
 	thread->is_followed = 1;

@@ -50,6 +50,7 @@ pub fn run<S: SpanSink>(
         pipeline.tick(now);
         tracer.forget(&pipeline.take_forgotten());
         tracer.recount(now);
+        tracer.watch_pressure(now);
         between_rounds(tracer, pipeline);
         tracer.release_catch_up();
     }

@@ -11,6 +11,10 @@ use crate::skel::types::{owner, tenant_kind};
 /// what is beyond is counted together.
 const MAX_OWNERS: usize = 256;
 
+/// Of these, users of one container, whose root can take any user id. What is
+/// beyond is counted as the container's alone.
+const MAX_USERS: usize = 8;
+
 /// What only the host's root can make, and what users within it share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tenant {
@@ -35,6 +39,9 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// In place of `user`: all that are not told apart. No user has this id.
+    pub const ANY_USER: u32 = u32::MAX;
+
     /// From `struct owner` of `events.h`.
     pub(crate) fn from_raw(raw: &owner) -> Self {
         let tenant = match tenant_kind(raw.kind) {
@@ -95,6 +102,15 @@ struct Inner {
     containers: HashMap<u64, Arc<str>, BuildHasherDefault<KeyHasher>>,
 }
 
+impl Inner {
+    fn users_of(&self, tenant: Tenant, reason: OwnerLoss) -> usize {
+        let same = |key: &&(Option<Owner>, OwnerLoss)| {
+            key.1 == reason && key.0.is_some_and(|owner| owner.tenant == tenant)
+        };
+        self.calls.keys().filter(same).count()
+    }
+}
+
 impl OwnerLosses {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -103,6 +119,18 @@ impl OwnerLosses {
     /// Counts losses; of no owner those of all that found no place.
     pub fn add(&self, owner: Option<Owner>, reason: OwnerLoss, calls: u64) {
         let mut inner = self.lock();
+        let known = inner.calls.contains_key(&(owner, reason));
+        let owner = owner.map(|owner| {
+            let users = inner.users_of(owner.tenant, reason);
+            if known || owner.tenant == Tenant::Host || users < MAX_USERS {
+                owner
+            } else {
+                Owner {
+                    user: Owner::ANY_USER,
+                    ..owner
+                }
+            }
+        });
         let known = inner.calls.contains_key(&(owner, reason));
         let owner = owner.filter(|_| known || inner.calls.len() < MAX_OWNERS);
         *inner.calls.entry((owner, reason)).or_default() += calls;
@@ -168,6 +196,25 @@ mod tests {
         let of = |owner| all.iter().find(|lost| lost.owner == owner).unwrap().calls;
         assert_eq!(of(Some(user(3))), 7);
         assert_eq!(of(None), 2 * (1_000 - MAX_OWNERS as u64));
+    }
+
+    #[test]
+    fn root_of_a_container_does_not_crowd_others_out() {
+        let losses = OwnerLosses::default();
+        let tenant = Tenant::Container(77);
+        for user in 0..1_000 {
+            losses.add(Some(Owner { tenant, user }), OwnerLoss::RingFull, 1);
+        }
+        losses.add(Some(user(3)), OwnerLoss::RingFull, 5);
+        let all = losses.snapshot();
+        assert_eq!(all.len(), MAX_USERS + 2);
+        let any = Owner {
+            tenant,
+            user: Owner::ANY_USER,
+        };
+        let of = |owner| all.iter().find(|lost| lost.owner == owner).unwrap().calls;
+        assert_eq!(of(Some(any)), 1_000 - MAX_USERS as u64);
+        assert_eq!(of(Some(user(3))), 5);
     }
 
     #[test]

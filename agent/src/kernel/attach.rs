@@ -25,6 +25,9 @@ use crate::skel::MqspanSkel;
 /// Between two counts of the threads that are followed.
 const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Pressure on the ring that lasts longer is no burst.
+const OVERLOAD: Duration = Duration::from_millis(200);
+
 /// What became of one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookState {
@@ -88,6 +91,8 @@ pub struct Tracer {
     /// The iterator over threads that are followed, and when it was last read.
     followed: Option<Link>,
     counted_at: Option<Instant>,
+    /// The ring has been under pressure.
+    pressure_since: Option<Instant>,
     /// After the links: a probe in use cannot be taken back.
     return_probes: Option<Arc<ReturnProbes>>,
     /// Why return probes have only as many instances as is the default.
@@ -176,6 +181,7 @@ impl Tracer {
             processes: None,
             followed: None,
             counted_at: None,
+            pressure_since: None,
             max_threads: 0,
             return_probes: None,
             default_instances: None,
@@ -390,6 +396,21 @@ impl Tracer {
                 generation.write_volatile(generation.read_volatile().wrapping_add(1));
             }
         }
+    }
+
+    /// Tells the programs whether the ring has been under pressure for long:
+    /// then it is a flood and not a burst.
+    pub fn watch_pressure(&mut self, now: Instant) {
+        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
+            return;
+        };
+        // SAFETY: as in release_catch_up().
+        let pressure = unsafe { (&raw const bss.ring_pressure).read_volatile() } != 0;
+        let since = pressure.then(|| self.pressure_since.unwrap_or(now));
+        let lasts = since.is_some_and(|since| now.duration_since(since) >= OVERLOAD);
+        self.pressure_since = since;
+        // SAFETY: as in filter::store().
+        unsafe { (&raw mut bss.ring_overload).write_volatile(lasts.into()) };
     }
 
     /// Counts the threads that are followed anew when there is hardly room for

@@ -12,7 +12,7 @@ use crate::export::Sink;
 use crate::export::counters::{LossReason, Snapshot};
 use crate::export::queue::Level;
 use crate::kernel::ProbeStats;
-use crate::owner::{LostByOwner, Tenant};
+use crate::owner::{LostByOwner, Owner, Tenant};
 use crate::process::LookupLosses;
 
 /// What can be lost before spans reach a sink, by the names in [`Balance`].
@@ -243,7 +243,9 @@ fn owners(lost: &[LostByOwner]) -> Family {
         match owner {
             None => labels.push(("otel.metric.overflow", Label::Bool(true))),
             Some(owner) => {
-                labels.push(("process.user.id", Label::Int(owner.user.into())));
+                if owner.user != Owner::ANY_USER {
+                    labels.push(("process.user.id", Label::Int(owner.user.into())));
+                }
                 match (owner.tenant, container) {
                     (_, Some(name)) => labels.push(("container.id", Label::Text(name.clone()))),
                     (Tenant::Host, None) => {}

@@ -26,6 +26,8 @@ use crate::{Bench, http};
 
 /// Half of the chart's limit.
 const AGENT_MEMORY: u64 = 128 << 20;
+/// The metric that says whose calls were lost.
+const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
 /// Who must not suffer.
 const GOOD_USER: u32 = 64_000;
 /// The users of the attacks have this number and those after it.
@@ -293,6 +295,10 @@ impl std::fmt::Display for End {
         for (reason, count) in &self.balance.reasons {
             write!(reasons, " {reason} {count}")?;
         }
+        let of_owners = self.metrics.lines();
+        for owner in of_owners.filter(|line| line.starts_with(LOST_BY_OWNER)) {
+            write!(reasons, "\n{owner}")?;
+        }
         write!(f, "{reasons}")
     }
 }
@@ -303,18 +309,14 @@ impl End {
         let shed = self.balance.lost_by("ring_full") + self.balance.lost_by("queue_full");
         let of_user = |uid: u32| {
             let label = format!("process_user_id=\"{uid}\"");
-            sum(&self.metrics, "mqspan_owner_lost_calls_total", &[&label])
+            sum(&self.metrics, LOST_BY_OWNER, &[&label])
         };
         ensure!(
             of_user(GOOD_USER) == 0.0,
             "calls of the good user were shed: {self}"
         );
         // Root of a container is a user after the other, and its container tells who it is.
-        let of_containers = sum(
-            &self.metrics,
-            "mqspan_owner_lost_calls_total",
-            &["container_id=\""],
-        );
+        let of_containers = sum(&self.metrics, LOST_BY_OWNER, &["container_id=\""]);
         let told = (FIRST_HOSTILE_USER..)
             .take(attacks.len())
             .map(of_user)
