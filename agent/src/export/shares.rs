@@ -9,7 +9,7 @@ use crate::owner::{Owner, Tenant};
 const FACTOR: u64 = 8;
 /// Parts of the whole that a user may have in any case, and that must be free
 /// then; and how much of what is free the tenant may have then.
-const SMALL: u64 = 64;
+const SMALL: u64 = 16;
 const RESERVE: u64 = 128;
 const TENANT_FACTOR: u64 = 32;
 /// From this part of the whole on.
