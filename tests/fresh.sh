@@ -27,6 +27,8 @@ for program in cargo rustc cargo-clippy rustfmt; do
 done
 mkdir -p "$cache/archives" "$logs"
 debian=$(mktemp -d "$cache/root.XXXXXX")
+# Some cases run programs as nobody, whom mktemp would not let in.
+chmod 755 "$debian"
 running=
 
 # Kills everything that has that Debian as its root, daemons included.
