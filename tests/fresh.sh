@@ -27,6 +27,8 @@ for program in cargo rustc cargo-clippy rustfmt; do
 done
 mkdir -p "$cache/archives" "$logs"
 debian=$(mktemp -d "$cache/root.XXXXXX")
+# Some cases run programs as nobody, whom mktemp would not let in.
+chmod 755 "$debian"
 running=
 
 # Kills everything that has that Debian as its root, daemons included.
@@ -127,7 +129,7 @@ for command in demo test; do
 	inside make "$command" >&"$output" 2>&1 || code=$?
 	exec {output}>&-
 	wait "$reader" || true
-	last=$(tr -d '\r' <"$log" | sed 's/\x1b\[[0-9;]*m//g' | grep -avE '^(make(\[[0-9]+\])?: .*|[[:space:]]*)$' | tail -n 1 | cut -c 1-120) || true
+	last=$(tr -d '\r' <"$log" | sed 's/\x1b\[[0-9;]*m//g' | grep -avE '^(make(\[[0-9]+\])?: .*|[[:space:]]*)$' | tail -n 1 | tr -s ' ' | cut -c 1-120) || true
 	if [ "$command" = test ]; then
 		# Without this line nothing was tested.
 		grep -qE '^[1-9][0-9]* passed, 0 failed$' "$log" || [ "$code" -ne 0 ] || code=1

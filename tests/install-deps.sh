@@ -22,7 +22,7 @@ vm) packages=("${vm[@]}") ;;
 # To run the cases on an emulated arm64; the compilers for it are fetched apart by tests/vm/arm64.sh.
 arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
 test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format git shellcheck strace python3-pip runc tmux) ;;
-deb) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" debootstrap) ;;
+deb) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" debootstrap dpkg-dev) ;;
 image) packages=(buildah debootstrap dnsmasq-base git iproute2 runc jq curl) ;;
 cluster) packages=(buildah containernetworking-plugins iproute2 procps runc jq curl openssl python3) ;;
 kubernetes) packages=(jq curl openssl python3) ;;

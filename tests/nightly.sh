@@ -29,9 +29,11 @@ arguments() {
 	esac
 }
 
-# last_line LOG: except for make's own lines.
+# last_line LOG: make's own only if there is no other.
 last_line() {
-	tr -d '\r' <"$1" | sed 's/\x1b\[[0-9;]*m//g' | grep -avE '^(make(\[[0-9]+\])?: .*|[[:space:]]*)$' | tail -n 1 | tr '|' ' ' | cut -c 1-120
+	local lines
+	lines=$(tr -d '\r' <"$1" | sed 's/\x1b\[[0-9;]*m//g' | grep -a '[^[:space:]]')
+	{ grep -avE '^make(\[[0-9]+\])?: ' <<<"$lines" || cat <<<"$lines"; } | tail -n 1 | tr '|' ' ' | tr -s ' ' | cut -c 1-120
 }
 
 rows=()
