@@ -156,9 +156,10 @@ int it_processes(struct bpf_iter__task *ctx)
 SEC("iter/task")
 int it_followed(struct bpf_iter__task *ctx)
 {
+	struct task_struct *task = ctx->task;
 	char one = 1;
 
-	if (ctx->task && thread_find_of(ctx->task))
+	if (task && thread_find_of(task))
 		bpf_seq_write(ctx->meta->seq, &one, sizeof(one));
 	return 0;
 }
