@@ -12,6 +12,8 @@
 #define CGROUP_PARTS 24
 #define PATH_MASK 0x7ff /* more than any sum of parts that there is room for */
 #define ENVIRONMENT_CHUNK 4096
+/* A ring smaller than this is for calls; the agent asks /proc for the rest. */
+#define RING_FOR_IDENTITY (64 << 10)
 
 static __always_inline struct execution
 execution_of(const struct thread_record *thread)
@@ -282,8 +284,8 @@ __noinline int process_announce(void)
 {
 	struct task_struct *task = current_task();
 	struct thread_record *thread = thread_find(task);
-	__u64 whole, bytes = sizeof(struct process_event) +
-			     2 * sizeof(struct path_event);
+	const bool has_room = ring_bytes >= RING_FOR_IDENTITY;
+	__u64 whole, bytes = sizeof(struct process_event);
 	struct execution now, *known;
 	__u32 pid;
 
@@ -300,15 +302,19 @@ __noinline int process_announce(void)
 	/* It may have become another program, of another user, elsewhere. */
 	owner_find();
 	ring_look();
-	if (send_environment)
+	if (has_room)
+		bytes += 2 * sizeof(struct path_event);
+	if (has_room && send_environment)
 		bytes += environment_len(task, &whole);
 	if (ring_pressure && !ring_share_take(bytes)) {
 		COUNT(process_lost);
 		return 0;
 	}
-	exe_send();
-	cgroup_send();
-	if (send_environment)
+	if (has_room) {
+		exe_send();
+		cgroup_send();
+	}
+	if (has_room && send_environment)
 		environment_send();
 	if (!process_send()) {
 		COUNT(process_lost);

@@ -92,7 +92,7 @@ mutant ring-share bpf/call.bpf.h 's/(ring_share_take\(size\)\) \{\n\s*)call_lost
 mutant unfair bpf/share.bpf.h 's/if \(!is_within_share\(ring_bytes/if (0 \&\& !is_within_share(ring_bytes/' e2e hostile_flood_exchange_8
 mutant threads bpf/share.bpf.h 's/if \(all >= max_threads\)\n\s*return false;//; s/!is_within_share\(max_threads/0 \&\& !is_within_share(max_threads/' e2e limits_threads
 mutant give-back agent/src/kernel/lost.rs 's/full.delete\(&key\)\?;//' e2e limits_lost_names
-mutant environment bpf/process.bpf.h 's/(if \(send_environment\)\n\s*)environment_send\(\);/$1;/' e2e identity_short_life
+mutant environment bpf/process.bpf.h 's/(if \(has_room && send_environment\)\n\s*)environment_send\(\);/$1;/' e2e identity_short_life
 mutant payload bpf/call.bpf.h 's/len > payload_max\)\n\s*len = payload_max/len > payload_max)\n\t\tlen = payload_max - 1/' e2e payload
 mutant lost-metrics bpf/lost.bpf.h 's/lost->consumed, 1/lost->consumed, 2/' e2e balance_ring_full_64
 mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(task, thread\)/0/' e2e filter_in_kernel
