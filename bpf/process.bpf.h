@@ -285,7 +285,8 @@ __noinline int process_announce(void)
 	struct task_struct *task = current_task();
 	struct thread_record *thread = thread_find(task);
 	const bool has_room = ring_bytes >= RING_FOR_IDENTITY;
-	__u64 whole, bytes = sizeof(struct process_event);
+	__u64 whole, bytes = sizeof(struct process_event) +
+			     sizeof(struct path_event);
 	struct execution now, *known;
 	__u32 pid;
 
@@ -303,17 +304,17 @@ __noinline int process_announce(void)
 	owner_find();
 	ring_look();
 	if (has_room)
-		bytes += 2 * sizeof(struct path_event);
+		bytes += sizeof(struct path_event);
 	if (has_room && send_environment)
 		bytes += environment_len(task, &whole);
 	if (ring_pressure && !ring_share_take(bytes)) {
 		COUNT(process_lost);
 		return 0;
 	}
-	if (has_room) {
+	/* Filters by container ask for it. */
+	cgroup_send();
+	if (has_room)
 		exe_send();
-		cgroup_send();
-	}
 	if (has_room && send_environment)
 		environment_send();
 	if (!process_send()) {
