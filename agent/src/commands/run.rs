@@ -173,17 +173,20 @@ async fn make_room_for_losses(meters: Arc<KernelMeters>) {
     let mut lost_before = 0;
     loop {
         ticks.tick().await;
-        let meters = Arc::clone(&meters);
-        let taken = tokio::task::spawn_blocking(move || {
-            let counts = meters.counts()?;
-            let lost = counts.ring_full + counts.in_flight_full;
-            if lost != lost_before {
-                meters.take_losses()?;
+        let lost = match meters.counts() {
+            Ok(counts) => counts.ring_full + counts.in_flight_full,
+            Err(error) => {
+                tracing::debug!(%error, "lost calls cannot be read");
+                continue;
             }
-            Ok::<_, libbpf_rs::Error>(lost)
-        });
-        match taken.await {
-            Ok(Ok(lost)) => lost_before = lost,
+        };
+        if lost == lost_before {
+            continue;
+        }
+        let meters = Arc::clone(&meters);
+        // It waits for the kernel.
+        match tokio::task::spawn_blocking(move || meters.take_losses()).await {
+            Ok(Ok(())) => lost_before = lost,
             Ok(Err(error)) => tracing::debug!(%error, "lost calls cannot be read"),
             Err(error) => tracing::error!(%error, "lost calls are not read"),
         }

@@ -182,7 +182,7 @@ impl Tracer {
             followed: None,
             counted_at: None,
             pressure_since: None,
-            max_threads: 0,
+            max_threads: settings.max_threads().into(),
             return_probes: None,
             default_instances: None,
             skel,
@@ -195,7 +195,6 @@ impl Tracer {
             passed_over: Vec::new(),
             unknown_pids: Vec::new(),
         };
-        tracer.max_threads = settings.max_threads().into();
         tracer.attach_all(hooks)?;
         Ok(tracer)
     }
