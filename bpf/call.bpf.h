@@ -146,6 +146,15 @@ static __always_inline __u64 payload_read(struct thread_record *thread,
 	return CALL_FIXED_SIZE + at + ((len + 7) & ~7ULL);
 }
 
+/*
+ * As if by chance. The low bits of a clock are none: one that ticks every 10
+ * (HPET) or 40 ns (25 MHz) leaves some of them as they are for minutes.
+ */
+static __always_inline bool is_time_to_look(__u64 ns)
+{
+	return !(ns * 0x9e3779b97f4a7c15ULL >> 32 & look_mask);
+}
+
 /* The finished record goes to the agent; the thread is free for its next. */
 static __always_inline void call_submit(struct task_struct *task,
 					struct thread_record *thread)
@@ -169,7 +178,7 @@ static __always_inline void call_submit(struct task_struct *task,
 	 * No wake-up a call: it can take longer than the call. Now and then the
 	 * fill level is looked at, and the agent woken, once, if it waits.
 	 */
-	if (!(call->end_ns & look_mask)) {
+	if (is_time_to_look(call->end_ns)) {
 		used = ring_look();
 		if (used >= wakeup_bytes && agent_waits) {
 			agent_waits = 0;

@@ -12,7 +12,7 @@ const volatile bool registers_on_stack = false;
 const volatile bool has_spares = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
-/* The fill level is looked at when these bits of the time are zero. */
+/* The fill level is looked at when these bits of the time's hash are zero. */
 const volatile __u64 look_mask = 31;
 
 /* Bytes of each message to capture; 0: none. */
