@@ -21,7 +21,8 @@ static __always_inline void duration_add(struct durations *durations, __u64 ns)
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DURATION_BUCKETS - 1; i++)
-		bucket += ns > bucket_bounds[i];
+		bucket +=
+			(bucket_bounds[i] - ns) >> 63; /* no branch: 1 above */
 	if (bucket >= DURATION_BUCKETS)
 		return;
 	/* The longest wait may be lost to another thread's that ends at the

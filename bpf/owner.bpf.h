@@ -20,6 +20,21 @@
 #define USER_NS_LEVELS 33 /* create_user_ns() in kernel/user_namespace.c */
 
 /*
+ * The first of two if a value is zero. In a loop each branch would be one more
+ * way through all turns that follow, and the verifier goes them all.
+ */
+static __always_inline __u64 zero_selects(__u64 value, __u64 first,
+					  __u64 second)
+{
+	__u64 is_other = -value;
+
+	barrier_var(is_other);
+	is_other = (value | is_other) >> 63;
+	barrier_var(is_other);
+	return (first & (is_other - 1)) | (second & -is_other);
+}
+
+/*
  * kernfs_node.id of the outermost cgroup that a container runtime or the
  * kubelet made; 0: there is none.
  */
@@ -32,15 +47,16 @@ static __always_inline __u64 container_cgroup(struct task_struct *task)
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < CGROUP_LEVELS; i++) {
 		struct kernfs_node *parent = kernfs_parent_of(node);
+		__u64 differs;
 
 		if (!parent)
 			break;
+		differs = bpf_probe_read_kernel_str(name, sizeof(name),
+						    BPF_CORE_READ(node, name)) ^
+			  sizeof(name);
 		/* Without attributes of its own a node belongs to root. */
-		if (bpf_probe_read_kernel_str(name, sizeof(name),
-					      BPF_CORE_READ(node, name)) ==
-			    sizeof(name) &&
-		    !BPF_CORE_READ(node, iattr, ia_uid.val))
-			found = BPF_CORE_READ(node, id);
+		differs |= BPF_CORE_READ(node, iattr, ia_uid.val);
+		found = zero_selects(differs, BPF_CORE_READ(node, id), found);
 		node = parent;
 	}
 	return found;
@@ -83,16 +99,16 @@ static __always_inline struct pid_level pid_at(struct pid *pid, __u32 level)
 
 static __always_inline struct owner owner_of(struct task_struct *task)
 {
+	struct owner owner = {
+		.tenant = container_cgroup(task),
+		.user = BPF_CORE_READ(task, real_cred, uid.val),
+	};
 	struct user_namespace *made =
 		outermost_user_ns(BPF_CORE_READ(task, real_cred, user_ns));
 	__u32 maker = BPF_CORE_READ(made, owner.val);
-	struct owner owner = {
-		.user = BPF_CORE_READ(task, real_cred, uid.val),
-	};
 
 	if (made && maker)
 		owner.user = maker;
-	owner.tenant = container_cgroup(task);
 	if (owner.tenant) {
 		owner.kind = TENANT_CONTAINER;
 	} else if (made && !maker) {

@@ -42,7 +42,19 @@ path_reserve(const struct thread_record *thread, __u8 kind)
 	event->execution = execution_of(thread);
 	event->tenant_at = -1;
 	event->padding2 = 0;
+	event->len = 0;
 	return event;
+}
+
+/*
+ * Zero, of which the verifier knows no more than of what part_read() returns:
+ * the first turn is like the others.
+ */
+static __always_inline __u64 path_begin(const struct path_event *event)
+{
+	__u64 at = *(const volatile __u32 *)&event->len;
+
+	return at & PATH_MASK;
 }
 
 /*
@@ -79,13 +91,14 @@ __noinline int exe_send(void)
 		(void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
 	struct path_event *event;
-	__u64 at = 0;
+	__u64 at;
 
 	if (!thread || !dentry)
 		return 0;
 	event = path_reserve(thread, PATH_EXE);
 	if (!event)
 		return 0;
+	at = path_begin(event);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < EXE_PARTS; i++) {
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
@@ -126,13 +139,14 @@ __noinline int cgroup_send(void)
 	struct thread_record *thread = thread_find(task);
 	struct kernfs_node *node = cgroup_node(task);
 	struct path_event *event;
-	__u64 at = 0;
+	__u64 at;
 
 	if (!thread)
 		return 0;
 	event = path_reserve(thread, PATH_CGROUP);
 	if (!event)
 		return 0;
+	at = path_begin(event);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < CGROUP_PARTS; i++) {
 		struct kernfs_node *parent = kernfs_parent_of(node);

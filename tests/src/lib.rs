@@ -44,6 +44,7 @@ use cases::{How, Scenarios};
 use clap::{Parser, ValueEnum};
 pub use oracle::oracle;
 pub use pipeline::pipeline;
+use regex::Regex;
 use tokio::task::{JoinSet, LocalSet};
 
 /// How the agent attaches.
@@ -85,9 +86,9 @@ struct Args {
     workload32: Option<PathBuf>,
     #[arg(long, value_enum)]
     backend: Backend,
-    /// Run only the cases whose name contains this [repeatable: or this]
-    #[arg(long)]
-    filter: Vec<String>,
+    /// Run only the cases in whose name this regular expression is found [repeatable: or this]
+    #[arg(long, value_name = "REGEX")]
+    filter: Vec<Regex>,
     /// Print the names of the cases, and what is left out for this backend and why
     #[arg(long)]
     list: bool,
@@ -283,7 +284,7 @@ pub async fn e2e() -> Result<ExitCode> {
     let selected: Vec<_> = cases::all()
         .into_iter()
         .filter(|case| {
-            args.filter.is_empty() || args.filter.iter().any(|part| case.name.contains(part))
+            args.filter.is_empty() || args.filter.iter().any(|regex| regex.is_match(case.name))
         })
         .collect();
     let (excluded, runs): (Vec<_>, Vec<_>) = selected

@@ -21,17 +21,13 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -gt 0 ] && shift
 if [ $# -eq 0 ]; then
-	for part in basic paced pingpong exchange odd time64 blocked interrupted killed_ trace_json_killed exec_ closed tocttou correlation journeys payload balance_ \
-		filter_min filter_errors filter_syscalls filter_in_kernel filter_include_all abis doctor metrics clock top_; do
-		set -- "$@" --filter "$part"
-	done
+	set -- --filter '^(basic|paced|pingpong|exchange|odd|time64|blocked|detached|interrupted|killed_|trace_json_killed|exec_)' \
+		--filter '^(closed|tocttou|correlation|journeys|payload|balance_|abis|doctor|metrics|clock|top_)' \
+		--filter '^filter_(min|errors|syscalls|in_kernel|include_all)'
 	# Of the attacks those that kernels answer differently: how the ring is shared, where threads are remembered,
 	# what is told of a process. The others are about the agent itself and would take minutes here; for FUSE this
 	# image lacks the module.
-	for part in hostile_flood_getsetattr_1 limits_threads hostile_namespaces \
-		identity_environ_huge identity_short_life identity_pid_namespace; do
-		set -- "$@" --filter "$part"
-	done
+	set -- "$@" --filter '^(hostile_(flood_getsetattr_1|namespaces)|limits_(threads|payload_after_idle)|identity_(environ_huge|short_life|pid_namespace))$'
 fi
 
 target=$root/target
