@@ -27,7 +27,7 @@ e2e: programs ## end to end on this machine; BACKEND=tracepoint|fentry|kprobe, E
 HOSTILE_SECONDS ?= 60
 hostile: programs ## users who attack the agent while another is traced; HOSTILE_SECONDS=60 for each of some twenty attacks, BACKEND as for e2e
 	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
-		--workload32 target/workload/mqwork-i386 --filter hostile_ --filter identity_ --filter limits_ --hostile-seconds $(HOSTILE_SECONDS)
+		--workload32 target/workload/mqwork-i386 --filter "^(hostile|identity|limits|shares)_" --hostile-seconds $(HOSTILE_SECONDS)
 
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
 	tests/install-deps.sh --for test
@@ -111,7 +111,7 @@ fresh: ## the two commands of the README, make demo and make test, in a Debian t
 	tests/fresh.sh
 
 NIGHTLY ?=
-nightly: ## the long tests one after the other, with a table at the end; NIGHTLY="image deb" for some, HOSTILE_SECONDS=3600
+nightly: ## the long tests one after the other, with a table at the end; NIGHTLY="image deb" for some, HOSTILE_SECONDS=150
 	tests/nightly.sh $(NIGHTLY)
 
 programs:

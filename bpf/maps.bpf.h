@@ -187,8 +187,11 @@ struct {
 
 /* What an owner has of what all share; see share.bpf.h. */
 struct share {
-	__u64 mark; /* position in the ring: older is before, newer behind */
-	__u64 last; /* position behind the last record */
+	/* Positions in the ring: older lies between the first and the second,
+	 * newer between the second and the third. */
+	__u64 begin;
+	__u64 middle;
+	__u64 last;
 	__u32 older; /* bytes */
 	__u32 newer; /* bytes */
 	__u32 threads; /* records of threads */

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What all share is shared fairly: the ring, and the records of threads. Each
- * owner may have as much as SHARE_FACTOR times what is still free, less what
- * its tenant has already ("dynamic thresholds", Choudhury and Hahne, 1998). One
- * alone gets seven eighths; however many there are, something stays free for
- * who has little. The ring is held to this only while it is under pressure.
+ * What all share is shared fairly: the ring, and the records of threads. A
+ * tenant may have so many times what is still free, and each of its users so
+ * many times what the tenant may still have ("dynamic thresholds", Choudhury
+ * and Hahne, 1998). One alone gets three quarters; however many there are,
+ * something stays free for who has little. The ring is held to this only while
+ * it is under pressure.
  */
 #ifndef MQSPAN_SHARE_BPF_H
 #define MQSPAN_SHARE_BPF_H
 
-#define SHARE_FACTOR 8
-/*
- * Parts of the whole that a user may have in any case, and that must be free
- * then; and how much of what is free the tenant may have then: many users are
- * easily made.
- */
-#define SHARE_SMALL 32
-#define SHARE_RESERVE 128
-#define SHARE_TENANT_FACTOR 32
+#define SHARE_TENANT_FACTOR 4
+#define SHARE_USER_FACTOR 8
+/* Of what a tenant has, what a user who has little is charged with. */
+#define SHARE_TENANT_PART 8
 
 static __always_inline struct share *
 share_find_or_make(const struct owner *owner)
@@ -33,33 +29,40 @@ share_find_or_make(const struct owner *owner)
 
 /*
  * May a user who has that much have more? Room is for the tenant, who has that
- * much of it.
+ * much of it. A user who has less than what is free does not wait until the
+ * tenant has less; but many users are easily made.
  */
-static __always_inline bool is_within_share(__u64 all, __u64 free, __u64 room,
-					    __u64 tenant, __u64 user,
-					    __u64 more)
+static __always_inline bool
+is_within_share(__u64 free, __u64 room, __u64 tenant, __u64 user, __u64 more)
 {
-	if (more > free)
-		return false;
-	if ((user + more) * SHARE_SMALL <= all && free * SHARE_RESERVE >= all &&
-	    tenant < free * SHARE_TENANT_FACTOR)
+	if (user + more + tenant / SHARE_TENANT_PART <= free)
 		return true;
-	return tenant < room && user + more <= (room - tenant) * SHARE_FACTOR;
+	return tenant < room && more <= free &&
+	       user + more <= (room - tenant) * SHARE_USER_FACTOR;
 }
 
 /* Takes off what the agent has taken out of the ring. */
 static __always_inline void share_renew(struct share *share, __u64 consumed,
 					__u64 produced)
 {
-	if (consumed >= share->last) {
-		share->older = 0;
-		share->newer = 0;
-		share->mark = produced;
-	} else if (consumed >= share->mark) {
-		share->older = share->newer;
-		share->newer = 0;
-		share->mark = produced;
-	}
+	if (consumed < share->middle)
+		return;
+	share->older = consumed < share->last ? share->newer : 0;
+	share->newer = 0;
+	share->begin = share->middle;
+	share->middle = produced;
+}
+
+/* Bytes in the ring: of older as much as its part that was not taken out yet. */
+static __always_inline __u64 share_bytes(const struct share *share,
+					 __u64 consumed)
+{
+	__u64 span = share->middle - share->begin;
+	__u64 left = share->middle - consumed;
+
+	if (left < span)
+		return share->older * left / span + share->newer;
+	return (__u64)share->older + share->newer;
 }
 
 static __always_inline void share_add(struct share *share, __u64 produced,
@@ -94,12 +97,13 @@ __noinline int ring_share_take(__u32 bytes)
 	share_renew(user, consumed, produced);
 	share_renew(tenant, consumed, produced);
 	free = used < ring_bytes ? ring_bytes - used : 0;
+	room = free * SHARE_TENANT_FACTOR;
 	/* A flood that lasts gets no faster by what lies in the ring, and all
 	 * others wait for that. */
-	room = ring_overload ? free / 2 : free * SHARE_FACTOR;
-	if (!is_within_share(ring_bytes, free, room,
-			     (__u64)tenant->older + tenant->newer,
-			     (__u64)user->older + user->newer, bytes))
+	if (ring_overload)
+		room = free /= 2;
+	if (!is_within_share(free, room, share_bytes(tenant, consumed),
+			     share_bytes(user, consumed), bytes))
 		return false;
 	share_add(user, produced, bytes);
 	share_add(tenant, produced, bytes);
@@ -139,8 +143,8 @@ static __always_inline bool thread_counts(struct thread_record *thread)
 	if (all >= max_threads)
 		return false;
 	if (user && tenant &&
-	    !is_within_share(max_threads, max_threads - all,
-			     (max_threads - all) * SHARE_FACTOR,
+	    !is_within_share(max_threads - all,
+			     (max_threads - all) * SHARE_TENANT_FACTOR,
 			     share_threads(tenant), share_threads(user), 1))
 		return false;
 	thread->is_followed = 1;

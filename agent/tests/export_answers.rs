@@ -111,6 +111,21 @@ async fn partial_success_counts_and_is_not_retried() {
 }
 
 #[tokio::test]
+async fn of_a_long_answer_the_beginning_is_kept() {
+    for len in [100, 200_000, 3_000_000] {
+        let collector = Collector::scripted(vec![Answer::Long(len)]).await;
+        let mut agent = Agent::start(settings(collector.address));
+        agent.push(3);
+        let counters = agent.drain().await;
+        assert_eq!((counters.exported, counters.requests), (3, 1), "{len}");
+        let kept = counters.last_error.map(|error| error.text.len());
+        // What has no end within 256 KiB is no message.
+        let wanted = (len < 256 << 10).then(|| len.min(1024));
+        assert_eq!(kept, wanted, "{len}");
+    }
+}
+
+#[tokio::test]
 async fn requests_are_compressed() {
     for compression in [Compression::Gzip, Compression::Zstd] {
         let collector = Collector::scripted(Vec::new()).await;

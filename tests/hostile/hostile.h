@@ -36,6 +36,7 @@ int attack_flood_exec(void);
 int attack_flood_threads(void);
 int attack_threads_many(void);
 int attack_threads_blocked(void);
+int attack_messages_many(void);
 int attack_names(void);
 int attack_elf_odd(void);
 int attack_signals(void);
@@ -44,10 +45,13 @@ int attack_container(void);
 
 /* As the first process of a PID namespace, which gets the signals that this one gets. */
 int run_in_pid_namespace(char **command);
+/* As root of a user namespace. */
+int run_in_user_namespace(char **command);
 
 /* What only root can do for an attack, before it is given up. */
 void prepare_fuse(void);
 void prepare_container(void);
+void prepare_messages(void);
 
 /* The exit code where the machine lacks what an attack needs. */
 #define EXIT_LACKING 3

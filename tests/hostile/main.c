@@ -4,7 +4,8 @@
  * does what a program without privileges can do to the agent. It starts as root where an attack needs
  * something made for it, gives root up and executes itself again, so that its /proc is its own.
  *
- * hostile pid-namespace PROGRAM [ARGS]: no attack; runs the program in a PID namespace of its own.
+ * hostile [--uid N] pid-namespace|user-namespace PROGRAM [ARGS]: no attack; runs the program in such a namespace of its
+ * own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,7 @@ static const struct attack {
 	{ "flood-threads", attack_flood_threads, NULL, false },
 	{ "threads-many", attack_threads_many, NULL, false },
 	{ "threads-blocked", attack_threads_blocked, NULL, false },
+	{ "messages-many", attack_messages_many, prepare_messages, false },
 	{ "names", attack_names, NULL, false },
 	{ "elf-odd", attack_elf_odd, NULL, false },
 	{ "signals", attack_signals, NULL, false },
@@ -187,6 +189,10 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[i], "pid-namespace") == 0)
 		return run_in_pid_namespace(argv + i + 1);
+	if (strcmp(argv[i], "user-namespace") == 0) {
+		give_up_root();
+		return run_in_user_namespace(argv + i + 1);
+	}
 	attack = find_attack(argv[i]);
 	/* What is executed by the thousand does no more than its call. */
 	if (attack->run == attack_once)

@@ -34,6 +34,8 @@ const USER_AGENT: &str = concat!(
 );
 /// An answer is a few bytes; more than this is not read.
 const MAX_ANSWER: usize = 256 << 10;
+/// Bytes that are kept of what a collector says.
+const MAX_TEXT: usize = 1024;
 /// A peer that vanished is found while a request waits for it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -236,14 +238,22 @@ fn answer(headers: &HeaderMap, body: &[u8]) -> Result<PartialSuccess, Failure> {
         .filter(|code| *code <= code::UNAUTHENTICATED)
         .unwrap_or(code::UNKNOWN);
     if code == 0 {
-        return Ok(PartialSuccess::parse(body));
+        let mut success = PartialSuccess::parse(body);
+        cut(&mut success.error_message);
+        return Ok(success);
     }
+    let mut message = percent_decode(get("grpc-message"));
+    cut(&mut message);
     Err(Failure::Refused(Refusal {
         code,
-        message: percent_decode(get("grpc-message")),
+        message,
         details: base64_decode(get("grpc-status-details-bin")).unwrap_or_default(),
         http_status: None,
     }))
+}
+
+fn cut(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
 }
 
 /// "HTTP to gRPC Status Code Mapping" of the gRPC documentation.

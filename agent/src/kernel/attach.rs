@@ -425,7 +425,7 @@ impl Tracer {
             .is_none_or(|at| now.duration_since(at) >= RECOUNT_INTERVAL);
         // The iterator shows the threads of the agent's PID namespace.
         let sees_all = bss.agent_pid_level == 0;
-        if followed < self.max_threads / 8 * 7 || !is_due || !sees_all {
+        if followed < self.max_threads / 4 * 3 || !is_due || !sees_all {
             return;
         }
         self.counted_at = Some(now);

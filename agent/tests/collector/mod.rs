@@ -35,6 +35,8 @@ pub(crate) enum Answer {
     Ok,
     Refuse(Status),
     Partial(i64),
+    /// Takes all, with a message of so many bytes.
+    Long(usize),
     /// None, ever.
     Stall,
 }
@@ -65,7 +67,10 @@ impl TraceService for Service {
             .flat_map(|scope| &scope.spans)
             .map(|span| span.name.clone())
             .collect();
-        let taken = matches!(answer, None | Some(Answer::Ok | Answer::Partial(_)));
+        let taken = matches!(
+            answer,
+            None | Some(Answer::Ok | Answer::Partial(_) | Answer::Long(_))
+        );
         self.seen.send_modify(|seen| {
             seen.requests.push(Instant::now());
             seen.metadata = request.metadata().clone();
@@ -78,15 +83,20 @@ impl TraceService for Service {
             Some(Answer::Refuse(status)) => Err(status),
             Some(Answer::Stall) => std::future::pending().await,
             Some(Answer::Partial(rejected_spans)) => {
-                Ok(Response::new(ExportTraceServiceResponse {
-                    partial_success: Some(ExportTracePartialSuccess {
-                        rejected_spans,
-                        error_message: "some were bad".to_owned(),
-                    }),
-                }))
+                Ok(partial(rejected_spans, "some were bad".to_owned()))
             }
+            Some(Answer::Long(len)) => Ok(partial(0, "x".repeat(len))),
         }
     }
+}
+
+fn partial(rejected_spans: i64, error_message: String) -> Response<ExportTraceServiceResponse> {
+    Response::new(ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans,
+            error_message,
+        }),
+    })
 }
 
 /// How a collector listens.

@@ -1,11 +1,12 @@
 //! Who a caller is, also where its `/proc` misleads, hangs, or is gone before anybody could look.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -30,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("identity_values_cut", values_cut),
         case!("identity_short_life", short_life),
         case!("identity_pid_namespace", pid_namespace),
+        case!("identity_environ_unwanted", environ_unwanted),
     ]
 }
 
@@ -239,4 +241,59 @@ async fn pid_namespace(bench: &'static Bench) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What a program has in its environment comes into the agent's memory for its identity, and not where none is wanted.
+async fn environ_unwanted(bench: &'static Bench) -> Result<()> {
+    let program = bench.beside_workload("hostile")?;
+    for (wanted, name) in [(true, "wanted"), (false, "unwanted")] {
+        let secret = format!("secret-{name}-{}", std::process::id());
+        let sink = Sink::start().await?;
+        let over = json!({"enrich": {"process": wanted}});
+        let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), over)).await?;
+        let mut child = Command::new(&program)
+            .arg("once")
+            .env("PASSWORD", &secret)
+            .spawn()?;
+        let pid = i64::from(child.id().context("it has ended already")?);
+        ensure!(child.wait().await?.success(), "{}", program.display());
+        let its = move |traced: &Traced| traced.tid() == Some(pid);
+        sink.wait_for_spans(1, bench.bound(30), its).await?;
+        let found = shared_memory_has(agent.pid()?, secret.as_bytes())?;
+        ensure!(
+            found == wanted,
+            "enrich.process {wanted}: the environment is in the ring: {found}"
+        );
+        agent.stop_well(bench).await?;
+    }
+    Ok(())
+}
+
+/// Whether what the process shares with the kernel's programs has these bytes.
+fn shared_memory_has(pid: u32, bytes: &[u8]) -> Result<bool> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;
+    let mut any = false;
+    for line in maps.lines().filter(|line| line.contains("bpf-map")) {
+        let (begin, end) = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'))
+            .context("no range")?;
+        let [begin, end] = [begin, end].map(|at| u64::from_str_radix(at, 16));
+        let (begin, end) = (begin?, end?);
+        let mut content = vec![0; usize::try_from(end - begin)?];
+        memory
+            .read_exact_at(&mut content, begin)
+            .with_context(|| line.to_owned())?;
+        any = true;
+        if content.windows(bytes.len()).any(|part| part == bytes) {
+            return Ok(true);
+        }
+    }
+    ensure!(
+        any,
+        "the process shares no memory with the kernel's programs:\n{maps}"
+    );
+    Ok(false)
 }

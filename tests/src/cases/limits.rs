@@ -22,6 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
         case!("limits_threads", threads_limit),
         case!("limits_lost_names", lost_names),
         case!("limits_payload_after_idle", payload_after_idle),
+        case!("limits_messages", messages),
+        case!("limits_kretprobes", kretprobes),
     ]
 }
 
@@ -119,4 +121,58 @@ async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
         "{CALLS} calls were made: {balance:?}"
     );
     Ok(())
+}
+
+/// More messages in queues than are followed: the receives of the others have no parent, and that is counted.
+async fn messages(bench: &'static Bench) -> Result<()> {
+    const FOLLOWED: u32 = 65_536;
+    const MESSAGES: u32 = FOLLOWED + 4_464;
+    let sink = Sink::start().await?;
+    sink.keep_only(|_| false);
+    let prometheus = free_address().await?;
+    let config = json!({
+        "capture": {"ring_buffer_size": "64MiB"},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let attack = Attack::new("messages-many", 1).with_count(MESSAGES);
+    attack.run_for(bench, 0, 1).await?;
+    let wrong = |text: &str| {
+        let lost = sum(text, "mqspan_identities_lost_total", &["of=\"message\""]);
+        // A send that was not seen made a message that nobody follows.
+        (lost < f64::from(MESSAGES - FOLLOWED) * 0.9 || lost > f64::from(MESSAGES - FOLLOWED))
+            .then(|| format!("{lost} of {MESSAGES} messages found no room for {FOLLOWED}"))
+    };
+    wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+/// More threads than the kernel has return probes for are in their calls: what returns unseen is counted.
+async fn kretprobes(bench: &'static Bench) -> Result<()> {
+    const THREADS: u32 = 4_400;
+    let sink = Sink::start().await?;
+    sink.keep_only(|_| false);
+    let prometheus = free_address().await?;
+    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let attack = Attack::new("threads-blocked", 1).with_count(THREADS);
+    attack.run_for(bench, USER, 2).await?;
+    let unlimited = kernel_version()? >= (6, 14);
+    let wrong = |text: &str| {
+        let missed = sum(text, "mqspan_probe_missed_total", &[]);
+        ((missed == 0.0) != unlimited).then(|| format!("{missed} returns are told as missed"))
+    };
+    wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+fn kernel_version() -> Result<(u32, u32)> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = text.split(['.', '-']).map_while(|part| part.parse().ok());
+    numbers
+        .next()
+        .zip(numbers.next())
+        .ok_or_else(|| anyhow!("no version: {text}"))
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod relation;
 mod scenarios;
 mod screen;
+mod shares;
 mod tls;
 mod top;
 mod weak_spots;
@@ -102,6 +103,7 @@ pub(crate) fn all() -> Vec<Case> {
         weak_spots::cases(),
         identity::cases(),
         limits::cases(),
+        shares::cases(),
         hostile::cases(),
     ]
     .into_iter()
@@ -110,18 +112,23 @@ pub(crate) fn all() -> Vec<Case> {
 }
 
 /// What a backend cannot do by design; everything else runs on each.
-const EXCLUDED: [(Backend, &str, &str); 2] = [
+const EXCLUDED: [(Backend, &str, &str); 5] = [
+    (Backend::Tracepoint, "tocttou_64", READS_THE_CALLERS),
+    (Backend::Tracepoint, "tocttou_32", READS_THE_CALLERS),
     (
         Backend::Tracepoint,
-        "tocttou_64",
-        "a raw tracepoint reads the caller's memory, not the kernel's copy",
+        "limits_messages",
+        "raw tracepoints show no messages",
     ),
     (
         Backend::Tracepoint,
-        "tocttou_32",
-        "a raw tracepoint reads the caller's memory, not the kernel's copy",
+        "limits_kretprobes",
+        NO_RETURN_INSTANCES,
     ),
+    (Backend::Fentry, "limits_kretprobes", NO_RETURN_INSTANCES),
 ];
+const READS_THE_CALLERS: &str = "a raw tracepoint reads the caller's memory, not the kernel's copy";
+const NO_RETURN_INSTANCES: &str = "only kprobes have instances for returns";
 
 /// Why this case is not for this backend, or not for this machine.
 pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Option<&'static str> {

@@ -1,0 +1,150 @@
+//! What others take does not come out of a user's share, and a loss is told to be whose it is.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::metrics::{scrape_anew, sum, wait_for_metrics};
+use super::{Case, case};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::attack::Attack;
+use crate::compare::is_of;
+use crate::sink::{Answer, Sink, free_address};
+use crate::workload::Workload;
+
+const GOOD_USER: u32 = 64_000;
+/// Of those who take what there is.
+const HOSTILE_USER: u32 = 65_000;
+/// While the good user does what it has to do.
+const SECONDS: u32 = 4;
+const LOST: &str = "mqspan_owner_lost_calls_total";
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case!("shares_threads", threads),
+        case!("shares_collector_away", collector_away),
+        case!("shares_tenants_told", tenants_told),
+    ]
+}
+
+fn of_user(uid: u32) -> String {
+    format!("process_user_id=\"{uid}\"")
+}
+
+fn config(bench: &Bench, sink: &Sink, prometheus: SocketAddr, mut over: Value) -> Value {
+    let metrics = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    agent::merge(&mut over, metrics);
+    agent::config(bench, &sink.endpoint(), over)
+}
+
+/// Once the one has lost calls for this reason, the other makes its own, and loses none.
+async fn good_loses_nothing(
+    bench: &'static Bench,
+    over: Value,
+    attack: Attack,
+    reason: &str,
+    refuses: bool,
+) -> Result<()> {
+    let sink = Sink::start().await?;
+    if refuses {
+        sink.answer(Answer::UnavailableOften { of_ten: 10 });
+    }
+    let prometheus = free_address().await?;
+    let config = config(bench, &sink, prometheus, over);
+    let agent = Agent::start(bench, config).await?;
+    let reason = format!("reason=\"{reason}\"");
+    let (bad, good) = (of_user(HOSTILE_USER), of_user(GOOD_USER));
+    let works = async {
+        let nothing_lost = |text: &str| {
+            let lost = sum(text, LOST, &[&reason, &bad]);
+            (lost == 0.0).then(|| format!("no loss with {reason} and {bad}"))
+        };
+        wait_for_metrics(bench, prometheus, u64::from(SECONDS), nothing_lost).await?;
+        let workload = Workload::new(bench.workload()?, &["paced", "100"])?.with_user(GOOD_USER)?;
+        workload.run(bench).await
+    };
+    let (_, calls) = try_join(attack.run_for(bench, HOSTILE_USER, SECONDS), works).await?;
+    sink.answer(Answer::Accept);
+    sink.wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
+        .await
+        .with_context(|| agent.log())?;
+    let text = scrape_anew(prometheus).await?;
+    ensure!(
+        sum(&text, LOST, &[&good]) == 0.0,
+        "the good user has lost calls:\n{text}"
+    );
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+/// All records of threads that there are are taken by threads that have called once, and stay.
+async fn threads(bench: &'static Bench) -> Result<()> {
+    let small = json!({"capture": {"max_in_flight": 256}});
+    let attack = Attack::new("threads-many", 1).with_count(1000);
+    good_loses_nothing(bench, small, attack, "in_flight_full", false).await
+}
+
+/// The sending queue is full of one user's spans while the collector takes none.
+async fn collector_away(bench: &'static Bench) -> Result<()> {
+    let small = json!({
+        "exporters": {"otlp": {
+            "sending_queue": {"queue_size": "8MiB"},
+            "retry_on_failure": {"initial_interval": "50ms", "max_interval": "200ms"},
+        }},
+    });
+    let attack = Attack::new("flood-exchange", 1);
+    good_loses_nothing(bench, small, attack, "queue_full", true).await
+}
+
+/// Root of the host makes tenants by namespaces, and other users make none.
+async fn tenants_told(bench: &'static Bench) -> Result<()> {
+    const USER: &str = "65001";
+    let namespace = "mqspan_owner_namespace=\"";
+    let sink = Sink::start().await?;
+    sink.keep_only(|_| false);
+    let prometheus = free_address().await?;
+    let small = json!({"capture": {"ring_buffer_size": "4KiB"}});
+    let agent = Agent::start(bench, config(bench, &sink, prometheus, small)).await?;
+    let hostile = bench.beside_workload("hostile")?;
+    for (runner, labels, is_tenant) in [
+        (&["pid-namespace"][..], of_user(0), true),
+        (&["--uid", "0", "user-namespace"], of_user(0), true),
+        (&["--uid", USER, "user-namespace"], of_user(65_001), false),
+    ] {
+        let told = |text: &str| {
+            let all = sum(text, LOST, &[&labels]);
+            let of_tenants = sum(text, LOST, &[&labels, namespace]);
+            if is_tenant {
+                of_tenants
+            } else {
+                all - of_tenants
+            }
+        };
+        let before = told(&scrape_anew(prometheus).await?);
+        agent.pause()?;
+        let output = Command::new(&hostile)
+            .args(runner)
+            .arg(&hostile)
+            .args(["--seconds", "1", "flood-unlink"])
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        agent.go_on()?;
+        ensure!(
+            output.status.success(),
+            "{runner:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let wrong = |text: &str| {
+            (told(text) <= before).then(|| format!("{runner:?}: no loss is told as {labels}"))
+        };
+        wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    }
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
