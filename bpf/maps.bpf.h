@@ -108,6 +108,9 @@ enum thread_state {
 /* Which of the programs of a hook. */
 enum program { FIRST = 1, SECOND = 2, THIRD = 4, FOURTH = 8 };
 
+/* How a record counts in followed, and in the shares of its owner. */
+enum counted_as { FOLLOWED = 1, FOLLOWED_WITH_LITTLE = 2 };
+
 /*
  * A thread's call in flight. It stays between calls: the next call on the
  * same descriptor finds name and limits of the queue already there.
@@ -135,7 +138,7 @@ struct thread_record {
 	/* enum verdict: what the filter says of the names that these are. */
 	__u8 comm_verdict;
 	__u8 queue_verdict; /* of what file is */
-	__u8 is_followed; /* counts in followed */
+	__u8 is_followed; /* enum counted_as, 0: it does not count */
 	__u8 padding[3];
 	__u64 comm[2]; /* that comm_verdict is of */
 	struct call_event call; /* goes into the ring as it is */

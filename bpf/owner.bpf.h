@@ -12,8 +12,12 @@
 #ifndef MQSPAN_OWNER_BPF_H
 #define MQSPAN_OWNER_BPF_H
 
-/* owner.user of the share of a tenant as a whole; no user has this id. */
+/*
+ * owner.user of the share of a tenant as a whole, and of that of its users who
+ * have little. No user has the one, and hardly one the other.
+ */
 #define WHOLE_TENANT ((__u32)-1)
+#define WITH_LITTLE ((__u32)-2)
 /* Runtimes name a container's or a pod's cgroup by 64 characters or more. */
 #define CONTAINER_NAME_LEN 64
 #define CGROUP_LEVELS 20

@@ -12,8 +12,8 @@
 
 #define SHARE_TENANT_FACTOR 4
 #define SHARE_USER_FACTOR 8
-/* Of what a tenant has, what a user who has little is charged with. */
-#define SHARE_TENANT_PART 8
+/* Of what is free, what a user has at most who has little: one quarter. */
+#define SHARE_LITTLE 4
 
 static __always_inline struct share *
 share_find_or_make(const struct owner *owner)
@@ -29,16 +29,23 @@ share_find_or_make(const struct owner *owner)
 
 /*
  * May a user who has that much have more? Room is for the tenant, who has that
- * much of it. A user who has less than what is free does not wait until the
- * tenant has less; but many users are easily made.
+ * much of it.
  */
 static __always_inline bool
 is_within_share(__u64 free, __u64 room, __u64 tenant, __u64 user, __u64 more)
 {
-	if (user + more + tenant / SHARE_TENANT_PART <= free)
-		return true;
 	return tenant < room && more <= free &&
 	       user + more <= (room - tenant) * SHARE_USER_FACTOR;
+}
+
+/*
+ * Others have made less of what is free, and the tenant has more than it may:
+ * its users who have little share some of what is left.
+ */
+static __always_inline bool is_little(__u64 free, __u64 of_all_such, __u64 user,
+				      __u64 more)
+{
+	return (user + more) * SHARE_LITTLE + of_all_such <= free;
 }
 
 /* Takes off what the agent has taken out of the ring. */
@@ -79,7 +86,7 @@ __noinline int ring_share_take(__u32 bytes)
 	__u64 consumed = bpf_ringbuf_query(&events, BPF_RB_CONS_POS);
 	__u64 produced = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
 	__u64 used = produced - consumed, free, room;
-	struct share *tenant, *user;
+	struct share *tenant, *user, *little;
 	struct owner key;
 
 	if (used < pressure_bytes / 2) {
@@ -103,8 +110,17 @@ __noinline int ring_share_take(__u32 bytes)
 	if (ring_overload)
 		room = free /= 2;
 	if (!is_within_share(free, room, share_bytes(tenant, consumed),
-			     share_bytes(user, consumed), bytes))
-		return false;
+			     share_bytes(user, consumed), bytes)) {
+		key.user = WITH_LITTLE;
+		little = share_find_or_make(&key);
+		if (!little)
+			return false;
+		share_renew(little, consumed, produced);
+		if (!is_little(free, share_bytes(little, consumed),
+			       share_bytes(user, consumed), bytes))
+			return false;
+		share_add(little, produced, bytes);
+	}
 	share_add(user, produced, bytes);
 	share_add(tenant, produced, bytes);
 	return true;
@@ -135,19 +151,27 @@ static __always_inline __u64 share_threads(struct share *share)
 static __always_inline bool thread_counts(struct thread_record *thread)
 {
 	struct owner key = thread->owner;
-	struct share *user = share_find_or_make(&key), *tenant;
-	__u64 all = followed;
+	struct share *user = share_find_or_make(&key), *tenant, *little;
+	__u64 all = followed, free = max_threads - all;
 
 	key.user = WHOLE_TENANT;
 	tenant = share_find_or_make(&key);
 	if (all >= max_threads)
 		return false;
+	thread->is_followed = FOLLOWED;
 	if (user && tenant &&
-	    !is_within_share(max_threads - all,
-			     (max_threads - all) * SHARE_TENANT_FACTOR,
-			     share_threads(tenant), share_threads(user), 1))
-		return false;
-	thread->is_followed = 1;
+	    !is_within_share(free, free * SHARE_TENANT_FACTOR,
+			     share_threads(tenant), share_threads(user), 1)) {
+		key.user = WITH_LITTLE;
+		little = share_find_or_make(&key);
+		if (!little || !is_little(free, share_threads(little),
+					  share_threads(user), 1)) {
+			thread->is_followed = 0;
+			return false;
+		}
+		__sync_fetch_and_add(&little->threads, 1);
+		thread->is_followed = FOLLOWED_WITH_LITTLE;
+	}
 	__sync_fetch_and_add(&followed, 1);
 	if (user)
 		__sync_fetch_and_add(&user->threads, 1);
@@ -171,11 +195,15 @@ static __always_inline void thread_unfollow(struct thread_record *thread)
 
 	if (!thread->is_followed)
 		return;
-	thread->is_followed = 0;
 	__sync_fetch_and_add(&followed, -1);
 	share_give_back_thread(&owner);
 	owner.user = WHOLE_TENANT;
 	share_give_back_thread(&owner);
+	if (thread->is_followed == FOLLOWED_WITH_LITTLE) {
+		owner.user = WITH_LITTLE;
+		share_give_back_thread(&owner);
+	}
+	thread->is_followed = 0;
 }
 
 #endif

@@ -7,8 +7,8 @@ use crate::owner::{Owner, Tenant};
 
 const TENANT_FACTOR: u64 = 4;
 const USER_FACTOR: u64 = 8;
-/// Of what a tenant has, what a user who has little is charged with.
-const TENANT_PART: u64 = 8;
+/// Of what is free, what a user has at most who has little: one quarter.
+const LITTLE: u64 = 4;
 /// From this part of the whole on.
 const PRESSURE: u64 = 4;
 /// Owners remembered while there is pressure.
@@ -55,12 +55,19 @@ impl Share {
     }
 }
 
+/// Whose of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Who {
+    User(u32),
+    All,
+    WithLittle,
+}
+
 /// Who has how much of a queue, while it is under pressure.
 #[derive(Debug, Default)]
 pub(super) struct QueueShares {
-    /// Of a tenant as a whole without a user; of whom nobody knows whose they
-    /// are without either.
-    shares: HashMap<Option<(Tenant, Option<u32>)>, Share>,
+    /// `None`: of whom nobody knows whose they are.
+    shares: HashMap<Option<(Tenant, Who)>, Share>,
     produced: u64,
     used: u64,
     capacity: u64,
@@ -95,34 +102,48 @@ impl QueueShares {
         if self.shares.len() >= MAX_OWNERS {
             self.shares.clear();
         }
-        let (produced, consumed) = (self.produced, self.produced.saturating_sub(self.used));
-        let keys = [
-            owner.map(|owner| (owner.tenant, Some(owner.user))),
-            owner.map(|owner| (owner.tenant, None)),
-        ];
-        let [user, tenant] = keys.map(|key| {
-            let share = self.shares.entry(key).or_default();
-            share.renew(consumed, produced);
-            share.bytes(consumed)
-        });
         let free = self.capacity.saturating_sub(self.used);
-        if !is_within_share(free, tenant, user, bytes) {
-            return false;
+        let key = |who| owner.map(|owner| (owner.tenant, who));
+        let user = owner.map(|owner| (owner.tenant, Who::User(owner.user)));
+        let all = key(Who::All);
+        let (of_user, of_all) = (self.bytes(user), self.bytes(all));
+        if !is_within_share(free, of_all, of_user, bytes) {
+            let with_little = key(Who::WithLittle);
+            if !is_little(free, self.bytes(with_little), of_user, bytes) {
+                return false;
+            }
+            self.add(with_little, bytes);
         }
-        for key in keys.into_iter().take(if owner.is_some() { 2 } else { 1 }) {
-            self.shares.entry(key).or_default().add(bytes, produced);
+        self.add(user, bytes);
+        if all != user {
+            self.add(all, bytes);
         }
         true
+    }
+
+    fn bytes(&mut self, key: Option<(Tenant, Who)>) -> u64 {
+        let (produced, consumed) = (self.produced, self.produced.saturating_sub(self.used));
+        let share = self.shares.entry(key).or_default();
+        share.renew(consumed, produced);
+        share.bytes(consumed)
+    }
+
+    fn add(&mut self, key: Option<(Tenant, Who)>, bytes: u64) {
+        let produced = self.produced;
+        self.shares.entry(key).or_default().add(bytes, produced);
     }
 }
 
 /// May a user who has that much, of a tenant who has that much, have more?
 fn is_within_share(free: u64, tenant: u64, user: u64, more: u64) -> bool {
-    if user + more + tenant / TENANT_PART <= free {
-        return true;
-    }
     let room = (free * TENANT_FACTOR).saturating_sub(tenant);
     more <= free && user + more <= room * USER_FACTOR
+}
+
+/// Others have made less of what is free, and the tenant has more than it may:
+/// its users who have little share some of what is left.
+fn is_little(free: u64, of_all_such: u64, user: u64, more: u64) -> bool {
+    (user + more) * LITTLE + of_all_such <= free
 }
 
 #[cfg(test)]
@@ -162,6 +183,15 @@ mod tests {
         assert!(taken[0] > (64 << 20) / 4 * 3, "{taken:?}");
     }
 
+    /// How much more this one may have, up to a bound.
+    fn take(shares: &mut QueueShares, owner: Option<Owner>, bound: u64) -> u64 {
+        let mut taken = 0;
+        while taken < bound && shares.take(owner, 1000) {
+            taken += 1000;
+        }
+        taken
+    }
+
     #[test]
     fn however_many_flood_there_is_room_for_another() {
         for (owners, room) in [
@@ -170,19 +200,26 @@ mod tests {
                 1 << 20,
             ),
             ((0..16).map(|user| owner(0, user)).collect(), 1 << 20),
-            ((0..8).map(|tenant| owner(tenant, 0)).collect(), 100_000),
+            ((0..8).map(|tenant| owner(tenant, 0)).collect(), 200_000),
             ((0..1_000).map(|user| owner(0, user)).collect(), 20_000),
             ((0..3_000).map(|user| owner(0, user)).collect(), 5_000),
         ] {
             for another in [owner(77, 5), owner(0, 5_000)] {
                 let (mut shares, _) = fill(&owners);
-                let mut taken = 0;
-                while taken < room && shares.take(another, 1000) {
-                    taken += 1000;
-                }
+                let taken = take(&mut shares, another, room);
                 assert!(taken >= room, "{} flood: {another:?} {taken}", owners.len());
             }
         }
+    }
+
+    #[test]
+    fn a_tenant_that_comes_later_leaves_room_for_the_users_of_the_first() {
+        let owners: Vec<_> = (0..15).map(|user| owner(0, user)).collect();
+        let (mut shares, _) = fill(&owners);
+        for user in 0..1_000 {
+            take(&mut shares, owner(1, user), u64::MAX);
+        }
+        assert_eq!(take(&mut shares, owner(0, 5_000), 150_000), 150_000);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::metrics::{scrape, sum};
+use super::metrics::{scrape, sum, wait_for_metrics};
 use super::{Case, case};
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
@@ -208,9 +208,12 @@ impl Watched {
         } = self;
         held.release(bench).await?;
         let calls = steady.truth()?;
-        let arrived = sink
-            .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
-            .await;
+        let arrived = if may_lose {
+            all_arrived_or_told(bench, &sink, prometheus, calls.len()).await
+        } else {
+            let bound = bench.bound(30);
+            sink.wait_for_spans(calls.len(), bound, is_of(&calls)).await
+        };
         let resident_bytes = peak_resident(agent.pid()?)?;
         let metrics = scrape(prometheus).await?;
         let peak_bytes = group.peak_bytes();
@@ -226,14 +229,35 @@ impl Watched {
             passed_over: sink.passed_over(),
             may_miss,
         };
-        if may_lose && arrived.is_err() {
+        arrived.with_context(|| format!("of the good program: {end}"))?;
+        if may_lose && sink.spans().len() < calls.len() {
             end.ensure_told(sink.spans().len())?;
             return Ok(end);
         }
-        arrived.with_context(|| format!("of the good program: {end}"))?;
         compare(bench, &steady, &calls, &sink).with_context(|| format!("after: {end}"))?;
         Ok(end)
     }
+}
+
+/// Each call of the good program is a span, or a loss that is told as its own.
+async fn all_arrived_or_told(
+    bench: &Bench,
+    sink: &Sink,
+    prometheus: SocketAddr,
+    calls: usize,
+) -> Result<()> {
+    let wrong = |text: &str| {
+        let (arrived, told) = (sink.spans().len(), lost_by_user(text, GOOD_USER));
+        #[allow(clippy::cast_precision_loss)]
+        let is_all = arrived as f64 + told >= calls as f64;
+        (!is_all).then(|| format!("{arrived} spans and {told} losses of {calls} calls"))
+    };
+    wait_for_metrics(bench, prometheus, 30, wrong).await
+}
+
+fn lost_by_user(metrics: &str, uid: u32) -> f64 {
+    let label = format!("process_user_id=\"{uid}\"");
+    sum(metrics, LOST_BY_OWNER, &[&label])
 }
 
 fn compare(bench: &Bench, steady: &Workload, calls: &[Call], sink: &Sink) -> Result<()> {
@@ -320,8 +344,7 @@ impl End {
     /// Of the good program so many spans arrived: few are missing, and those are told to be its own.
     fn ensure_told(&self, arrived: usize) -> Result<()> {
         let missing = self.good - arrived;
-        let label = format!("process_user_id=\"{GOOD_USER}\"");
-        let told = sum(&self.metrics, LOST_BY_OWNER, &[&label]);
+        let told = lost_by_user(&self.metrics, GOOD_USER);
         #[allow(clippy::cast_precision_loss)]
         let is_told = told == missing as f64;
         ensure!(
@@ -334,10 +357,7 @@ impl End {
     /// Nobody but those who took more than their share has lost by it.
     fn ensure_fair(&self, attacks: &[Attack]) -> Result<()> {
         let shed = self.balance.lost_by("ring_full") + self.balance.lost_by("queue_full");
-        let of_user = |uid: u32| {
-            let label = format!("process_user_id=\"{uid}\"");
-            sum(&self.metrics, LOST_BY_OWNER, &[&label])
-        };
+        let of_user = |uid| lost_by_user(&self.metrics, uid);
         ensure!(
             of_user(GOOD_USER) == 0.0,
             "calls of the good user were shed: {self}"
