@@ -253,7 +253,10 @@ fn answer(headers: &HeaderMap, body: &[u8]) -> Result<PartialSuccess, Failure> {
 }
 
 fn cut(text: &mut String) {
-    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or(0));
+    }
 }
 
 /// "HTTP to gRPC Status Code Mapping" of the gRPC documentation.
