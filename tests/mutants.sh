@@ -94,7 +94,8 @@ mutant threads bpf/share.bpf.h 's/if \(all >= max_threads\)\n\s*return false;//;
 mutant crowd bpf/share.bpf.h 's/!is_within_share\(free, free/0 \&\& !is_within_share(free, free/' e2e shares_threads
 mutant queue-share agent/src/export/shares.rs 's/if self\.pressure \&\& !self/if false \&\& !self/' e2e shares_collector_away
 mutant tenants bpf/owner.bpf.h 's/if \(made \&\& maker\)/if (0)/' e2e shares_tenants_told
-mutant looks bpf/call.bpf.h 's/\(ns \* 0x9e3779b97f4a7c15ULL >> 32 \& look_mask\)/(look_mask)/' e2e hostile_flood_exchange_8
+mutant makers bpf/owner.bpf.h 's/else if \(made \&\& !maker\)/else if (made)/' e2e shares_tenants_told
+mutant looks bpf/call.bpf.h 's/\(ns \* 0x9e3779b97f4a7c15ULL >> 32 \& look_mask\)/(look_mask)/' e2e limits_payload_after_idle
 mutant give-back agent/src/kernel/lost.rs 's/full.delete\(&key\)\?;//' e2e limits_lost_names
 mutant environment bpf/process.bpf.h 's/(if \(has_room && send_environment\)\n\s*)environment_send\(\);/$1;/' e2e identity_short_life
 mutant payload bpf/call.bpf.h 's/len > payload_max\)\n\s*len = payload_max/len > payload_max)\n\t\tlen = payload_max - 1/' e2e payload

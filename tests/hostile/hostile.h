@@ -45,8 +45,11 @@ int attack_container(void);
 
 /* As the first process of a PID namespace, which gets the signals that this one gets. */
 int run_in_pid_namespace(char **command);
-/* As root of a user namespace. */
+/* As root of a user namespace that the user of --uid has made, and that this root is another user of. */
 int run_in_user_namespace(char **command);
+
+/* Becomes the user of --uid. */
+void give_up_root(void);
 
 /* What only root can do for an attack, before it is given up. */
 void prepare_fuse(void);
@@ -61,6 +64,7 @@ _Noreturn void fail(const char *format, ...)
 _Noreturn void lacking(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
+bool write_text(const char *path, const char *text);
 bool time_is_up(void);
 void sleep_ms(long ms);
 

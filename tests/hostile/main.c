@@ -119,7 +119,7 @@ static void limit(int resource, unsigned long value)
 		fail("setrlimit: %s", strerror(errno));
 }
 
-static void give_up_root(void)
+void give_up_root(void)
 {
 	uid_t uid = (uid_t)options.uid;
 
@@ -189,10 +189,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[i], "pid-namespace") == 0)
 		return run_in_pid_namespace(argv + i + 1);
-	if (strcmp(argv[i], "user-namespace") == 0) {
-		give_up_root();
+	if (strcmp(argv[i], "user-namespace") == 0)
 		return run_in_user_namespace(argv + i + 1);
-	}
 	attack = find_attack(argv[i]);
 	/* What is executed by the thousand does no more than its call. */
 	if (attack->run == attack_once)

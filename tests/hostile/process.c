@@ -273,7 +273,7 @@ int copy_self_to_memory(const char *name)
 	return readable;
 }
 
-static bool write_text(const char *path, const char *text)
+bool write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	bool written;

@@ -104,6 +104,8 @@ async fn collector_away(bench: &'static Bench) -> Result<()> {
 /// Root of the host makes tenants by namespaces, and other users make none.
 async fn tenants_told(bench: &'static Bench) -> Result<()> {
     const USER: &str = "65001";
+    /// As `hostile` maps them.
+    const FIRST_MAPPED: u32 = 200_000;
     let namespace = "mqspan_owner_namespace=\"";
     let sink = Sink::start().await?;
     sink.keep_only(|_| false);
@@ -113,7 +115,8 @@ async fn tenants_told(bench: &'static Bench) -> Result<()> {
     let hostile = bench.beside_workload("hostile")?;
     for (runner, labels, is_tenant) in [
         (&["pid-namespace"][..], of_user(0), true),
-        (&["--uid", "0", "user-namespace"], of_user(0), true),
+        // Whoever made it is root; root in it is one of its own users.
+        (&["--uid", "0", "user-namespace"], of_user(FIRST_MAPPED), true),
         (&["--uid", USER, "user-namespace"], of_user(65_001), false),
     ] {
         let told = |text: &str| {
