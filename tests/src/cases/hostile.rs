@@ -215,6 +215,7 @@ impl Watched {
             sink.wait_for_spans(calls.len(), bound, is_of(&calls)).await
         };
         let resident_bytes = peak_resident(agent.pid()?)?;
+        ensure_no_children(agent.pid()?)?;
         let metrics = scrape(prometheus).await?;
         let peak_bytes = group.peak_bytes();
         let may_miss = agent.may_miss();
@@ -284,6 +285,18 @@ fn ensure_readable(metrics: &str, log: &str) -> Result<()> {
     ensure!(wrong.is_none(), "no line of metrics: {wrong:?}");
     let control = log.chars().find(|c| c.is_control() && *c != '\n');
     ensure!(control.is_none(), "{control:?} in the log: {log:?}");
+    Ok(())
+}
+
+/// Whoever makes it do something makes no other program do it.
+fn ensure_no_children(pid: u32) -> Result<()> {
+    let parent = format!("PPid:\t{pid}\n");
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path().join("status");
+        // What is no process, or has ended, has none.
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        ensure!(!status.contains(&parent), "a child of the agent:\n{status}");
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::sink::{Sink, free_address};
+use crate::span::{Traced, Value};
 use crate::workload::Workload;
 
 /// Of those who fill the room.
@@ -23,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("limits_lost_names", lost_names),
         case!("limits_payload_after_idle", payload_after_idle),
         case!("limits_messages", messages),
+        case!("limits_processes", processes),
         case!("limits_kretprobes", kretprobes),
     ]
 }
@@ -144,6 +146,42 @@ async fn messages(bench: &'static Bench) -> Result<()> {
             .then(|| format!("{lost} of {MESSAGES} messages found no room for {FOLLOWED}"))
     };
     wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+/// More processes call than kernel and agent remember: one of the first is known again when it calls.
+async fn processes(bench: &'static Bench) -> Result<()> {
+    /// By the kernel; the agent remembers half as many.
+    const REMEMBERED: u64 = 16_384;
+    const NAME: &str = "here-from-the-start";
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), json!({}))).await?;
+    let steady = Workload::new(bench.beside_workload("steady")?, &["20"])?
+        .with_variable("OTEL_SERVICE_NAME", NAME);
+    let held = steady.hold_once(bench, "steady").await?;
+    let pid = i64::from(held.pid()?);
+    let its = move |traced: &Traced| traced.pid().or_else(|| traced.tid()) == Some(pid);
+    sink.keep_only(its);
+    let mut made = 0;
+    while made < 2 * REMEMBERED {
+        made += Attack::new("flood-forks", 4)
+            .run_for(bench, USER, 1)
+            .await?;
+    }
+    held.release(bench).await?;
+    let calls = steady.truth()?.len();
+    sink.wait_for_spans(calls, bench.bound(30), |_| true)
+        .await?;
+    let named = sink.spans_that(|traced| {
+        let name = traced.origin.resource.get("service.name");
+        matches!(name, Some(Value::Str(text)) if text == NAME)
+    });
+    ensure!(
+        named.len() == calls,
+        "{} of {calls} spans have the process's name after {made} processes",
+        named.len()
+    );
     agent.stop_balanced(bench).await?;
     Ok(())
 }

@@ -116,7 +116,11 @@ async fn tenants_told(bench: &'static Bench) -> Result<()> {
     for (runner, labels, is_tenant) in [
         (&["pid-namespace"][..], of_user(0), true),
         // Whoever made it is root; root in it is one of its own users.
-        (&["--uid", "0", "user-namespace"], of_user(FIRST_MAPPED), true),
+        (
+            &["--uid", "0", "user-namespace"],
+            of_user(FIRST_MAPPED),
+            true,
+        ),
         (&["--uid", USER, "user-namespace"], of_user(65_001), false),
     ] {
         let told = |text: &str| {
