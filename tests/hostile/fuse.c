@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <sched.h>
@@ -27,9 +28,6 @@
 #define FILE_NODE 2
 #define FILE_SIZE (64 * 4096)
 
-static const char mount_point[] = "/tmp";
-static const char hanging_file[] = "/tmp/hanging";
-
 static _Atomic long *hanging; /* reads that got no answer */
 static pid_t server;
 
@@ -48,7 +46,8 @@ void prepare_fuse(void)
 	snprintf(text, sizeof(text),
 		 "fd=%d,rootmode=40000,user_id=%ld,group_id=%ld,allow_other",
 		 options.fuse_fd, options.uid, options.uid);
-	if (mount("hostile", mount_point, "fuse", MS_NOSUID | MS_NODEV, text))
+	if (mount("hostile", options.directory, "fuse", MS_NOSUID | MS_NODEV,
+		  text))
 		lacking("mount of fuse: %s", strerror(errno));
 }
 
@@ -222,11 +221,14 @@ static void lock_memory(char *page)
 
 static _Noreturn void be_hanging(long number)
 {
-	int fd = open(hanging_file, O_RDONLY | O_CLOEXEC);
-	char *page;
+	char path[PATH_MAX], *page;
+	int fd;
 
+	/* Below it there is but one file, by any name. */
+	snprintf(path, sizeof(path), "%s/hanging", options.directory);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		fail("%s: %s", hanging_file, strerror(errno));
+		fail("%s: %s", path, strerror(errno));
 	/* No page of this program itself has to be brought in later. */
 	mlockall(MCL_CURRENT);
 	page = mmap(NULL, FILE_SIZE, PROT_READ, MAP_SHARED, fd, 0);

@@ -111,8 +111,16 @@ fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'st
 async fn asked_for(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address().await?;
     let sink = Sink::start().await?;
-    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let config = json!({
+        "capture": {"ring_buffer_size": "4KiB"},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    });
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    // Whose calls are lost is told once some are.
+    agent.pause()?;
+    let flood = Workload::new(bench.workload()?, &["flood", "500"])?;
+    flood.run_untold(bench).await?;
+    agent.go_on()?;
     let paced = Workload::new(bench.workload()?, &["paced", "20"])?;
     paced.run(bench).await?;
     let filled = Workload::new(bench.workload()?, &["filled"])?;
@@ -125,7 +133,8 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
         .await?;
     }
     held.release(bench).await?;
-    agent.stop_well(bench).await
+    agent.stop_balanced(bench).await?;
+    Ok(())
 }
 
 /// Exact, though only one span in ten is kept; and they tell of which deployment they are.
