@@ -108,6 +108,8 @@ long call_open(struct queue *queue, const char *name, int oflag, mode_t mode,
 			queue->depth = now.mq_curmsgs;
 			call_on_queue(&call, queue);
 			call_on_queue(&get, queue);
+			/* Others may use it between the answer and the return. */
+			get.depth = -1;
 			call.depth = -1;
 			truth_print(&call);
 			truth_print(&get);
