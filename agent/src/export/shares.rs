@@ -104,18 +104,19 @@ impl QueueShares {
         }
         let free = self.capacity.saturating_sub(self.used);
         let key = |who| owner.map(|owner| (owner.tenant, who));
-        let user = owner.map(|owner| (owner.tenant, Who::User(owner.user)));
+        let user = owner.and_then(|owner| key(Who::User(owner.user)));
         let all = key(Who::All);
         let (of_user, of_all) = (self.bytes(user), self.bytes(all));
         if !is_within_share(free, of_all, of_user, bytes) {
             let with_little = key(Who::WithLittle);
-            if !is_little(free, self.bytes(with_little), of_user, bytes) {
+            // Of whom nobody knows whose they are, none has little.
+            if owner.is_none() || !is_little(free, self.bytes(with_little), of_user, bytes) {
                 return false;
             }
             self.add(with_little, bytes);
         }
         self.add(user, bytes);
-        if all != user {
+        if owner.is_some() {
             self.add(all, bytes);
         }
         true
