@@ -135,6 +135,7 @@ impl<'a> Agent<'a> {
             Arc::clone(self.meters.pending_losses()),
         );
         let mut reload = Reload::new(config, path, host, self.runtime)?;
+        memory::release_heap();
         if let Err(error) = memory::release_program_pages() {
             tracing::debug!(%error, "the memory of the start is kept");
         }
