@@ -1,7 +1,7 @@
 //! `/healthz` and `/readyz` for orchestrators.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -20,7 +20,9 @@ const STUCK: Duration = Duration::from_secs(10);
 pub struct Health {
     ready: Arc<AtomicBool>,
     counts: Arc<PipelineCounts>,
-    last_turn: Arc<std::sync::Mutex<(u64, Instant)>>,
+    /// How many turns there were when that was seen to change; `None` before
+    /// the loop begins.
+    last_turn: Arc<Mutex<Option<(u64, Instant)>>>,
 }
 
 impl Health {
@@ -29,13 +31,29 @@ impl Health {
         Self {
             ready: Arc::default(),
             counts,
-            last_turn: Arc::new(std::sync::Mutex::new((0, Instant::now()))),
+            last_turn: Arc::default(),
         }
     }
 
     /// Every hook is attached, or, when stopping, not any more.
     pub fn set_ready(&self, ready: bool) {
+        if ready {
+            self.begin(Instant::now());
+        }
         self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// The loop turns from now on. The start before it takes as long as the
+    /// kernel takes to verify the programs.
+    fn begin(&self, now: Instant) {
+        let rounds = self.counts.rounds.load(Ordering::Relaxed);
+        *self.lock_last_turn() = Some((rounds, now));
+    }
+
+    fn lock_last_turn(&self) -> MutexGuard<'_, Option<(u64, Instant)>> {
+        self.last_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_ready(&self) -> bool {
@@ -46,13 +64,14 @@ impl Health {
     /// next, so the first one after a long silence is lenient.
     fn is_alive(&self, now: Instant) -> bool {
         let rounds = self.counts.rounds.load(Ordering::Relaxed);
-        let Ok(mut last) = self.last_turn.lock() else {
-            return false;
+        let mut last_turn = self.lock_last_turn();
+        let Some((seen, at)) = last_turn.as_mut() else {
+            return true;
         };
-        if last.0 != rounds {
-            *last = (rounds, now);
+        if *seen != rounds {
+            (*seen, *at) = (rounds, now);
         }
-        now.duration_since(last.1) < STUCK
+        now.duration_since(*at) < STUCK
     }
 }
 
@@ -91,10 +110,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_start_may_take_as_long_as_it_takes() {
+        let health = Health::new(Arc::default());
+        let start = Instant::now();
+        assert!(health.is_alive(start + 2 * STUCK));
+        health.begin(start + 3 * STUCK);
+        assert!(health.is_alive(start + 3 * STUCK));
+        assert!(!health.is_alive(start + 5 * STUCK));
+    }
+
+    #[test]
     fn a_loop_that_stands_still_is_not_alive() {
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
         let start = Instant::now();
+        health.begin(start);
         assert!(health.is_alive(start));
         assert!(!health.is_alive(start + 2 * STUCK));
         counts.rounds.store(1, Ordering::Relaxed);
