@@ -148,7 +148,7 @@ static __always_inline __u64 payload_read(struct thread_record *thread,
 
 /*
  * As if by chance. The low bits of a clock are none: one that ticks every 10
- * (HPET) or 40 ns (25 MHz) leaves some of them as they are for minutes.
+ * (HPET) or 40 ns (25 MHz) leaves some of them as they are for a while.
  */
 static __always_inline bool is_time_to_look(__u64 ns)
 {

@@ -32,7 +32,7 @@ const USER_AGENT: &str = concat!(
     " OTel-OTLP-Exporter-Rust/",
     env!("CARGO_PKG_VERSION")
 );
-/// An answer is a few bytes; more than this is not read.
+/// An answer is a few bytes; what is beyond this is thrown away.
 const MAX_ANSWER: usize = 256 << 10;
 /// Bytes that are kept of what a collector says.
 const MAX_TEXT: usize = 1024;

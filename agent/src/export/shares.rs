@@ -55,7 +55,7 @@ impl Share {
     }
 }
 
-/// Whose of a tenant.
+/// Which bytes of a tenant a share counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     User(u32),

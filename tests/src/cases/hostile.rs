@@ -27,11 +27,11 @@ use crate::{Bench, http};
 /// Half of the chart's limit.
 const AGENT_MEMORY: u64 = 128 << 20;
 /// The metric that says whose calls were lost.
-const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
+pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
 /// Who must not suffer.
-const GOOD_USER: u32 = 64_000;
+pub(super) const GOOD_USER: u32 = 64_000;
 /// The users of the attacks have this number and those after it.
-const FIRST_HOSTILE_USER: u32 = 65_000;
+pub(super) const FIRST_HOSTILE_USER: u32 = 65_000;
 /// That call once and stay.
 const THREADS: u32 = 10_000;
 
@@ -256,9 +256,13 @@ async fn all_arrived_or_told(
     wait_for_metrics(bench, prometheus, 30, wrong).await
 }
 
+/// The label of an owner's losses.
+pub(super) fn of_user(uid: u32) -> String {
+    format!("process_user_id=\"{uid}\"")
+}
+
 fn lost_by_user(metrics: &str, uid: u32) -> f64 {
-    let label = format!("process_user_id=\"{uid}\"");
-    sum(metrics, LOST_BY_OWNER, &[&label])
+    sum(metrics, LOST_BY_OWNER, &[&of_user(uid)])
 }
 
 fn compare(bench: &Bench, steady: &Workload, calls: &[Call], sink: &Sink) -> Result<()> {
@@ -370,16 +374,16 @@ impl End {
     /// Nobody but those who took more than their share has lost by it.
     fn ensure_fair(&self, attacks: &[Attack]) -> Result<()> {
         let shed = self.balance.lost_by("ring_full") + self.balance.lost_by("queue_full");
-        let of_user = |uid| lost_by_user(&self.metrics, uid);
+        let lost_by = |uid| lost_by_user(&self.metrics, uid);
         ensure!(
-            of_user(GOOD_USER) == 0.0,
+            lost_by(GOOD_USER) == 0.0,
             "calls of the good user were shed: {self}"
         );
         // Root of a container is a user after the other, and its container tells who it is.
         let of_containers = sum(&self.metrics, LOST_BY_OWNER, &["container_id=\""]);
         let told = (FIRST_HOSTILE_USER..)
             .take(attacks.len())
-            .map(of_user)
+            .map(lost_by)
             .sum::<f64>()
             + of_containers;
         ensure!(

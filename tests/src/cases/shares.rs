@@ -8,6 +8,7 @@ use futures_util::future::try_join;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use super::hostile::{FIRST_HOSTILE_USER, GOOD_USER, LOST_BY_OWNER, of_user};
 use super::metrics::{scrape_anew, sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
@@ -17,12 +18,8 @@ use crate::compare::is_of;
 use crate::sink::{Answer, Sink, free_address};
 use crate::workload::Workload;
 
-const GOOD_USER: u32 = 64_000;
-/// Of those who take what there is.
-const HOSTILE_USER: u32 = 65_000;
 /// While the good user does what it has to do.
 const SECONDS: u32 = 4;
-const LOST: &str = "mqspan_owner_lost_calls_total";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -30,10 +27,6 @@ pub(super) fn cases() -> Vec<Case> {
         case!("shares_collector_away", collector_away),
         case!("shares_tenants_told", tenants_told),
     ]
-}
-
-fn of_user(uid: u32) -> String {
-    format!("process_user_id=\"{uid}\"")
 }
 
 fn config(bench: &Bench, sink: &Sink, prometheus: SocketAddr, mut over: Value) -> Value {
@@ -58,24 +51,24 @@ async fn good_loses_nothing(
     let config = config(bench, &sink, prometheus, over);
     let agent = Agent::start(bench, config).await?;
     let reason = format!("reason=\"{reason}\"");
-    let (bad, good) = (of_user(HOSTILE_USER), of_user(GOOD_USER));
+    let (bad, good) = (of_user(FIRST_HOSTILE_USER), of_user(GOOD_USER));
     let works = async {
         let nothing_lost = |text: &str| {
-            let lost = sum(text, LOST, &[&reason, &bad]);
+            let lost = sum(text, LOST_BY_OWNER, &[&reason, &bad]);
             (lost == 0.0).then(|| format!("no loss with {reason} and {bad}"))
         };
         wait_for_metrics(bench, prometheus, u64::from(SECONDS), nothing_lost).await?;
         let workload = Workload::new(bench.workload()?, &["paced", "100"])?.with_user(GOOD_USER)?;
         workload.run(bench).await
     };
-    let (_, calls) = try_join(attack.run_for(bench, HOSTILE_USER, SECONDS), works).await?;
+    let (_, calls) = try_join(attack.run_for(bench, FIRST_HOSTILE_USER, SECONDS), works).await?;
     sink.answer(Answer::Accept);
     sink.wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
         .await
         .with_context(|| agent.log())?;
     let text = scrape_anew(prometheus).await?;
     ensure!(
-        sum(&text, LOST, &[&good]) == 0.0,
+        sum(&text, LOST_BY_OWNER, &[&good]) == 0.0,
         "the good user has lost calls:\n{text}"
     );
     agent.stop_balanced(bench).await?;
@@ -104,7 +97,7 @@ async fn collector_away(bench: &'static Bench) -> Result<()> {
 /// Root of the host makes tenants by namespaces, and other users make none.
 async fn tenants_told(bench: &'static Bench) -> Result<()> {
     const USER: &str = "65001";
-    /// As `hostile` maps them.
+    /// Of the ids that `map_users()` of tests/hostile/namespaces.c gives the namespace.
     const FIRST_MAPPED: u32 = 200_000;
     let namespace = "mqspan_owner_namespace=\"";
     let sink = Sink::start().await?;
@@ -124,8 +117,8 @@ async fn tenants_told(bench: &'static Bench) -> Result<()> {
         (&["--uid", USER, "user-namespace"], of_user(65_001), false),
     ] {
         let told = |text: &str| {
-            let all = sum(text, LOST, &[&labels]);
-            let of_tenants = sum(text, LOST, &[&labels, namespace]);
+            let all = sum(text, LOST_BY_OWNER, &[&labels]);
+            let of_tenants = sum(text, LOST_BY_OWNER, &[&labels, namespace]);
             if is_tenant {
                 of_tenants
             } else {
