@@ -117,8 +117,9 @@ static __always_inline bool container_wanted(struct task_struct *task)
 static __always_inline enum verdict caller_verdict(struct task_struct *task,
 						   struct thread_record *thread)
 {
-	if (filter.by_uid && !id_wanted(ID_UID, TASK(task, real_cred, uid.val),
-					filter.uid_default))
+	if (filter.by_uid &&
+	    !id_wanted(ID_UID, TASK_VIA(task, real_cred, uid.val),
+		       filter.uid_default))
 		return UNWANTED;
 	if (filter.by_container && !container_wanted(task))
 		return UNWANTED;

@@ -38,8 +38,8 @@ static __always_inline __u32 signal_of_death(struct task_struct *task)
 {
 	__u32 signal = 0;
 
-	if (TASK(task, signal, flags) & SIGNAL_GROUP_EXIT)
-		signal = TASK(task, signal, group_exit_code) & 0x7f;
+	if (TASK_VIA(task, signal, flags) & SIGNAL_GROUP_EXIT)
+		signal = TASK_VIA(task, signal, group_exit_code) & 0x7f;
 	return signal ? signal : SIGKILL;
 }
 
@@ -62,7 +62,7 @@ static __always_inline int thread_exits(void)
 		thread_unfollow(thread);
 	if (!use_task_storage && thread)
 		thread_delete_by_id(tid);
-	if (filter.by_process && !TASK(task, signal, live.counter))
+	if (filter.by_process && !TASK_VIA(task, signal, live.counter))
 		bpf_map_delete_elem(&pids, &pid);
 	return 0;
 }

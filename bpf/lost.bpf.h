@@ -63,7 +63,7 @@ static __always_inline void owner_lost(const struct owner *owner, __u32 reason)
 	void *table = bpf_map_lookup_elem(&lost_owners, &zero);
 
 	if (!table)
-		return;
+		table = &lost_owners_a;
 	calls = bpf_map_lookup_elem(table, &key);
 	if (!calls) {
 		bpf_map_update_elem(table, &key, &none, BPF_NOEXIST);
@@ -75,6 +75,7 @@ static __always_inline void owner_lost(const struct owner *owner, __u32 reason)
 	}
 	if (calls)
 		__sync_fetch_and_add(calls, 1);
+	calls_were_lost = 1;
 }
 
 /*
@@ -153,7 +154,7 @@ __noinline int call_lost(void)
 
 	table = bpf_map_lookup_elem(&lost_calls, &zero);
 	if (!table)
-		return 0;
+		table = &lost_calls_a;
 	lost = bpf_map_lookup_elem(table, &key);
 	if (!lost) {
 		bpf_map_update_elem(table, &key, &no_lost_calls, BPF_NOEXIST);

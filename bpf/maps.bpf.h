@@ -83,6 +83,9 @@ __u64 ring_pressure;
 /* Set by the agent while the pressure lasts. */
 __u64 ring_overload;
 
+/* There is something in the tables of what was lost; the agent takes it back. */
+__u64 calls_were_lost;
+
 /* Threads that have a record. */
 __u64 followed;
 
@@ -285,11 +288,15 @@ struct {
  * place, upon which the kernel waits until no program has the other one in
  * hand (maybe_wait_bpf_programs(), kernel/bpf/syscall.c), reads that and
  * empties it. When full, calls go to the entry whose key is zero, which the
- * agent inserts.
+ * agent inserts. Before the first change of turns the slot is empty, and the
+ * first table is meant: to fill it takes an RCU grace period, 10 ms of a start.
  */
-struct lost_calls_table {
+#define LOST_KINDS 1024
+#define LOST_OWNERS 256
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, LOST_KINDS);
 	__type(key, struct lost_key);
 	__type(value, struct lost_calls);
 } lost_calls_a SEC(".maps"), lost_calls_b SEC(".maps");
@@ -298,12 +305,18 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct lost_calls_table);
-} lost_calls SEC(".maps") = { .values = { &lost_calls_a } };
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_HASH);
+			__uint(max_entries, LOST_KINDS);
+			__uint(key_size, sizeof(struct lost_key));
+			__uint(value_size, sizeof(struct lost_calls));
+		});
+} lost_calls SEC(".maps");
 
-struct lost_owners_table {
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
+	__uint(max_entries, LOST_OWNERS);
 	__type(key, struct lost_owner_key);
 	__type(value, __u64);
 } lost_owners_a SEC(".maps"), lost_owners_b SEC(".maps");
@@ -312,8 +325,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct lost_owners_table);
-} lost_owners SEC(".maps") = { .values = { &lost_owners_a } };
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_HASH);
+			__uint(max_entries, LOST_OWNERS);
+			__uint(key_size, sizeof(struct lost_owner_key));
+			__uint(value_size, sizeof(__u64));
+		});
+} lost_owners SEC(".maps");
 
 struct cgroup_verdict {
 	__u32 generation; /* of the filter that it is of */

@@ -352,9 +352,9 @@ static __always_inline void process_identify(struct task_struct *task,
 
 	call->pid = TASK(task, tgid);
 	call->tid = TASK(task, pid);
-	call->process_start_ns = TASK(task, group_leader, start_boottime);
+	call->process_start_ns = TASK_VIA(task, group_leader, start_boottime);
 	call->exec_id = TASK(task, self_exec_id);
-	call->ipc_ns = TASK(task, nsproxy, ipc_ns, ns.inum);
+	call->ipc_ns = TASK_VIA(task, nsproxy, ipc_ns, ns.inum);
 	if (thread->announced !=
 	    ((__u64)identity_generation << 32 | (call->exec_id + 1)))
 		process_announce();

@@ -36,9 +36,9 @@ static __always_inline void queue_name_set(struct call_event *call, long len)
 static __always_inline struct file *file_of(struct task_struct *task,
 					    __s32 mqdes)
 {
-	if ((__u32)mqdes >= TASK(task, files, fdt, max_fds))
+	if ((__u32)mqdes >= TASK_VIA(task, files, fdt, max_fds))
 		return NULL;
-	return (struct file *)KERNEL_POINTER(TASK(task, files, fdt, fd) +
+	return (struct file *)KERNEL_POINTER(TASK_VIA(task, files, fdt, fd) +
 					     (__u32)mqdes);
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::Notify;
 
 use self::metrics::Metrics;
 use self::output::{ExportSink, Outputs};
@@ -37,6 +37,8 @@ use crate::pipeline::{Pipeline, PipelineCounts};
 
 /// How long tasks may take to end once all spans are accounted for.
 const LEFTOVER_TASKS: Duration = Duration::from_secs(1);
+/// From one emptying of the tables of lost calls to the next.
+const BETWEEN_LOSSES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = config::load(
@@ -69,6 +71,7 @@ struct Agent<'a> {
     runtime: &'a Runtime,
     tracer: Tracer,
     meters: Arc<KernelMeters>,
+    calls_were_lost: Arc<Notify>,
     counts: Arc<PipelineCounts>,
     health: Health,
     outputs: Outputs<'a>,
@@ -102,11 +105,16 @@ impl<'a> Agent<'a> {
         let meters = tracer.meters().context("cannot keep the counters open")?;
         let meters = Arc::new(meters);
         source.set_kernel(Arc::clone(&meters));
-        runtime.spawn(make_room_for_losses(Arc::clone(&meters)));
+        let calls_were_lost = Arc::new(Notify::new());
+        runtime.spawn(make_room_for_losses(
+            Arc::clone(&meters),
+            Arc::clone(&calls_were_lost),
+        ));
         Ok(Self {
             runtime,
             tracer,
             meters,
+            calls_were_lost,
             counts,
             health,
             outputs,
@@ -142,6 +150,9 @@ impl<'a> Agent<'a> {
         self.health.set_ready(true);
         let captured = panics::caught(|| {
             let between_rounds = |tracer: &mut Tracer, pipeline: &mut Pipeline<'_, ExportSink>| {
+                if tracer.take_calls_were_lost() {
+                    self.calls_were_lost.notify_one();
+                }
                 if let Some(config) = reload.take() {
                     reload.apply(config, tracer, pipeline, &mut self.outputs);
                 }
@@ -166,31 +177,19 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// The kernel's tables of lost calls are small: they are emptied once a second
-/// while calls are lost.
-async fn make_room_for_losses(meters: Arc<KernelMeters>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lost_before = 0;
+/// The kernel's tables of lost calls are small: they are emptied while calls are
+/// lost, once a second at most.
+async fn make_room_for_losses(meters: Arc<KernelMeters>, calls_were_lost: Arc<Notify>) {
     loop {
-        ticks.tick().await;
-        let lost = match meters.counts() {
-            Ok(counts) => counts.ring_full + counts.in_flight_full,
-            Err(error) => {
-                tracing::debug!(%error, "lost calls cannot be read");
-                continue;
-            }
-        };
-        if lost == lost_before {
-            continue;
-        }
+        calls_were_lost.notified().await;
         let meters = Arc::clone(&meters);
         // It waits for the kernel.
         match tokio::task::spawn_blocking(move || meters.take_losses()).await {
-            Ok(Ok(())) => lost_before = lost,
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "lost calls cannot be read"),
             Err(error) => tracing::error!(%error, "lost calls are not read"),
         }
+        tokio::time::sleep(BETWEEN_LOSSES).await;
     }
 }
 

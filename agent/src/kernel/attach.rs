@@ -412,6 +412,23 @@ impl Tracer {
         unsafe { (&raw mut bss.ring_overload).write_volatile(lasts.into()) };
     }
 
+    /// Whether the programs have counted lost calls since this was last asked.
+    pub fn take_calls_were_lost(&mut self) -> bool {
+        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
+            return false;
+        };
+        let lost = &raw mut bss.calls_were_lost;
+        // SAFETY: as in release_catch_up() and filter::store(). What is set in
+        // between is of a call whose count is in the table already.
+        unsafe {
+            let were_lost = lost.read_volatile() != 0;
+            if were_lost {
+                lost.write_volatile(0);
+            }
+            were_lost
+        }
+    }
+
     /// Counts the threads that are followed anew when there is hardly room for
     /// more, but not often: it takes a look at each thread of the host.
     pub fn recount(&mut self, now: Instant) {
