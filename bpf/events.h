@@ -301,6 +301,7 @@ struct counters {
 	__u64 return_missed; /* calls lost: their return was not seen */
 	__u64 process_lost; /* process events that found no room */
 	__u64 message_lost; /* messages whose identity found no room */
+	__u64 child_lost; /* children of filtered processes, likewise */
 };
 
 #endif

@@ -98,8 +98,8 @@ static __always_inline int process_forks(struct task_struct *parent,
 	if (!filter.by_process || pid == parent_pid)
 		return 0;
 	verdict = bpf_map_lookup_elem(&pids, &parent_pid);
-	if (verdict)
-		bpf_map_update_elem(&pids, &pid, verdict, BPF_ANY);
+	if (verdict && bpf_map_update_elem(&pids, &pid, verdict, BPF_ANY))
+		COUNT(child_lost);
 	return 0;
 }
 

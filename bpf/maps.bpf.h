@@ -257,7 +257,8 @@ struct {
 } messages SEC(".maps");
 
 /* enum verdict of processes by thread group id; children inherit at fork, and
- * are deleted with the process. When full a child is as pid_default says. */
+ * are deleted with the process. When full a child is as pid_default says, and
+ * counts in child_lost. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);

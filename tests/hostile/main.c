@@ -58,6 +58,7 @@ static const struct attack {
 	{ "signals", attack_signals, NULL, false },
 	{ "namespaces", attack_namespaces, NULL, false },
 	{ "container", attack_container, prepare_container, false },
+	{ "cgroups", attack_cgroups, NULL, false },
 	{ "once", attack_once, NULL, false },
 };
 

@@ -1,6 +1,7 @@
 //! Runs one attack of `hostile`.
 
 use std::os::unix::fs::chown;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -39,10 +40,23 @@ impl Attack {
 
     /// For so many seconds of a fast machine.
     pub(crate) async fn run_for(&self, bench: &Bench, uid: u32, seconds: u32) -> Result<u64> {
+        if self.name == "container" {
+            let groups = ContainerGroups::new()?;
+            self.run_in(bench, 0, seconds, &groups.paths).await
+        } else {
+            self.run_in(bench, uid, seconds, &[]).await
+        }
+    }
+
+    /// The same, of a container with these groups.
+    pub(crate) async fn run_in(
+        &self,
+        bench: &Bench,
+        uid: u32,
+        seconds: u32,
+        groups: &[PathBuf],
+    ) -> Result<u64> {
         let span = bench.bound(seconds.into());
-        let is_container = self.name == "container";
-        let uid = if is_container { 0 } else { uid };
-        let groups = is_container.then(ContainerGroups::new).transpose()?;
         let directory = TempDir::with_prefix("mqspan-hostile")?;
         chown(directory.path(), Some(uid), Some(uid))?;
         let mut command = Command::new(bench.beside_workload("hostile")?);
@@ -55,7 +69,7 @@ impl Attack {
             command.arg(name).arg(value.to_string());
         }
         command.arg("--directory").arg(directory.path());
-        for path in groups.iter().flat_map(|groups| &groups.paths) {
+        for path in groups {
             command.arg("--cgroup").arg(path);
         }
         let child = command

@@ -15,6 +15,7 @@ mod agent;
 mod attack;
 mod balance;
 mod bench;
+mod bpf_map;
 mod cases;
 mod cgroup;
 mod compare;

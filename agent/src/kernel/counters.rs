@@ -33,6 +33,9 @@ pub struct KernelCounts {
     pub process_lost: u64,
     /// Messages whose identity found no room.
     pub message_lost: u64,
+    /// Children of processes that a filter names, which found no room and are
+    /// judged as if none named them.
+    pub child_lost: u64,
 }
 
 impl KernelCounts {
@@ -84,6 +87,7 @@ impl KernelCounts {
             sum.return_missed += at(offset_of!(counters, return_missed));
             sum.process_lost += at(offset_of!(counters, process_lost));
             sum.message_lost += at(offset_of!(counters, message_lost));
+            sum.child_lost += at(offset_of!(counters, child_lost));
         }
         Ok(sum)
     }

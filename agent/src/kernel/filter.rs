@@ -1,6 +1,6 @@
 //! The part of a filter that the kernel decides, and how it is told.
 
-use libbpf_rs::{MapCore, MapFlags};
+use libbpf_rs::{ErrorKind, MapCore, MapFlags};
 
 use super::load::KernelSettings;
 use super::name_table::NameTable;
@@ -202,8 +202,20 @@ pub(super) fn set_pids(
             pids.delete(&key).unwrap_or_default();
         }
     }
+    let mut without_room = 0_u32;
     for (pid, verdict) in wanted {
-        pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY)?;
+        match pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY) {
+            // Whoever forks that often must not keep the agent from starting.
+            Err(error) if error.kind() == ErrorKind::TooBig => without_room += 1,
+            outcome => outcome?,
+        }
+    }
+    if without_room != 0 {
+        tracing::warn!(
+            without_room,
+            "the processes that filter.include.pids and filter.exclude.pids name have more \
+             children than there is room for: these are judged as if no filter named them"
+        );
     }
     Ok(unknown)
 }

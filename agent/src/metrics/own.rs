@@ -98,6 +98,8 @@ pub struct OwnState {
     pub missed_returns: Option<u64>,
     /// Messages whose sender found no room to be remembered.
     pub messages_lost: u64,
+    /// Children of filtered processes that found no room to be judged like them.
+    pub children_lost: u64,
     /// Processes that the kernel had no room to announce.
     pub processes_lost: u64,
     /// Whose calls were lost.
@@ -269,12 +271,14 @@ fn identities(state: &OwnState) -> Family {
         "mqspan.identities.lost",
         Kind::Counter,
         "{identity}",
-        "What found no room: a message's sender, whose receive then has no parent; what the \
-         kernel knows of a process; and what /proc would have added of a process, whose files \
+        "What found no room: a message's sender, whose receive then has no parent; a child of \
+         a process that filter.include.pids or filter.exclude.pids names, which is then judged as \
+         if they did not; what the kernel knows of a process; and what /proc would have added of a process, whose files \
          there took too long to read, or were too many to read at a time.",
     );
     for (of, count) in [
         ("message", state.messages_lost),
+        ("child", state.children_lost),
         ("process", state.processes_lost),
         ("proc_given_up", state.lookups.given_up()),
         ("proc_left_out", state.lookups.left_out()),

@@ -170,6 +170,7 @@ impl Source {
             probes: meters.probes(),
             missed_returns: meters.missed_returns(),
             messages_lost: kernel.message_lost,
+            children_lost: kernel.child_lost,
             processes_lost: kernel.process_lost,
             owners: meters.owner_losses().snapshot(),
             lookups: self.lookups.get().cloned().unwrap_or_default(),

@@ -10,12 +10,13 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::compare::is_of;
-use crate::sink::Sink;
+use crate::sink::{Sink, free_address};
 use crate::span::{Traced, Value};
 use crate::workload::Workload;
 
@@ -83,11 +84,14 @@ async fn environ_huge(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// While the environment of some cannot be read, what others do is traced, and so are they.
+/// While the environment of some cannot be read, what others do is traced, and so are they; what was not found out of
+/// them is counted.
 async fn environ_hanging(bench: &'static Bench) -> Result<()> {
     const SECONDS: u32 = 3;
     let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let prometheus = free_address().await?;
+    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     // Until then nobody gets an answer.
     let hanging_until = Instant::now() + bench.bound(SECONDS.into());
     let traced = async {
@@ -107,6 +111,14 @@ async fn environ_hanging(bench: &'static Bench) -> Result<()> {
         "nothing was traced until the file system had gone; the log:\n{}",
         agent.log()
     );
+    for of in ["proc_given_up", "proc_left_out"] {
+        let wrong = |text: &str| {
+            let label = format!("of=\"{of}\"");
+            let lost = sum(text, "mqspan_identities_lost_total", &[&label]);
+            (lost == 0.0).then(|| format!("none is told as {of}"))
+        };
+        wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    }
     agent.stop_well(bench).await
 }
 

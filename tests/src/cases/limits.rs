@@ -11,6 +11,9 @@ use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
+use crate::bpf_map::BpfMap;
+use crate::cgroup::ContainerGroups;
+use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
 use crate::span::{Traced, Value};
 use crate::workload::Workload;
@@ -26,6 +29,8 @@ pub(super) fn cases() -> Vec<Case> {
         case!("limits_messages", messages),
         case!("limits_processes", processes),
         case!("limits_kretprobes", kretprobes),
+        case!("limits_cgroups", cgroups),
+        case!("limits_children", children),
     ]
 }
 
@@ -213,4 +218,86 @@ fn kernel_version() -> Result<(u32, u32)> {
         .next()
         .zip(numbers.next())
         .ok_or_else(|| anyhow!("no version: {text}"))
+}
+
+/// More control groups than the kernel remembers verdicts on: whoever calls from them is judged rightly.
+async fn cgroups(bench: &'static Bench) -> Result<()> {
+    const REMEMBERED: u32 = 4_096;
+    const GROUPS: u32 = REMEMBERED + 404;
+    let attack = Attack::new("cgroups", 1).with_count(GROUPS);
+    for (way, wanted) in [("include", GROUPS as usize), ("exclude", 0)] {
+        let groups = ContainerGroups::new()?;
+        let sink = Sink::start().await?;
+        let config = json!({
+            "filter": {way: {"containers": [&groups.id]}},
+            "capture": {"ring_buffer_size": "64MiB"},
+        });
+        let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+        let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
+        ensure!(
+            made == u64::from(GROUPS),
+            "{made} calls were made, not one from each of {GROUPS} groups"
+        );
+        // Everybody's last call is behind them in the ring.
+        let last = Workload::new(bench.workload()?, &["paced", "1"])?;
+        let in_container = |traced: &Traced| {
+            traced.origin.resource.get("container.id") == Some(&Value::from(groups.id.as_str()))
+        };
+        if wanted == 0 {
+            let calls = last.run(bench).await?;
+            sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+                .await?;
+        } else {
+            sink.wait_for_spans(wanted, bench.bound(30), in_container)
+                .await?;
+        }
+        let balance = agent.stop_balanced(bench).await?;
+        let traced = sink.spans_that(in_container).len();
+        ensure!(
+            traced == wanted && balance.seen >= made,
+            "{way}: {traced} of {made} calls have spans, not {wanted}: {balance:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The kernel's table of processes that a filter names is full, here of ids that no process has: whoever is born into
+/// such a family then is judged as if it were not named, and counted.
+async fn children(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let prometheus = free_address().await?;
+    let config = json!({
+        "filter": {"include": {"pids": [std::process::id()]}},
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let pids = BpfMap::of(agent.pid()?, "pids")?;
+    for (is_full, wanted) in [(false, true), (true, false), (false, true)] {
+        if is_full {
+            pids.fill(&[1])?;
+        } else {
+            pids.remove_filling()?;
+        }
+        let calls = Workload::new(bench.workload()?, &["paced", "1"])?
+            .run(bench)
+            .await?;
+        let ours = is_of(&calls);
+        if wanted {
+            sink.wait_for_spans(calls.len(), bench.bound(30), &ours)
+                .await?;
+        }
+        let traced = sink.spans_that(&ours).len();
+        ensure!(
+            traced == if wanted { calls.len() } else { 0 },
+            "the table is full: {is_full}, and {traced} of {} calls have spans",
+            calls.len()
+        );
+    }
+    let wrong = |text: &str| {
+        let lost = sum(text, "mqspan_identities_lost_total", &["of=\"child\""]);
+        (lost == 0.0).then(|| "no child is told as lost".to_owned())
+    };
+    wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    agent.stop_balanced(bench).await?;
+    Ok(())
 }
