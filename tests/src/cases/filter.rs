@@ -54,8 +54,24 @@ pub(super) fn cases() -> Vec<Case> {
             json!({"capture": {"abis": ["native"]}}),
             |_| false
         )),
+        case!("filter_many_ids_with_ours", |b| kept(
+            b,
+            many_ids(0),
+            |_| true
+        )),
+        case!("filter_many_ids_of_others", |b| kept(
+            b,
+            many_ids(1),
+            |_| false
+        )),
         case!("sighup_reloads", sighup_reloads),
     ]
+}
+
+/// More users than the kernel's table has room for; the workload is user 0.
+fn many_ids(first: u32) -> Value {
+    let uids: Vec<_> = (first..first + 2000).collect();
+    json!({"filter": {"include": {"uids": uids}}})
 }
 
 fn is_on(call: &Call, suffix: &str) -> bool {
