@@ -165,6 +165,7 @@ static __always_inline void call_submit(struct task_struct *task,
 	thread->state = THREAD_IDLE;
 	if (!wanted_at_return(call)) {
 		COUNT(filtered_return);
+		send_returned(thread, SEND_UNTOLD);
 		return;
 	}
 	comm_read(task, (__u64 *)call->comm);
@@ -187,16 +188,20 @@ static __always_inline void call_submit(struct task_struct *task,
 	}
 	if (ring_pressure && !ring_share_take(size)) {
 		call_lost();
+		send_returned(thread, SEND_UNTOLD);
 		return;
 	}
 	/* Never so long; for the verifier. */
 	barrier_var(size);
 	if (size > CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max)
 		size = CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max;
-	if (bpf_ringbuf_output(&events, call, size, flags))
+	if (bpf_ringbuf_output(&events, call, size, flags)) {
 		call_lost();
-	else
+		send_returned(thread, SEND_UNTOLD);
+	} else {
 		COUNT(submitted);
+		send_returned(thread, SEND_TOLD);
+	}
 }
 
 /*

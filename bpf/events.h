@@ -82,6 +82,10 @@ enum call_flag {
 	CALL_PAYLOAD = 1 << 14,
 	/* At the entry the filter could not tell whether it is wanted. */
 	CALL_UNDECIDED = 1 << 15,
+	/* A receive whose send had not returned when the message was taken... */
+	CALL_SENDER_IN_CALL = 1 << 16,
+	/* ...and may not be told; without that: has returned, and is not told. */
+	CALL_SENDER_UNTOLD = 1 << 17,
 };
 
 /*

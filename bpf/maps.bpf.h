@@ -8,6 +8,8 @@ const volatile bool use_task_storage = true;
 const volatile bool use_casts = false;
 /* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
 const volatile bool registers_on_stack = false;
+/* There are hooks at the making and the taking of messages, and a map of them. */
+const volatile bool follows_messages = false;
 /* Each hook has several programs: see "Spares" in call.bpf.h. */
 const volatile bool has_spares = false;
 /* Bytes in the ring from which on the agent is woken. */
@@ -124,6 +126,7 @@ struct thread_record {
 	__u64 priority_ptr; /* receive: user address of the priority */
 	__u64 argument_ptr; /* user address of the name or the sigevent */
 	__u64 message_ptr; /* user address of the message */
+	__u64 sent_message; /* struct msg_msg that the send has made, or 0 */
 	__u64 interrupted_hash; /* the same of the call a signal ended last */
 	__u64 interrupted_start_ns; /* of the wait a signal ended last, or 0 */
 	/* The descriptor resolved last, and what was found behind it. */
@@ -235,12 +238,19 @@ struct {
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
+/* What became of a send: a span must not have a parent that nobody is told of. */
+enum send_fate {
+	SEND_IN_CALL = 0,
+	SEND_TOLD = 1, /* its record is in the ring */
+	SEND_UNTOLD = 2, /* the filter has dropped it, or the ring was full */
+};
+
 /* Made by a send; found again by the receive of the same message. */
 struct message_origin {
 	__u64 start_ns; /* of the send */
 	__u64 created_ns;
 	__u32 tid; /* of the send */
-	__u32 padding;
+	__u32 fate; /* enum send_fate */
 };
 
 /*

@@ -30,6 +30,35 @@ static __always_inline void message_made(__u64 message)
 	thread->call.flags |= CALL_MESSAGE;
 	if (bpf_map_update_elem(&messages, &message, &origin, BPF_ANY))
 		COUNT(message_lost);
+	else
+		thread->sent_message = message;
+}
+
+/* The send has returned. The message may have gone, and another be in its place. */
+static __always_inline void send_returned(struct thread_record *thread,
+					  enum send_fate fate)
+{
+	struct message_origin *origin;
+
+	if (!follows_messages || !thread->sent_message)
+		return;
+	origin = bpf_map_lookup_elem(&messages, &thread->sent_message);
+	thread->sent_message = 0;
+	if (origin && origin->start_ns == thread->call.start_ns &&
+	    origin->tid == thread->call.tid)
+		origin->fate = fate;
+}
+
+/* Will the receive's parent be there? The flags are those of events.h. */
+static __always_inline __u32 sender_flags(const struct message_origin *origin)
+{
+	if (origin->fate == SEND_TOLD)
+		return 0;
+	if (origin->fate == SEND_UNTOLD)
+		return CALL_SENDER_UNTOLD;
+	if (filter.min_duration_ns || filter.agent_decides || ring_pressure)
+		return CALL_SENDER_IN_CALL | CALL_SENDER_UNTOLD;
+	return CALL_SENDER_IN_CALL;
 }
 
 static __always_inline void message_delivered(__u64 message, long type)
@@ -48,7 +77,7 @@ static __always_inline void message_delivered(__u64 message, long type)
 	thread->call.sender_start_ns = origin->start_ns;
 	thread->call.sender_tid = origin->tid;
 	thread->call.message_created_ns = origin->created_ns;
-	thread->call.flags |= CALL_MESSAGE;
+	thread->call.flags |= CALL_MESSAGE | sender_flags(origin);
 	/* A receive takes a message but once. Here as well as in free_msg(),
 	 * of which a backend may miss a run: what stays would be found again
 	 * by a later message at the same address. */

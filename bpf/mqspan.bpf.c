@@ -11,8 +11,8 @@
  *   queue     from a descriptor to the queue behind it
  *   process   who calls
  *   lost      what metrics count of calls whose record is lost
- *   call      entry and return of one call: the body of all backends
  *   message   which message is which
+ *   call      entry and return of one call: the body of all backends
  *   backend_* the same body at three kinds of hooks; one is attached
  *   lifecycle signals, forks and exits: the ends that have no return
  *   blocked   calls that were under way before all this was attached
@@ -35,8 +35,8 @@
 #include "queue.bpf.h"
 #include "process.bpf.h"
 #include "lost.bpf.h"
-#include "call.bpf.h"
 #include "message.bpf.h"
+#include "call.bpf.h"
 #include "entry_functions.bpf.h"
 #include "backend_fentry.bpf.h"
 #include "backend_kprobe.bpf.h"

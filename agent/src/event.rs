@@ -193,6 +193,8 @@ pub struct Call<'a> {
     pub open: Option<OpenArguments>,
     /// Argument of `mq_notify`.
     pub notify: Option<Notify>,
+    /// Send: its message was seen, and may be met again in a receive.
+    pub made_message: bool,
     /// Receive: the send that made the message, where it was seen.
     pub sender: Option<Sender>,
     /// Start of the interrupted call that this one restarts.
@@ -281,6 +283,62 @@ pub struct Sender {
     pub start_ns: u64,
     /// When the message was made, `CLOCK_BOOTTIME` nanoseconds.
     pub created_ns: u64,
+    /// What had become of the send when the message was taken.
+    pub fate: SendFate,
+}
+
+impl Sender {
+    /// Its record came before that of the receive, if it came.
+    pub fn is_behind(&self) -> bool {
+        matches!(self.fate, SendFate::Told | SendFate::Untold)
+    }
+
+    /// The message that it sent.
+    pub fn message(&self) -> MessageKey {
+        MessageKey {
+            tid: self.tid,
+            start_ns: self.start_ns,
+        }
+    }
+}
+
+/// What became of a send, for a receive that would be its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendFate {
+    /// Its record is in the ring buffer, before the receive's.
+    Told,
+    /// The kernel has dropped it by the filter, or for want of room.
+    Untold,
+    /// It had not returned, and nothing stood in the way of its record.
+    InCall,
+    /// It had not returned, and its record may not come.
+    InDoubt,
+}
+
+/// A message, by the send that made it: thread and start of the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MessageKey {
+    tid: u32,
+    start_ns: u64,
+}
+
+impl MessageKey {
+    /// Of a send whose message was seen.
+    pub fn of_send(call: &Call<'_>) -> Option<Self> {
+        (call.made_message && call.ret >= 0).then_some(Self {
+            tid: call.tid,
+            start_ns: call.start_ns,
+        })
+    }
+
+    /// Of a send that made a message, or a receive that knows its sender.
+    pub fn of(call: &Call<'_>) -> Option<Self> {
+        if call.operation.is_send() {
+            Self::of_send(call)
+        } else {
+            call.sender.map(|sender| sender.message())
+        }
+    }
 }
 
 /// What the kernel knows of a process. Its paths and its environment came
@@ -445,10 +503,20 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
             mode: raw.mode,
         }),
         notify: parse_notify(operation, &raw),
+        made_message: operation.is_send() && has(call_flag::CALL_MESSAGE),
         sender: (operation.is_receive() && has(call_flag::CALL_MESSAGE)).then_some(Sender {
             tid: raw.sender_tid,
             start_ns: raw.sender_start_ns,
             created_ns: raw.message_created_ns,
+            fate: match (
+                has(call_flag::CALL_SENDER_IN_CALL),
+                has(call_flag::CALL_SENDER_UNTOLD),
+            ) {
+                (false, false) => SendFate::Told,
+                (false, true) => SendFate::Untold,
+                (true, false) => SendFate::InCall,
+                (true, true) => SendFate::InDoubt,
+            },
         }),
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
         start_unknown: has(call_flag::CALL_START_UNKNOWN),

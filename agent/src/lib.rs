@@ -26,6 +26,7 @@ pub(crate) mod terminal;
 pub mod errno;
 pub(crate) mod hash;
 pub mod kernel;
+pub mod recent;
 
 pub mod event;
 pub mod owner;
@@ -45,6 +46,7 @@ pub mod filter;
 pub mod host;
 pub mod kubernetes;
 pub mod process;
+pub mod sends;
 
 pub mod export;
 pub mod health;

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading};
-use crate::event::{Call, Event};
+use crate::event::{Call, Event, MessageKey};
 use crate::filter::NameFilter;
 use crate::kernel::{CgroupVerdict, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
-use crate::sampling::whole::{DroppedSend, MessageKey, WholeTraces};
+use crate::sampling::whole::{OtherEnd, WholeTraces};
 use crate::sampling::{Decision, Sampling};
+use crate::sends::{CallRecord, Parent, Sends};
 use crate::sink::SpanSink;
 use crate::span::{Correlation, Span, SpanSettings};
 
@@ -78,6 +79,9 @@ pub struct Pipeline<'a, S> {
     losses: Arc<PendingLosses>,
     cgroup_verdicts: Vec<CgroupVerdict>,
     whole_traces: WholeTraces,
+    sends: Sends,
+    /// At the end of the last round.
+    now: Instant,
 }
 
 impl<'a, S: SpanSink> Pipeline<'a, S> {
@@ -98,6 +102,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             losses: Arc::default(),
             cgroup_verdicts: Vec::new(),
             whole_traces: WholeTraces::default(),
+            sends: Sends::default(),
+            now: Instant::now(),
         }
     }
 
@@ -137,42 +143,110 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         let process = self.processes.of_call(call, &self.anchors);
         if !self.settings.filter.wants(call, &process) {
             PipelineCounts::add(&self.counts.filtered, 1);
+            self.is_untold(MessageKey::of_send(call));
             return;
         }
         if let Some(metrics) = &mut self.metrics {
             metrics.call(call);
         }
         let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
-        let span = Span::new(call, &self.settings.span, unix_ns);
-        if self.is_kept(&span, record, &process) {
-            self.sink.span(&process, &span);
+        let parent = match &call.sender {
+            Some(sender) if self.settings.span.correlation == Correlation::Parent => {
+                for message in self.sink.take_untold() {
+                    self.is_untold(Some(message));
+                }
+                self.sends.parent(sender)
+            }
+            _ => Parent::There,
+        };
+        let (Parent::InDoubt, Some(sender)) = (parent, &call.sender) else {
+            self.span(call, record, &process, unix_ns, parent);
+            return;
+        };
+        let receive = CallRecord {
+            record: record.into(),
+            process,
+            unix_ns,
+        };
+        let without_room = self.sends.hold(self.now, sender.message(), receive);
+        self.go_on(without_room, Parent::NotThere);
+    }
+
+    /// The send of this message has no span.
+    fn is_untold(&mut self, message: Option<MessageKey>) {
+        if let Some(message) = message {
+            self.sends.untold(message);
+            let receive = self.sends.take_held(&message);
+            self.go_on(receive, Parent::NotThere);
+        }
+    }
+
+    /// Goes on with a receive that was held.
+    fn go_on(&mut self, receive: Option<CallRecord>, parent: Parent) {
+        if let Some(receive) = receive
+            && let Ok(Event::Call(call)) = Event::parse(&receive.record)
+        {
+            let CallRecord {
+                record,
+                process,
+                unix_ns,
+            } = &receive;
+            self.span(&call, record, process, *unix_ns, parent);
+        }
+    }
+
+    fn span(
+        &mut self,
+        call: &Call<'_>,
+        record: &[u8],
+        process: &Arc<Process>,
+        unix_ns: (u64, u64),
+        parent: Parent,
+    ) {
+        let mut span = Span::new(call, &self.settings.span, unix_ns);
+        if parent == Parent::NotThere {
+            span.become_root(&self.settings.span.ids);
+        }
+        if self.is_kept(&mut span, record, process) {
+            self.sink.span(process, &span);
             PipelineCounts::add(&self.counts.spans, 1);
         } else {
             PipelineCounts::add(&self.counts.sampled_out, 1);
+        }
+        if let Some(message) = MessageKey::of_send(call) {
+            // What is sampled out is of a trace that is: the receive goes the same way.
+            self.sends.told(message);
+            let receive = self.sends.take_held(&message);
+            self.go_on(receive, Parent::There);
         }
     }
 
     /// Is the span kept? With a slow receive the send of its message is sent,
     /// too, if it has been dropped before.
-    fn is_kept(&mut self, span: &Span<'_>, record: &[u8], process: &Arc<Process>) -> bool {
+    fn is_kept(&mut self, span: &mut Span<'_>, record: &[u8], process: &Arc<Process>) -> bool {
         let sampling = &self.settings.sampling;
         let decision = sampling.decide(span);
-        let share_a_trace = self.settings.span.correlation == Correlation::Parent;
-        if decision == Decision::Keep || !sampling.keeps_slow() || !share_a_trace {
+        let is_send = span.call.operation.is_send();
+        let shares_a_trace = self.settings.span.correlation == Correlation::Parent
+            && (is_send || span.parent_span_id.is_some());
+        if decision == Decision::Keep || !sampling.keeps_slow() || !shares_a_trace {
             return decision != Decision::Drop;
         }
         let Some(message) = MessageKey::of(span.call) else {
             return decision != Decision::Drop;
         };
         if decision == Decision::KeepSlow {
-            if let Some(send) = self.whole_traces.keep(message) {
-                self.send_after_all(&send);
+            let may_come = is_send || !span.call.sender.is_some_and(|sender| sender.is_behind());
+            match self.whole_traces.keep(message) {
+                OtherEnd::Dropped(send) => self.send_after_all(&send),
+                OtherEnd::Unknown if !may_come => span.become_root(&self.settings.span.ids),
+                OtherEnd::Kept | OtherEnd::Unknown => {}
             }
             return true;
         }
         let is_kept = self.whole_traces.is_kept(&message);
-        if !is_kept && span.call.operation.is_send() {
-            let send = DroppedSend {
+        if !is_kept && is_send {
+            let send = CallRecord {
                 record: record.into(),
                 process: Arc::clone(process),
                 unix_ns: (span.start_unix_ns, span.end_unix_ns),
@@ -182,7 +256,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         is_kept
     }
 
-    fn send_after_all(&mut self, send: &DroppedSend) {
+    fn send_after_all(&mut self, send: &CallRecord) {
         if let Ok(Event::Call(call)) = Event::parse(&send.record) {
             let span = Span::new(&call, &self.settings.span, send.unix_ns);
             self.sink.span(&send.process, &span);
@@ -202,6 +276,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     /// After the records of a round.
     pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+        while let Some(receive) = self.sends.take_due(Some(now)) {
+            self.go_on(Some(receive), Parent::NotThere);
+        }
         self.sink.tick(now);
         self.processes.tick(now);
         if let Some(metrics) = &mut self.metrics {
@@ -213,6 +291,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     /// After the last record.
     pub fn finish(&mut self) {
+        while let Some(receive) = self.sends.take_due(None) {
+            self.go_on(Some(receive), Parent::NotThere);
+        }
         self.sink.finish();
         if let Some(metrics) = &mut self.metrics {
             metrics.finish();
@@ -261,3 +342,7 @@ fn cgroup_verdict(filter: &NameFilter, process: &Process) -> Option<CgroupVerdic
         wanted: filter.wants_container(process)?,
     })
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

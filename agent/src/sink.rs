@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::event::MessageKey;
 use crate::process::Process;
 use crate::span::Span;
 
@@ -9,6 +10,12 @@ use crate::span::Span;
 pub trait SpanSink {
     /// One span of a process.
     fn span(&mut self, process: &Process, span: &Span<'_>);
+
+    /// Messages whose send has found no room since the last call: its span will
+    /// not be there.
+    fn take_untold(&mut self) -> Vec<MessageKey> {
+        Vec::new()
+    }
 
     /// Called a few dozen times a second, for what is due by time.
     fn tick(&mut self, now: Instant);

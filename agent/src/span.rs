@@ -122,6 +122,18 @@ impl<'a> Span<'a> {
         }
     }
 
+    /// Nobody is told of the send: the span begins a trace of its own, and
+    /// links to it.
+    pub fn become_root(&mut self, ids: &Ids) {
+        if let Some(span_id) = self.parent_span_id.take() {
+            self.sender_link = Some(Link {
+                trace_id: self.trace_id,
+                span_id,
+            });
+            self.trace_id = ids.trace_id(self.call.tid, self.call.start_ns);
+        }
+    }
+
     /// The name in its two parts: the operation, and the queue where known.
     /// They are joined by a space.
     pub fn name(&self) -> (&'static str, Option<&str>) {

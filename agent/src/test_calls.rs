@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Abi, Call, Operation, ProcessKey, Queue, Sender, Timeout};
+use crate::event::{Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout};
 use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
 
 /// A 32-bit receive of five bytes whose sender was seen.
@@ -39,10 +39,12 @@ pub(crate) fn receive() -> Call<'static> {
         nonblocking: Some(false),
         open: None,
         notify: None,
+        made_message: false,
         sender: Some(Sender {
             tid: 99,
             start_ns: 800_000,
             created_ns: 810_000,
+            fate: SendFate::Told,
         }),
         restarts: None,
         start_unknown: false,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mqspan::encode::{self, Batch, Push, json};
-use mqspan::event::{Abi, Call, Notify, OpenArguments, Operation, Queue, Sender, Timeout};
+use mqspan::event::{Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout};
 use mqspan::span::{Correlation, Span};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{Span as ProtoSpan, TracesData};
@@ -96,7 +96,7 @@ prop_compose! {
                 -2 => Notify::Unregister,
                 _ => Notify::Register { notify, signo },
             }),
-            sender: sender.map(|(tid, start_ns, created_ns)| Sender { tid, start_ns, created_ns }),
+            sender: sender.map(|(tid, start_ns, created_ns)| Sender { tid, start_ns, created_ns, fate: SendFate::Told }),
             restarts,
             death_signal,
             payload: payload.clone().map(|bytes| &*bytes.leak()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::encode::{Batch, EncodedResource, Push};
-use crate::event::ProcessKey;
+use crate::event::{MessageKey, ProcessKey};
 use crate::span::Span;
 
 use super::Sink;
@@ -29,8 +29,14 @@ pub struct SpanSender {
     owners: Arc<OwnerLosses>,
     /// Bytes of a span, as in the batch before.
     span_bytes: u64,
+    /// Messages whose send is in the batch.
+    sends: Vec<MessageKey>,
+    /// Messages whose send found no room.
+    untold: Vec<MessageKey>,
 }
 
+/// Sends without a span that are remembered until a receive asks.
+const MAX_UNTOLD: usize = 65_536;
 /// Bytes of a span before there has been a batch.
 const SPAN_BYTES: u64 = 640;
 
@@ -46,6 +52,8 @@ impl SpanSender {
             shares: QueueShares::default(),
             owners: Arc::default(),
             span_bytes: SPAN_BYTES,
+            sends: Vec::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -64,6 +72,7 @@ impl SpanSender {
         resource: &Arc<EncodedResource>,
         span: &Span<'_>,
     ) {
+        let sent = MessageKey::of_send(span.call);
         self.pushed += 1;
         for sink in &self.sinks {
             sink.counters.set_pushed(self.pushed);
@@ -73,6 +82,7 @@ impl SpanSender {
             for sink in &self.sinks {
                 sink.counters.lost(LossReason::QueueFull, 1);
             }
+            self.is_untold(sent);
             return;
         }
         let mut pushed = self.batch.push(process, resource, span);
@@ -85,13 +95,27 @@ impl SpanSender {
                 if self.since.is_none() {
                     self.since = Some(now);
                 }
+                self.sends.extend(sent);
             }
             Push::Full | Push::TooLarge => {
                 for sink in &self.sinks {
                     sink.counters.lost(LossReason::TooLarge, 1);
                 }
+                self.is_untold(sent);
             }
         }
+    }
+
+    /// What nobody asks for is not kept for ever.
+    fn is_untold(&mut self, sent: impl IntoIterator<Item = MessageKey>) {
+        if self.untold.len() < MAX_UNTOLD {
+            self.untold.extend(sent);
+        }
+    }
+
+    /// Messages whose send has found no room since the last call.
+    pub fn take_untold(&mut self) -> Vec<MessageKey> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Flushes if the first span of the batch has waited long enough. Returns
@@ -115,11 +139,19 @@ impl SpanSender {
         }
         let batch = self.batch.take();
         self.span_bytes = batch.bytes.len() as u64 / u64::from(batch.spans.max(1));
+        let mut is_lost = false;
         for sink in &self.sinks {
             if let Err(reason) = sink.queue.push(batch.clone()) {
                 sink.counters.lost(reason, batch.spans.into());
+                is_lost = true;
             }
         }
+        let mut sends = std::mem::take(&mut self.sends);
+        if is_lost {
+            self.is_untold(sends.drain(..));
+        }
+        sends.clear();
+        self.sends = sends;
         self.look();
     }
 

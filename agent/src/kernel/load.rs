@@ -206,6 +206,7 @@ fn prepare(
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
     rodata.has_spares = has_spares(&hooks);
+    rodata.follows_messages = backend.knows_messages();
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;
     rodata.max_threads = settings.max_threads().into();

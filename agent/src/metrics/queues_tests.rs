@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::exchange::exchange;
 use super::*;
-use crate::event::{Abi, ProcessKey, Queue, Sender};
+use crate::event::{Abi, ProcessKey, Queue, SendFate, Sender};
 
 const MS: u64 = 1_000_000;
 
@@ -43,6 +43,7 @@ pub(in crate::metrics) fn call(
         nonblocking: None,
         open: None,
         notify: None,
+        made_message: false,
         sender: None,
         payload: None,
         restarts: None,
@@ -166,6 +167,7 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
         tid: 1,
         start_ns: 1,
         created_ns: 900 * MS,
+        fate: SendFate::Told,
     });
     metrics.call(&receive);
     let series = &metrics.counted.series[1];

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mqspan::encode::{self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
-use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, Sender, Timeout};
+use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout};
 use mqspan::ids::Ids;
 use mqspan::resource::{Resource, Value};
 use mqspan::span::{AttributeSink, Correlation, Link, Span, SpanSettings};
@@ -47,6 +47,7 @@ pub(crate) fn receive() -> Call<'static> {
         nonblocking: None,
         open: None,
         notify: None,
+        made_message: false,
         sender: None,
         restarts: None,
         start_unknown: false,
@@ -69,6 +70,7 @@ pub(crate) fn full_receive() -> Call<'static> {
             tid: 4_300,
             start_ns: 4_999_999_990_000,
             created_ns: 4_999_999_995_000,
+            fate: SendFate::Told,
         }),
         ..receive()
     }

@@ -1,6 +1,6 @@
 //! Messages that pass between programs of two ABIs: whose each is, and how many there were.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
@@ -21,6 +21,9 @@ pub(super) fn cases() -> Vec<Case> {
         case!("journeys_across_abis", across_abis),
         case!("journeys_sampled", sampled),
         case!("journeys_slow_ones", slow_ones),
+        case!("journeys_min_duration", min_duration),
+        case!("journeys_filtered_by_the_agent", filtered_by_the_agent),
+        case!("journeys_lost_sends", lost_sends),
     ]
 }
 
@@ -173,5 +176,88 @@ fn ensure_whole(bench: &Bench, spans: &[Traced]) -> Result<()> {
                 .collect::<Vec<_>>()
         );
     }
+    Ok(())
+}
+
+/// Receives that took long are kept, their sends were quick and are not.
+async fn min_duration(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
+    let sink = Sink::start().await?;
+    let config = json!({"filter": {"min_duration": "10ms"}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let held = workload.hold(bench).await?;
+    // All are blocked, and from now on for longer than the limit.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    held.release(bench).await?;
+    let calls = workload.truth()?;
+    agent.stop_well(bench).await?;
+    ensure_roots_with_links(bench, &sink.spans_that(is_of(&calls)))
+}
+
+/// More patterns than the kernel has room for, so that the agent drops the sends, all of 32-bit programs.
+async fn filtered_by_the_agent(bench: &'static Bench) -> Result<()> {
+    let many = (0..200).map(|number| format!("*{number}-of-many-*-names"));
+    let comms: Vec<_> = many.chain(["mqwork-x86*".to_owned()]).collect();
+    let workload = exchange(bench)?;
+    let sink = Sink::start().await?;
+    let config = json!({
+        "filter": {"include": {"comms": comms}},
+        "capture": {"ring_buffer_size": "64MiB"},
+        "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let calls = workload.run(bench).await?;
+    agent.stop_well(bench).await?;
+    ensure_roots_with_links(bench, &sink.spans_that(is_of(&calls)))
+}
+
+/// Receives whose sends are left out name no parent, and still say which send it was.
+fn ensure_roots_with_links(bench: &Bench, spans: &[Traced]) -> Result<()> {
+    let (mut receives, mut linked) = (0, 0);
+    for traced in spans {
+        let span = &traced.span;
+        let took_a_message = span.name.starts_with("mq_timedreceive") && span.status.is_none();
+        receives += usize::from(took_a_message);
+        linked += usize::from(took_a_message && !span.links.is_empty());
+    }
+    ensure!(receives > 0, "no receive was kept");
+    ensure_parents_there(spans)?;
+    ensure!(
+        !bench.backend.sees_messages() || linked == receives,
+        "{linked} of {receives} receives link to their sends"
+    );
+    Ok(())
+}
+
+/// A ring of one page, in which most sends are lost.
+async fn lost_sends(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["flood", "3000"])?;
+    let sink = Sink::start().await?;
+    let config = json!({"capture": {"ring_buffer_size": "4KiB"}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    workload.run_untold(bench).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        balance.lost > 100 && balance.exported > 10,
+        "too little was lost, or too much: {balance:?}"
+    );
+    ensure_parents_there(&sink.spans())
+}
+
+fn ensure_parents_there(spans: &[Traced]) -> Result<()> {
+    let ids: HashSet<&[u8]> = spans
+        .iter()
+        .map(|traced| traced.span.span_id.as_slice())
+        .collect();
+    let orphans = spans.iter().filter(|traced| {
+        let parent = traced.span.parent_span_id.as_slice();
+        !parent.is_empty() && !ids.contains(parent)
+    });
+    let count = orphans.count();
+    ensure!(
+        count == 0,
+        "{count} of {} spans name a parent that is not there",
+        spans.len()
+    );
     Ok(())
 }

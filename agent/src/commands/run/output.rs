@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::super::settings;
 use super::metrics::Metrics;
 use crate::config::Config;
+use crate::event::MessageKey;
 use crate::export::counters::Snapshot;
 use crate::export::settings::ExportSettings;
 use crate::export::{Exporter, Left, Sink, SpanSender};
@@ -214,6 +215,10 @@ impl SpanSink for ExportSink {
             &process.encoded,
             span,
         );
+    }
+
+    fn take_untold(&mut self) -> Vec<MessageKey> {
+        self.sender.take_untold()
     }
 
     fn tick(&mut self, now: Instant) {

@@ -1,0 +1,230 @@
+use super::*;
+use crate::config::Filter;
+use crate::host::Host;
+use crate::ids::Ids;
+use crate::kernel::KernelFilter;
+use crate::process::Enrichment;
+use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
+
+const IN_DOUBT: u32 = call_flag::CALL_SENDER_IN_CALL.0 | call_flag::CALL_SENDER_UNTOLD.0;
+
+/// What the tests look at of a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Got {
+    is_send: bool,
+    has_parent: bool,
+    links: bool,
+}
+
+#[derive(Default)]
+struct Recorder {
+    spans: Vec<Got>,
+    untold: Vec<MessageKey>,
+}
+
+impl SpanSink for Recorder {
+    fn span(&mut self, _: &Process, span: &Span<'_>) {
+        self.spans.push(Got {
+            is_send: span.call.operation.is_send(),
+            has_parent: span.parent_span_id.is_some(),
+            links: span.sender_link.is_some(),
+        });
+    }
+
+    fn take_untold(&mut self) -> Vec<MessageKey> {
+        std::mem::take(&mut self.untold)
+    }
+
+    fn tick(&mut self, _: Instant) {}
+
+    fn finish(&mut self) {}
+}
+
+fn record(op: call_op, flags: u32, change: impl FnOnce(&mut call_event)) -> Vec<u8> {
+    let mut raw = call_event {
+        kind: u8::try_from(event_kind::EVENT_CALL.0).unwrap(),
+        op: u8::try_from(op.0).unwrap(),
+        abi: u8::try_from(call_abi::ABI_I386.0).unwrap(),
+        flags: flags | call_flag::CALL_MESSAGE.0,
+        start_ns: 1_000,
+        end_ns: 2_000,
+        tid: 1,
+        ..call_event::default()
+    };
+    change(&mut raw);
+    // SAFETY: as in test_calls::raw_receive().
+    let bytes = unsafe {
+        std::slice::from_raw_parts((&raw const raw).cast::<u8>(), size_of::<call_event>())
+    };
+    bytes.to_vec()
+}
+
+/// The send of message `number`, by a thread of this name.
+fn send(number: u64, comm: &str) -> Vec<u8> {
+    record(call_op::CALL_TIMEDSEND, 0, |raw| {
+        raw.start_ns = number;
+        for (to, byte) in raw.comm.iter_mut().zip(comm.bytes()) {
+            *to = byte.cast_signed();
+        }
+    })
+}
+
+fn receive(number: u64, flags: u32) -> Vec<u8> {
+    record(call_op::CALL_TIMEDRECEIVE, flags, |raw| {
+        (raw.sender_tid, raw.sender_start_ns) = (1, number);
+        raw.tid = 2;
+        raw.start_ns = number + 1;
+        raw.end_ns = number + 1_000_000_000;
+    })
+}
+
+/// What becomes of the records, which are followed by a tick at each `None`.
+fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
+    let mut filter = Filter::default();
+    filter.exclude.comms = crate::config::Globs::new(&["dropped".to_owned()]).unwrap();
+    let settings = PipelineSettings {
+        span: SpanSettings {
+            ids: Ids::new(1),
+            correlation: Correlation::Parent,
+            unset_status_errnos: Vec::new(),
+        },
+        filter: NameFilter::new(&filter, &KernelFilter::default()),
+        sampling,
+    };
+    let enrichment = Enrichment {
+        process: false,
+        container: false,
+    };
+    let processes = Processes::new(Host::read(), Vec::new(), enrichment);
+    let counts = PipelineCounts::default();
+    let mut pipeline = Pipeline::new(settings, processes, Recorder::default(), &counts);
+    let mut now = Instant::now();
+    for bytes in records {
+        match bytes {
+            Some(bytes) => pipeline.record(bytes),
+            None => {
+                now += std::time::Duration::from_secs(2);
+                pipeline.tick(now);
+            }
+        }
+    }
+    pipeline.finish();
+    let decoded = counts.decoded();
+    let sink = pipeline.into_sink();
+    assert_eq!(decoded.spans, sink.spans.len() as u64);
+    let calls = records.iter().flatten().count() as u64;
+    assert_eq!(
+        decoded.spans + decoded.filtered + decoded.sampled_out,
+        calls
+    );
+    sink.spans
+}
+
+fn all() -> Sampling {
+    Sampling::new(1.0, false, None)
+}
+
+const SENT: Got = Got {
+    is_send: true,
+    has_parent: false,
+    links: false,
+};
+const CHILD: Got = Got {
+    is_send: false,
+    has_parent: true,
+    links: false,
+};
+const ROOT_WITH_LINK: Got = Got {
+    is_send: false,
+    has_parent: false,
+    links: true,
+};
+
+#[test]
+fn a_receive_is_the_child_of_a_send_that_is_there() {
+    for flags in [0, call_flag::CALL_SENDER_IN_CALL.0] {
+        let records = [Some(send(7, "x")), Some(receive(7, flags))];
+        assert_eq!(spans_of(all(), &records), [SENT, CHILD]);
+    }
+}
+
+#[test]
+fn what_the_kernel_or_the_filter_has_dropped_is_no_parent() {
+    let records = [Some(receive(7, call_flag::CALL_SENDER_UNTOLD.0))];
+    assert_eq!(spans_of(all(), &records), [ROOT_WITH_LINK]);
+    let records = [Some(send(7, "dropped")), Some(receive(7, 0))];
+    assert_eq!(spans_of(all(), &records), [ROOT_WITH_LINK]);
+}
+
+#[test]
+fn a_receive_in_doubt_waits_for_its_send() {
+    let in_doubt = || Some(receive(7, IN_DOUBT));
+    let sent = || Some(send(7, "x"));
+    assert_eq!(spans_of(all(), &[sent(), in_doubt()]), [SENT, CHILD]);
+    assert_eq!(spans_of(all(), &[in_doubt(), sent()]), [SENT, CHILD]);
+    let dropped = Some(send(7, "dropped"));
+    assert_eq!(spans_of(all(), &[in_doubt(), dropped]), [ROOT_WITH_LINK]);
+    assert_eq!(spans_of(all(), &[in_doubt()]), [ROOT_WITH_LINK]);
+    let late = [in_doubt(), None, sent()];
+    assert_eq!(spans_of(all(), &late), [ROOT_WITH_LINK, SENT]);
+}
+
+#[test]
+fn receives_that_wait_are_bounded_and_none_is_lost() {
+    let records: Vec<_> = (0..5_000)
+        .map(|number| Some(receive(number, IN_DOUBT)))
+        .collect();
+    let spans = spans_of(all(), &records);
+    assert_eq!(spans.len(), records.len());
+    assert!(spans.iter().all(|span| *span == ROOT_WITH_LINK));
+}
+
+#[test]
+fn a_slow_receive_brings_its_send_or_is_a_root() {
+    let slow = || Sampling::new(0.0, false, Some(std::time::Duration::from_millis(1)));
+    let records = [Some(send(7, "x")), Some(receive(7, 0))];
+    assert_eq!(spans_of(slow(), &records), [SENT, CHILD]);
+    // So many sends came after that this one is forgotten.
+    let mut records: Vec<_> = (0..20_000).map(|number| Some(send(number, "x"))).collect();
+    records.push(Some(receive(3, 0)));
+    assert_eq!(spans_of(slow(), &records), [ROOT_WITH_LINK]);
+}
+
+#[test]
+fn what_the_sink_had_no_room_for_is_no_parent() {
+    let settings = |ids| SpanSettings {
+        ids,
+        correlation: Correlation::Parent,
+        unset_status_errnos: Vec::new(),
+    };
+    let bytes = send(7, "x");
+    let Ok(Event::Call(call)) = Event::parse(&bytes) else {
+        panic!("not a call");
+    };
+    assert!(
+        Span::new(&call, &settings(Ids::new(1)), (0, 0))
+            .parent_span_id
+            .is_none()
+    );
+    let sink = Recorder {
+        untold: vec![MessageKey::of_send(&call).unwrap()],
+        ..Recorder::default()
+    };
+    let counts = PipelineCounts::default();
+    let enrichment = Enrichment {
+        process: false,
+        container: false,
+    };
+    let mut pipeline = Pipeline::new(
+        PipelineSettings {
+            span: settings(Ids::new(1)),
+            filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
+            sampling: all(),
+        },
+        Processes::new(Host::read(), Vec::new(), enrichment),
+        sink,
+        &counts,
+    );
+    pipeline.record(&receive(7, 0));
+    assert_eq!(pipeline.into_sink().spans, [ROOT_WITH_LINK]);
+}

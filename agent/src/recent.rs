@@ -1,0 +1,100 @@
+//! A map that forgets.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// A map that forgets what came first when it becomes too heavy.
+#[derive(Debug)]
+pub struct Recent<K, V> {
+    entries: HashMap<K, (V, usize)>,
+    /// In the order of their coming; some are gone from the map.
+    order: VecDeque<K>,
+    weight: usize,
+    max_weight: usize,
+}
+
+impl<K: Hash + Eq + Copy, V> Recent<K, V> {
+    /// Entries weigh no more than this together.
+    pub fn new(max_weight: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            weight: 0,
+            max_weight,
+        }
+    }
+
+    /// Is there one?
+    pub fn contains(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Takes it out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let (value, weight) = self.entries.remove(key)?;
+        self.weight -= weight;
+        Some(value)
+    }
+
+    /// A key comes but once.
+    pub fn insert(&mut self, key: K, value: V, weight: usize) {
+        if self.contains(&key) {
+            return;
+        }
+        self.entries.insert(key, (value, weight));
+        self.order.push_back(key);
+        self.weight += weight;
+        while self.weight > self.max_weight {
+            match self.order.pop_front() {
+                Some(first) => drop(self.remove(&first)),
+                None => break,
+            }
+        }
+        // Keys whose entry is gone must not pile up either.
+        if self.order.len() > 2 * self.entries.len() + 16 {
+            let Self { entries, order, .. } = self;
+            order.retain(|key| entries.contains_key(key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_forgotten() {
+        let mut recent = Recent::new(10);
+        for key in 0..5 {
+            recent.insert(key, key, 3);
+        }
+        assert!(!recent.contains(&0) && !recent.contains(&1));
+        assert_eq!(recent.remove(&2), Some(2));
+        assert_eq!(recent.remove(&2), None);
+        recent.insert(9, 9, 3);
+        assert!(recent.contains(&3) && recent.contains(&4) && recent.contains(&9));
+        recent.insert(10, 10, 100);
+        assert_eq!((recent.entries.len(), recent.weight), (0, 0));
+    }
+
+    #[test]
+    fn one_that_stays_is_not_forgotten_for_those_that_go() {
+        let mut recent = Recent::new(1_000);
+        recent.insert(0, (), 1);
+        for key in 1..10_000 {
+            recent.insert(key, (), 1);
+            recent.remove(&key);
+            assert!(recent.contains(&0), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_do_not_pile_up() {
+        let mut recent = Recent::new(1_000);
+        for key in 0..10_000 {
+            recent.insert(key, (), 1);
+            recent.remove(&key);
+        }
+        assert!(recent.order.len() < 32, "{}", recent.order.len());
+    }
+}
