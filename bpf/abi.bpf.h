@@ -36,6 +36,7 @@ struct call_args {
 			       (__u32)READ(regs, di) } })
 #define SYSCALL_NR(regs) ((regs)->orig_ax)
 #define SYSCALL_NR_PROBE(regs) BPF_CORE_READ(regs, orig_ax)
+#define RETURN_VALUE_PROBE(regs) ((long)BPF_CORE_READ(regs, ax))
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
 #define TS_COMPAT 0x2
@@ -58,6 +59,7 @@ struct call_args {
 		  (__u32)READ(r, regs[4]) } })
 #define SYSCALL_NR(r) ((r)->syscallno)
 #define SYSCALL_NR_PROBE(r) BPF_CORE_READ(r, syscallno)
+#define RETURN_VALUE_PROBE(r) ((long)BPF_CORE_READ(r, regs[0]))
 
 /* arch/arm64/include/asm/thread_info.h */
 #define TIF_32BIT (1UL << 22)

@@ -42,7 +42,7 @@ int it_blocked(struct bpf_iter__task *ctx)
 	const struct pt_regs *regs;
 	struct thread_record *thread;
 	struct call_args args;
-	bool compat;
+	bool compat, stopped;
 	__u64 nr;
 	__u8 op;
 
@@ -54,6 +54,10 @@ int it_blocked(struct bpf_iter__task *ctx)
 		regs = registers_on_stack_of(task);
 	/* Running in user space the number is an old one; asleep it is not. */
 	if (!task_is_asleep(task))
+		return 0;
+	/* A stop in the middle of a wait has ended it: what comes is a restart. */
+	stopped = task_is_stopped(task);
+	if (stopped && RETURN_VALUE_PROBE(regs) != -ERESTARTSYS)
 		return 0;
 	nr = SYSCALL_NR_PROBE(regs);
 	compat = task_is_compat(task);
@@ -94,7 +98,13 @@ int it_blocked(struct bpf_iter__task *ctx)
 		call_filtered(thread);
 		return 0;
 	}
-	thread->state = THREAD_IN_CALL;
+	if (stopped) {
+		thread->state = THREAD_INTERRUPTED;
+		thread->call.ret = -ERESTARTSYS;
+		thread->call.end_ns = 0; /* stopped_goes_on() */
+	} else {
+		thread->state = THREAD_IN_CALL;
+	}
 	__sync_fetch_and_add(&found_blocked, 1);
 	COUNT(start_unknown);
 	return 0;

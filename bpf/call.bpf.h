@@ -324,11 +324,22 @@ static __always_inline void call_filtered(struct thread_record *thread)
 	COUNT(filtered_entry);
 }
 
+/* A call that was found stopped has an end only now. */
+static __always_inline void stopped_goes_on(struct task_struct *task,
+					    struct thread_record *thread)
+{
+	if (thread->call.end_ns)
+		return;
+	thread->call.end_ns = bpf_ktime_get_boot_ns();
+	blocked_returns(task, thread);
+}
+
 /* The wait that a signal ended is over, with EINTR or a restart to come. */
 static __always_inline void call_interrupted(struct task_struct *task,
 					     struct thread_record *thread,
 					     bool restarts)
 {
+	stopped_goes_on(task, thread);
 	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
 	thread->interrupted_hash = call_hash(thread);
 	call_submit(task, thread);

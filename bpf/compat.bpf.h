@@ -111,13 +111,25 @@ struct task_struct___state {
 	long state;
 } __attribute__((preserve_access_index));
 
-static __always_inline bool task_is_asleep(struct task_struct *task)
+#define TASK_STOPPED_OR_TRACED 0xc /* include/linux/sched.h */
+
+static __always_inline __u64 task_state(struct task_struct *task)
 {
 	struct task_struct___state *old = (void *)task;
 
 	if (bpf_core_field_exists(old->state))
-		return BPF_CORE_READ(old, state) != 0;
-	return BPF_CORE_READ(task, __state) != 0;
+		return BPF_CORE_READ(old, state);
+	return BPF_CORE_READ(task, __state);
+}
+
+static __always_inline bool task_is_asleep(struct task_struct *task)
+{
+	return task_state(task) != 0;
+}
+
+static __always_inline bool task_is_stopped(struct task_struct *task)
+{
+	return task_state(task) & TASK_STOPPED_OR_TRACED;
 }
 
 /*

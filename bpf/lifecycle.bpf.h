@@ -51,6 +51,7 @@ static __always_inline int thread_exits(void)
 	__u32 pid = pid_tgid >> 32, tid = (__u32)pid_tgid;
 
 	if (thread && thread->state == THREAD_INTERRUPTED) {
+		stopped_goes_on(task, thread);
 		thread->call.end_ns = bpf_ktime_get_boot_ns();
 		thread->call.death_signal = signal_of_death(task);
 		thread->call.flags |= CALL_DIED;

@@ -7,11 +7,17 @@
 //! tracepoints (`kernel/trace/bpf_trace.c`). Programs at kprobes run with
 //! preemption off.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::sync::LazyLock;
+
+use flate2::read::GzDecoder;
 
 use super::backend::Backend;
 use super::kernel_fs::KernelFs;
+
+/// Debian's has 270 KiB.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Whether this kernel preempts threads within system calls; found out once.
 pub fn kernel_is_preemptible() -> bool {
@@ -55,17 +61,53 @@ fn tracepoints_are_preemptible(release: &str) -> bool {
 fn look() -> bool {
     let mode = KernelFs::debugfs().and_then(|debugfs| debugfs.read("sched/preempt"));
     let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
     is_preemptible(
         mode.ok().as_deref(),
         &uname.version().to_string_lossy(),
         &fs::read_to_string("/proc/cmdline").unwrap_or_default(),
-        &uname.release().to_string_lossy(),
+        &release,
+        || kernel_config(&release),
     )
 }
 
+/// What the kernel was built with, from wherever distributions leave it.
+fn kernel_config(release: &str) -> Option<String> {
+    let plain = [
+        format!("/boot/config-{release}"),
+        format!("/lib/modules/{release}/config"),
+        format!("/usr/lib/kernel/config-{release}"),
+    ];
+    first_text("/proc/config.gz", &plain)
+}
+
+fn first_text(packed: &str, plain: &[String]) -> Option<String> {
+    let packed = File::open(packed).ok().map(GzDecoder::new);
+    packed.and_then(bounded_text).or_else(|| {
+        plain
+            .iter()
+            .filter_map(|path| File::open(path).ok())
+            .find_map(bounded_text)
+    })
+}
+
+fn bounded_text(from: impl Read) -> Option<String> {
+    let mut text = String::new();
+    let read = from.take(MAX_CONFIG_BYTES).read_to_string(&mut text);
+    read.ok().map(|_| text)
+}
+
 /// From debugfs' `sched/preempt`, where it can be read, with the mode in use in
-/// brackets; else from `uname -v`, the kernel's command line and `uname -r`.
-fn is_preemptible(mode: Option<&str>, version: &str, cmdline: &str, release: &str) -> bool {
+/// brackets; else from `uname -v`, the kernel's command line, `uname -r` and its
+/// configuration. Who does not know is careful: spares cost time, and no spares
+/// calls.
+fn is_preemptible(
+    mode: Option<&str>,
+    version: &str,
+    cmdline: &str,
+    release: &str,
+    config: impl FnOnce() -> Option<String>,
+) -> bool {
     if let Some(mode) = mode {
         return mode.contains("(full)") || mode.contains("(lazy)");
     }
@@ -78,17 +120,19 @@ fn is_preemptible(mode: Option<&str>, version: &str, cmdline: &str, release: &st
             .filter_map(|word| word.strip_prefix("preempt="))
             .next_back()
             .map_or_else(
-                || chosen_by_default(release),
+                || chosen_by_default(release, config),
                 |chosen| matches!(chosen, "full" | "lazy"),
             ),
         Some(_) => true,
     }
 }
 
-/// What a kernel that can change does unless told: those of distributions do
-/// not preempt, until Linux 7.0 left only the modes that do.
-fn chosen_by_default(release: &str) -> bool {
+/// What a kernel that can change does unless told. Linux 7.0 left only the modes
+/// that preempt.
+fn chosen_by_default(release: &str, config: impl FnOnce() -> Option<String>) -> bool {
+    const QUIET: [&str; 2] = ["CONFIG_PREEMPT_NONE=y", "CONFIG_PREEMPT_VOLUNTARY=y"];
     major(release) >= 7
+        || !config().is_some_and(|config| config.lines().any(|line| QUIET.contains(&line)))
 }
 
 /// 0 where it cannot be read.
@@ -99,6 +143,11 @@ fn major(release: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
 
     #[test]
@@ -137,11 +186,46 @@ mod tests {
             (None, dynamic, "", "10.0", true),
         ];
         for (mode, version, cmdline, release, want) in table {
+            let config = || Some("CONFIG_PREEMPT_VOLUNTARY=y\n".to_owned());
             assert_eq!(
-                is_preemptible(mode, version, cmdline, release),
+                is_preemptible(mode, version, cmdline, release, config),
                 want,
                 "{mode:?} {version} {cmdline:?} {release}"
             );
         }
+    }
+
+    #[test]
+    fn a_kernel_that_tells_nothing_is_taken_to_preempt() {
+        let version = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-02)";
+        let of = |config: Option<&str>| {
+            let config = config.map(str::to_owned);
+            is_preemptible(None, version, "quiet", "6.1.0", || config)
+        };
+        assert!(of(None));
+        assert!(of(Some("CONFIG_PREEMPT=y\nCONFIG_PREEMPT_DYNAMIC=y\n")));
+        assert!(of(Some(
+            "CONFIG_PREEMPT_LAZY=y\n# CONFIG_PREEMPT_NONE is not set\n"
+        )));
+        assert!(!of(Some(
+            "CONFIG_PREEMPT_NONE=y\nCONFIG_PREEMPT_DYNAMIC=y\n"
+        )));
+        assert!(!of(Some(
+            "CONFIG_PREEMPT_BUILD=y\nCONFIG_PREEMPT_VOLUNTARY=y\n"
+        )));
+    }
+
+    #[test]
+    fn the_configuration_is_read_packed_or_plain() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let plain = [at("none"), at("plain")];
+        assert_eq!(first_text(&at("packed"), &plain), None);
+        fs::write(at("plain"), "plain").unwrap();
+        assert_eq!(first_text(&at("packed"), &plain).unwrap(), "plain");
+        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+        packer.write_all(b"packed").unwrap();
+        fs::write(at("packed"), packer.finish().unwrap()).unwrap();
+        assert_eq!(first_text(&at("packed"), &plain).unwrap(), "packed");
     }
 }

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 
 use super::{Case, case, comparison, defaults, run_and_compare, scenario};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::balance::Balance;
 use crate::compare::is_of;
+use crate::signal;
 use crate::sink::Sink;
+use crate::span::{Traced, attributes};
 use crate::truth::Call;
 use crate::workload::{Held, Workload};
 
@@ -31,6 +34,14 @@ pub(super) fn cases() -> Vec<Case> {
             b.workload()
         )),
         case!("blocked_before_attach_32", |b| blocked_before_attach(
+            b,
+            b.workload32()
+        )),
+        case!("stopped_before_attach_64", |b| stopped_before_attach(
+            b,
+            b.workload()
+        )),
+        case!("stopped_before_attach_32", |b| stopped_before_attach(
             b,
             b.workload32()
         )),
@@ -136,4 +147,56 @@ async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>)
         "{BLOCKED} calls are blocked: {balance:?}"
     );
     check_late_agent(bench, &workload, held).await
+}
+
+/// Calls whose threads were stopped in their waits when the agent came: each is found, goes on as a restart, and
+/// none is lost.
+async fn stopped_before_attach(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    const BLOCKED: usize = 20;
+    let workload = Workload::new(program?, &["blocked", "20", "hold"])?;
+    let held = workload.hold(bench).await?;
+    signal::send(held.pid()?, Signal::STOP)?;
+    wait_until_stopped(bench, held.pid()?).await?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    signal::send(held.pid()?, Signal::CONT)?;
+    held.release(bench).await?;
+    let receives = |traced: &Traced| {
+        let (attributes, _) = attributes(&traced.span.attributes);
+        traced.span.name.starts_with("mq_timedreceive")
+            && traced.span.name.contains(workload.prefix())
+            && attributes.contains_key("posix_mq.restarted")
+    };
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    let restarted = sink.spans_that(receives).len();
+    let missed = balance.lost_by("return_missed");
+    ensure!(
+        missed == 0 && restarted == BLOCKED || may_miss && balance.lost > 0,
+        "{restarted} of {BLOCKED} receives were restarted: {balance:?}"
+    );
+    Ok(())
+}
+
+async fn wait_until_stopped(bench: &Bench, pid: u32) -> Result<()> {
+    let give_up = tokio::time::Instant::now() + bench.bound(10);
+    loop {
+        let mut states = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+            states.push(
+                stat.rsplit(") ")
+                    .next()
+                    .and_then(|rest| rest.chars().next()),
+            );
+        }
+        if states.iter().all(|state| *state == Some('T')) {
+            return Ok(());
+        }
+        ensure!(
+            tokio::time::Instant::now() < give_up,
+            "threads are not stopped: {states:?}"
+        );
+        tokio::time::sleep(agent::POLL).await;
+    }
 }
