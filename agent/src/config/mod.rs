@@ -10,6 +10,7 @@
 //! A later layer of the list beats an earlier one; defaults lie below them all. Mappings merge key by key, everything else is
 //! replaced. Every key is documented in `config/mqspan.yaml`; the fields here say what the rest of the agent gets from it.
 
+mod attribute_types;
 mod choices;
 mod de;
 mod defaults;
