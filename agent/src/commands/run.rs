@@ -153,9 +153,7 @@ impl<'a> Agent<'a> {
                 if tracer.take_calls_were_lost() {
                     self.calls_were_lost.notify_one();
                 }
-                if let Some(config) = reload.take() {
-                    reload.apply(config, tracer, pipeline, &mut self.outputs);
-                }
+                reload.look(tracer, pipeline, &mut self.outputs);
             };
             capture::run(&mut self.tracer, pipeline, &self.stop, between_rounds)
                 .context("cannot read the ring buffer")

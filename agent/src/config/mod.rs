@@ -197,13 +197,34 @@ pub struct Resource {
 pub struct Exporters {
     /// A collector that speaks OTLP over gRPC.
     pub otlp: Otlp,
-    /// OTLP/JSON lines; `None` is off.
-    pub file: Option<FileTarget>,
+    /// OTLP/JSON lines.
+    pub file: FileExporter,
+}
+
+impl Exporters {
+    /// Whether spans go nowhere.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.otlp.enabled && self.file.target.is_none()
+    }
+}
+
+/// `exporters.file`: OTLP/JSON lines.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct FileExporter {
+    /// Where they go; `None` is off.
+    pub target: Option<FileTarget>,
+    /// At which size a file is replaced by a new one; `None` is never.
+    pub max_size_bytes: Option<u64>,
+    /// How many old files are kept; `None` is all.
+    pub max_files: Option<u32>,
 }
 
 /// `exporters.otlp`: a collector that speaks OTLP over gRPC.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otlp {
+    /// Whether anything is sent there.
+    pub enabled: bool,
     /// The collector's address.
     pub endpoint: Endpoint,
     /// Headers of each request: lower-case names, values of printable ASCII.
