@@ -145,8 +145,16 @@ impl ContainerGroups {
     }
 }
 
-impl Drop for ContainerGroups {
-    fn drop(&mut self) {
+impl ContainerGroups {
+    /// Removes the others.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&PathBuf) -> bool) {
+        let (paths, others) = self.paths.drain(..).partition(is_wanted);
+        self.paths = others;
+        self.remove_all();
+        self.paths = paths;
+    }
+
+    fn remove_all(&self) {
         for path in &self.paths {
             for entry in fs::read_dir(path).into_iter().flatten().flatten() {
                 if entry.path().is_dir() {
@@ -161,5 +169,11 @@ impl Drop for ContainerGroups {
                 }
             }
         }
+    }
+}
+
+impl Drop for ContainerGroups {
+    fn drop(&mut self) {
+        self.remove_all();
     }
 }
