@@ -41,14 +41,12 @@ const LEFTOVER_TASKS: Duration = Duration::from_secs(1);
 const BETWEEN_LOSSES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let loaded = config::load(
-        args.config.as_deref(),
-        &Overrides::new(),
-        &Env::from_process(),
-    )?;
+    let env = Env::from_process();
+    let loaded = config::load(args.config.as_deref(), &Overrides::new(), &env)?;
     let config = loaded.config;
     logs::start(&config.logs)?;
-    for warning in &loaded.warnings {
+    let of_proxy = config::proxy_warning(&config, &env);
+    for warning in loaded.warnings.iter().chain(&of_proxy) {
         tracing::warn!("{warning}");
     }
     memory::return_large_buffers();

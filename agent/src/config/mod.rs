@@ -23,6 +23,7 @@ mod layer;
 mod load;
 mod otel_env;
 pub mod print;
+mod proxy_env;
 mod raw;
 mod read;
 pub mod units;
@@ -44,6 +45,7 @@ pub use endpoint::Endpoint;
 pub use error::{ConfigError, Problem};
 pub use globs::Globs;
 pub use load::{Env, Loaded, Overrides, check, load};
+pub use proxy_env::proxy_warning;
 pub use values::{AttributeValue, FileTarget, Secret};
 
 use crate::errno;
