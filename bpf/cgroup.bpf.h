@@ -16,32 +16,57 @@ static __always_inline struct cgroup *controller_cgroup(struct css_set *cgroups,
 	return BPF_CORE_READ(state, cgroup);
 }
 
+/* In a hierarchy of version 1, and not its root. */
+static __always_inline bool is_of_v1(struct cgroup *cgroup,
+				     struct cgroup *unified)
+{
+	return BPF_CORE_READ(cgroup, root) != BPF_CORE_READ(unified, root) &&
+	       kernfs_parent_of(BPF_CORE_READ(cgroup, kn));
+}
+
+#define TRY_CONTROLLER(name)                                                   \
+	do {                                                                   \
+		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, name)) { \
+			struct cgroup *cgroup_ = controller_cgroup(            \
+				cgroups,                                       \
+				bpf_core_enum_value(enum cgroup_subsys_id,     \
+						    name));                    \
+			if (is_of_v1(cgroup_, unified))                        \
+				return cgroup_;                                \
+		}                                                              \
+	} while (0)
+
 /*
- * The cgroup that a container runtime made: of a v1 controller that runtimes
- * use (v1 and hybrid), else, or where that is the root, of v2.
+ * The cgroup that a container runtime made: of the first v1 controller that has
+ * one (v1 and hybrid), else of v2. Two containers can share that of v2 there.
  */
-static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
+static __always_inline struct cgroup *runtime_cgroup(struct task_struct *task)
 {
 	struct css_set *cgroups = BPF_CORE_READ(task, cgroups);
 	struct cgroup *unified = BPF_CORE_READ(cgroups, dfl_cgrp);
-	struct cgroup *v1 = unified;
-	struct kernfs_node *node;
 
-	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
-		v1 = controller_cgroup(
-			cgroups, bpf_core_enum_value(enum cgroup_subsys_id,
-						     memory_cgrp_id));
-	else if (bpf_core_enum_value_exists(enum cgroup_subsys_id,
-					    pids_cgrp_id))
-		v1 = controller_cgroup(
-			cgroups, bpf_core_enum_value(enum cgroup_subsys_id,
-						     pids_cgrp_id));
-	if (BPF_CORE_READ(v1, root) != BPF_CORE_READ(unified, root)) {
-		node = BPF_CORE_READ(v1, kn);
-		if (kernfs_parent_of(node))
-			return node;
-	}
-	return BPF_CORE_READ(unified, kn);
+	TRY_CONTROLLER(memory_cgrp_id);
+	TRY_CONTROLLER(pids_cgrp_id);
+	TRY_CONTROLLER(cpu_cgrp_id);
+	TRY_CONTROLLER(devices_cgrp_id);
+	return unified;
+}
+
+static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
+{
+	return BPF_CORE_READ(runtime_cgroup(task), kn);
+}
+
+/*
+ * By which the agent and the kernel speak of a cgroup. kernfs_node.id counts
+ * from 1 in each hierarchy, so the same number is several cgroups; its upper
+ * half is a generation that changes every 2^31 nodes (fs/kernfs/dir.c).
+ */
+static __always_inline __u64 cgroup_key(struct cgroup *cgroup)
+{
+	__u64 hierarchy = (__u32)BPF_CORE_READ(cgroup, root, hierarchy_id);
+
+	return BPF_CORE_READ(cgroup, kn, id) ^ hierarchy << 48;
 }
 
 #endif

@@ -223,7 +223,7 @@ struct process_event {
 	__u16 pid_levels; /* entries of pids, from the initial namespace on */
 	__u32 uid; /* real user id, initial user namespace */
 	struct execution execution;
-	__u64 cgroup_id; /* kernfs_node.id of the node that the path is of */
+	__u64 cgroup_id; /* cgroup_key() of the cgroup that the path is of */
 	__u32 mount_ns; /* inode numbers of namespaces */
 	__u32 user_ns;
 	struct owner owner;

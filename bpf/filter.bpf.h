@@ -105,8 +105,7 @@ static __always_inline bool comm_wanted(struct task_struct *task,
 
 static __always_inline bool container_wanted(struct task_struct *task)
 {
-	struct kernfs_node *node = cgroup_node(task);
-	__u64 id = BPF_CORE_READ(node, id);
+	__u64 id = cgroup_key(runtime_cgroup(task));
 	struct cgroup_verdict *known = bpf_map_lookup_elem(&cgroups, &id);
 
 	return !known || known->generation != filter.generation ||

@@ -136,6 +136,7 @@ struct thread_record {
 	/* identity_generation and exec_id + 1 that a process event was sent for. */
 	__u64 announced;
 	struct owner owner;
+	__u64 cgroup; /* cgroup_key() of the path that was sent last */
 	__u32 queue_ipc_ns;
 	__u32 judged; /* filter_settings.generation of the verdicts */
 	/* enum program: which have come by at the entry, and at the return. */
@@ -350,7 +351,7 @@ struct cgroup_verdict {
 	__u32 verdict; /* enum verdict */
 };
 
-/* Whether calls from a cgroup are wanted, by kernfs_node.id. The agent inserts
+/* Whether calls from a cgroup are wanted, by cgroup_key(). The agent inserts
  * what it finds out of a process's container; what is not there is sent to it.
  * When full, what was not asked for longest is forgotten. */
 struct {

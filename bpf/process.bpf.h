@@ -137,12 +137,14 @@ __noinline int cgroup_send(void)
 {
 	struct task_struct *task = current_task();
 	struct thread_record *thread = thread_find(task);
-	struct kernfs_node *node = cgroup_node(task);
+	struct cgroup *cgroup = runtime_cgroup(task);
+	struct kernfs_node *node = BPF_CORE_READ(cgroup, kn);
 	struct path_event *event;
 	__u64 at;
 
 	if (!thread)
 		return 0;
+	thread->cgroup = cgroup_key(cgroup);
 	event = path_reserve(thread, PATH_CGROUP);
 	if (!event)
 		return 0;
@@ -276,7 +278,7 @@ __noinline int process_send(void)
 	process->padding = 0;
 	process->execution = execution_of(thread);
 	process->uid = BPF_CORE_READ(task, real_cred, uid.val);
-	process->cgroup_id = BPF_CORE_READ(cgroup_node(task), id);
+	process->cgroup_id = thread->cgroup;
 	process->mount_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
 	process->user_ns = BPF_CORE_READ(task, real_cred, user_ns, ns.inum);
 	process->owner = thread->owner;

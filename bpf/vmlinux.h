@@ -275,7 +275,9 @@ struct kernfs_node {
 	struct kernfs_iattrs *iattr;
 };
 
-struct cgroup_root;
+struct cgroup_root {
+	int hierarchy_id;
+};
 
 struct cgroup {
 	struct kernfs_node *kn;
@@ -288,7 +290,9 @@ struct cgroup_subsys_state {
 
 /* include/linux/cgroup_subsys.h: the values are the running kernel's. */
 enum cgroup_subsys_id {
+	cpu_cgrp_id,
 	memory_cgrp_id,
+	devices_cgrp_id,
 	pids_cgrp_id,
 };
 

@@ -54,7 +54,8 @@ pub struct Process {
     pub owner: Option<Owner>,
     /// Of the container that it runs in.
     pub container_id: Option<String>,
-    /// Of the cgroup of whose processes all that is true, `kernfs_node.id`.
+    /// Of the cgroup of whose processes all that is true, by the kernel's
+    /// `cgroup_key()`.
     pub cgroup_id: Option<u64>,
     /// Which execution.
     pub key: ProcessKey,

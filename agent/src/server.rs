@@ -7,7 +7,8 @@
 //! the address that has the most: of those that still wait for a request the
 //! oldest, else the oldest. Who opens many therefore closes their own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
@@ -30,15 +32,45 @@ const WHOLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's head, and what is read of it at a time: hyper's smallest.
 const MAX_HEAD_BYTES: usize = 8 << 10;
 const MAX_HEADERS: usize = 64;
+/// Connections that wait to be accepted, as tokio has it.
+const BACKLOG: i32 = 1024;
 /// After an accept that failed because descriptors or memory ran out.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the address, so that one in use fails the start.
+/// Binds the address, so that one in use fails the start. `[::]` is both
+/// families, or the other one where there is no IPv6.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if address.ip() != Ipv6Addr::UNSPECIFIED {
+        return TcpListener::bind(address).await;
+    }
+    match bind_both(address) {
+        Err(error) if is_without_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+/// Whatever the sysctl `net.ipv6.bindv6only` says.
+fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// The kernel has none (`ipv6.disable=1`), or this network has.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
 }
 
 /// Answers until the runtime ends.
@@ -175,6 +207,32 @@ mod tests {
             .route("/large", get(async || LARGE.as_slice()));
         runtime.spawn(serve(listener, router));
         (runtime, address)
+    }
+
+    #[test]
+    fn the_wildcard_of_ipv6_is_both_families() {
+        let runtime = Runtime::new().unwrap();
+        let any = (Ipv6Addr::UNSPECIFIED, 0).into();
+        let listener = runtime.block_on(bind(any)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        runtime.spawn(serve(
+            listener,
+            Router::new().route("/", get(async || "ok\n")),
+        ));
+        let request = "GET / HTTP/1.0\r\n\r\n";
+        assert!(ask((Ipv4Addr::LOCALHOST, port).into(), request).ends_with("ok\n"));
+        if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            assert!(ask((Ipv6Addr::LOCALHOST, port).into(), request).ends_with("ok\n"));
+        }
+        for (errno, is_without) in [
+            (libc::EAFNOSUPPORT, true),
+            (libc::EADDRNOTAVAIL, true),
+            (libc::EADDRINUSE, false),
+            (libc::EACCES, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(is_without_ipv6(&error), is_without, "{error}");
+        }
     }
 
     fn connect(address: SocketAddr) -> TcpStream {

@@ -254,6 +254,8 @@ async fn the_file_gets_a_line_a_batch() {
         file: Some(FileSettings {
             path: path.to_owned(),
             queue_size_bytes: 1 << 20,
+            max_size_bytes: None,
+            max_files: None,
         }),
         ..ExportSettings::default()
     };
@@ -288,6 +290,8 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
         file: Some(FileSettings {
             path: "/dev/full".into(),
             queue_size_bytes: 1 << 20,
+            max_size_bytes: None,
+            max_files: None,
         }),
         ..ExportSettings::default()
     });

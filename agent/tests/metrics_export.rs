@@ -376,6 +376,8 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
         let file = FileSettings {
             path: directory.path().join(name),
             queue_size_bytes: capacity,
+            max_size_bytes: None,
+            max_files: None,
         };
         let export = ExportSettings {
             file: Some(file),

@@ -104,15 +104,20 @@ impl Drop for MemoryLimit {
     }
 }
 
-/// A container's groups, one in each hierarchy, where Docker with the driver cgroupfs makes them. Removed when
-/// dropped, with what was made below them.
+/// A container's groups, one in each hierarchy. Removed when dropped, with what was made below them.
 pub(crate) struct ContainerGroups {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) id: String,
 }
 
 impl ContainerGroups {
+    /// Where Docker with the driver cgroupfs makes them.
     pub(crate) fn new() -> Result<ContainerGroups> {
+        Self::named("docker/ID")
+    }
+
+    /// A path in which `ID` stands for the container's id.
+    pub(crate) fn named(form: &str) -> Result<ContainerGroups> {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         let id = uuid.trim().replace('-', "").repeat(2);
         let mut groups = ContainerGroups {
@@ -132,7 +137,7 @@ impl ContainerGroups {
                 && !root.ends_with("cpuset")
         });
         for root in roots {
-            let path = root.join("docker").join(&groups.id);
+            let path = root.join(form.replace("ID", &groups.id));
             fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
             groups.paths.push(path);
         }
@@ -140,8 +145,16 @@ impl ContainerGroups {
     }
 }
 
-impl Drop for ContainerGroups {
-    fn drop(&mut self) {
+impl ContainerGroups {
+    /// Removes the others.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&PathBuf) -> bool) {
+        let (paths, others) = self.paths.drain(..).partition(is_wanted);
+        self.paths = others;
+        self.remove_all();
+        self.paths = paths;
+    }
+
+    fn remove_all(&self) {
         for path in &self.paths {
             for entry in fs::read_dir(path).into_iter().flatten().flatten() {
                 if entry.path().is_dir() {
@@ -149,10 +162,18 @@ impl Drop for ContainerGroups {
                 }
             }
             remove(path);
-            // Another container's groups may be there.
-            if let Some(parent) = path.parent() {
-                fs::remove_dir(parent).unwrap_or_default();
+            // Others' groups may be there.
+            for above in path.ancestors().skip(1) {
+                if fs::remove_dir(above).is_err() {
+                    break;
+                }
             }
         }
+    }
+}
+
+impl Drop for ContainerGroups {
+    fn drop(&mut self) {
+        self.remove_all();
     }
 }

@@ -11,21 +11,21 @@ use crate::config::{self, Env, Overrides};
 use crate::logs::say;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
-    let loaded = config::load(
-        args.config.as_deref(),
-        &Overrides::new(),
-        &Env::from_process(),
-    )?;
-    for warning in &loaded.warnings {
+    let env = Env::from_process();
+    let loaded = config::load(args.config.as_deref(), &Overrides::new(), &env)?;
+    let config = loaded.config;
+    let of_proxy = config::proxy_warning(&config, &env);
+    for warning in loaded.warnings.iter().chain(&of_proxy) {
         say!("warning: {warning}");
     }
-    let config = loaded.config;
     let mut findings = checks::of_machine();
     findings.extend(checks::of_backends(
         settings::backend(config.capture.backend),
         &settings::kernel(&config),
     ));
-    findings.push(checks::of_collector(&config.exporters.otlp.endpoint));
+    if config.exporters.otlp.enabled {
+        findings.push(checks::of_collector(&config.exporters.otlp.endpoint));
+    }
     findings.extend(checks::of_kubernetes(&config.enrich.kubernetes)?);
     match args.output {
         Output::Pretty => report::pretty(&findings)?,

@@ -41,14 +41,12 @@ const LEFTOVER_TASKS: Duration = Duration::from_secs(1);
 const BETWEEN_LOSSES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let loaded = config::load(
-        args.config.as_deref(),
-        &Overrides::new(),
-        &Env::from_process(),
-    )?;
+    let env = Env::from_process();
+    let loaded = config::load(args.config.as_deref(), &Overrides::new(), &env)?;
     let config = loaded.config;
     logs::start(&config.logs)?;
-    for warning in &loaded.warnings {
+    let of_proxy = config::proxy_warning(&config, &env);
+    for warning in loaded.warnings.iter().chain(&of_proxy) {
         tracing::warn!("{warning}");
     }
     memory::return_large_buffers();
@@ -153,9 +151,7 @@ impl<'a> Agent<'a> {
                 if tracer.take_calls_were_lost() {
                     self.calls_were_lost.notify_one();
                 }
-                if let Some(config) = reload.take() {
-                    reload.apply(config, tracer, pipeline, &mut self.outputs);
-                }
+                reload.look(tracer, pipeline, &mut self.outputs);
             };
             capture::run(&mut self.tracer, pipeline, &self.stop, between_rounds)
                 .context("cannot read the ring buffer")

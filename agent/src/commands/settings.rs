@@ -114,6 +114,9 @@ pub(super) fn pipeline(config: &Config, host: &Host) -> PipelineSettings {
 }
 
 fn sampling(config: &Config) -> Sampling {
+    if config.exporters.is_none() {
+        return Sampling::new(0.0, false, None);
+    }
     let sampling = &config.sampling;
     let keep = &sampling.always_keep;
     Sampling::new(sampling.ratio, keep.errors, keep.slower_than)
@@ -163,19 +166,21 @@ pub(super) fn processes(config: &Config, host: Host) -> Processes {
 }
 
 pub(super) fn export(config: &Config) -> ExportSettings {
-    let otlp = &config.exporters.otlp;
+    let config::Exporters { otlp, file } = &config.exporters;
     ExportSettings {
         batch: BatchSettings {
             flush_timeout: otlp.batch.flush_timeout,
             max_size_bytes: otlp.batch.max_size_bytes,
         },
-        otlp: Some(self::otlp(otlp)),
-        file: config.exporters.file.as_ref().map(|target| FileSettings {
+        otlp: otlp.enabled.then(|| self::otlp(otlp)),
+        file: file.target.as_ref().map(|target| FileSettings {
             path: match target {
                 FileTarget::Stdout => "-".into(),
                 FileTarget::Path(path) => path.clone(),
             },
             queue_size_bytes: otlp.sending_queue.queue_size_bytes,
+            max_size_bytes: file.max_size_bytes,
+            max_files: file.max_files,
         }),
     }
 }

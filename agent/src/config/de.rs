@@ -150,12 +150,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The scalar that a text is as a YAML document of its own, as the Collector reads the value of a variable.
+/// The scalar that a text is as a YAML document of its own, as the Collector reads the value of a variable. A text that is no null, boolean
+/// or number stays as it is, with what would be quotes, a comment or a mapping in a file.
 fn untyped_scalar(text: &str) -> Scalar {
-    match parse(text).map(|node| node.map(|node| node.content)) {
+    let scalar = match parse(text).map(|node| node.map(|node| node.content)) {
         Ok(Some(Content::Scalar { text, plain: true })) => resolve(&text),
-        Ok(None) => Scalar::Null,
-        _ => Scalar::Text(text.to_owned()),
+        Ok(None) if text.trim().is_empty() => Scalar::Null,
+        _ => Scalar::Text(String::new()),
+    };
+    match scalar {
+        Scalar::Text(_) => Scalar::Text(text.to_owned()),
+        scalar => scalar,
     }
 }
 
@@ -267,7 +272,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let name = match self.found() {
-            Found::Scalar(Scalar::Text(name)) => name,
+            Found::Scalar(Scalar::Text(name)) => name.trim().to_owned(),
             found => {
                 let names = expected_one_of("", variants);
                 return Err(found.wrong(names.trim_start_matches("expected ")));

@@ -72,6 +72,7 @@ impl Default for Enrich {
 impl Default for Otlp {
     fn default() -> Self {
         Self {
+            enabled: true,
             endpoint: Endpoint::default(),
             headers: std::collections::BTreeMap::new(),
             compression: Compression::None,

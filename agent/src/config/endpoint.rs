@@ -1,6 +1,7 @@
 //! The address of the collector.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use http::uri::{Authority, Uri};
 
@@ -67,6 +68,8 @@ impl Endpoint {
             return Err(format!("found an empty endpoint, expected {FORM}"));
         }
         let shown = mask_userinfo(text);
+        let bracketed = with_brackets(text);
+        let text = bracketed.as_deref().unwrap_or(text);
         let unix = ["unix:", "unix-abstract:"];
         if unix.iter().any(|scheme| text.starts_with(scheme)) {
             return Err(format!(
@@ -113,6 +116,26 @@ impl Endpoint {
         let warnings = oddities(port, path.as_deref(), insecure && tls);
         Ok((endpoint, warnings))
     }
+}
+
+/// The text with brackets around an IPv6 address that has none, as where a variable holds an address: `http://${env:HOST_IP}:4317`. What
+/// stands behind its last colon is the port, if the rest is an address.
+fn with_brackets(text: &str) -> Option<String> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = text.split_at(start);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let start = authority.rfind('@').map_or(0, |at| at + 1);
+    let (userinfo, host) = authority.split_at(start);
+    let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    let (address, port) = match host.rsplit_once(':') {
+        Some((address, port)) if is_address(address) && port.parse::<u16>().is_ok() => {
+            (address, format!(":{port}"))
+        }
+        _ if is_address(host) => (host, String::new()),
+        _ => return None,
+    };
+    Some(format!("{scheme}{userinfo}[{address}]{port}{path}"))
 }
 
 /// Authority and path of a URL.
@@ -211,6 +234,30 @@ mod tests {
             ("http://[::1]:4317", false, "http://[::1]:4317"),
             ("https://[2001:db8::1]", false, "https://[2001:db8::1]:443"),
             ("https://u:p@host:1", false, "https://host:1"),
+            (
+                "http://2001:db8::1:4317",
+                false,
+                "http://[2001:db8::1]:4317",
+            ),
+            ("http://::1:4317/", false, "http://[::1]:4317"),
+            ("2001:db8::1:4317", true, "http://[2001:db8::1]:4317"),
+            ("https://2001:db8::1", false, "https://[2001:db8::1]:443"),
+            (
+                "http://1:2:3:4:5:6:7:8:4317",
+                false,
+                "http://[1:2:3:4:5:6:7:8]:4317",
+            ),
+            (
+                "http://1:2:3:4:5:6:7:8",
+                false,
+                "http://[1:2:3:4:5:6:7:8]:80",
+            ),
+            ("https://u:p@fd00::a:1", false, "https://[fd00::a]:1"),
+            (
+                "http://::ffff:10.0.0.1:4317",
+                false,
+                "http://[::ffff:10.0.0.1]:4317",
+            ),
         ] {
             let (endpoint, warnings) = Endpoint::parse(text, insecure).unwrap();
             assert_eq!(endpoint.url(), url, "{text}");

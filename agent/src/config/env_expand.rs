@@ -7,7 +7,8 @@
 //! - A default counts only when the variable is unset; an empty variable is empty. An unset variable without a default is empty too, and is warned about.
 //! - References nest: a name or a default may hold references, and so may the value of a variable.
 //! - `$$` is one dollar sign, in the values of variables too; a lone `$` and a `${` without its `}` stay as they are.
-//! - A scalar that is one single reference takes the type that its key wants. A reference among other text makes a string.
+//! - A scalar that is one single reference takes the type that its key wants. A reference among other text makes a string, and so do quotes
+//!   around one where the key takes values of any type.
 
 use super::load::Env;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use ::config::{ConfigError, Map, Source, Value, ValueKind};
 
+use super::attribute_types::{is_attribute, is_string_attribute};
 use super::de::KeyPath;
 use super::env_expand::expand;
 use super::error::{Problem, key_path};
@@ -174,7 +175,10 @@ impl<'a> Writer<'a> {
             }
             Content::Scalar { text, plain } => match origin {
                 Origin::File { env, .. } if text.contains('$') => {
-                    self.expanded(text, path, &place, env)
+                    self.expanded(text, *plain, path, &place, env)
+                }
+                _ if *plain && is_string_attribute(path) && resolve(text) != Scalar::Null => {
+                    Value::new(None, text.as_str())
                 }
                 Origin::File { .. } if *plain => typed_scalar(text),
                 Origin::Text { .. } if *plain => untyped(text),
@@ -208,7 +212,14 @@ impl<'a> Writer<'a> {
     }
 
     /// A scalar of the file that may hold references.
-    fn expanded(&mut self, text: &str, path: &mut KeyPath, place: &str, env: &Env) -> Value {
+    fn expanded(
+        &mut self,
+        text: &str,
+        plain: bool,
+        path: &mut KeyPath,
+        place: &str,
+        env: &Env,
+    ) -> Value {
         let expanded = match expand(text, env) {
             Ok(expanded) => expanded,
             Err(message) => {
@@ -216,13 +227,16 @@ impl<'a> Writer<'a> {
                 return Value::new(None, ValueKind::Nil);
             }
         };
+        let is_unset = expanded.text.is_empty() && !expanded.unset.is_empty();
         for name in expanded.unset {
             let key = key_path(path);
             self.warning(format!(
                 "{place}: {key}: the environment variable `{name}` is not set"
             ));
         }
-        if expanded.whole {
+        // Elsewhere the key has a type, which quotes do not change.
+        let is_string = is_attribute(path) && !plain && !is_unset;
+        if expanded.whole && !is_string {
             return self.value_of_text(&expanded.text, path, place);
         }
         Value::new(None, expanded.text)
@@ -236,6 +250,7 @@ impl<'a> Writer<'a> {
         let (is_list, is_map) = match kind {
             Some(serde_json::Value::Array(_)) => (true, false),
             Some(serde_json::Value::Object(_)) => (false, true),
+            _ if is_string_attribute(path) && !text.is_empty() => return Value::new(None, text),
             _ => return untyped(text),
         };
         let text = text.trim();

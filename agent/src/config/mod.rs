@@ -10,6 +10,7 @@
 //! A later layer of the list beats an earlier one; defaults lie below them all. Mappings merge key by key, everything else is
 //! replaced. Every key is documented in `config/mqspan.yaml`; the fields here say what the rest of the agent gets from it.
 
+mod attribute_types;
 mod choices;
 mod de;
 mod defaults;
@@ -22,6 +23,7 @@ mod layer;
 mod load;
 mod otel_env;
 pub mod print;
+mod proxy_env;
 mod raw;
 mod read;
 pub mod units;
@@ -43,6 +45,7 @@ pub use endpoint::Endpoint;
 pub use error::{ConfigError, Problem};
 pub use globs::Globs;
 pub use load::{Env, Loaded, Overrides, check, load};
+pub use proxy_env::proxy_warning;
 pub use values::{AttributeValue, FileTarget, Secret};
 
 use crate::errno;
@@ -196,13 +199,34 @@ pub struct Resource {
 pub struct Exporters {
     /// A collector that speaks OTLP over gRPC.
     pub otlp: Otlp,
-    /// OTLP/JSON lines; `None` is off.
-    pub file: Option<FileTarget>,
+    /// OTLP/JSON lines.
+    pub file: FileExporter,
+}
+
+impl Exporters {
+    /// Whether spans go nowhere.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.otlp.enabled && self.file.target.is_none()
+    }
+}
+
+/// `exporters.file`: OTLP/JSON lines.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct FileExporter {
+    /// Where they go; `None` is off.
+    pub target: Option<FileTarget>,
+    /// At which size a file is replaced by a new one; `None` is never.
+    pub max_size_bytes: Option<u64>,
+    /// How many old files are kept; `None` is all.
+    pub max_files: Option<u32>,
 }
 
 /// `exporters.otlp`: a collector that speaks OTLP over gRPC.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otlp {
+    /// Whether anything is sent there.
+    pub enabled: bool,
     /// The collector's address.
     pub endpoint: Endpoint,
     /// Headers of each request: lower-case names, values of printable ASCII.

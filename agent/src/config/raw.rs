@@ -115,6 +115,7 @@ raw!(
     } = RawConfig::default().exporters
 );
 raw!(RawOtlp {
+    enabled: bool,
     endpoint: String,
     headers: BTreeMap<String, Secret>,
     compression: Compression,
@@ -164,7 +165,13 @@ raw!(
         max_size: Size,
     } = RawConfig::default().exporters.otlp.batch
 );
-raw!(RawFile { path: String } = RawConfig::default().exporters.file);
+raw!(
+    RawFile {
+        path: String,
+        max_size: Size,
+        max_files: u32,
+    } = RawConfig::default().exporters.file
+);
 raw!(
     RawMetrics {
         otlp: RawOtlpMetrics,
@@ -234,7 +241,9 @@ impl From<&Config> for RawConfig {
             exporters: RawExporters {
                 otlp: RawOtlp::from(&config.exporters.otlp),
                 file: RawFile {
-                    path: target_path(config.exporters.file.as_ref()),
+                    path: target_path(config.exporters.file.target.as_ref()),
+                    max_size: Size(config.exporters.file.max_size_bytes.unwrap_or_default()),
+                    max_files: config.exporters.file.max_files.unwrap_or_default(),
                 },
             },
             metrics: RawMetrics {
@@ -289,6 +298,7 @@ impl From<&super::Otlp> for RawOtlp {
         let retry = &otlp.retry_on_failure;
         let queue = &otlp.sending_queue;
         Self {
+            enabled: otlp.enabled,
             endpoint: otlp.endpoint.to_string(),
             headers: otlp.headers.clone(),
             compression: otlp.compression,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::error::closest;
 use super::globs::{compile, is_literal};
-use super::raw::{RawCapture, RawConfig, RawKubernetes, RawSelector};
+use super::raw::{RawCapture, RawConfig, RawExporters, RawFile, RawKubernetes, RawSelector};
 use super::units::{HumanDuration, Size};
 use super::{
-    AlwaysKeep, AttributeValue, Capture, Config, Enrich, Exporters, FileTarget, Filter, Globs,
-    Health, Kubernetes, Logs, Metrics, OtlpMetrics, Payload, Resource, Sampling, Selector, Traces,
+    AlwaysKeep, AttributeValue, Capture, Config, Enrich, Exporters, FileExporter, FileTarget,
+    Filter, Globs, Health, Kubernetes, Logs, Metrics, OtlpMetrics, Payload, Resource, Sampling,
+    Selector, Traces,
 };
 use crate::errno;
 
@@ -83,13 +84,7 @@ impl Checks {
             resource: Resource {
                 attributes: self.attributes(raw.resource.attributes),
             },
-            exporters: Exporters {
-                otlp: self.otlp(raw.exporters.otlp),
-                file: some_if_given(raw.exporters.file.path).map(|path| match path.as_str() {
-                    "-" => FileTarget::Stdout,
-                    _ => FileTarget::Path(path.into()),
-                }),
-            },
+            exporters: self.exporters(raw.exporters),
             metrics: Metrics {
                 otlp: OtlpMetrics {
                     enabled: raw.metrics.otlp.enabled,
@@ -107,6 +102,39 @@ impl Checks {
                 level: raw.logs.level,
                 format: raw.logs.format,
             },
+        }
+    }
+
+    fn exporters(&mut self, raw: RawExporters) -> Exporters {
+        let exporters = Exporters {
+            otlp: self.otlp(raw.otlp),
+            file: self.file(raw.file),
+        };
+        if exporters.is_none() {
+            let message = "spans go nowhere and count as sampled out; set `exporters.otlp.enabled: true` or `exporters.file.path`";
+            self.warning("exporters", message);
+        }
+        exporters
+    }
+
+    fn file(&mut self, raw: RawFile) -> FileExporter {
+        let target = some_if_given(raw.path).map(|path| match path.as_str() {
+            "-" => FileTarget::Stdout,
+            _ => FileTarget::Path(path.into()),
+        });
+        let is_limited = raw.max_size.0 > 0;
+        if is_limited && target == Some(FileTarget::Stdout) {
+            let message = "the limit has no effect on standard output";
+            self.warning("exporters.file.max_size", message);
+        }
+        if raw.max_files > 0 && !is_limited {
+            let message = "the number has no effect, because no file is ever full; set `exporters.file.max_size`";
+            self.warning("exporters.file.max_files", message);
+        }
+        FileExporter {
+            target,
+            max_size_bytes: is_limited.then_some(raw.max_size.0),
+            max_files: (raw.max_files > 0).then_some(raw.max_files),
         }
     }
 

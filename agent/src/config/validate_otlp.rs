@@ -30,6 +30,7 @@ impl Checks {
         };
         let max_request_size = self.size("exporters.otlp.max_request_size", raw.max_request_size);
         Otlp {
+            enabled: raw.enabled,
             headers: self.headers(raw.headers),
             compression: raw.compression,
             timeout: self.above_zero("exporters.otlp.timeout", raw.timeout),

@@ -114,7 +114,8 @@ pub(super) fn resolve(text: &str) -> Scalar {
         ".inf" | ".Inf" | ".INF" if text.starts_with('-') => Some(f64::NEG_INFINITY),
         ".inf" | ".Inf" | ".INF" => Some(f64::INFINITY),
         ".nan" | ".NaN" | ".NAN" => Some(f64::NAN),
-        _ if is_decimal(unsigned) => text.parse().ok(),
+        // One that is too large for a number stays as it is written.
+        _ if is_decimal(unsigned) => text.parse().ok().filter(|value: &f64| value.is_finite()),
         _ => None,
     };
     float.map_or_else(|| Scalar::Text(text.to_owned()), Scalar::Float)

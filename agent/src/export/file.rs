@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -17,7 +18,9 @@ use crate::encode::json;
 
 use super::counters::{Counters, LossReason};
 use super::paths::{is_of_others, refuse_links_of_others};
-use super::queue::Queue;
+use super::queue::{Lease, Queue};
+use super::rotate::{is_at, rotate};
+use super::settings::FileSettings;
 
 /// How often a named pipe is looked at for a reader, which it cannot tell of.
 const NEXT_LOOK: Duration = Duration::from_millis(200);
@@ -63,6 +66,13 @@ impl Output {
             }
             Err(error) => Err(error).with_context(in_words),
         }
+    }
+
+    /// The regular file behind it, and how long that is.
+    fn regular(&self) -> Option<(&File, u64)> {
+        let Self::File(file) = self else { return None };
+        let metadata = file.metadata().ok()?;
+        metadata.is_file().then_some((file, metadata.len()))
     }
 
     /// A whole line or lines, flushed.
@@ -119,13 +129,24 @@ fn warn_of_readers(file: &File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+enum Next {
+    Batch(Lease),
+    Reopen,
+    End,
+}
+
 /// Writes the batches of a queue, on a thread of its own as files block.
 pub(crate) struct FileSink {
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) settings: FileSettings,
     pub(crate) output: Output,
     /// The last line may be there in part.
     pub(crate) broken: bool,
+    /// A full file stays, which has been told.
+    pub(crate) cannot_rotate: bool,
+    /// The file may have been renamed.
+    pub(crate) reopen: Arc<Notify>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -135,32 +156,104 @@ impl FileSink {
     pub(crate) fn run(mut self, runtime: &tokio::runtime::Handle) {
         let mut line = Vec::new();
         loop {
-            let stop = self.stop.clone();
-            let lease = runtime.block_on(async {
+            let next = runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    () = stop.cancelled() => None,
-                    lease = self.queue.pop() => lease,
+                    () = self.stop.cancelled() => Next::End,
+                    () = self.reopen.notified() => Next::Reopen,
+                    lease = self.queue.pop() => lease.map_or(Next::End, Next::Batch),
                 }
             });
-            let Some(lease) = lease else { return };
-            let spans = u64::from(lease.batch.spans);
-            self.counters.enter_flight(spans);
+            let lease = match next {
+                Next::Batch(lease) => lease,
+                Next::Reopen => {
+                    self.reopen();
+                    continue;
+                }
+                Next::End => return,
+            };
+            self.counters.enter_flight(lease.batch.spans.into());
             if !self.wait_for_reader(runtime) {
                 return;
             }
-            self.counters.request();
-            line.clear();
-            if self.broken {
-                line.push(b'\n');
-            }
-            match json::traces_data_line(&mut line, &lease.batch.bytes) {
-                Ok(()) => self.write(&line, spans),
-                Err(_) => self.counters.lost(LossReason::Corrupt, spans),
-            }
-            self.counters.leave_flight(spans);
-            self.queue.done(lease);
+            self.take(&mut line, lease);
         }
+    }
+
+    fn take(&mut self, line: &mut Vec<u8>, lease: Lease) {
+        let spans = u64::from(lease.batch.spans);
+        self.counters.request();
+        line.clear();
+        // Behind what may be half a line; a new file begins without it.
+        line.push(b'\n');
+        match json::traces_data_line(line, &lease.batch.bytes) {
+            Ok(()) => {
+                self.make_room(after_break(line, self.broken).len() as u64);
+                let broken = self.broken;
+                self.write(after_break(line, broken), spans);
+            }
+            Err(_) => self.counters.lost(LossReason::Corrupt, spans),
+        }
+        self.counters.leave_flight(spans);
+        self.queue.done(lease);
+    }
+
+    /// Pipes and devices stay: what is renamed is a file.
+    fn reopen(&mut self) {
+        if self.output.regular().is_none() {
+            return;
+        }
+        match Output::open(&self.settings.path) {
+            Ok(output) => {
+                self.set_output(output);
+                info!("the file of spans has been opened anew");
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                error!(error, "spans go on into the old file");
+            }
+        }
+    }
+
+    fn set_output(&mut self, output: Output) {
+        self.broken &= output.regular().is_none_or(|(_, len)| len > 0);
+        self.output = output;
+    }
+
+    /// Begins a new file if this one has no room for so many bytes.
+    fn make_room(&mut self, bytes: u64) {
+        let Some(max) = self.settings.max_size_bytes else {
+            return;
+        };
+        let Some((file, len)) = self.output.regular() else {
+            return;
+        };
+        if len == 0 || len.saturating_add(bytes) <= max {
+            return;
+        }
+        match self.replaced(file) {
+            Ok(output) => {
+                self.set_output(output);
+                self.cannot_rotate = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.cannot_rotate, true) {
+                    let error = format!("{error:#}");
+                    error!(error, "the file of spans is full and grows on");
+                }
+            }
+        }
+    }
+
+    fn replaced(&self, file: &File) -> anyhow::Result<Output> {
+        let path = &self.settings.path;
+        if is_at(file, path)? {
+            rotate(path, self.settings.max_files)
+                .with_context(|| format!("cannot rename {}", path.display()))?;
+        } else if path.is_symlink() {
+            bail!("{} is a link: name the file itself", path.display());
+        }
+        Output::open(path)
     }
 
     /// Whether there is one before the deadline.
@@ -203,6 +296,11 @@ impl FileSink {
             }
         }
     }
+}
+
+/// Of a line with a line's end before it: that only behind half a line.
+fn after_break(line: &[u8], broken: bool) -> &[u8] {
+    line.get(usize::from(!broken)..).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ fn pipe(directory: &tempfile::TempDir) -> PathBuf {
     path
 }
 
-fn sink(output: Output) -> (FileSink, Arc<Queue>, Arc<Counters>, CancellationToken) {
+fn sink(path: &Path) -> (FileSink, Arc<Queue>, Arc<Counters>, CancellationToken) {
+    let output = Output::open(path).unwrap();
     let queue = Arc::new(Queue::Memory(MemoryQueue::new(1 << 20)));
     let counters = Arc::<Counters>::default();
     let stop = CancellationToken::new();
@@ -61,7 +62,15 @@ fn sink(output: Output) -> (FileSink, Arc<Queue>, Arc<Counters>, CancellationTok
         queue: Arc::clone(&queue),
         counters: Arc::clone(&counters),
         output,
+        settings: FileSettings {
+            path: path.to_owned(),
+            queue_size_bytes: 1 << 20,
+            max_size_bytes: None,
+            max_files: None,
+        },
         broken: false,
+        cannot_rotate: false,
+        reopen: Arc::default(),
         stop: stop.clone(),
     };
     (sink, queue, counters, stop)
@@ -77,9 +86,12 @@ fn batch(spans: u32) -> EncodedBatch {
 fn a_pipe_without_a_reader_does_not_hold_up_the_start_and_spans_wait() {
     let directory = tempfile::tempdir().unwrap();
     let path = pipe(&directory);
-    let output = Output::open(&path).unwrap();
-    assert!(matches!(output, Output::Unread(_)), "{output:?}");
-    let (sink, queue, counters, _stop) = sink(output);
+    let (sink, queue, counters, _stop) = sink(&path);
+    assert!(
+        matches!(sink.output, Output::Unread(_)),
+        "{:?}",
+        sink.output
+    );
     queue.push(batch(3)).unwrap();
     queue.close();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -102,7 +114,7 @@ fn a_pipe_without_a_reader_does_not_hold_up_the_start_and_spans_wait() {
 #[test]
 fn a_pipe_that_never_has_a_reader_does_not_hold_up_the_end() {
     let directory = tempfile::tempdir().unwrap();
-    let (sink, queue, counters, stop) = sink(Output::open(&pipe(&directory)).unwrap());
+    let (sink, queue, counters, stop) = sink(&pipe(&directory));
     queue.push(batch(3)).unwrap();
     queue.close();
     stop.cancel();
@@ -110,4 +122,79 @@ fn a_pipe_that_never_has_a_reader_does_not_hold_up_the_end() {
     sink.run(runtime.handle());
     let left = queue.level().spans + counters.snapshot().in_flight;
     assert_eq!((left, counters.snapshot().exported), (3, 0));
+}
+
+/// Writes so many batches, with something between each two.
+fn write(mut sink: FileSink, queue: &Queue, batches: u32, mut between: impl FnMut(&mut FileSink)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for number in 1..=batches {
+        queue.push(batch(1)).unwrap();
+        if number == batches {
+            queue.close();
+            sink.run(runtime.handle());
+            return;
+        }
+        let lease = runtime.block_on(queue.pop()).unwrap();
+        sink.counters.enter_flight(1);
+        sink.take(&mut Vec::new(), lease);
+        between(&mut sink);
+    }
+}
+
+#[test]
+fn full_files_are_renamed_and_the_oldest_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spans");
+    let (mut sink, queue, counters, _stop) = sink(&path);
+    let mut line = Vec::new();
+    json::traces_data_line(&mut line, &batch(1).bytes).unwrap();
+    sink.settings.max_size_bytes = Some(2 * line.len() as u64);
+    sink.settings.max_files = Some(2);
+    sink.broken = true;
+    write(sink, &queue, 9, |_| {});
+    let lines = |name: &str| {
+        let path = directory.path().join(name);
+        fs::read_to_string(path)
+            .ok()
+            .map(|text| text.lines().count())
+    };
+    // The first line of all had to be set off from what was before.
+    let names = ["spans", "spans.1", "spans.2", "spans.3"];
+    assert_eq!(names.map(lines), [Some(2), Some(2), Some(2), None]);
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(counters.snapshot().exported, 9);
+}
+
+#[test]
+fn a_file_that_cannot_be_renamed_grows_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, link) = (
+        directory.path().join("spans"),
+        directory.path().join("link"),
+    );
+    symlink(&path, &link).unwrap();
+    let (mut sink, queue, counters, _stop) = sink(&link);
+    sink.settings.max_size_bytes = Some(1);
+    write(sink, &queue, 3, |_| {});
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    assert!(link.is_symlink());
+    assert_eq!(counters.snapshot().exported, 3);
+}
+
+#[test]
+fn a_renamed_file_is_left_alone_once_it_is_to_be_opened_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spans");
+    let old = directory.path().join("old");
+    let (sink, queue, counters, _stop) = sink(&path);
+    let reopen = Arc::clone(&sink.reopen);
+    write(sink, &queue, 2, |_| {
+        fs::rename(&path, &old).unwrap();
+        reopen.notify_one();
+    });
+    for file in [&old, &path] {
+        assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 1);
+        assert_eq!(mode(file), 0o600);
+    }
+    assert_eq!(counters.snapshot().exported, 2);
 }

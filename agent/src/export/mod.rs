@@ -21,18 +21,18 @@ pub mod message;
 mod paths;
 pub mod queue;
 pub mod retry;
+mod rotate;
 mod sender;
 pub mod settings;
 mod shares;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -84,6 +84,7 @@ pub struct Exporter {
     /// Each ends with the spans it had in hand.
     consumers: JoinSet<u64>,
     file_done: Option<oneshot::Receiver<()>>,
+    reopen_file: Arc<Notify>,
     closing: CancellationToken,
     stop: CancellationToken,
 }
@@ -101,6 +102,7 @@ impl Exporter {
             file: None,
             consumers: JoinSet::new(),
             file_done: None,
+            reopen_file: Arc::default(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         };
@@ -162,8 +164,11 @@ impl Exporter {
         let writer = FileSink {
             queue: Arc::clone(&sink.queue),
             counters: Arc::clone(&sink.counters),
-            output: open(settings.path)?,
+            output: Output::open(&settings.path)?,
+            settings,
             broken: false,
+            cannot_rotate: false,
+            reopen: Arc::clone(&self.reopen_file),
             stop: self.stop.clone(),
         };
         let runtime = runtime.clone();
@@ -178,6 +183,11 @@ impl Exporter {
         self.file = Some(sink);
         self.file_done = Some(file_done);
         Ok(())
+    }
+
+    /// Opens the file anew, if there is one: it may have been renamed.
+    pub fn reopen_file(&self) {
+        self.reopen_file.notify_one();
     }
 
     /// The collector's side, if there is one.
@@ -248,10 +258,6 @@ impl Exporter {
         }
         left
     }
-}
-
-fn open(path: PathBuf) -> anyhow::Result<Output> {
-    Output::open(&path)
 }
 
 /// Looks at the TLS files now and then.

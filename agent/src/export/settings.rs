@@ -182,4 +182,8 @@ pub struct FileSettings {
     pub path: PathBuf,
     /// Bytes of batches waiting to be written.
     pub queue_size_bytes: u64,
+    /// A file that would become larger is renamed, and a new one begins.
+    pub max_size_bytes: Option<u64>,
+    /// Renamed files that are kept; `None` keeps all.
+    pub max_files: Option<u32>,
 }

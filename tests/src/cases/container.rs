@@ -1,6 +1,6 @@
 //! Programs in a container, by runc: whose they are, and which queues they mean.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value as Json, json};
@@ -10,6 +10,8 @@ use tokio::process::Command;
 use super::{Case, case, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
+use crate::attack::Attack;
+use crate::cgroup::ContainerGroups;
 use crate::sink::Sink;
 use crate::span::{Traced, Value, attributes};
 use crate::spawn::cannot_run;
@@ -26,6 +28,8 @@ pub(super) fn cases() -> Vec<Case> {
             b,
             b.workload32()
         )),
+        case!("container_forms", forms),
+        case!("container_hybrid", hybrid),
     ]
 }
 
@@ -166,5 +170,81 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
         inner.len() == 1 && outer.len() == 1 && inner != outer,
         "IPC namespaces: {inner:?} in the container, {outer:?} on the host"
     );
+    Ok(())
+}
+
+/// A container's id is found, and its calls are judged by it, in whatever form its runtime names its groups.
+async fn forms(bench: &'static Bench) -> Result<()> {
+    const GROUPS: u32 = 4;
+    // One call from each of some groups within the container's.
+    let attack = Attack::new("cgroups", 1).with_count(GROUPS);
+    for form in [
+        "system.slice/orders.service/libpod-payload-ID",
+        "system.slice/orders.service/libpod-payload-ID/init.scope",
+        "system.slice/nerdctl-ID.scope",
+        "machine.slice/libpod-ID.scope/container",
+        "docker/ID",
+    ] {
+        for way in ["include", "exclude"] {
+            let groups = ContainerGroups::named(form)?;
+            let id = Value::from(groups.id.as_str());
+            let sink = Sink::start().await?;
+            let config = json!({"filter": {way: {"containers": [&groups.id]}}});
+            let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+            let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
+            ensure!(made == u64::from(GROUPS), "{form}: {made} calls");
+            agent.stop_balanced(bench).await?;
+            let of_it = |traced: &Traced| traced.origin.resource.get("container.id") == Some(&id);
+            let (traced, all) = (sink.spans_that(of_it).len(), sink.spans().len());
+            let wanted = if way == "include" { made as usize } else { 0 };
+            ensure!(
+                traced == wanted && (way == "exclude" || all == wanted),
+                "{form}, {way}: {traced} spans with the container's id of {all}, not {wanted}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Two containers that share a group of version 2, and have their own in all hierarchies of version 1 or in that of memory
+/// alone: what is decided of one is not done to the other. Without version 1 they have their own of version 2.
+async fn hybrid(bench: &'static Bench) -> Result<()> {
+    const CALLS: u32 = 4;
+    let attack = Attack::new("cgroups", 1).with_count(CALLS);
+    let v1 = Path::new("/sys/fs/cgroup");
+    for only in ["", "memory"] {
+        let (mut a, mut b) = (ContainerGroups::new()?, ContainerGroups::new()?);
+        for groups in [&mut a, &mut b] {
+            let is_wanted = |path: &PathBuf| {
+                !path.starts_with(v1.join("unified"))
+                    && (only.is_empty() || path.starts_with(v1.join(only)))
+            };
+            if groups.paths.iter().any(is_wanted) {
+                groups.retain(is_wanted);
+            }
+        }
+        for way in ["include", "exclude"] {
+            let sink = Sink::start().await?;
+            let config = json!({"filter": {way: {"containers": [&a.id]}}});
+            let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+            for groups in [&a, &b, &a, &b] {
+                let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
+                ensure!(made == u64::from(CALLS), "{made} calls");
+            }
+            agent.stop_balanced(bench).await?;
+            let of = |groups: &ContainerGroups| {
+                let id = Value::from(groups.id.as_str());
+                sink.spans_that(|traced| traced.origin.resource.get("container.id") == Some(&id))
+                    .len()
+            };
+            let all = 2 * CALLS as usize;
+            let wanted = if way == "include" { (all, 0) } else { (0, all) };
+            let found = (of(&a), of(&b));
+            ensure!(
+                found == wanted,
+                "{way}, hierarchy {only:?}: {found:?} spans of the one and of the other, not {wanted:?}"
+            );
+        }
+    }
     Ok(())
 }

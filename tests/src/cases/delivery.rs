@@ -1,8 +1,10 @@
 //! Spans reach the collector once each, whatever it does meanwhile.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::{Case, case, comparison, defaults};
@@ -11,6 +13,7 @@ use crate::agent::{self, Agent};
 use crate::compare::is_of;
 use crate::otlp_json;
 use crate::sink::{Answer, Sink, free_address};
+use crate::truth::Call;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -21,6 +24,9 @@ pub(super) fn cases() -> Vec<Case> {
         case!("partial_success", partial_success),
         case!("sigterm_drains", sigterm_drains),
         case!("file_exporter", file_exporter),
+        case!("file_alone", file_alone),
+        case!("file_renamed", file_renamed),
+        case!("file_rotated", file_rotated),
         case!("gzip", |b| compressed(b, "gzip")),
         case!("zstd", |b| compressed(b, "zstd")),
         case!("headers", headers),
@@ -115,6 +121,116 @@ async fn file_exporter(bench: &'static Bench) -> Result<()> {
     let written = otlp_json::traces_data_lines(&std::fs::read_to_string(&path)?)?;
     comparison(bench, &workload).check(&calls, &written)?;
     comparison(bench, &workload).check(&calls, &sink.spans())
+}
+
+/// Without a collector: all is in the file at the stop, and nobody asked for anything else.
+async fn file_alone(bench: &'static Bench) -> Result<()> {
+    let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
+    let path = dir.path().join("spans.jsonl");
+    let sink = Sink::start().await?;
+    let to_file = json!({
+        "exporters": {"otlp": {"enabled": false}, "file": {"path": path}},
+        "filter": {"include": {"pids": [std::process::id()]}},
+        "metrics": {"otlp": {"enabled": true}},
+    });
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), to_file)).await?;
+    let workload = paced(bench)?;
+    let calls = workload.run(bench).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(balance.lost_by("shutdown") == 0, "{balance:?}");
+    ensure!(sink.spans().is_empty(), "the collector has been sent spans");
+    let mode = std::fs::metadata(&path)?.permissions().mode() & 0o7777;
+    ensure!(mode == 0o600, "the file's mode is {mode:04o}");
+    let written = otlp_json::traces_data_lines(&std::fs::read_to_string(&path)?)?;
+    comparison(bench, &workload).check(&calls, &written)
+}
+
+/// A file that somebody has renamed is left alone from SIGHUP on, even where the configuration is refused.
+async fn file_renamed(bench: &'static Bench) -> Result<()> {
+    const REOPENED: &str = "the file of spans has been opened anew";
+    let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
+    let path = dir.path().join("spans.jsonl");
+    let to_file = json!({
+        "exporters": {"otlp": {"enabled": false}, "file": {"path": path}},
+        "filter": {"include": {"pids": [std::process::id()]}},
+    });
+    let config = |over| agent::config(bench, "http://127.0.0.1:1", over);
+    let agent = Agent::start(bench, config(to_file.clone())).await?;
+    let bad = json!({"no_such_section": {}});
+    let mut all = Vec::new();
+    for (number, over) in [to_file, bad].into_iter().enumerate() {
+        let workload = paced(bench)?;
+        let calls = workload.run(bench).await?;
+        wait_to_be_written(bench, &path, &calls).await?;
+        let old = dir.path().join(format!("old.{number}"));
+        std::fs::rename(&path, &old)?;
+        agent.reload(config(over))?;
+        agent
+            .wait_for_logs(REOPENED, number + 1, bench.bound(10))
+            .await?;
+        all.push((workload, calls));
+    }
+    let workload = paced(bench)?;
+    let calls = workload.run(bench).await?;
+    agent.stop_balanced(bench).await?;
+    all.push((workload, calls));
+    for (name, (workload, calls)) in ["old.0", "old.1", "spans.jsonl"].iter().zip(&all) {
+        let text = std::fs::read_to_string(dir.path().join(name))?;
+        let written = otlp_json::traces_data_lines(&text)?;
+        comparison(bench, workload)
+            .check(calls, &written)
+            .with_context(|| (*name).to_owned())?;
+    }
+    Ok(())
+}
+
+async fn wait_to_be_written(bench: &Bench, path: &Path, calls: &[Call]) -> Result<()> {
+    let all = async {
+        loop {
+            let text = std::fs::read_to_string(path)?;
+            let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+            let written = otlp_json::traces_data_lines(whole)?;
+            if written.iter().filter(|span| is_of(calls)(span)).count() >= calls.len() {
+                return Ok(());
+            }
+            tokio::time::sleep(agent::POLL).await;
+        }
+    };
+    tokio::time::timeout(bench.bound(30), all)
+        .await
+        .context("the file lacks spans")?
+}
+
+/// Full files make room for new ones, and nothing is lost in between.
+async fn file_rotated(bench: &'static Bench) -> Result<()> {
+    const MAX_SIZE: u64 = 256 << 10;
+    let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
+    let path = dir.path().join("spans.jsonl");
+    let to_file = json!({
+        "exporters": {
+            "otlp": {"enabled": false, "batch": {"max_size": "16KiB"}},
+            "file": {"path": path, "max_size": MAX_SIZE},
+        },
+        "filter": {"include": {"pids": [std::process::id()]}},
+    });
+    let config = agent::config(bench, "http://127.0.0.1:1", to_file);
+    let agent = Agent::start(bench, config).await?;
+    let workload = Workload::new(bench.workload()?, &["paced", "2000"])?;
+    let calls = workload.run(bench).await?;
+    agent.stop_balanced(bench).await?;
+    let mut written = Vec::new();
+    let mut files = 0;
+    for entry in std::fs::read_dir(dir.path())? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let (mode, len) = (metadata.permissions().mode() & 0o7777, metadata.len());
+        ensure!(mode == 0o600 && len <= MAX_SIZE, "{mode:04o}, {len} bytes");
+        let text = std::fs::read_to_string(entry.path())?;
+        written.extend(otlp_json::traces_data_lines(&text)?);
+        files += 1;
+    }
+    ensure!(files > 2, "{files} files");
+    comparison(bench, &workload).check(&calls, &written)
 }
 
 async fn compressed(bench: &'static Bench, how: &'static str) -> Result<()> {

@@ -30,7 +30,7 @@ impl Metrics {
         let source = Source::new(reader, &attributes, move || counts.decoded());
         let source = Arc::new(source);
         let metrics = &config.metrics;
-        let otlp = if metrics.otlp.enabled {
+        let otlp = if metrics.otlp.enabled && config.exporters.otlp.enabled {
             let _context = runtime.enter();
             let collector = settings::otlp(&config.exporters.otlp);
             let interval = metrics.otlp.interval;

@@ -102,6 +102,11 @@ impl<'a> Outputs<'a> {
         }
     }
 
+    /// Opens the file of spans anew.
+    pub(super) fn reopen_file(&self) {
+        self.current.reopen_file();
+    }
+
     fn start_another(&self, config: &Config) -> anyhow::Result<(SpanSender, Exporter)> {
         Exporter::start(settings::export(config), self.runtime.handle())
     }
@@ -109,6 +114,7 @@ impl<'a> Outputs<'a> {
     fn retire(&mut self, exporter: Exporter, deadline: Duration) {
         self.retired.push(Retired {
             sink: primary(&exporter).cloned(),
+            is_of_file: exporter.otlp().is_none(),
             ending: self.runtime.spawn(exporter.shutdown(deadline)),
             left: None,
         });
@@ -120,6 +126,7 @@ impl<'a> Outputs<'a> {
         let mut all = std::mem::take(&mut self.retired);
         all.push(Retired {
             sink: primary(&self.current).cloned(),
+            is_of_file: self.current.otlp().is_none(),
             ending: self.runtime.spawn(self.current.shutdown(SHUTDOWN_DEADLINE)),
             left: None,
         });
@@ -132,7 +139,11 @@ impl<'a> Outputs<'a> {
             };
             if let Some(sink) = retired.sink {
                 total.add(&sink.counters());
-                lost += if left.otlp_kept { 0 } else { left.otlp_spans };
+                lost += match (retired.is_of_file, left.otlp_kept) {
+                    (true, _) => left.file_spans,
+                    (false, true) => 0,
+                    (false, false) => left.otlp_spans,
+                };
             }
         }
         self.runtime.block_on(self.metrics.finish(lost));
@@ -160,6 +171,8 @@ impl From<anyhow::Error> for NotReplaced {
 /// An exporter on its way out.
 struct Retired {
     sink: Option<Sink>,
+    /// The sink is that of a file.
+    is_of_file: bool,
     ending: JoinHandle<Left>,
     /// What it left, once that is known.
     left: Option<Left>,
@@ -167,7 +180,7 @@ struct Retired {
 
 fn has_disk_queue(config: &Config) -> bool {
     let storage = &config.exporters.otlp.sending_queue.storage;
-    storage.directory.is_some()
+    config.exporters.otlp.enabled && storage.directory.is_some()
 }
 
 /// The exporter that the balance speaks of: the collector's, unless there is

@@ -20,7 +20,8 @@ pub(super) struct Reload {
     current: Config,
     host: Host,
     runtime: Handle,
-    coming: Receiver<Config>,
+    /// One for each SIGHUP; `None` where the configuration is refused.
+    coming: Receiver<Option<Config>>,
 }
 
 impl Reload {
@@ -44,15 +45,28 @@ impl Reload {
         })
     }
 
-    /// The newest configuration that has come since the last look.
-    pub(super) fn take(&self) -> Option<Config> {
-        self.coming.try_iter().last()
+    /// Does what SIGHUP has asked for since the last look: opens the file of
+    /// spans anew, and applies the newest configuration.
+    pub(super) fn look(
+        &mut self,
+        tracer: &mut Tracer,
+        pipeline: &mut Pipeline<'_, ExportSink>,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let mut newest = None;
+        for config in self.coming.try_iter() {
+            outputs.reopen_file();
+            newest = config.or(newest);
+        }
+        if let Some(config) = newest {
+            self.apply(config, tracer, pipeline, outputs);
+        }
     }
 
     /// Applies what can change: filters, sampling, traces, resource, exporters.
     /// Calls in flight stay in flight; spans that wait are sent by the old
     /// exporters.
-    pub(super) fn apply(
+    fn apply(
         &mut self,
         config: Config,
         tracer: &mut Tracer,
@@ -60,6 +74,13 @@ impl Reload {
         outputs: &mut Outputs<'_>,
     ) {
         let mut config = config;
+        let mut kept = Vec::new();
+        keep(
+            &mut config.exporters.otlp.enabled,
+            &self.current.exporters.otlp.enabled,
+            "exporters.otlp.enabled",
+            &mut kept,
+        );
         let new_pods = match self.new_pods(&config) {
             Ok(pods) => pods,
             Err(error) => {
@@ -80,7 +101,7 @@ impl Reload {
                 }
             }
         }
-        self.keep_what_needs_a_restart(&mut config);
+        self.keep_what_needs_a_restart(&mut config, kept);
         if let Err(error) = tracer.set_filter(&settings::kernel(&config)) {
             tracing::error!(%error, "the kernel does not take the new filter");
         }
@@ -98,8 +119,7 @@ impl Reload {
     }
 
     /// Puts back the sections that cannot change now, and says so.
-    fn keep_what_needs_a_restart(&self, new: &mut Config) {
-        let mut kept = Vec::new();
+    fn keep_what_needs_a_restart(&self, new: &mut Config, mut kept: Vec<&'static str>) {
         keep(
             &mut new.capture,
             &self.current.capture,
@@ -152,21 +172,23 @@ fn keep<T: PartialEq + Clone>(
     }
 }
 
-async fn read_at(mut hangup: Signal, path: Option<PathBuf>, send: Sender<Config>) {
+async fn read_at(mut hangup: Signal, path: Option<PathBuf>, send: Sender<Option<Config>>) {
     while hangup.recv().await.is_some() {
         let loaded = config::load(path.as_deref(), &Overrides::new(), &Env::from_process());
-        match loaded {
+        let config = match loaded {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     tracing::warn!("{warning}");
                 }
-                if send.send(loaded.config).is_err() {
-                    return;
-                }
+                Some(loaded.config)
             }
             Err(error) => {
                 tracing::error!(%error, "the new configuration is refused; the old one stays");
+                None
             }
+        };
+        if send.send(config).is_err() {
+            return;
         }
     }
 }

@@ -197,6 +197,7 @@ enrich: {process: false, container: false, kubernetes: {enabled: true, node_name
 resource: {attributes: {a61: v62}}
 exporters:
   otlp:
+    enabled: false
     endpoint: https://h71:71
     headers: {}
     compression: zstd
@@ -206,7 +207,7 @@ exporters:
     retry_on_failure: {enabled: false, initial_interval: 79ms, max_interval: 80ms, multiplier: 8.1, randomization_factor: 0.82, max_elapsed_time: 83ms}
     sending_queue: {queue_size: 84MiB, num_consumers: 85, storage: {directory: /d86, max_size: 87MiB}}
     batch: {flush_timeout: 88ms, max_size: 71MiB}
-  file: {path: /f89}
+  file: {path: /f89, max_size: 90MiB, max_files: 94}
 metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}}
 health: {address: "10.0.0.2:93"}
 logs: {level: trace, format: json}

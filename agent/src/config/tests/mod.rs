@@ -1,5 +1,6 @@
 //! Tests of the configuration as a whole: files in, configurations and messages out.
 
+mod attribute_types;
 mod documents;
 mod errors;
 mod layers;
@@ -13,7 +14,11 @@ use std::path::Path;
 use super::{ConfigError, Env, Loaded, Overrides, load};
 
 /// Loads a file with this content; the messages of an error call it `mqspan.yaml`.
-fn load_text(text: &str, env: &[(&str, &str)], flags: &Overrides) -> Result<Loaded, String> {
+pub(super) fn load_text(
+    text: &str,
+    env: &[(&str, &str)],
+    flags: &Overrides,
+) -> Result<Loaded, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mqspan.yaml");
     fs::write(&path, text).unwrap();

@@ -67,7 +67,7 @@ fn own_variables() {
         (
             "MQSPAN__EXPORTERS__OTLP__ENDPONT",
             "x",
-            "exporters.otlp.endpont: unknown key, expected one of `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
+            "exporters.otlp.endpont: unknown key, expected one of `enabled`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
         ),
         (
             "MQSPAN__EXPORTER__OTLP__ENDPOINT",

@@ -7,9 +7,9 @@ use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptes
 
 use super::{file, load_text};
 use crate::config::{
-    Abi, AlwaysKeep, AttributeValue, Backend, Capture, Compression, Config, Exporters, FileTarget,
-    Filter, Globs, Health, Kubernetes, LogLevel, Overrides, Payload, Resource, Sampling, Selector,
-    Syscall, Traces, print,
+    Abi, AlwaysKeep, AttributeValue, Backend, Capture, Compression, Config, Exporters,
+    FileExporter, FileTarget, Filter, Globs, Health, Kubernetes, LogLevel, Overrides, Payload,
+    Resource, Sampling, Selector, Syscall, Traces, print,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -117,11 +117,15 @@ fn config() -> impl Strategy<Value = Config> {
             },
             resource: Resource { attributes },
             exporters: Exporters {
-                file: Some(if path == "-" {
-                    FileTarget::Stdout
-                } else {
-                    FileTarget::Path(path.into())
-                }),
+                file: FileExporter {
+                    target: Some(if path == "-" {
+                        FileTarget::Stdout
+                    } else {
+                        FileTarget::Path(path.into())
+                    }),
+                    max_size_bytes: (min > 0).then_some(min),
+                    max_files: (max_bytes > 9).then_some(max_bytes),
+                },
                 ..Exporters::default()
             },
             health: Health {

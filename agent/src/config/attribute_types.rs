@@ -1,0 +1,64 @@
+//! Which attributes of a resource are strings, by the semantic conventions: an
+//! id that looks like a number is one of digits.
+//!
+//! Source: <https://opentelemetry.io/docs/specs/semconv/registry/attributes/>.
+
+/// Namespaces whose attributes are strings, unless they are in [`OTHERS`].
+const NAMESPACES: [&str; 21] = [
+    "aws",
+    "azure",
+    "browser",
+    "cicd",
+    "cloud",
+    "cloudfoundry",
+    "container",
+    "deployment",
+    "device",
+    "faas",
+    "gcp",
+    "heroku",
+    "host",
+    "k8s",
+    "oci",
+    "os",
+    "process",
+    "service",
+    "telemetry",
+    "vcs",
+    "webengine",
+];
+
+/// Integers and booleans among them.
+const OTHERS: [&str; 14] = [
+    "browser.mobile",
+    "faas.coldstart",
+    "faas.max_memory",
+    "host.cpu.cache.l2.size",
+    "k8s.container.restart_count",
+    "process.exit.code",
+    "process.group_leader.pid",
+    "process.interactive",
+    "process.parent_pid",
+    "process.pid",
+    "process.real_user.id",
+    "process.saved_user.id",
+    "process.session_leader.pid",
+    "process.user.id",
+];
+
+/// Is this path an entry of `resource.attributes`?
+pub(super) fn is_attribute(path: &[String]) -> bool {
+    matches!(path, [section, key, _] if section == "resource" && key == "attributes")
+}
+
+/// Is it one whose value is a string, however it looks?
+pub(super) fn is_string_attribute(path: &[String]) -> bool {
+    let Some(name) = path.last().filter(|_| is_attribute(path)) else {
+        return false;
+    };
+    let is_of_conventions = name
+        .split_once('.')
+        .is_some_and(|(namespace, _)| NAMESPACES.contains(&namespace));
+    // process.vpid is in no registry.
+    is_of_conventions && !OTHERS.contains(&name.as_str()) && name != "process.vpid"
+}
