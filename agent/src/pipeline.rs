@@ -142,8 +142,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if let Some(metrics) = &mut self.metrics {
             metrics.call(call);
         }
-        let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
-        let span = Span::new(call, &self.settings.span, unix_ns);
+        let times = self.anchors.times(call.start_ns, call.end_ns);
+        let span = Span::new(call, &self.settings.span, times);
         if self.is_kept(&span, record, &process) {
             self.sink.span(&process, &span);
             PipelineCounts::add(&self.counts.spans, 1);
@@ -175,7 +175,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             let send = DroppedSend {
                 record: record.into(),
                 process: Arc::clone(process),
-                unix_ns: (span.start_unix_ns, span.end_unix_ns),
+                times: span.times,
             };
             self.whole_traces.drop_send(message, send);
         }
@@ -184,7 +184,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     fn send_after_all(&mut self, send: &DroppedSend) {
         if let Ok(Event::Call(call)) = Event::parse(&send.record) {
-            let span = Span::new(&call, &self.settings.span, send.unix_ns);
+            let span = Span::new(&call, &self.settings.span, send.times);
             self.sink.span(&send.process, &span);
             PipelineCounts::take_back(&self.counts.sampled_out);
             PipelineCounts::add(&self.counts.spans, 1);
@@ -194,8 +194,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Before the records of a round: what happens from now on is mapped by
     /// the clock as it stands now.
     pub fn renew_clock(&mut self) {
-        if let Some(step_ns) = self.anchors.renew(Reading::now()) {
-            let seconds = step_ns / 1_000_000_000;
+        let reading = Reading::exact_now();
+        if let Some(step_ns) = reading.and_then(|reading| self.anchors.renew(reading)) {
+            let seconds = step_ns as f64 / 1e9;
             tracing::info!(seconds, "the clock was set");
         }
     }

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::clock::Times;
 use crate::event::Call;
 use crate::process::Process;
 
@@ -49,8 +50,8 @@ pub struct DroppedSend {
     pub record: Box<[u8]>,
     /// Who called.
     pub process: Arc<Process>,
-    /// Start and end, Unix nanoseconds.
-    pub unix_ns: (u64, u64),
+    /// When it was.
+    pub times: Times,
 }
 
 /// What was decided of messages lately.
