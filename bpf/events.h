@@ -238,6 +238,19 @@ struct process_entry {
 	__u32 level_here; /* how deep that namespace is; 0: the initial one */
 };
 
+/* A queue, whatever its name. */
+struct queue_key {
+	__u64 queue; /* inode number */
+	__u32 ipc_ns; /* inode number */
+	__u32 padding;
+};
+
+/* What iter/bpf_map_elem tells of each queue that was followed, on request. */
+struct queue_entry {
+	struct queue_key key;
+	__u64 is_there; /* its inode is in use, under a name or open */
+};
+
 /* Why a call was lost whose owner is known. */
 enum owner_loss {
 	/* No room in the ring buffer, or none for this owner. */

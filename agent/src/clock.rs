@@ -202,6 +202,17 @@ impl Anchors {
         boot_ns.saturating_add_signed(self.offset_ns(boot_ns))
     }
 
+    /// The same of a moment in the past; by the clock of now where it was set
+    /// back so far that the moment would be in the future.
+    pub fn to_past_unix_ns(&self, boot_ns: u64, now_unix_ns: u64) -> u64 {
+        let unix_ns = self.to_unix_ns(boot_ns);
+        if unix_ns <= now_unix_ns {
+            return unix_ns;
+        }
+        let by_now = boot_ns.saturating_add_signed(self.latest.offset_ns);
+        by_now.min(now_unix_ns)
+    }
+
     /// The times of a call, of its start and end in boot time.
     pub fn times(&self, start_ns: u64, end_ns: u64) -> Times {
         let (at_start, at_end) = (self.offset_ns(start_ns), self.offset_ns(end_ns));

@@ -206,6 +206,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         self.sink.tick(now);
         self.processes.tick(now);
         if let Some(metrics) = &mut self.metrics {
+            if let Some(queues) = self.losses.take_queues() {
+                metrics.look_at(&queues);
+            }
             metrics.add_lost(&self.losses.take());
             metrics.tick();
         }

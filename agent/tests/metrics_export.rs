@@ -99,7 +99,7 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
 /// What is counted of the calls, as a reader gets it.
 async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<Snapshot> {
     let (publisher, reader) = exchange();
-    let mut metrics = QueueMetrics::new(publisher);
+    let mut metrics = QueueMetrics::new(publisher, Duration::from_secs(60));
     for call in calls {
         metrics.call(&call);
     }
@@ -115,7 +115,7 @@ fn collected(snapshot: &Snapshot) -> Collected {
         send: false,
         callers: 2,
     }];
-    let mut families = queue_families(snapshot, &waiting);
+    let mut families = queue_families(snapshot, &waiting, |boot_ns| boot_ns);
     families.extend(own_families(&OwnState {
         balance: Balance {
             seen: 12,

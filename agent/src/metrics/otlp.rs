@@ -120,7 +120,7 @@ fn number_point(collected: &Collected, kind: Kind, point: &Point) -> Option<Numb
         start_time_unix_nano: if kind == Kind::Gauge {
             0
         } else {
-            collected.start_unix_ns
+            point.start_unix_ns.unwrap_or(collected.start_unix_ns)
         },
         time_unix_nano: collected.unix_ns,
         value: Some(value),
@@ -136,7 +136,7 @@ fn histogram_point(collected: &Collected, point: &Point) -> Option<HistogramData
     let range = histogram.range();
     Some(HistogramDataPoint {
         attributes: attributes(&point.labels),
-        start_time_unix_nano: collected.start_unix_ns,
+        start_time_unix_nano: point.start_unix_ns.unwrap_or(collected.start_unix_ns),
         time_unix_nano: collected.unix_ns,
         count: histogram.count(),
         sum: Some(histogram.sum()),

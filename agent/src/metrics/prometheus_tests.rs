@@ -128,6 +128,7 @@ fn buckets_add_up() {
     let family = Family {
         points: vec![Point {
             labels: vec![("posix_mq.ipc_namespace", Label::Int(7))],
+            start_unix_ns: None,
             number: Number::Durations(Box::new(histogram)),
         }],
         ..Family::new("m.duration", Kind::Histogram, "s", "")
