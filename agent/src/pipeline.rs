@@ -25,6 +25,8 @@ pub struct PipelineCounts {
     pub filtered: AtomicU64,
     /// Dropped by sampling.
     pub sampled_out: AtomicU64,
+    /// Dropped by sampling, unless the other end of the message is kept yet.
+    pub undecided: AtomicU64,
     /// Could not be decoded.
     pub undecodable: AtomicU64,
     /// Rounds of the capture loop; it stands still when the pipeline does.
@@ -38,16 +40,9 @@ impl PipelineCounts {
             spans: self.spans.load(Ordering::Relaxed),
             filtered: self.filtered.load(Ordering::Relaxed),
             sampled_out: self.sampled_out.load(Ordering::Relaxed),
+            undecided: self.undecided.load(Ordering::Relaxed),
             undecodable: self.undecodable.load(Ordering::Relaxed),
         }
-    }
-
-    /// One less.
-    fn take_back(counter: &AtomicU64) {
-        counter.store(
-            counter.load(Ordering::Relaxed).saturating_sub(1),
-            Ordering::Relaxed,
-        );
     }
 
     /// Only the capture thread writes, so a load and a store will do.
@@ -148,8 +143,18 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             self.sink.span(&process, &span);
             PipelineCounts::add(&self.counts.spans, 1);
         } else {
-            PipelineCounts::add(&self.counts.sampled_out, 1);
+            self.sampled_out(1, self.whole_traces.undecided());
         }
+    }
+
+    /// So many more were dropped, and so many of all can be kept yet. What
+    /// counts as sampled out stays so: metrics say that it only grows.
+    fn sampled_out(&self, more: u64, undecided: usize) {
+        let counts = self.counts;
+        let undecided = undecided as u64;
+        let before = counts.undecided.swap(undecided, Ordering::Relaxed);
+        let decided = (before + more).saturating_sub(undecided);
+        PipelineCounts::add(&counts.sampled_out, decided);
     }
 
     /// Is the span kept? With a slow receive the send of its message is sent,
@@ -186,7 +191,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if let Ok(Event::Call(call)) = Event::parse(&send.record) {
             let span = Span::new(&call, &self.settings.span, send.times);
             self.sink.span(&send.process, &span);
-            PipelineCounts::take_back(&self.counts.sampled_out);
+            let undecided = self.whole_traces.undecided() as u64;
+            self.counts.undecided.store(undecided, Ordering::Relaxed);
             PipelineCounts::add(&self.counts.spans, 1);
         }
     }
@@ -217,6 +223,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     /// After the last record.
     pub fn finish(&mut self) {
+        self.sampled_out(0, 0);
         self.sink.finish();
         if let Some(metrics) = &mut self.metrics {
             metrics.finish();

@@ -25,10 +25,6 @@ pub type Labels = Vec<(&'static str, Label)>;
 pub enum Kind {
     /// Only grows.
     Counter,
-    /// Parts of a whole that only grows, of which one part can shrink because
-    /// it moves to others. OTLP calls this a sum that is not monotonic, and
-    /// Prometheus has no type for it.
-    Tally,
     /// Goes up and down; adding up its points makes sense.
     UpDownCounter,
     /// Goes up and down; adding up its points does not make sense.

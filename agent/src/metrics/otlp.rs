@@ -82,7 +82,7 @@ fn metric(collected: &Collected, family: &Family, points: &[Point]) -> Metric {
             .collect()
     };
     let data = match family.kind {
-        Kind::Counter | Kind::Tally | Kind::UpDownCounter => metric::Data::Sum(Sum {
+        Kind::Counter | Kind::UpDownCounter => metric::Data::Sum(Sum {
             data_points: numbers(),
             aggregation_temporality: temporality,
             is_monotonic: family.kind == Kind::Counter,

@@ -34,7 +34,7 @@ pub fn name(family: &Family) -> String {
         _ => "",
     };
     name.push_str(unit);
-    if matches!(family.kind, Kind::Counter | Kind::Tally) {
+    if family.kind == Kind::Counter {
         name.push_str("_total");
     }
     name
@@ -70,8 +70,6 @@ fn write_family(out: &mut String, family: &Family) {
     let name = name(family);
     let kind = match family.kind {
         Kind::Counter => "counter",
-        // A part that shrinks would read as the restart of a counter.
-        Kind::Tally => "untyped",
         Kind::UpDownCounter | Kind::Gauge => "gauge",
         Kind::Histogram => "histogram",
     };

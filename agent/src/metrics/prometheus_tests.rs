@@ -79,7 +79,6 @@ fn names_have_unit_and_total() {
             "a_b_sent_messages_total",
         ),
         ("a.run_time", Kind::Counter, "s", "a_run_time_seconds_total"),
-        ("a.calls", Kind::Tally, "{call}", "a_calls_total"),
         ("a.duration", Kind::Histogram, "s", "a_duration_seconds"),
         ("a.memory", Kind::UpDownCounter, "By", "a_memory_bytes"),
         ("a.depth", Kind::Gauge, "{message}", "a_depth"),

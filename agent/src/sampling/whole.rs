@@ -83,6 +83,11 @@ impl WholeTraces {
         self.kept.contains(message)
     }
 
+    /// Sends that are dropped unless they are asked for yet.
+    pub fn undecided(&self) -> usize {
+        self.dropped.entries.len()
+    }
+
     /// A send is dropped, unless it is asked for yet.
     pub fn drop_send(&mut self, message: MessageKey, send: DroppedSend) {
         let weight = send.record.len();
