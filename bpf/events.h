@@ -267,10 +267,12 @@ struct lost_owner_key {
 };
 
 /* One more than bounds in metrics/histogram.rs. */
-#define DURATION_BUCKETS 15
+#define DURATION_BUCKETS 70
 
 struct durations {
-	__u64 buckets[DURATION_BUCKETS]; /* how many */
+	/* How many; the agent takes them once a second. */
+	__u32 buckets[DURATION_BUCKETS];
+	__u32 padding;
 	__u64 sum_ns;
 	__u64 min_ns;
 	__u64 max_ns;

@@ -10,12 +10,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::family::{Collected, Family, Kind, Label, Labels, Number, Point};
-use super::histogram::{BOUNDS, Histogram};
+use super::histogram::{Histogram, bounds};
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use crate::resource::{Resource, Value};
 
-/// Points in one request. A point is a few hundred bytes, and at most a
-/// thousand with the longest name, so a request stays far below the 4 MiB
+/// Points in one request. A histogram's is a kilobyte, and at most two with the
+/// longest name, so a request stays far below the 4 MiB
 /// that gRPC servers take.
 const MAX_POINTS: usize = 1_000;
 
@@ -141,7 +141,7 @@ fn histogram_point(collected: &Collected, point: &Point) -> Option<HistogramData
         count: histogram.count(),
         sum: Some(histogram.sum()),
         bucket_counts: histogram.buckets().to_vec(),
-        explicit_bounds: BOUNDS.to_vec(),
+        explicit_bounds: bounds().collect(),
         min: range.map(|(min, _)| min),
         max: range.map(|(_, max)| max),
         ..HistogramDataPoint::default()

@@ -137,6 +137,10 @@ fn buckets_add_up() {
         let labels = [("posix_mq_ipc_namespace", "7"), ("le", le)];
         get(&samples, "m_duration_seconds_bucket", &labels)
     };
+    assert_eq!(bucket("1e-06"), "1");
+    assert_eq!(bucket("1.65e-06"), "1");
+    assert_eq!(bucket("0.00012"), "1");
+    assert_eq!(bucket("100"), "5");
     assert_eq!(bucket("0.005"), "2");
     assert_eq!(bucket("0.01"), "3");
     assert_eq!(bucket("0.075"), "3");
