@@ -242,6 +242,19 @@ struct process_entry {
 	__u32 level_here; /* how deep that namespace is; 0: the initial one */
 };
 
+/* A queue, whatever its name. */
+struct queue_key {
+	__u64 queue; /* inode number */
+	__u32 ipc_ns; /* inode number */
+	__u32 padding;
+};
+
+/* What iter/bpf_map_elem tells of each queue that was followed, on request. */
+struct queue_entry {
+	struct queue_key key;
+	__u64 is_there; /* its inode is in use, under a name or open */
+};
+
 /* Why a call was lost whose owner is known. */
 enum owner_loss {
 	/* No room in the ring buffer, or none for this owner. */
@@ -258,10 +271,12 @@ struct lost_owner_key {
 };
 
 /* One more than bounds in metrics/histogram.rs. */
-#define DURATION_BUCKETS 15
+#define DURATION_BUCKETS 70
 
 struct durations {
-	__u64 buckets[DURATION_BUCKETS]; /* how many */
+	/* How many; the agent takes them once a second. */
+	__u32 buckets[DURATION_BUCKETS];
+	__u32 padding;
 	__u64 sum_ns;
 	__u64 min_ns;
 	__u64 max_ns;

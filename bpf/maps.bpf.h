@@ -146,7 +146,8 @@ struct thread_record {
 	__u8 comm_verdict;
 	__u8 queue_verdict; /* of what file is */
 	__u8 is_followed; /* enum counted_as, 0: it does not count */
-	__u8 padding[3];
+	__u8 queue_is_noted; /* what file is stands in queues, or cannot */
+	__u8 padding[2];
 	__u64 comm[2]; /* that comm_verdict is of */
 	struct call_event call; /* goes into the ring as it is */
 };
@@ -277,6 +278,25 @@ struct {
 	__type(value, __u8);
 } pids SEC(".maps");
 
+/* The inode of a queue, which may be gone. */
+struct queue_seen {
+	__u64 inode; /* kernel address */
+	__u64 sb; /* kernel address */
+};
+
+/*
+ * Queues whose depth was told, so that the agent can ask whether they are
+ * still there: neither rm in a mounted mqueue nor the end of an IPC namespace
+ * is one of our calls. Inserted at a call's return, deleted by the agent once
+ * the queue is gone. When full, a queue counts as gone when nobody calls.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct queue_key);
+	__type(value, struct queue_seen);
+} queues SEC(".maps");
+
 enum id_kind { ID_UID = 1, ID_NAMESPACE = 2 };
 
 struct id_key {
@@ -378,6 +398,7 @@ struct process_event layout_of_process_event;
 struct environment_event layout_of_environment_event;
 struct path_event layout_of_path_event;
 struct process_entry layout_of_process_entry;
+struct queue_entry layout_of_queue_entry;
 struct lost_owner_key layout_of_lost_owner_key;
 enum path_kind layout_of_path_kind;
 enum tenant_kind layout_of_tenant_kind;

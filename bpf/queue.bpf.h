@@ -96,6 +96,7 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 	thread->inode_number = ino;
 	thread->queue_ipc_ns = call->ipc_ns;
 	thread->queue_verdict = UNKNOWN;
+	thread->queue_is_noted = 0;
 
 known:
 	call->flags |= CALL_DESCRIPTOR;
@@ -106,6 +107,31 @@ known:
 unknown:
 	thread->file = 0;
 	thread->inode = 0;
+}
+
+/* Notes the queue of the current thread's call; one without a name will not
+ * outlast who has it open. */
+__noinline int queue_note(void)
+{
+	struct thread_record *thread = thread_find(current_task());
+	struct queue_seen seen = {};
+	struct queue_key key = {};
+	struct inode *inode;
+
+	if (!thread)
+		return 0;
+	thread->queue_is_noted = 1;
+	inode = (struct inode *)thread->inode;
+	if (!inode || !BPF_CORE_READ(inode, i_nlink))
+		return 0;
+	key.queue = thread->inode_number;
+	key.ipc_ns = thread->queue_ipc_ns;
+	if (bpf_map_lookup_elem(&queues, &key))
+		return 0;
+	seen.inode = thread->inode;
+	seen.sb = (__u64)BPF_CORE_READ(inode, i_sb);
+	bpf_map_update_elem(&queues, &key, &seen, BPF_ANY);
+	return 0;
 }
 
 /*
@@ -121,6 +147,37 @@ static __always_inline void queue_depth(struct thread_record *thread)
 	call->depth = KERNEL(struct mqueue_inode_info,
 			     queue_of_inode(thread->inode), attr.mq_curmsgs);
 	call->flags |= CALL_DEPTH;
+	if (!thread->queue_is_noted)
+		queue_note();
+}
+
+/*
+ * Which of the queues are still there. The address may be of memory that was
+ * freed: then it is another inode's, or still says that this one has left the
+ * list of its superblock (evict(), fs/inode.c). mqueue's inodes have a
+ * constructor, so nothing is written over one that is free.
+ */
+SEC("iter/bpf_map_elem")
+int it_queues(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const struct queue_key *key = ctx->key;
+	const struct queue_seen *seen = ctx->value;
+	struct queue_entry entry = {};
+	struct inode *inode;
+	__u64 next;
+
+	if (!key || !seen)
+		return 0;
+	entry.key = *key;
+	inode = (struct inode *)seen->inode;
+	next = (__u64)BPF_CORE_READ(inode, i_sb_list.next);
+	entry.is_there = BPF_CORE_READ(inode, i_ino) == key->queue &&
+			 (__u64)BPF_CORE_READ(inode, i_sb) == seen->sb &&
+			 BPF_CORE_READ(inode, i_nlink) && next &&
+			 next != seen->inode + bpf_core_field_offset(
+						       struct inode, i_sb_list);
+	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
+	return 0;
 }
 
 #endif

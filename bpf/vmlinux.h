@@ -173,6 +173,10 @@ struct pid {
 };
 
 /* include/linux/fs.h, dcache.h, path.h */
+struct list_head {
+	struct list_head *next, *prev;
+};
+
 struct super_block {
 	unsigned long s_magic;
 	void *s_fs_info;
@@ -182,6 +186,8 @@ struct inode {
 	umode_t i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	unsigned int i_nlink;
+	struct list_head i_sb_list;
 };
 
 struct qstr {
@@ -354,6 +360,12 @@ struct seq_file;
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
+};
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *key;
+	void *value;
 };
 
 struct bpf_iter__task {

@@ -21,7 +21,8 @@ pub struct Balance {
     pub rejected: u64,
     /// Lost, by reason; zeros are left out.
     pub lost: Vec<(&'static str, u64)>,
-    /// Calls that have not returned, and spans on their way.
+    /// Calls that have not returned, sends that sampling has yet to decide on,
+    /// and spans on their way.
     pub pending: u64,
 }
 
@@ -34,13 +35,15 @@ pub struct Decoded {
     pub filtered: u64,
     /// Dropped by sampling.
     pub sampled_out: u64,
+    /// Dropped by sampling, unless the other end of the message is kept yet.
+    pub undecided: u64,
     /// Could not be decoded.
     pub undecodable: u64,
 }
 
 impl Decoded {
     fn total(&self) -> u64 {
-        self.spans + self.filtered + self.sampled_out + self.undecodable
+        self.spans + self.filtered + self.sampled_out + self.undecided + self.undecodable
     }
 }
 
@@ -71,7 +74,7 @@ impl Balance {
             sampled_out: decoded.sampled_out,
             rejected,
             lost,
-            pending: kernel.in_flight() + in_ring + on_their_way,
+            pending: kernel.in_flight() + in_ring + decoded.undecided + on_their_way,
         }
     }
 
@@ -141,6 +144,7 @@ mod tests {
             spans: 80,
             filtered: 8,
             sampled_out: 0,
+            undecided: 0,
             undecodable: 1,
         };
         let sink = Snapshot {
@@ -161,6 +165,24 @@ mod tests {
              (ring_full 3, in_flight_full 1, entry_missed 2, return_missed 1, undecodable 1, \
              shutdown 7, queue_full 6) + pending 7"
         );
+    }
+
+    #[test]
+    fn what_sampling_can_keep_yet_is_pending() {
+        let decoded = Decoded {
+            spans: 50,
+            sampled_out: 30,
+            undecided: 10,
+            ..Decoded::default()
+        };
+        let sink = Snapshot {
+            exported: 50,
+            ..Snapshot::default()
+        };
+        let balance = Balance::new(&kernel(), decoded, &sink, 0);
+        assert!(balance.is_even(), "{balance}");
+        // 3 of them are in flight.
+        assert_eq!((balance.sampled_out, balance.pending), (30, 13));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub fn run<S: SpanSink>(
         tracer.release_catch_up();
     }
     tracer.detach();
+    pipeline.borrow_mut().renew_clock();
     while ring.take() != 0 {}
     pipeline.borrow_mut().finish();
     drop(ring);

@@ -1,10 +1,10 @@
 //! From the kernel's boot time to Unix time.
 //!
 //! Events carry `CLOCK_BOOTTIME`, which never jumps. Unix time is boot time
-//! plus an offset, and the offset moves when the clock is slewed or set. The
-//! [`Anchors`] keep the offsets of the recent past, so that a moment is mapped
-//! by the offset that held then: a call that blocked for an hour starts where
-//! the clock stood an hour ago.
+//! plus an offset, which moves when the clock is set; slewing changes the pace
+//! of both clocks alike. The [`Anchors`] keep the offsets of the recent past,
+//! so that a call starts where the clock stood at its start, and lasts what
+//! passed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,12 +15,9 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-/// Offsets closer than this are one; also the error it brings, nanoseconds.
+/// Offsets closer than this are one: the two clocks are not read at once.
 const SAME_OFFSET_NS: u64 = 100_000;
-/// What moves at once by more was set, not slewed, nanoseconds.
-const STEP_NS: u64 = 500_000_000;
-/// Offsets kept. A clock slewed at its fastest (500 ppm) moves by
-/// [`SAME_OFFSET_NS`] five times a second; one that NTP holds, every minute.
+/// Offsets kept.
 const MAX_ANCHORS: usize = 4096;
 
 /// Both clocks at one moment, nanoseconds.
@@ -33,23 +30,36 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Now. Of three tries the one in which least time passed.
+    /// Now.
     pub fn now() -> Self {
+        Self::read().1
+    }
+
+    /// Now, if the thread kept its CPU long enough to tell an offset from
+    /// another by it.
+    pub fn exact_now() -> Option<Self> {
+        let (error_ns, reading) = Self::read();
+        (error_ns < SAME_OFFSET_NS.cast_signed() / 2).then_some(reading)
+    }
+
+    /// With by how much the offset may be wrong: of three tries the best.
+    fn read() -> (i64, Self) {
         let read = || {
             let before = nanoseconds(clock_gettime(ClockId::Boottime));
             let unix = nanoseconds(clock_gettime(ClockId::Realtime));
             let after = nanoseconds(clock_gettime(ClockId::Boottime));
             let boot = before + (after - before) / 2;
-            (after - before, boot, unix)
+            ((after - before) / 2, boot, unix)
         };
-        let (_, boot, unix) = [read(), read(), read()]
+        let (error_ns, boot, unix) = [read(), read(), read()]
             .into_iter()
             .min()
             .unwrap_or_default();
-        Self {
+        let reading = Self {
             boot_ns: u64::try_from(boot).unwrap_or(0),
             offset_ns: unix - boot,
-        }
+        };
+        (error_ns, reading)
     }
 }
 
@@ -117,6 +127,32 @@ impl AsFd for ClockWatch {
     }
 }
 
+/// When a call was, nanoseconds of Unix time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// Its start, by the clock at the start.
+    pub start_unix_ns: u64,
+    /// Its start and the time that passed, whatever the clock did.
+    pub end_unix_ns: u64,
+    /// Its end, by the clock at the end; what deadlines are held against.
+    pub end_by_clock_ns: u64,
+    /// By how much the clock was set in between, forward if positive; `None`
+    /// where it was not.
+    pub clock_step_ns: Option<i64>,
+}
+
+/// Of a call during which nobody set the clock: start and end.
+impl From<(u64, u64)> for Times {
+    fn from((start_unix_ns, end_unix_ns): (u64, u64)) -> Self {
+        Self {
+            start_unix_ns,
+            end_unix_ns,
+            end_by_clock_ns: end_unix_ns,
+            clock_step_ns: None,
+        }
+    }
+}
+
 /// The offsets of the recent past, oldest first.
 #[derive(Debug, Clone)]
 pub struct Anchors {
@@ -146,33 +182,46 @@ impl Anchors {
         }
         self.readings.push_back(reading);
         self.latest = reading;
-        (moved.unsigned_abs() >= STEP_NS).then_some(moved)
+        Some(moved)
+    }
+
+    fn offset_ns(&self, boot_ns: u64) -> i64 {
+        if boot_ns >= self.latest.boot_ns {
+            return self.latest.offset_ns;
+        }
+        let after = self
+            .readings
+            .partition_point(|reading| reading.boot_ns <= boot_ns);
+        self.readings
+            .get(after.saturating_sub(1))
+            .map_or(self.latest.offset_ns, |reading| reading.offset_ns)
     }
 
     /// Unix nanoseconds of a moment of boot time.
     pub fn to_unix_ns(&self, boot_ns: u64) -> u64 {
-        let offset_ns = if boot_ns >= self.latest.boot_ns {
-            self.latest.offset_ns
-        } else {
-            let after = self
-                .readings
-                .partition_point(|reading| reading.boot_ns <= boot_ns);
-            self.readings
-                .get(after.saturating_sub(1))
-                .map_or(self.latest.offset_ns, |reading| reading.offset_ns)
-        };
-        boot_ns.saturating_add_signed(offset_ns)
+        boot_ns.saturating_add_signed(self.offset_ns(boot_ns))
     }
 
-    /// Start and end of a call. Where the clock was set back in between, the
-    /// end is the start plus what really passed, never before the start.
-    pub fn span_ns(&self, start_ns: u64, end_ns: u64) -> (u64, u64) {
-        let start = self.to_unix_ns(start_ns);
-        let end = self.to_unix_ns(end_ns);
-        if end < start {
-            (start, start + end_ns.saturating_sub(start_ns))
-        } else {
-            (start, end)
+    /// The same of a moment in the past; by the clock of now where it was set
+    /// back so far that the moment would be in the future.
+    pub fn to_past_unix_ns(&self, boot_ns: u64, now_unix_ns: u64) -> u64 {
+        let unix_ns = self.to_unix_ns(boot_ns);
+        if unix_ns <= now_unix_ns {
+            return unix_ns;
+        }
+        let by_now = boot_ns.saturating_add_signed(self.latest.offset_ns);
+        by_now.min(now_unix_ns)
+    }
+
+    /// The times of a call, of its start and end in boot time.
+    pub fn times(&self, start_ns: u64, end_ns: u64) -> Times {
+        let (at_start, at_end) = (self.offset_ns(start_ns), self.offset_ns(end_ns));
+        let start_unix_ns = start_ns.saturating_add_signed(at_start);
+        Times {
+            start_unix_ns,
+            end_unix_ns: start_unix_ns.saturating_add(end_ns.saturating_sub(start_ns)),
+            end_by_clock_ns: end_ns.saturating_add_signed(at_end),
+            clock_step_ns: (at_start != at_end).then(|| at_end.saturating_sub(at_start)),
         }
     }
 }
@@ -180,8 +229,6 @@ impl Anchors {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HOUR_NS: u64 = 3_600_000_000_000;
 
     fn reading(boot_ns: u64, offset_ns: i64) -> Reading {
         Reading { boot_ns, offset_ns }
@@ -192,40 +239,58 @@ mod tests {
         let mut anchors = Anchors::new(reading(1_000, 5_000_000_000));
         let step = anchors.renew(reading(2_000_000, 95_000_000_000));
         assert_eq!(step, Some(90_000_000_000));
-        assert_eq!(anchors.renew(reading(2_100_000, 95_000_200_000)), None);
+        assert_eq!(anchors.renew(reading(2_100_000, 95_000_090_000)), None);
         assert_eq!(anchors.to_unix_ns(1_500_000), 5_001_500_000);
         assert_eq!(anchors.to_unix_ns(2_000_000), 95_002_000_000);
         assert_eq!(anchors.to_unix_ns(10), 5_000_000_010);
     }
 
+    /// Receives of two seconds, a step in the middle of each.
     #[test]
-    fn an_hour_of_drift_stays_below_a_millisecond() {
-        // 100 ppm, read every 20 ms.
-        let offset = |boot_ns: u64| 7_000_000_000 + (boot_ns / 10_000) as i64;
-        let mut anchors = Anchors::new(reading(0, offset(0)));
-        for boot_ns in (0..HOUR_NS).step_by(20_000_000) {
-            anchors.renew(reading(boot_ns, offset(boot_ns)));
-            let error = anchors
-                .to_unix_ns(boot_ns)
-                .abs_diff(boot_ns.saturating_add_signed(offset(boot_ns)));
-            assert!(error < 1_000_000, "{error} ns at {boot_ns}");
+    fn a_call_lasts_what_passed_however_the_clock_is_set_meanwhile() {
+        const S: u64 = 1_000_000_000;
+        const AT: i64 = 1_700_000_000 * S as i64;
+        let years = 1_794_998_990_000_000_000;
+        for step in [years, 3_600 * S as i64, 128_000_000, -1_000_000, -AT / 2] {
+            let mut anchors = Anchors::new(reading(S, AT));
+            assert_eq!(anchors.renew(reading(10 * S, AT)), None);
+            assert_eq!(anchors.renew(reading(10 * S + 5, AT + step)), Some(step));
+            assert_eq!(anchors.renew(reading(11 * S, AT + step)), None);
+            let start = 9 * S + AT as u64;
+            let times = anchors.times(9 * S, 11 * S);
+            assert_eq!(times.start_unix_ns, start);
+            assert_eq!(times.end_unix_ns, start + 2 * S);
+            assert_eq!(
+                times.end_by_clock_ns,
+                (start + 2 * S).saturating_add_signed(step)
+            );
+            assert_eq!(times.clock_step_ns, Some(step));
+            for (from, to) in [(8 * S, 9 * S), (11 * S, 13 * S), (12 * S, 12 * S)] {
+                let times = anchors.times(from, to);
+                assert_eq!(times.clock_step_ns, None, "{from} to {to}");
+                assert_eq!(times.end_unix_ns - times.start_unix_ns, to - from);
+                assert_eq!(times.end_unix_ns, times.end_by_clock_ns);
+            }
         }
-        // A call that began in the middle of it keeps the time of then.
-        let begun = HOUR_NS / 2 + HOUR_NS / 4;
-        let error = anchors
-            .to_unix_ns(begun)
-            .abs_diff(begun.saturating_add_signed(offset(begun)));
-        assert!(error < 1_000_000, "{error} ns in the past");
     }
 
     #[test]
-    fn a_call_never_ends_before_it_starts() {
-        let mut anchors = Anchors::new(reading(0, 9_000_000_000));
-        anchors.renew(reading(1_000_000, 0));
-        assert_eq!(
-            anchors.span_ns(500_000, 2_000_000),
-            (9_000_500_000, 9_002_000_000)
-        );
+    fn steps_within_a_call_add_up() {
+        const S: u64 = 1_000_000_000;
+        let mut anchors = Anchors::new(reading(0, 0));
+        for (at, offset) in [(70, 7_000_000_000), (80, -2_000_000_000)] {
+            anchors.renew(reading(at * S, offset));
+        }
+        for (from, to, step) in [
+            (10, 75, Some(7_000_000_000)),
+            (10, 95, Some(-2_000_000_000)),
+            (75, 95, Some(-9_000_000_000)),
+            (85, 95, None),
+        ] {
+            let times = anchors.times(from * S, to * S);
+            assert_eq!(times.clock_step_ns, step, "{from} to {to}");
+            assert_eq!(times.end_unix_ns - times.start_unix_ns, (to - from) * S);
+        }
     }
 
     #[test]

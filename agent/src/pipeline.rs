@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::balance::Decoded;
-use crate::clock::{Anchors, Reading};
+use crate::clock::{Anchors, Reading, Times};
 use crate::event::{Call, Event, MessageKey};
 use crate::filter::NameFilter;
 use crate::kernel::{CgroupVerdict, PendingLosses};
@@ -26,6 +26,8 @@ pub struct PipelineCounts {
     pub filtered: AtomicU64,
     /// Dropped by sampling.
     pub sampled_out: AtomicU64,
+    /// Dropped by sampling, unless the other end of the message is kept yet.
+    pub undecided: AtomicU64,
     /// Could not be decoded.
     pub undecodable: AtomicU64,
     /// Rounds of the capture loop; it stands still when the pipeline does.
@@ -39,16 +41,9 @@ impl PipelineCounts {
             spans: self.spans.load(Ordering::Relaxed),
             filtered: self.filtered.load(Ordering::Relaxed),
             sampled_out: self.sampled_out.load(Ordering::Relaxed),
+            undecided: self.undecided.load(Ordering::Relaxed),
             undecodable: self.undecodable.load(Ordering::Relaxed),
         }
-    }
-
-    /// One less.
-    fn take_back(counter: &AtomicU64) {
-        counter.store(
-            counter.load(Ordering::Relaxed).saturating_sub(1),
-            Ordering::Relaxed,
-        );
     }
 
     /// Only the capture thread writes, so a load and a store will do.
@@ -149,7 +144,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if let Some(metrics) = &mut self.metrics {
             metrics.call(call);
         }
-        let unix_ns = self.anchors.span_ns(call.start_ns, call.end_ns);
+        let times = self.anchors.times(call.start_ns, call.end_ns);
         let parent = match &call.sender {
             Some(sender) if self.settings.span.correlation == Correlation::Parent => {
                 for message in self.sink.take_untold() {
@@ -160,13 +155,13 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             _ => Parent::There,
         };
         let (Parent::InDoubt, Some(sender)) = (parent, &call.sender) else {
-            self.span(call, record, &process, unix_ns, parent);
+            self.span(call, record, &process, times, parent);
             return;
         };
         let receive = CallRecord {
             record: record.into(),
             process,
-            unix_ns,
+            times,
         };
         let without_room = self.sends.hold(self.now, sender.message(), receive);
         self.go_on(without_room, Parent::NotThere);
@@ -189,9 +184,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             let CallRecord {
                 record,
                 process,
-                unix_ns,
+                times,
             } = &receive;
-            self.span(&call, record, process, *unix_ns, parent);
+            self.span(&call, record, process, *times, parent);
         }
     }
 
@@ -200,10 +195,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         call: &Call<'_>,
         record: &[u8],
         process: &Arc<Process>,
-        unix_ns: (u64, u64),
+        times: Times,
         parent: Parent,
     ) {
-        let mut span = Span::new(call, &self.settings.span, unix_ns);
+        let mut span = Span::new(call, &self.settings.span, times);
         if parent == Parent::NotThere {
             span.become_root(&self.settings.span.ids);
         }
@@ -211,7 +206,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             self.sink.span(process, &span);
             PipelineCounts::add(&self.counts.spans, 1);
         } else {
-            PipelineCounts::add(&self.counts.sampled_out, 1);
+            self.sampled_out(1, self.whole_traces.undecided());
         }
         if let Some(message) = MessageKey::of_send(call) {
             // What is sampled out is of a trace that is: the receive goes the same way.
@@ -219,6 +214,16 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             let receive = self.sends.take_held(&message);
             self.go_on(receive, Parent::There);
         }
+    }
+
+    /// So many more were dropped, and so many of all can be kept yet. What
+    /// counts as sampled out stays so: metrics say that it only grows.
+    fn sampled_out(&self, more: u64, undecided: usize) {
+        let counts = self.counts;
+        let undecided = undecided as u64;
+        let before = counts.undecided.swap(undecided, Ordering::Relaxed);
+        let decided = (before + more).saturating_sub(undecided);
+        PipelineCounts::add(&counts.sampled_out, decided);
     }
 
     /// Is the span kept? With a slow receive the send of its message is sent,
@@ -249,7 +254,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             let send = CallRecord {
                 record: record.into(),
                 process: Arc::clone(process),
-                unix_ns: (span.start_unix_ns, span.end_unix_ns),
+                times: span.times,
             };
             self.whole_traces.drop_send(message, send);
         }
@@ -258,9 +263,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     fn send_after_all(&mut self, send: &CallRecord) {
         if let Ok(Event::Call(call)) = Event::parse(&send.record) {
-            let span = Span::new(&call, &self.settings.span, send.unix_ns);
+            let span = Span::new(&call, &self.settings.span, send.times);
             self.sink.span(&send.process, &span);
-            PipelineCounts::take_back(&self.counts.sampled_out);
+            let undecided = self.whole_traces.undecided() as u64;
+            self.counts.undecided.store(undecided, Ordering::Relaxed);
             PipelineCounts::add(&self.counts.spans, 1);
         }
     }
@@ -268,8 +274,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Before the records of a round: what happens from now on is mapped by
     /// the clock as it stands now.
     pub fn renew_clock(&mut self) {
-        if let Some(step_ns) = self.anchors.renew(Reading::now()) {
-            let seconds = step_ns / 1_000_000_000;
+        let reading = Reading::exact_now();
+        if let Some(step_ns) = reading.and_then(|reading| self.anchors.renew(reading)) {
+            let seconds = step_ns as f64 / 1e9;
             tracing::info!(seconds, "the clock was set");
         }
     }
@@ -283,6 +290,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         self.sink.tick(now);
         self.processes.tick(now);
         if let Some(metrics) = &mut self.metrics {
+            if let Some(queues) = self.losses.take_queues() {
+                metrics.look_at(&queues);
+            }
             metrics.add_lost(&self.losses.take());
             metrics.tick();
         }
@@ -294,6 +304,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         while let Some(receive) = self.sends.take_due(None) {
             self.go_on(Some(receive), Parent::NotThere);
         }
+        self.sampled_out(0, 0);
         self.sink.finish();
         if let Some(metrics) = &mut self.metrics {
             metrics.finish();

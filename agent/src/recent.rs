@@ -24,6 +24,11 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         }
     }
 
+    /// Entries there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Is there one?
     pub fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Times;
 use crate::event::{MessageKey, SendFate, Sender};
 use crate::process::Process;
 use crate::recent::Recent;
@@ -31,8 +32,8 @@ pub struct CallRecord {
     pub record: Box<[u8]>,
     /// Who called.
     pub process: Arc<Process>,
-    /// Start and end, Unix nanoseconds.
-    pub unix_ns: (u64, u64),
+    /// When it was.
+    pub times: Times,
 }
 
 /// The parent of a receive.

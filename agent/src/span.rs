@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use crate::clock::Times;
 use crate::errno;
 use crate::event::{Call, Notify, OpenArguments, Timeout};
 use crate::ids::{Ids, SpanId, TraceId};
@@ -67,10 +68,8 @@ pub struct Span<'a> {
     pub sender_link: Option<Link>,
     /// The interrupted call that this one restarts.
     pub restart_link: Option<Link>,
-    /// Start of the call.
-    pub start_unix_ns: u64,
-    /// End of the call.
-    pub end_unix_ns: u64,
+    /// When it was.
+    pub times: Times,
     /// Set for `STATUS_CODE_ERROR`, else the status is unset.
     pub error: Option<&'static str>,
     /// The symbol of the errno or signal, for `error.type`.
@@ -92,8 +91,8 @@ pub trait AttributeSink {
 }
 
 impl<'a> Span<'a> {
-    /// `unix_ns` is start and end of the call in Unix nanoseconds.
-    pub fn new(call: &'a Call<'a>, settings: &SpanSettings, unix_ns: (u64, u64)) -> Self {
+    /// The span of a call that was at these times.
+    pub fn new(call: &'a Call<'a>, settings: &SpanSettings, times: impl Into<Times>) -> Self {
         let ids = &settings.ids;
         let sender = call.sender.map(|sender| Link {
             trace_id: ids.trace_id(sender.tid, sender.start_ns),
@@ -114,8 +113,7 @@ impl<'a> Span<'a> {
                 trace_id: ids.trace_id(call.tid, start_ns),
                 span_id: ids.span_id(call.tid, start_ns),
             }),
-            start_unix_ns: unix_ns.0,
-            end_unix_ns: unix_ns.1,
+            times: times.into(),
             error: is_error.then(|| error_text(call)),
             error_type,
             call,
@@ -156,7 +154,7 @@ impl<'a> Span<'a> {
     pub fn deadline_margin(&self) -> Option<f64> {
         let timeout = self.call.timeout.filter(|timeout| timeout.is_valid())?;
         let deadline_ns = i128::from(timeout.sec) * 1_000_000_000 + i128::from(timeout.nsec);
-        Some((deadline_ns - i128::from(self.end_unix_ns)) as f64 / 1e9)
+        Some((deadline_ns - i128::from(self.times.end_by_clock_ns)) as f64 / 1e9)
     }
 
     /// Seconds from the message's making to the return of its receive.
@@ -215,6 +213,9 @@ impl<'a> Span<'a> {
         }
         if call.start_unknown {
             sink.bool("posix_mq.start_unknown", true);
+        }
+        if let Some(step_ns) = self.times.clock_step_ns {
+            sink.double("posix_mq.clock_step", step_ns as f64 / 1e9);
         }
         sink.int("posix_mq.ipc_namespace", call.ipc_namespace.into());
         sink.int("thread.id", call.tid.into());

@@ -7,6 +7,7 @@ mod oracle;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use mqspan::clock::{Anchors, Reading};
 use mqspan::encode::{self, Batch, Push, json};
 use mqspan::event::{
     Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
@@ -275,4 +276,36 @@ fn json_has_the_names_and_forms_of_the_specification() {
         object["links"][0]["attributes"][0]["value"]["stringValue"],
         "sender"
     );
+}
+
+#[test]
+fn a_clock_set_during_a_call_is_told_and_moves_its_deadline_only() {
+    let call = oracle::full_receive();
+    let settings = oracle::settings(Correlation::Link);
+    let start = oracle::unix_ns(&call).0;
+    let mut anchors = Anchors::new(Reading {
+        boot_ns: 0,
+        offset_ns: oracle::BOOT_TO_UNIX_NS,
+    });
+    for (step_ns, step) in [(1_500_000_000, 1.5), (-7_200_000_000_000, -7_200.0)] {
+        let mut anchors = anchors.clone();
+        anchors.renew(Reading {
+            boot_ns: call.start_ns + 1,
+            offset_ns: oracle::BOOT_TO_UNIX_NS + step_ns,
+        });
+        let span = Span::new(&call, &settings, anchors.times(call.start_ns, call.end_ns));
+        let read = oracle::proto_span(&span);
+        assert_eq!(read.start_time_unix_nano, start);
+        assert_eq!(read.end_time_unix_nano, start + 12_345);
+        assert_eq!(oracle::double(&read, "posix_mq.clock_step"), Some(step));
+        let margin = oracle::double(&read, "posix_mq.deadline_margin").unwrap();
+        assert!((margin - (1.249_987_655 - step)).abs() < 1e-9, "{margin}");
+    }
+    anchors.renew(Reading {
+        boot_ns: call.end_ns + 1,
+        offset_ns: 0,
+    });
+    let span = Span::new(&call, &settings, anchors.times(call.start_ns, call.end_ns));
+    let read = oracle::proto_span(&span);
+    assert_eq!(oracle::double(&read, "posix_mq.clock_step"), None);
 }

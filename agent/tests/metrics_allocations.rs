@@ -31,7 +31,7 @@ fn a_call_costs_no_allocation() {
         })
         .collect();
     let (publisher, _reader) = exchange();
-    let mut metrics = QueueMetrics::new(publisher);
+    let mut metrics = QueueMetrics::new(publisher, std::time::Duration::from_secs(60));
     let mut count = || {
         for call in &calls {
             metrics.call(call);

@@ -15,13 +15,18 @@ use mqspan::balance::{Balance, Decoded};
 use mqspan::encode;
 use mqspan::event::{Call, Operation, Queue};
 use mqspan::export::Exporter;
+use mqspan::export::queue::Level;
 use mqspan::export::settings::{Compression, ExportSettings, FileSettings, OtlpSettings};
-use mqspan::kernel::Waiting;
+use mqspan::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::metrics::exchange::exchange;
+use mqspan::metrics::otlp::requests;
 use mqspan::metrics::own::{OwnState, SinkState, own_families};
+use mqspan::metrics::prometheus;
 use mqspan::metrics::queue_families::queue_families;
 use mqspan::metrics::queues::{MAX_SERIES, Snapshot};
 use mqspan::metrics::{Collected, MetricsExporter, QueueMetrics, Source};
+use mqspan::owner::{LostByOwner, OwnerLoss};
+use mqspan::resource::Resource;
 use mqspan::span::{Correlation, Span};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
@@ -99,7 +104,7 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
 /// What is counted of the calls, as a reader gets it.
 async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<Snapshot> {
     let (publisher, reader) = exchange();
-    let mut metrics = QueueMetrics::new(publisher);
+    let mut metrics = QueueMetrics::new(publisher, Duration::MAX);
     for call in calls {
         metrics.call(&call);
     }
@@ -115,7 +120,7 @@ fn collected(snapshot: &Snapshot) -> Collected {
         send: false,
         callers: 2,
     }];
-    let mut families = queue_families(snapshot, &waiting);
+    let mut families = queue_families(snapshot, &waiting, |boot_ns| boot_ns);
     families.extend(own_families(&OwnState {
         balance: Balance {
             seen: 12,
@@ -168,8 +173,17 @@ fn numbers(points: &[NumberDataPoint], start: u64) -> BTreeMap<String, i64> {
     numbers
 }
 
-/// The points of a sum, which is monotonic or not.
+/// The points of a sum, which is monotonic or not, since the agent's start.
 fn sums(metrics: &[Metric], name: &str, monotonic: bool) -> BTreeMap<String, i64> {
+    sums_since(metrics, name, monotonic, 1_000)
+}
+
+fn sums_since(
+    metrics: &[Metric],
+    name: &str,
+    monotonic: bool,
+    start: u64,
+) -> BTreeMap<String, i64> {
     let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
     let Some(metric::Data::Sum(sum)) = &metric.data else {
         panic!("{metric:?}");
@@ -177,7 +191,7 @@ fn sums(metrics: &[Metric], name: &str, monotonic: bool) -> BTreeMap<String, i64
     assert_eq!(sum.is_monotonic, monotonic, "{name}");
     let cumulative: i32 = AggregationTemporality::Cumulative.into();
     assert_eq!(sum.aggregation_temporality, cumulative);
-    numbers(&sum.data_points, 1_000)
+    numbers(&sum.data_points, start)
 }
 
 fn histograms(metrics: &[Metric], name: &str) -> BTreeMap<String, HistogramDataPoint> {
@@ -251,9 +265,12 @@ async fn a_collector_gets_what_was_counted() {
     let receive = of("mq_timedreceive_time32", "receive", "");
     let send = of("mq_timedsend", "send", "");
     let timed_out = of("mq_timedreceive_time32", "receive", "error.type=ETIMEDOUT ");
-    let sent = sums(&metrics, "messaging.client.sent.messages", true);
+    // A series counts since its first call.
+    let first = oracle::receive();
+    let counter = |name, start| sums_since(&metrics, name, true, start);
+    let sent = counter("messaging.client.sent.messages", first.end_ns);
     assert_eq!(sent, BTreeMap::from([(send.clone(), 3)]));
-    let consumed = sums(&metrics, "messaging.client.consumed.messages", true);
+    let consumed = counter("messaging.client.consumed.messages", first.start_ns);
     assert_eq!(consumed, BTreeMap::from([(receive.clone(), 5)]));
 
     let duration = histograms(&metrics, "messaging.client.operation.duration");
@@ -262,8 +279,11 @@ async fn a_collector_gets_what_was_counted() {
     let point = &duration[&receive];
     assert_eq!(point.count, 5);
     assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
-    assert_eq!(point.bucket_counts[..5], [2, 1, 0, 1, 0]);
-    assert_eq!(point.bucket_counts[14], 1);
+    let bucket = |seconds: f64| {
+        let at = point.explicit_bounds.iter().position(|b| *b >= seconds);
+        point.bucket_counts[at.unwrap_or(point.explicit_bounds.len())]
+    };
+    assert_eq!([0.0, 0.004, 0.006, 0.03, 20.0].map(bucket), [1; 5]);
     assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
     assert_eq!((point.min, point.max), (Some(0.0), Some(20.0)));
     assert!((point.sum.unwrap() - 20.04).abs() < 1e-9);
@@ -271,7 +291,8 @@ async fn a_collector_gets_what_was_counted() {
     let time_in_queue = histograms(&metrics, "posix_mq.time_in_queue");
     assert_eq!(time_in_queue.len(), 1);
     let point = &time_in_queue[&receive];
-    assert_eq!((point.count, point.bucket_counts[3]), (2, 1));
+    let at = point.explicit_bounds.iter().position(|b| *b == 0.05);
+    assert_eq!((point.count, point.bucket_counts[at.unwrap()]), (2, 1));
     // Made 5 µs before the calls began.
     assert!((point.sum.unwrap() - 20.030_01).abs() < 1e-9);
 
@@ -288,8 +309,10 @@ async fn a_collector_gets_what_was_counted() {
         BTreeMap::from([(queue.to_owned(), 6)])
     );
 
-    let calls = sums(&metrics, "mqspan.calls", false);
-    assert_eq!(calls.values().sum::<i64>(), 12);
+    let calls = sums(&metrics, "mqspan.calls", true);
+    assert_eq!(calls.values().sum::<i64>(), 10);
+    let pending = sums(&metrics, "mqspan.call.pending", false);
+    assert_eq!(pending, BTreeMap::from([(String::new(), 2)]));
     assert_eq!(calls["outcome=exported"], 7);
     assert_eq!(calls["outcome=lost reason=ring_full"], 3);
     let blocked = sums(&metrics, "posix_mq.blocked_callers", false);
@@ -399,4 +422,95 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
         (0, 2 << 20)
     );
     assert!(SinkState::read("file", []).is_none());
+}
+
+/// The name that the Collector's Prometheus exporters give a metric ("OTLP Metric points to Prometheus" of "Prometheus and
+/// OpenMetrics Compatibility"; `BuildCompliantMetricName()` of prometheus/otlptranslator), and its type.
+fn name_by_collector(metric: &Metric) -> (String, &'static str) {
+    let (monotonic, kind) = match metric.data.as_ref().unwrap() {
+        metric::Data::Sum(sum) if sum.is_monotonic => (true, "counter"),
+        metric::Data::Sum(_) | metric::Data::Gauge(_) => (false, "gauge"),
+        metric::Data::Histogram(_) | metric::Data::ExponentialHistogram(_) => (false, "histogram"),
+        metric::Data::Summary(_) => (false, "summary"),
+    };
+    let mut words: Vec<&str> = metric
+        .name
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let unit = match metric.unit.as_str() {
+        "s" => Some("seconds"),
+        "ms" => Some("milliseconds"),
+        "us" => Some("microseconds"),
+        "ns" => Some("nanoseconds"),
+        "By" => Some("bytes"),
+        "MiBy" => Some("mebibytes"),
+        "%" => Some("percent"),
+        "1" if kind == "gauge" => Some("ratio"),
+        annotation if annotation.starts_with('{') || annotation.is_empty() => None,
+        other => panic!(
+            "{other} of {} is a unit that this test does not know",
+            metric.name
+        ),
+    };
+    words.extend(unit.filter(|unit| !words.contains(unit)));
+    if monotonic {
+        words.retain(|word| *word != "total");
+        words.push("total");
+    }
+    (words.join("_"), kind)
+}
+
+#[tokio::test]
+async fn scrapes_and_collectors_call_every_metric_the_same() {
+    let snapshot = counted(some_calls()).await;
+    let mut collected = collected(&snapshot);
+    let mut own = OwnState {
+        probes: vec![ProbeStats {
+            program: "fe_recv".into(),
+            symbol: "mq".into(),
+            missed: 1,
+            runs: Some(ProbeRuns {
+                count: 1,
+                time: Duration::from_secs(1),
+            }),
+        }],
+        owners: vec![LostByOwner {
+            owner: None,
+            container: None,
+            reason: OwnerLoss::RingFull,
+            calls: 1,
+        }],
+        ..OwnState::default()
+    };
+    own.sinks.push(SinkState {
+        exporter: "otlp_grpc_span_exporter",
+        counters: mqspan::export::counters::Snapshot::default(),
+        queue: Level::default(),
+    });
+    let of_queues = collected
+        .families
+        .drain(..)
+        .filter(|family| !family.name.starts_with("mqspan") && !family.name.starts_with("otel"));
+    let families: Vec<_> = of_queues.chain(own_families(&own)).collect();
+    collected.families = families;
+    for family in &collected.families {
+        assert!(!family.points.is_empty(), "{} has no point", family.name);
+    }
+
+    let by_collector: BTreeMap<String, &str> = requests(&collected, &Resource::default())
+        .iter()
+        .flat_map(|request| &request.resource_metrics[0].scope_metrics[0].metrics)
+        .map(name_by_collector)
+        .collect();
+    let text = prometheus::text(&collected, &Resource::default());
+    let scraped: BTreeMap<String, &str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .filter(|(name, _)| *name != "target_info")
+        .map(|(name, kind)| (name.to_owned(), kind))
+        .collect();
+    assert_eq!(by_collector, scraped);
+    assert_eq!(scraped["mqspan_calls_total"], "counter");
+    assert_eq!(scraped["mqspan_call_pending"], "gauge");
 }

@@ -32,6 +32,7 @@ static const struct {
 	{ "getppid", scenario_getppid },
 	{ "blocked", scenario_blocked },
 	{ "filled", scenario_filled },
+	{ "left", scenario_left },
 	{ "interrupted", scenario_interrupted },
 	{ "killed", scenario_killed },
 	{ "exec", scenario_exec },

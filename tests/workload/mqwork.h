@@ -21,6 +21,7 @@ int scenario_getppid(int argc, char **argv);
 int scenario_flood(int argc, char **argv);
 int scenario_blocked(int argc, char **argv);
 int scenario_filled(int argc, char **argv);
+int scenario_left(int argc, char **argv);
 int scenario_interrupted(int argc, char **argv);
 int scenario_killed(int argc, char **argv);
 int scenario_odd(int argc, char **argv);

@@ -1,6 +1,5 @@
 //! Counts of durations by powers of two and quarters of them, for quantiles
-//! that are right to an eighth. The histograms of the metrics begin at 5 ms,
-//! which most calls stay below.
+//! that are right to an eighth, at a price that every queue of a screen can have.
 
 /// Durations below are one: 1024 ns.
 const FIRST_BIT: u32 = 10;

@@ -131,9 +131,9 @@ fn times(writer: &mut Writer<'_>, span: &Span<'_>) {
     room[0] = 6 << 3;
     room[1] = span.kind() as u8;
     room[2] = 7 << 3 | 1;
-    room[3..11].copy_from_slice(&span.start_unix_ns.to_le_bytes());
+    room[3..11].copy_from_slice(&span.times.start_unix_ns.to_le_bytes());
     room[11] = 8 << 3 | 1;
-    room[12..20].copy_from_slice(&span.end_unix_ns.to_le_bytes());
+    room[12..20].copy_from_slice(&span.times.end_unix_ns.to_le_bytes());
     writer.advance(20);
 }
 

@@ -18,6 +18,7 @@ use super::lost::LostTables;
 use super::preemption::kernel_is_preemptible;
 use super::probes::KernelMeters;
 use super::processes::ProcessTable;
+use super::queues::NotedQueues;
 use super::ring::CaptureRing;
 use super::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;
@@ -86,6 +87,8 @@ pub struct Tracer {
     catch_up: Vec<Link>,
     /// The iterator over threads in calls.
     waiting: Option<Link>,
+    /// The iterator over queues that were followed.
+    queues: Option<Link>,
     /// The iterator over processes.
     processes: Option<Link>,
     /// The iterator over threads that are followed, and when it was last read.
@@ -178,6 +181,7 @@ impl Tracer {
             other_links: Vec::new(),
             catch_up: Vec::new(),
             waiting: None,
+            queues: None,
             processes: None,
             followed: None,
             counted_at: None,
@@ -237,6 +241,7 @@ impl Tracer {
             match hook.purpose() {
                 Purpose::FindBlocked => find_blocked(&link),
                 Purpose::Waiting => self.waiting = Some(link),
+                Purpose::Queues => self.queues = Some(link),
                 Purpose::Processes => self.processes = Some(link),
                 Purpose::Followed => self.followed = Some(link),
                 Purpose::CatchUp => self.catch_up.push(link),
@@ -283,6 +288,7 @@ impl Tracer {
     }
 
     fn attach(&mut self, hook: &Hook) -> io::Result<Link> {
+        let queues = MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)?;
         let program = self
             .skel
             .object_mut()
@@ -302,6 +308,9 @@ impl Tracer {
             (HookTarget::Return(symbol), Some(probes)) => {
                 let event = probes.add(&hook.program, symbol)?;
                 attach_to_event(&program, event)
+            }
+            (HookTarget::Iterator(over), _) if over == "bpf_map_elem" => {
+                program.attach_iter(queues.as_fd()).map_err(into_io)
             }
             _ => program.attach().map_err(into_io),
         }
@@ -481,7 +490,14 @@ impl Tracer {
         let waiting = self.waiting.as_ref().map(AsFd::as_fd);
         let waiting = waiting.map(|link| link.try_clone_to_owned()).transpose()?;
         let lost = LostTables::new(&self.skel.maps).map_err(into_io)?;
-        let mut meters = KernelMeters::new(counts, lost, return_probes, waiting);
+        let queues = match &self.queues {
+            Some(link) => Some(NotedQueues {
+                table: MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)?,
+                iterator: link.as_fd().try_clone_to_owned()?,
+            }),
+            None => None,
+        };
+        let mut meters = KernelMeters::new(counts, lost, return_probes, waiting, queues);
         for program in self.skel.object().progs() {
             let attached = self.hooks.iter().find(|status| {
                 status.state == HookState::Attached

@@ -66,6 +66,8 @@ pub enum Purpose {
     Waiting,
     /// Tells which processes there are, on request.
     Processes,
+    /// Tells which queues are still there, on request.
+    Queues,
     /// Counts the threads that are followed, on request.
     Followed,
     /// Sees the return of those, where the backend cannot.
@@ -112,6 +114,7 @@ impl Hook {
             HookTarget::Iterator(_) if self.program == "it_waiting" => Purpose::Waiting,
             HookTarget::Iterator(_) if self.program == "it_processes" => Purpose::Processes,
             HookTarget::Iterator(_) if self.program == "it_followed" => Purpose::Followed,
+            HookTarget::Iterator(_) if self.program == "it_queues" => Purpose::Queues,
             HookTarget::Iterator(_) => Purpose::FindBlocked,
             HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
             HookTarget::Tracepoint(_) if self.program.starts_with("tp_catch_up") => {

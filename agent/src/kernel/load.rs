@@ -154,7 +154,7 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, spares: b
         | Purpose::Fork
         | Purpose::Processes
         | Purpose::Followed => true,
-        Purpose::FindBlocked | Purpose::Waiting => {
+        Purpose::FindBlocked | Purpose::Waiting | Purpose::Queues => {
             traces("mq_timedsend") || traces("mq_timedreceive")
         }
         Purpose::CatchUp => backend != Backend::Tracepoint,

@@ -1,12 +1,14 @@
 //! What the kernel counted, for the metrics, of calls whose record found no
 //! room in the ring buffer.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut};
 
+use super::queues::QueueKey;
 use crate::metrics::histogram::Histogram;
 use crate::owner::{Owner, OwnerLoss, OwnerLosses};
 use crate::skel::MqspanMaps;
@@ -48,6 +50,9 @@ pub struct LostKind {
 pub struct PendingLosses {
     calls: Mutex<Vec<LostCalls>>,
     are_there: AtomicBool,
+    /// Queues, and whether they are still there.
+    queues: Mutex<HashMap<QueueKey, bool>>,
+    were_looked_for: AtomicBool,
 }
 
 /// Kinds that may be pending: a capture thread that stands still leaves them
@@ -65,6 +70,26 @@ impl PendingLosses {
             return Vec::new();
         }
         std::mem::take(&mut self.lock())
+    }
+
+    /// Queues that were looked for, and whether they are still there; `None`
+    /// when nobody has looked since. Costs one load then.
+    pub fn take_queues(&self) -> Option<HashMap<QueueKey, bool>> {
+        if !self.were_looked_for.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::take(&mut queues))
+    }
+
+    pub(super) fn add_queues(&self, found: Vec<(QueueKey, bool)>) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, is_there) in found {
+            if queues.len() < MAX_PENDING || queues.contains_key(&key) {
+                queues.insert(key, is_there);
+            }
+        }
+        self.were_looked_for.store(true, Ordering::Release);
     }
 
     /// What is pending, which stays so.

@@ -13,6 +13,7 @@ use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 use super::counters::KernelCounts;
 use super::kretprobe::ReturnProbes;
 use super::lost::{LostTables, PendingLosses};
+use super::queues::NotedQueues;
 use super::waiting::{Waiting, WaitingCalls};
 use crate::owner::OwnerLosses;
 
@@ -59,6 +60,7 @@ pub struct KernelMeters {
     return_probes: Weak<ReturnProbes>,
     /// Link of the iterator over threads in calls.
     waiting: Option<OwnedFd>,
+    queues: Option<NotedQueues>,
 }
 
 impl KernelMeters {
@@ -67,6 +69,7 @@ impl KernelMeters {
         lost: LostTables,
         return_probes: Weak<ReturnProbes>,
         waiting: Option<OwnedFd>,
+        queues: Option<NotedQueues>,
     ) -> Self {
         Self {
             counts,
@@ -76,7 +79,19 @@ impl KernelMeters {
             probes: Vec::new(),
             return_probes,
             waiting,
+            queues,
         }
+    }
+
+    /// Finds out which queues are still there: see [`Self::pending_losses`].
+    ///
+    /// # Errors
+    /// When the kernel's table cannot be read.
+    pub fn look_for_queues(&self) -> io::Result<()> {
+        if let Some(queues) = &self.queues {
+            self.pending.add_queues(queues.read()?);
+        }
+        Ok(())
     }
 
     /// Takes what is known of lost calls out of the kernel's tables, so that
@@ -90,7 +105,8 @@ impl KernelMeters {
         tables.take(&self.pending, &self.owners)
     }
 
-    /// Calls whose record did not get into the ring, for who sums calls up.
+    /// Calls whose record did not get into the ring and queues that were looked
+    /// for, for who sums calls up.
     pub fn pending_losses(&self) -> &Arc<PendingLosses> {
         &self.pending
     }

@@ -29,20 +29,25 @@ pub struct Waiting {
 #[derive(Debug, Default)]
 pub struct WaitingCalls(Vec<u8>);
 
+/// All that an iterator writes.
+pub(super) fn run_iterator(link: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    // SAFETY: the call has no memory of ours to touch; it gives a descriptor
+    // that nobody has yet, or a negative errno.
+    let mut written = unsafe {
+        match bpf_iter_create(link.as_raw_fd()) {
+            descriptor if descriptor >= 0 => File::from_raw_fd(descriptor),
+            error => return Err(io::Error::from_raw_os_error(-error)),
+        }
+    };
+    let mut bytes = Vec::new();
+    written.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl WaitingCalls {
     /// Runs the iterator `it_waiting` of `bpf/blocked.bpf.h` over all threads.
     pub(super) fn read(link: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: the call has no memory of ours to touch; it gives a descriptor
-        // that nobody has yet, or a negative errno.
-        let mut threads = unsafe {
-            match bpf_iter_create(link.as_raw_fd()) {
-                descriptor if descriptor >= 0 => File::from_raw_fd(descriptor),
-                error => return Err(io::Error::from_raw_os_error(-error)),
-            }
-        };
-        let mut bytes = Vec::new();
-        threads.read_to_end(&mut bytes)?;
-        Ok(Self(bytes))
+        Ok(Self(run_iterator(link)?))
     }
 
     /// One after the other, in the order of the kernel's list of threads.

@@ -25,10 +25,6 @@ pub type Labels = Vec<(&'static str, Label)>;
 pub enum Kind {
     /// Only grows.
     Counter,
-    /// Parts of a whole that only grows, of which one part can shrink because
-    /// it moves to others. OTLP calls this a sum that is not monotonic, and
-    /// Prometheus has no type for it.
-    Tally,
     /// Goes up and down; adding up its points makes sense.
     UpDownCounter,
     /// Goes up and down; adding up its points does not make sense.
@@ -55,6 +51,9 @@ pub struct Point {
     pub labels: Labels,
     /// Its value.
     pub number: Number,
+    /// Since when it adds up, Unix nanoseconds; `None` where that is
+    /// [`Collected::start_unix_ns`].
+    pub start_unix_ns: Option<u64>,
 }
 
 /// One metric.
@@ -89,7 +88,20 @@ impl Family {
     }
 
     pub(super) fn push(&mut self, labels: Labels, number: Number) {
-        self.points.push(Point { labels, number });
+        self.push_since(None, labels, number);
+    }
+
+    pub(super) fn push_since(
+        &mut self,
+        start_unix_ns: Option<u64>,
+        labels: Labels,
+        number: Number,
+    ) {
+        self.points.push(Point {
+            labels,
+            number,
+            start_unix_ns,
+        });
     }
 
     pub(super) fn count(&mut self, labels: Labels, count: u64) {

@@ -1,12 +1,18 @@
-//! A histogram of durations with the conventions' buckets, exact in integers.
+//! A histogram of durations, exact in integers.
 
 /// Buckets: one for each bound, and one for what is above the last.
 pub const BUCKETS: usize = BOUNDS_NS.len() + 1;
 
-/// Upper bounds of the buckets in nanoseconds, inclusive: those that "Semantic
-/// conventions for messaging client metrics" asks of
+/// Bounds of a power of ten, a fifth apart at most: `histogram_quantile()` takes
+/// the middle of a bucket when all is in it, which then is right to a tenth.
+const FINE: [u64; 14] = [
+    1_000, 1_200, 1_400, 1_650, 1_950, 2_300, 2_750, 3_300, 3_900, 4_600, 5_500, 6_500, 7_700,
+    9_000,
+];
+
+/// Those that "Semantic conventions for messaging client metrics" asks of
 /// `messaging.client.operation.duration`.
-pub const BOUNDS_NS: [u64; 14] = [
+const CONVENTIONAL: [u64; 14] = [
     5_000_000,
     10_000_000,
     25_000_000,
@@ -23,10 +29,42 @@ pub const BOUNDS_NS: [u64; 14] = [
     10_000_000_000,
 ];
 
+/// Beyond: who waits for work can wait for long.
+const LONG: [u64; 3] = [25_000_000_000, 50_000_000_000, 100_000_000_000];
+
+/// How many fine bounds there are below the first conventional one.
+const FINE_BOUNDS: usize = 52;
+
+/// Upper bounds of the buckets in nanoseconds, inclusive: fine ones from 1 us
+/// on, since most calls do not block, then the conventional ones.
+pub const BOUNDS_NS: [u64; FINE_BOUNDS + CONVENTIONAL.len() + LONG.len()] = bounds_ns();
+
+#[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
+const fn bounds_ns() -> [u64; FINE_BOUNDS + CONVENTIONAL.len() + LONG.len()] {
+    let mut bounds = [0; FINE_BOUNDS + CONVENTIONAL.len() + LONG.len()];
+    let (mut at, mut power) = (0, 1);
+    while at < FINE_BOUNDS {
+        bounds[at] = FINE[at % FINE.len()] * power;
+        at += 1;
+        if at % FINE.len() == 0 {
+            power *= 10;
+        }
+    }
+    while at < FINE_BOUNDS + CONVENTIONAL.len() {
+        bounds[at] = CONVENTIONAL[at - FINE_BOUNDS];
+        at += 1;
+    }
+    while at < bounds.len() {
+        bounds[at] = LONG[at - FINE_BOUNDS - CONVENTIONAL.len()];
+        at += 1;
+    }
+    bounds
+}
+
 /// [`BOUNDS_NS`] in seconds.
-pub const BOUNDS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
+pub fn bounds() -> impl Iterator<Item = f64> {
+    BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9)
+}
 
 /// Counts of durations. Nothing is rounded until it is shown in seconds: the
 /// sum is kept in nanoseconds, in 128 bits, since a few thousand blocked
@@ -54,12 +92,7 @@ impl Histogram {
     /// Counts one duration in nanoseconds.
     #[inline]
     pub fn record(&mut self, ns: u64) {
-        // Most calls do not block, and so end in the first bucket.
-        let at = if ns <= BOUNDS_NS[0] {
-            0
-        } else {
-            BOUNDS_NS.partition_point(|bound| *bound < ns)
-        };
+        let at = BOUNDS_NS.partition_point(|bound| *bound < ns);
         if let Some(bucket) = self.buckets.get_mut(at) {
             *bucket += 1;
         }
@@ -70,7 +103,7 @@ impl Histogram {
 
     /// What was counted elsewhere, by the same buckets.
     pub fn from_parts(
-        buckets: [u64; BUCKETS],
+        buckets: [u32; BUCKETS],
         sum_ns: u64,
         range_ns: std::ops::RangeInclusive<u64>,
     ) -> Self {
@@ -78,7 +111,7 @@ impl Histogram {
             return Self::default();
         }
         Self {
-            buckets,
+            buckets: buckets.map(u64::from),
             sum_ns: sum_ns.into(),
             min_ns: *range_ns.start(),
             max_ns: *range_ns.end(),
@@ -124,14 +157,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_inclusive_and_the_same_in_both_units() {
-        for (at, (ns, seconds)) in BOUNDS_NS.iter().zip(BOUNDS).enumerate() {
-            assert!((*ns as f64 / 1e9 - seconds).abs() < 1e-12);
+    fn bounds_are_inclusive_and_the_kernels() {
+        assert!(BOUNDS_NS.is_sorted_by(|a, b| a < b));
+        let kernel = include_str!("../../../bpf/lost.bpf.h");
+        let table = kernel.split_once("bucket_bounds[").unwrap().1;
+        let (_, table) = table.split_once('{').unwrap();
+        let table = table.split_once('}').unwrap().0.split(',');
+        let table = table.filter_map(|bound| bound.trim().parse::<u64>().ok());
+        assert_eq!(table.collect::<Vec<_>>(), BOUNDS_NS);
+        for (at, ns) in BOUNDS_NS.iter().enumerate() {
             let mut histogram = Histogram::default();
             histogram.record(*ns);
             histogram.record(*ns + 1);
             assert_eq!(histogram.buckets[at], 1, "{ns}");
             assert_eq!(histogram.buckets[at + 1], 1, "{ns}");
+        }
+    }
+
+    /// As Prometheus' `histogram_quantile()` takes it.
+    fn median_ns(histogram: &Histogram) -> f64 {
+        let rank = histogram.count() as f64 / 2.0;
+        let (mut below, mut lower) = (0.0, 0);
+        for (upper, count) in BOUNDS_NS.iter().zip(histogram.buckets()) {
+            let count = *count as f64;
+            if below + count >= rank {
+                let share = (rank - below) / count;
+                return lower as f64 + (upper - lower) as f64 * share;
+            }
+            (below, lower) = (below + count, *upper);
+        }
+        panic!("beyond the last bound");
+    }
+
+    #[test]
+    fn the_median_of_calls_that_do_not_block_is_right_to_a_tenth() {
+        for ns in (1_000_u64..5_000_000).step_by(499) {
+            let mut histogram = Histogram::default();
+            for _ in 0..12 {
+                histogram.record(ns);
+            }
+            let error = (median_ns(&histogram) / ns as f64 - 1.0).abs();
+            // Below the second bound all of 1 us can be in the first bucket.
+            assert!(ns == 1_000 || error <= 0.1, "{error} at {ns} ns");
         }
     }
 

@@ -10,12 +10,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::family::{Collected, Family, Kind, Label, Labels, Number, Point};
-use super::histogram::{BOUNDS, Histogram};
+use super::histogram::{Histogram, bounds};
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use crate::resource::{Resource, Value};
 
-/// Points in one request. A point is a few hundred bytes, and at most a
-/// thousand with the longest name, so a request stays far below the 4 MiB
+/// Points in one request. A histogram's is a kilobyte, and at most two with the
+/// longest name, so a request stays far below the 4 MiB
 /// that gRPC servers take.
 const MAX_POINTS: usize = 1_000;
 
@@ -82,7 +82,7 @@ fn metric(collected: &Collected, family: &Family, points: &[Point]) -> Metric {
             .collect()
     };
     let data = match family.kind {
-        Kind::Counter | Kind::Tally | Kind::UpDownCounter => metric::Data::Sum(Sum {
+        Kind::Counter | Kind::UpDownCounter => metric::Data::Sum(Sum {
             data_points: numbers(),
             aggregation_temporality: temporality,
             is_monotonic: family.kind == Kind::Counter,
@@ -120,7 +120,7 @@ fn number_point(collected: &Collected, kind: Kind, point: &Point) -> Option<Numb
         start_time_unix_nano: if kind == Kind::Gauge {
             0
         } else {
-            collected.start_unix_ns
+            point.start_unix_ns.unwrap_or(collected.start_unix_ns)
         },
         time_unix_nano: collected.unix_ns,
         value: Some(value),
@@ -136,12 +136,12 @@ fn histogram_point(collected: &Collected, point: &Point) -> Option<HistogramData
     let range = histogram.range();
     Some(HistogramDataPoint {
         attributes: attributes(&point.labels),
-        start_time_unix_nano: collected.start_unix_ns,
+        start_time_unix_nano: point.start_unix_ns.unwrap_or(collected.start_unix_ns),
         time_unix_nano: collected.unix_ns,
         count: histogram.count(),
         sum: Some(histogram.sum()),
         bucket_counts: histogram.buckets().to_vec(),
-        explicit_bounds: BOUNDS.to_vec(),
+        explicit_bounds: bounds().collect(),
         min: range.map(|(min, _)| min),
         max: range.map(|(_, max)| max),
         ..HistogramDataPoint::default()

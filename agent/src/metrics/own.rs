@@ -118,7 +118,7 @@ pub struct OwnState {
 
 /// The metrics of the agent.
 pub fn own_families(state: &OwnState) -> Vec<Family> {
-    let mut families = vec![calls(&state.balance)];
+    let mut families = Vec::from(calls(&state.balance));
     families.extend(probes(state));
     families.push(owners(&state.owners));
     families.push(identities(state));
@@ -149,20 +149,19 @@ pub fn own_families(state: &OwnState) -> Vec<Family> {
     families
 }
 
-/// The sum of the points is the number of calls seen.
-fn calls(balance: &Balance) -> Family {
+/// The sum of all points is the number of calls seen.
+fn calls(balance: &Balance) -> [Family; 2] {
     let mut calls = Family::new(
         "mqspan.calls",
-        Kind::Tally,
+        Kind::Counter,
         "{call}",
-        "Calls by what became of them; they add up to the calls seen.",
+        "Calls by what became of them; with those that are pending they add up to the calls seen.",
     );
     for (outcome, count) in [
         ("exported", balance.exported),
         ("filtered", balance.filtered),
         ("sampled_out", balance.sampled_out),
         ("rejected", balance.rejected),
-        ("pending", balance.pending),
     ] {
         calls.count(vec![("outcome", Label::Static(outcome))], count);
     }
@@ -184,7 +183,14 @@ fn calls(balance: &Balance) -> Family {
         ];
         calls.count(labels, count);
     }
-    calls
+    let pending = Family::new(
+        "mqspan.call.pending",
+        Kind::UpDownCounter,
+        "{call}",
+        "Calls that have not returned, sends that sampling has yet to decide on, and spans on their way.",
+    );
+    let pending = pending.with(Labels::new(), Number::Count(balance.pending));
+    [calls, pending]
 }
 
 fn probes(state: &OwnState) -> [Family; 3] {
@@ -452,15 +458,22 @@ mod tests {
             pending: 3,
         };
         assert!(balance.is_even());
-        let family = calls(&balance);
-        let counts = family.points.iter().map(|point| match point.number {
+        let families = calls(&balance);
+        let points = families.iter().flat_map(|family| &family.points);
+        let counts = points.map(|point| match point.number {
             Number::Count(count) => count,
             _ => unreachable!(),
         });
         assert_eq!(counts.sum::<u64>(), balance.seen);
+        let [decided, pending] = families;
         assert_eq!(
-            family.points.len(),
-            5 + EARLY_LOSSES.len() + LossReason::NAMES.len()
+            (decided.kind, pending.kind),
+            (Kind::Counter, Kind::UpDownCounter)
+        );
+        assert_eq!(pending.points[0].number, Number::Count(3));
+        assert_eq!(
+            decided.points.len(),
+            4 + EARLY_LOSSES.len() + LossReason::NAMES.len()
         );
     }
 

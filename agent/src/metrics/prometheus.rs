@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::family::{Collected, Family, Kind, Label, Labels, Number};
-use super::histogram::{BOUNDS, Histogram};
+use super::histogram::{Histogram, bounds};
 use crate::resource::{Resource, Value};
 
 /// For the header `Content-Type`.
@@ -34,7 +34,7 @@ pub fn name(family: &Family) -> String {
         _ => "",
     };
     name.push_str(unit);
-    if matches!(family.kind, Kind::Counter | Kind::Tally) {
+    if family.kind == Kind::Counter {
         name.push_str("_total");
     }
     name
@@ -70,8 +70,6 @@ fn write_family(out: &mut String, family: &Family) {
     let name = name(family);
     let kind = match family.kind {
         Kind::Counter => "counter",
-        // A part that shrinks would read as the restart of a counter.
-        Kind::Tally => "untyped",
         Kind::UpDownCounter | Kind::Gauge => "gauge",
         Kind::Histogram => "histogram",
     };
@@ -99,7 +97,7 @@ fn write_family(out: &mut String, family: &Family) {
 fn write_histogram(out: &mut String, name: &str, labels: &Labels, histogram: &Histogram) {
     let bucket_name = format!("{name}_bucket");
     let mut cumulative = 0;
-    let bounds = BOUNDS.iter().map(f64::to_string);
+    let bounds = bounds().map(bound_text);
     let bounds = bounds.chain(std::iter::once("+Inf".to_owned()));
     for (bound, count) in bounds.zip(histogram.buckets()) {
         cumulative += count;
@@ -110,6 +108,18 @@ fn write_histogram(out: &mut String, name: &str, labels: &Labels, histogram: &Hi
     push(out, format_args!(" {}\n", histogram.sum()));
     write_series(out, &format!("{name}_count"), labels, None);
     push(out, format_args!(" {cumulative}\n"));
+}
+
+/// As Go writes numbers, and so as collectors write bounds: `le` is a text.
+fn bound_text(bound: f64) -> String {
+    if bound >= 1e-4 {
+        return bound.to_string();
+    }
+    let text = format!("{bound:e}");
+    match text.split_once("e-") {
+        Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
+        None => text,
+    }
 }
 
 fn write_series(out: &mut String, name: &str, labels: &Labels, bound: Option<&str>) {

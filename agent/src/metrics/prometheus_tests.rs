@@ -79,7 +79,6 @@ fn names_have_unit_and_total() {
             "a_b_sent_messages_total",
         ),
         ("a.run_time", Kind::Counter, "s", "a_run_time_seconds_total"),
-        ("a.calls", Kind::Tally, "{call}", "a_calls_total"),
         ("a.duration", Kind::Histogram, "s", "a_duration_seconds"),
         ("a.memory", Kind::UpDownCounter, "By", "a_memory_bytes"),
         ("a.depth", Kind::Gauge, "{message}", "a_depth"),
@@ -128,6 +127,7 @@ fn buckets_add_up() {
     let family = Family {
         points: vec![Point {
             labels: vec![("posix_mq.ipc_namespace", Label::Int(7))],
+            start_unix_ns: None,
             number: Number::Durations(Box::new(histogram)),
         }],
         ..Family::new("m.duration", Kind::Histogram, "s", "")
@@ -137,6 +137,10 @@ fn buckets_add_up() {
         let labels = [("posix_mq_ipc_namespace", "7"), ("le", le)];
         get(&samples, "m_duration_seconds_bucket", &labels)
     };
+    assert_eq!(bucket("1e-06"), "1");
+    assert_eq!(bucket("1.65e-06"), "1");
+    assert_eq!(bucket("0.00012"), "1");
+    assert_eq!(bucket("100"), "5");
     assert_eq!(bucket("0.005"), "2");
     assert_eq!(bucket("0.01"), "3");
     assert_eq!(bucket("0.075"), "3");

@@ -14,8 +14,13 @@ use super::family::{Family, Kind, Label, Labels, Number};
 use super::queues::{Depth, Identity, MAX_SERIES, Series, Snapshot};
 use crate::kernel::Waiting;
 
-/// The metrics of all queues. `waiting` are the callers that are blocked now.
-pub fn queue_families(snapshot: &Snapshot, waiting: &[Waiting]) -> Vec<Family> {
+/// The metrics of all queues. `waiting` are the callers that are blocked now;
+/// `unix_ns` leads from boot time to Unix time, in nanoseconds.
+pub fn queue_families(
+    snapshot: &Snapshot,
+    waiting: &[Waiting],
+    unix_ns: impl Fn(u64) -> u64,
+) -> Vec<Family> {
     let mut duration = Family::new(
         "messaging.client.operation.duration",
         Kind::Histogram,
@@ -46,21 +51,24 @@ pub fn queue_families(snapshot: &Snapshot, waiting: &[Waiting]) -> Vec<Family> {
             continue;
         }
         let labels = labels(series);
+        let start = series.start_ns.map(&unix_ns);
         let success = |is_kind: bool| match &series.identity {
             Some(identity) => is_kind && identity.outcome.is_success(),
             None => true,
         };
         let operation = series.identity.as_ref().map(|identity| identity.operation);
         if success(operation.is_some_and(|operation| operation.is_send())) {
-            sent.count(labels.clone(), series.sent);
+            sent.push_since(start, labels.clone(), Number::Count(series.sent));
         }
         if success(operation.is_some_and(|operation| operation.is_receive())) {
-            consumed.count(labels.clone(), series.consumed);
+            consumed.push_since(start, labels.clone(), Number::Count(series.consumed));
         }
         if let Some(histogram) = &series.time_in_queue {
-            time_in_queue.push(labels.clone(), Number::Durations(histogram.clone()));
+            let number = Number::Durations(histogram.clone());
+            time_in_queue.push_since(start, labels.clone(), number);
         }
-        duration.push(labels, Number::Durations(Box::new(series.duration.clone())));
+        let number = Number::Durations(Box::new(series.duration.clone()));
+        duration.push_since(start, labels, number);
     }
     vec![
         duration,
@@ -104,7 +112,7 @@ fn gauge(
     family
 }
 
-/// Zeros too, for queues that were met: a series that comes and goes is hard to
+/// Zeros too, for queues that are there: a series that comes and goes is hard to
 /// watch.
 fn blocked_callers(snapshot: &Snapshot, waiting: &[Waiting]) -> Family {
     let mut family = Family::new(
@@ -114,7 +122,7 @@ fn blocked_callers(snapshot: &Snapshot, waiting: &[Waiting]) -> Family {
         "Callers that are blocked in a send or a receive.",
     );
     let mut callers: BTreeMap<(Option<&str>, u32, bool), u64> = BTreeMap::new();
-    for depth in &snapshot.depths {
+    for depth in snapshot.depths.iter().filter(|d| d.messages.is_some()) {
         for send in [false, true] {
             callers.insert((Some(&depth.queue), depth.ipc_namespace, send), 0);
         }

@@ -9,13 +9,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exchange::Publisher;
 use super::histogram::Histogram;
+use crate::clock::Reading;
 use crate::errno;
 use crate::event::{Call, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
-use crate::kernel::{LostCalls, LostKind};
+use crate::kernel::{LostCalls, LostKind, QueueKey};
 use crate::span::signal_name;
 
 /// Series of queues, the one for what is beyond included: the default
@@ -113,6 +115,12 @@ pub struct Series {
     pub sent: u64,
     /// Messages that receives took from queues.
     pub consumed: u64,
+    /// Since when it counts, boot time; `None` for since the agent's start.
+    pub start_ns: Option<u64>,
+    /// When it last counted something, boot time.
+    last_ns: u64,
+    /// What it counted was handed out.
+    is_told: bool,
     /// Index of the queue's depth.
     queue: Option<usize>,
 }
@@ -122,6 +130,8 @@ impl Series {
     fn record(&mut self, call: &Call<'_>, success: bool) {
         self.duration
             .record(call.end_ns.saturating_sub(call.start_ns));
+        self.last_ns = self.last_ns.max(call.end_ns);
+        self.is_told = false;
         if !success {
             return;
         }
@@ -139,7 +149,9 @@ impl Series {
 }
 
 impl Series {
-    fn add_lost(&mut self, calls: &LostCalls) {
+    fn add_lost(&mut self, calls: &LostCalls, now_ns: u64) {
+        self.last_ns = now_ns;
+        self.is_told = false;
         self.duration.add(&calls.duration);
         self.sent += calls.sent;
         self.consumed += calls.consumed;
@@ -164,6 +176,19 @@ pub struct Depth {
     pub max_messages: Option<u32>,
     /// When that was.
     at_ns: u64,
+    /// Inode number of the queue that this is of.
+    inode: u64,
+    /// The kernel has said that this queue is there.
+    is_there: bool,
+}
+
+impl Depth {
+    /// The queue is gone, or nothing is known of it.
+    fn end(&mut self) {
+        self.messages = None;
+        self.max_messages = None;
+        self.is_there = false;
+    }
 }
 
 /// All that was counted so far.
@@ -178,7 +203,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Counts calls that the capture thread, which has ended, did not take any
     /// more.
-    pub fn add_lost(&mut self, lost: &[LostCalls]) {
+    pub fn add_lost(&mut self, lost: &[LostCalls], now_ns: u64) {
         let mut places: HashMap<Identity, usize> = self
             .series
             .iter()
@@ -197,13 +222,14 @@ impl Snapshot {
                 }
                 self.series.push(Series {
                     identity: Some(identity.clone()),
+                    start_ns: Some(now_ns),
                     ..Series::default()
                 });
                 places.insert(identity, at);
                 at
             });
             if let Some(series) = self.series.get_mut(at) {
-                series.add_lost(calls);
+                series.add_lost(calls, now_ns);
             }
         }
     }
@@ -248,16 +274,19 @@ pub struct QueueMetrics {
     by_queue: HashMap<(Arc<str>, u32), usize>,
     counted: Snapshot,
     max_series: usize,
+    /// How long what nobody calls is kept, unless the queue is there.
+    keep_ns: u64,
     publisher: Publisher,
 }
 
 impl QueueMetrics {
-    /// Nothing counted yet; `publisher` hands out what is.
-    pub fn new(publisher: Publisher) -> Self {
-        Self::with_limit(publisher, MAX_SERIES)
+    /// Nothing counted yet; `publisher` hands out what is. Series of queues that
+    /// are gone are kept for so long after their last call.
+    pub fn new(publisher: Publisher, keep: Duration) -> Self {
+        Self::with_limit(publisher, keep, MAX_SERIES)
     }
 
-    fn with_limit(publisher: Publisher, max_series: usize) -> Self {
+    fn with_limit(publisher: Publisher, keep: Duration, max_series: usize) -> Self {
         Self {
             cache: HashMap::default(),
             by_identity: HashMap::new(),
@@ -267,6 +296,7 @@ impl QueueMetrics {
                 depths: Vec::new(),
             },
             max_series,
+            keep_ns: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
             publisher,
         }
     }
@@ -295,23 +325,106 @@ impl QueueMetrics {
         // their CPU between reading the clock and taking room in the ring.
         let unlinked = call.operation == Operation::MqUnlink && outcome.is_success();
         if (unlinked || call.depth.is_some()) && call.end_ns >= depth.at_ns {
-            depth.messages = call.depth.filter(|_| !unlinked);
-            depth.max_messages = call
-                .queue
-                .filter(|_| !unlinked)
-                .map(|queue| queue.max_messages);
             depth.at_ns = call.end_ns;
+            if unlinked {
+                depth.end();
+                return;
+            }
+            depth.messages = call.depth;
+            depth.max_messages = call.queue.map(|queue| queue.max_messages);
+            let inode = call.queue.map_or(0, |queue| queue.ino);
+            depth.is_there &= depth.inode == inode;
+            depth.inode = inode;
         }
     }
 
     /// Counts calls whose record did not get here.
     pub fn add_lost(&mut self, lost: &[LostCalls]) {
+        if lost.is_empty() {
+            return;
+        }
+        let now_ns = Reading::now().boot_ns;
         for calls in lost {
             let identity = calls.kind.as_ref().and_then(Identity::of_lost);
-            let at = identity.map_or(0, |identity| self.series_of(identity));
+            let at = identity.map_or(0, |identity| self.series_of(identity, now_ns));
             if let Some(series) = self.counted.series.get_mut(at) {
-                series.add_lost(calls);
+                series.add_lost(calls, now_ns);
             }
+        }
+    }
+
+    /// Takes what the kernel says of queues. One that is gone has no depth any
+    /// more; its series are given back later.
+    pub fn look_at(&mut self, queues: &HashMap<QueueKey, bool>) {
+        for depth in &mut self.counted.depths {
+            let key = QueueKey {
+                queue: depth.inode,
+                ipc_namespace: depth.ipc_namespace,
+            };
+            let state = queues.get(&key).copied();
+            depth.is_there = state == Some(true);
+            if state == Some(false) {
+                depth.end();
+            }
+        }
+    }
+
+    /// Gives back what nobody has called for so long: depths of queues that the
+    /// kernel does not say are there, and series of such queues, or of none,
+    /// once they have been handed out.
+    fn give_back(&mut self, now_ns: u64) {
+        let is_idle = |last_ns: u64| now_ns.saturating_sub(last_ns) >= self.keep_ns;
+        let Snapshot { series, depths } = &mut self.counted;
+        for depth in depths.iter_mut() {
+            if !depth.is_there && is_idle(depth.at_ns) {
+                depth.end();
+            }
+        }
+        let before = series.len();
+        let mut kept = 0;
+        series.retain(|series| {
+            let queue = series.queue.and_then(|queue| depths.get(queue));
+            let is_kept = series.identity.is_none()
+                || !series.is_told
+                || !is_idle(series.last_ns)
+                || queue.is_some_and(|queue| queue.is_there);
+            kept += usize::from(is_kept);
+            is_kept
+        });
+        if kept == before {
+            return;
+        }
+        let mut depths = std::mem::take(depths)
+            .into_iter()
+            .map(Some)
+            .collect::<Vec<_>>();
+        self.by_queue.clear();
+        self.by_identity.clear();
+        self.cache.clear();
+        for (at, series) in self.counted.series.iter_mut().enumerate() {
+            let Some(identity) = &series.identity else {
+                continue;
+            };
+            self.by_identity.insert(identity.clone(), at);
+            let Some(queue) = identity.queue.clone() else {
+                continue;
+            };
+            let key = (queue, identity.ipc_namespace);
+            let old = series.queue.and_then(|at| depths.get_mut(at)?.take());
+            if let Some(depth) = old {
+                self.counted.depths.push(depth);
+                self.by_queue
+                    .insert(key.clone(), self.counted.depths.len() - 1);
+            }
+            series.queue = self.by_queue.get(&key).copied();
+        }
+    }
+
+    fn publish(&mut self, now_ns: u64) {
+        self.give_back(now_ns);
+        self.publisher.publish(self.counted.clone());
+        for series in &mut self.counted.series {
+            series.is_told = true;
         }
     }
 
@@ -319,13 +432,13 @@ impl QueueMetrics {
     #[inline]
     pub fn tick(&mut self) {
         if self.publisher.is_asked() {
-            self.publisher.publish(self.counted.clone());
+            self.publish(Reading::now().boot_ns);
         }
     }
 
     /// Hands out what is counted for the last time.
     pub fn finish(&mut self) {
-        self.publisher.publish(self.counted.clone());
+        self.publish(Reading::now().boot_ns);
     }
 
     /// The series by its attributes, which is made if there is room.
@@ -338,7 +451,7 @@ impl QueueMetrics {
             outcome,
         };
         let name = identity.queue.clone();
-        let series = self.series_of(identity);
+        let series = self.series_of(identity, call.end_ns);
         if self.cache.len() >= MAX_CACHED {
             self.cache.clear();
         }
@@ -347,15 +460,15 @@ impl QueueMetrics {
     }
 
     /// The one for all others where there is no room for one more.
-    fn series_of(&mut self, identity: Identity) -> usize {
+    fn series_of(&mut self, identity: Identity, now_ns: u64) -> usize {
         match self.by_identity.get(&identity) {
             Some(at) => *at,
-            None if self.counted.series.len() < self.max_series => self.add(identity),
+            None if self.counted.series.len() < self.max_series => self.add(identity, now_ns),
             None => 0,
         }
     }
 
-    fn add(&mut self, identity: Identity) -> usize {
+    fn add(&mut self, identity: Identity, now_ns: u64) -> usize {
         let depths = &mut self.counted.depths;
         let queue = identity.queue.clone().map(|queue| {
             let ipc_namespace = identity.ipc_namespace;
@@ -369,6 +482,8 @@ impl QueueMetrics {
                         messages: None,
                         max_messages: None,
                         at_ns: 0,
+                        inode: 0,
+                        is_there: false,
                     });
                     depths.len() - 1
                 })
@@ -376,6 +491,7 @@ impl QueueMetrics {
         let at = self.counted.series.len();
         self.counted.series.push(Series {
             identity: Some(identity.clone()),
+            start_ns: Some(now_ns),
             queue,
             ..Series::default()
         });

@@ -7,6 +7,8 @@ use super::*;
 use crate::event::{Abi, ProcessKey, Queue, SendFate, Sender};
 
 const MS: u64 = 1_000_000;
+const KEEP: Duration = Duration::from_secs(60);
+const KEEP_NS: u64 = 60_000 * MS;
 
 pub(in crate::metrics) fn call(
     operation: Operation,
@@ -54,7 +56,7 @@ pub(in crate::metrics) fn call(
 }
 
 fn metrics(max_series: usize) -> QueueMetrics {
-    QueueMetrics::with_limit(exchange().0, max_series)
+    QueueMetrics::with_limit(exchange().0, KEEP, max_series)
 }
 
 fn counts(metrics: &QueueMetrics) -> Vec<u64> {
@@ -174,4 +176,128 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
     let time_in_queue = series.time_in_queue.as_ref().unwrap();
     assert_eq!(time_in_queue.range(), Some((0.103, 0.103)));
     assert_eq!(series.duration.range(), Some((0.003, 0.003)));
+}
+
+/// What the kernel says of a queue in the namespace of [`call`].
+fn look(metrics: &mut QueueMetrics, states: &[(u64, bool)]) {
+    let states = states.iter().map(|(queue, is_there)| {
+        let ipc_namespace = 100;
+        let queue = *queue;
+        (
+            QueueKey {
+                queue,
+                ipc_namespace,
+            },
+            *is_there,
+        )
+    });
+    metrics.look_at(&states.collect());
+}
+
+fn depths(metrics: &QueueMetrics) -> Vec<(&str, Option<u32>)> {
+    let depths = metrics.counted.depths.iter();
+    depths
+        .map(|depth| (&*depth.queue, depth.messages))
+        .collect()
+}
+
+#[test]
+fn a_queue_that_the_kernel_says_is_gone_has_no_depth_and_one_that_is_there_keeps_it() {
+    let mut metrics = metrics(MAX_SERIES);
+    for (name, ino) in [("/gone", 1), ("/there", 2), ("/unknown", 3)] {
+        let mut call = call(MqTimedsend, name, ino, 0);
+        call.depth = Some(8);
+        metrics.call(&call);
+    }
+    let now_ns = 1_004 * MS;
+    look(&mut metrics, &[(1, false), (2, true)]);
+    metrics.publish(now_ns);
+    let eight = Some(8);
+    let expected = [("/gone", None), ("/there", eight), ("/unknown", eight)];
+    assert_eq!(depths(&metrics), expected);
+    // What nobody calls and the kernel does not know of is gone in a minute.
+    look(&mut metrics, &[(2, true)]);
+    metrics.publish(now_ns + KEEP_NS);
+    assert_eq!(depths(&metrics), [("/there", eight)]);
+    assert_eq!(counts(&metrics), [0, 1]);
+    metrics.publish(now_ns + 1_000 * KEEP_NS);
+    assert_eq!(depths(&metrics), [("/there", eight)]);
+    // Another queue of that name is not known to be there.
+    let mut again = call(MqTimedsend, "/there", 9, 0);
+    again.depth = Some(1);
+    metrics.call(&again);
+    assert_eq!(depths(&metrics), [("/there", Some(1))]);
+    look(&mut metrics, &[(2, false)]);
+    assert_eq!(depths(&metrics), [("/there", Some(1))]);
+    look(&mut metrics, &[(9, false)]);
+    assert_eq!(depths(&metrics), [("/there", None)]);
+}
+
+#[test]
+fn series_of_what_is_gone_are_given_back_once_told() {
+    let mut metrics = metrics(4);
+    let at = |name: &'static str, ino, end_ns| {
+        let mut call = call(MqTimedsend, name, ino, 0);
+        (call.depth, call.end_ns) = (Some(1), end_ns);
+        call.start_ns = end_ns;
+        call
+    };
+    for (name, ino) in [("/a", 1), ("/b", 2), ("/c", 3), ("/d", 4)] {
+        metrics.call(&at(name, ino, MS));
+    }
+    assert_eq!(counts(&metrics), [1, 1, 1, 1]);
+    look(&mut metrics, &[(1, false), (2, true), (3, false)]);
+    // Nobody has heard of them yet.
+    metrics.publish(MS + KEEP_NS);
+    assert_eq!(counts(&metrics), [1, 1, 1, 1]);
+    metrics.call(&at("/c", 3, MS + KEEP_NS));
+    metrics.publish(MS + KEEP_NS);
+    assert_eq!(counts(&metrics), [1, 1, 2]);
+    let names = metrics.counted.series.iter().skip(1).map(|series| {
+        let identity = series.identity.as_ref().unwrap();
+        assert_eq!(
+            metrics.by_identity[identity],
+            metrics
+                .counted
+                .series
+                .iter()
+                .position(|s| s == series)
+                .unwrap()
+        );
+        identity.queue.as_deref().unwrap()
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["/b", "/c"]);
+    assert_eq!(depths(&metrics), [("/b", Some(1)), ("/c", Some(1))]);
+    // There is room again, also for who was in the first series.
+    metrics.call(&at("/d", 4, MS + 2 * KEEP_NS));
+    metrics.call(&at("/d", 4, MS + 2 * KEEP_NS));
+    metrics.call(&at("/b", 2, MS + 2 * KEEP_NS));
+    assert_eq!(counts(&metrics), [1, 2, 2, 2]);
+    // A series that begins anew says so.
+    let starts = metrics.counted.series.iter().map(|series| series.start_ns);
+    let anew = Some(MS + 2 * KEEP_NS);
+    assert_eq!(starts.collect::<Vec<_>>(), [None, Some(MS), Some(MS), anew]);
+    assert_eq!(depths(&metrics).len(), 3);
+}
+
+/// 600 namespaces with five series each, and then a queue that lasts.
+#[test]
+fn namespaces_that_are_gone_leave_room() {
+    let mut metrics = metrics(MAX_SERIES);
+    for namespace in 0..600_u32 {
+        for ret in [0, -11, -22, -90, -110] {
+            let mut call = call(MqTimedsend, "/orders", u64::from(namespace) + 1, ret);
+            call.ipc_namespace = 1_000 + namespace;
+            metrics.call(&call);
+        }
+    }
+    metrics.call(&call(MqTimedsend, "/live", 5_000, 0));
+    assert_eq!(counts(&metrics).len(), MAX_SERIES);
+    let overflow = counts(&metrics)[0];
+    metrics.publish(2_000 * MS);
+    metrics.publish(2_000 * MS + KEEP_NS);
+    assert_eq!(counts(&metrics), [overflow]);
+    assert_eq!(metrics.by_queue.len() + metrics.counted.depths.len(), 0);
+    metrics.call(&call(MqTimedsend, "/live", 5_000, 0));
+    assert_eq!(counts(&metrics), [overflow, 1]);
 }

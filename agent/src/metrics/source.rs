@@ -1,7 +1,6 @@
 //! Reads every number there is, on request.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exchange::Reader;
 use super::family::Collected;
@@ -9,6 +8,7 @@ use super::own::{OwnState, ProcessState, SinkState, own_families};
 use super::queue_families::queue_families;
 use super::queues::Snapshot as QueueSnapshot;
 use crate::balance::{Balance, Decoded};
+use crate::clock::{Anchors, Reading};
 use crate::event::ProcessKey;
 use crate::export::counters::Snapshot;
 use crate::export::{Exporter, Sink};
@@ -25,7 +25,9 @@ const FILE_EXPORTER: &str = "otlp_json_file_span_exporter";
 
 /// Where the numbers are.
 pub struct Source {
-    start_unix_ns: u64,
+    /// Boot time.
+    start_ns: u64,
+    anchors: Mutex<Anchors>,
     resource: Resource,
     queues: Reader,
     decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
@@ -58,9 +60,11 @@ impl Source {
         attributes: &[(String, Value)],
         decoded: impl Fn() -> Decoded + Send + Sync + 'static,
     ) -> Self {
-        let start_unix_ns = unix_ns();
+        let start = Reading::now();
+        let start_unix_ns = start.boot_ns.saturating_add_signed(start.offset_ns);
         Self {
-            start_unix_ns,
+            start_ns: start.boot_ns,
+            anchors: Mutex::new(Anchors::new(start)),
             resource: resource(&Host::read(), attributes, start_unix_ns),
             queues,
             decoded: Box::new(decoded),
@@ -109,10 +113,15 @@ impl Source {
     pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Collected> {
         let kernel = Arc::clone(self.kernel.get()?);
         // The capture thread adds them to what it hands out.
-        let taken = tokio::task::spawn_blocking(move || kernel.take_losses());
-        if let Err(error) = taken.await.ok()? {
-            tracing::debug!(%error, "lost calls cannot be read");
-        }
+        let taken = tokio::task::spawn_blocking(move || {
+            if let Err(error) = kernel.take_losses() {
+                tracing::debug!(%error, "lost calls cannot be read");
+            }
+            if let Err(error) = kernel.look_for_queues() {
+                tracing::debug!(%error, "queues cannot be looked for");
+            }
+        });
+        taken.await.ok()?;
         let queues = self.queues.read().await;
         let source = Arc::clone(self);
         // The kernel goes through all threads of the host for it.
@@ -124,20 +133,32 @@ impl Source {
         let kernel = self.kernel.get()?;
         let left_over = kernel.pending_losses().peek();
         if !left_over.is_empty() {
-            Arc::make_mut(&mut queues).add_lost(&left_over);
+            Arc::make_mut(&mut queues).add_lost(&left_over, Reading::now().boot_ns);
         }
         let waiting = kernel.waiting().unwrap_or_else(|error| {
             tracing::debug!(%error, "blocked callers cannot be read");
             Vec::new()
         });
-        let mut families = queue_families(&queues, &waiting);
+        let (now, unix_ns) = self.clock();
+        let past = |boot_ns: u64| now.to_past_unix_ns(boot_ns, unix_ns);
+        let mut families = queue_families(&queues, &waiting, past);
         let own = self.own_state(left)?;
         families.extend(own_families(&own));
         Some(Collected {
-            start_unix_ns: self.start_unix_ns,
-            unix_ns: unix_ns(),
+            start_unix_ns: past(self.start_ns),
+            unix_ns,
             families,
         })
+    }
+
+    /// The clock's past, and Unix nanoseconds of now.
+    fn clock(&self) -> (Anchors, u64) {
+        let mut anchors = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Reading::exact_now();
+        now.and_then(|now| anchors.renew(now));
+        let now = now.unwrap_or_else(Reading::now);
+        let unix_ns = now.boot_ns.saturating_add_signed(now.offset_ns);
+        (anchors.clone(), unix_ns)
     }
 
     /// What is further down the way is read first, so that no span is counted
@@ -180,14 +201,6 @@ impl Source {
             sinks: otlp.into_iter().chain(file).collect(),
         })
     }
-}
-
-fn unix_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        })
 }
 
 /// The agent's own resource. Attributes that the configuration adds stand over

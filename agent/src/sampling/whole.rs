@@ -59,6 +59,11 @@ impl WholeTraces {
         self.kept.contains(message)
     }
 
+    /// Sends that are dropped unless they are asked for yet.
+    pub fn undecided(&self) -> usize {
+        self.dropped.count()
+    }
+
     /// A send is dropped, unless it is asked for yet.
     pub fn drop_send(&mut self, message: MessageKey, send: CallRecord) {
         let weight = send.record.len();

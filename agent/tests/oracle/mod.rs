@@ -146,6 +146,15 @@ impl AttributeSink for Collect {
     }
 }
 
+/// An attribute of a span.
+pub(crate) fn double(span: &ProtoSpan, key: &str) -> Option<f64> {
+    let attribute = span.attributes.iter().find(|pair| pair.key == key)?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        any_value::Value::DoubleValue(value) => Some(*value),
+        _ => None,
+    }
+}
+
 /// The span as a message.
 pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
     let mut attributes = Collect::default();
@@ -173,8 +182,8 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
             (operation, None) => operation.to_owned(),
         },
         kind: span.kind() as i32,
-        start_time_unix_nano: span.start_unix_ns,
-        end_time_unix_nano: span.end_unix_ns,
+        start_time_unix_nano: span.times.start_unix_ns,
+        end_time_unix_nano: span.times.end_unix_ns,
         attributes: attributes.0,
         links,
         status: span.error.map(|message| Status {

@@ -1,7 +1,7 @@
 //! Somebody sets the clock while the agent runs. Only for a machine of one's own, such as a test kernel.
 
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,12 +9,17 @@ use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
+use crate::expect::{CLOCK_TOLERANCE_NS, Want};
 use crate::sink::Sink;
+use crate::span::attributes;
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![case!("clock_step", clock_step)]
+    vec![
+        case!("clock_step", clock_step),
+        case!("clock_step_in_a_call", clock_step_in_a_call),
+    ]
 }
 
 fn unix_seconds() -> Result<i64> {
@@ -52,6 +57,49 @@ async fn clock_step(bench: &'static Bench) -> Result<()> {
         comparison(bench, &workload)
             .check(&calls, &sink.spans())
             .with_context(|| format!("after a step of {step_seconds} s"))?;
+    }
+    agent.stop_well(bench).await
+}
+
+/// A receive that blocks while the clock is set lasts what passed, and tells by how much it was set.
+async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    for (step_seconds, steps) in [(7200_i32, 1), (-7200, 2)] {
+        let workload = Workload::new(bench.workload()?, &["blocked", "4", "hold"])?;
+        let begun = Instant::now();
+        let held = workload.hold(bench).await?;
+        set_clock(unix_seconds()? + i64::from(step_seconds))?;
+        agent
+            .wait_for_logs("the clock was set", steps, bench.bound(30))
+            .await?;
+        held.release(bench).await?;
+        let longest_ns = u64::try_from(begun.elapsed().as_nanos())?;
+        let calls = workload.truth()?;
+        sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+            .await?;
+        let spans = sink.spans();
+        for call in calls.iter().filter(|call| call.is_receive()) {
+            let traced = spans.iter().find(|traced| {
+                traced.tid() == Some(call.tid) && traced.span.name.starts_with(&call.op)
+            });
+            let span = &traced.context("no span of a receive")?.span;
+            let begins = i64::try_from(span.start_time_unix_nano)?;
+            let lasts = span
+                .end_time_unix_nano
+                .checked_sub(span.start_time_unix_nano);
+            let (attributes, _) = attributes(&span.attributes);
+            let step = attributes.get("posix_mq.clock_step");
+            let wanted = f64::from(step_seconds);
+            ensure!(
+                begins.abs_diff(call.realtime_start_ns) < CLOCK_TOLERANCE_NS.unsigned_abs()
+                    && lasts.is_some_and(|lasts| lasts <= longest_ns)
+                    && step.is_some_and(|step| {
+                        Want::Between(wanted - 2.0, wanted + 2.0).accepts(step)
+                    }),
+                "after a step of {step_seconds} s: {span:?}, {call:?}"
+            );
+        }
     }
     agent.stop_well(bench).await
 }

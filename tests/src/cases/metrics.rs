@@ -5,11 +5,14 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::filter::ipc_namespace;
 use super::{Case, case};
 use crate::agent::{self, Agent};
 use crate::sink::{Sink, free_address};
+use crate::spawn::cannot_run;
 use crate::workload::Workload;
 use crate::{Bench, http};
 
@@ -19,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("metrics_blocked_callers", blocked_callers),
         case!("metrics_blocked_filtered", blocked_filtered),
         case!("metrics_asked_for", asked_for),
+        case!("metrics_queues_that_are_gone", queues_that_are_gone),
     ]
 }
 
@@ -252,6 +256,62 @@ async fn start_filtered(
     .await
     .with_context(|| filter.to_string())?;
     Ok((agent, sink))
+}
+
+/// A queue has a depth as long as it is there, whoever takes it away: here `rm`, and the end of its IPC namespace.
+async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
+    let prometheus = free_address().await?;
+    let sink = Sink::start().await?;
+    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let removed = Workload::new(bench.workload()?, &["left"])?;
+    removed.run(bench).await?;
+    let with_namespace = Workload::new(bench.workload()?, &["left"])?;
+    run("unshare", |unshare| {
+        unshare.arg("--ipc").args(with_namespace.command_line())
+    })
+    .await?;
+    wait_for_depths(bench, prometheus, [&removed, &with_namespace], [8.0, 0.0]).await?;
+
+    let dir = TempDir::with_prefix("mqspan-e2e")?;
+    run("mount", |mount| {
+        mount.args(["-t", "mqueue", "mqueue"]).arg(dir.path())
+    })
+    .await?;
+    let file = format!("{}.left", removed.prefix().trim_start_matches('/'));
+    let gone = std::fs::remove_file(dir.path().join(file));
+    run("umount", |umount| umount.arg(dir.path())).await?;
+    gone?;
+    wait_for_depths(bench, prometheus, [&removed, &with_namespace], [0.0, 0.0]).await?;
+    agent.stop_well(bench).await
+}
+
+async fn run(program: &str, with: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    let output = with(&mut Command::new(program))
+        .output()
+        .await
+        .map_err(cannot_run(program))?;
+    ensure!(output.status.success(), "{program}: {output:?}");
+    Ok(())
+}
+
+/// All sends have been counted, and these are the depths; 0 where there is none.
+async fn wait_for_depths(
+    bench: &Bench,
+    prometheus: SocketAddr,
+    of: [&Workload; 2],
+    wanted: [f64; 2],
+) -> Result<()> {
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        let each = of.map(|workload| {
+            let queue = format!("messaging_destination_name=\"{}.left\"", workload.prefix());
+            let sent = sum(text, "messaging_client_sent_messages_total", &[&queue]);
+            (sent, sum(text, "posix_mq_queue_depth", &[&queue]))
+        });
+        let wanted = wanted.map(|depth| (8.0, depth));
+        (each != wanted).then(|| format!("sends and depths are {each:?}, not {wanted:?}"))
+    })
+    .await
 }
 
 async fn wait_for_callers(

@@ -1,6 +1,7 @@
 //! The agent's metrics, wired to what they are read from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -10,6 +11,10 @@ use crate::config::Config;
 use crate::metrics::exchange::exchange;
 use crate::metrics::{MetricsExporter, QueueMetrics, Source};
 use crate::pipeline::PipelineCounts;
+
+/// How long series of queues that are gone are kept after the last call; a
+/// Prometheus that scrapes more often misses nothing.
+const SERIES_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where metrics are read, and their way to the collector.
 pub(super) struct Metrics {
@@ -42,7 +47,14 @@ impl Metrics {
             None
         };
         let is_read = otlp.is_some() || metrics.prometheus_address.is_some();
-        let queues = is_read.then(|| QueueMetrics::new(publisher));
+        // The collector hears of a series once more after its last call.
+        let heard = if metrics.otlp.enabled {
+            metrics.otlp.interval + Duration::from_secs(1)
+        } else {
+            Duration::ZERO
+        };
+        let keep = SERIES_TIMEOUT.max(heard);
+        let queues = is_read.then(|| QueueMetrics::new(publisher, keep));
         Ok((Self { source, otlp }, queues))
     }
 

@@ -79,8 +79,8 @@ fn write_span(
     let mut time = Rfc3339::default();
     let clock = time
         .format(Timeout {
-            sec: (span.start_unix_ns / 1_000_000_000).cast_signed(),
-            nsec: (span.start_unix_ns % 1_000_000_000).cast_signed(),
+            sec: (span.times.start_unix_ns / 1_000_000_000).cast_signed(),
+            nsec: (span.times.start_unix_ns % 1_000_000_000).cast_signed(),
         })
         .unwrap_or(UNKNOWN_TIME);
     let (date, clock) = clock.split_at_checked(DATE_BYTES).unwrap_or(("", clock));
@@ -181,10 +181,17 @@ fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Re
     if call.restarts.is_some() {
         line.push_str("  restarted");
     }
+    if let Some(step_ns) = span.times.clock_step_ns {
+        write!(line, "  clock set by {:+.3} s", step_ns as f64 / 1e9)?;
+    }
     write!(
         line,
         "  {}",
-        Nanoseconds(span.end_unix_ns.saturating_sub(span.start_unix_ns))
+        Nanoseconds(
+            span.times
+                .end_unix_ns
+                .saturating_sub(span.times.start_unix_ns)
+        )
     )
 }
 

@@ -81,7 +81,10 @@ impl Table {
         if let Some(row) = row {
             row.calls += 1;
             row.errors += u64::from(span.error_type.is_some());
-            let ns = span.end_unix_ns.saturating_sub(span.start_unix_ns);
+            let ns = span
+                .times
+                .end_unix_ns
+                .saturating_sub(span.times.start_unix_ns);
             row.durations.record(ns);
         }
     }
