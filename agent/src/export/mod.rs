@@ -24,6 +24,7 @@ pub mod retry;
 mod sender;
 pub mod settings;
 mod shares;
+mod too_large;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -41,6 +41,9 @@ pub(crate) enum Answer {
     Stall,
 }
 
+/// The status for a request, if it is refused.
+pub(crate) type Refuses = Box<dyn Fn(&ExportTraceServiceRequest) -> Option<Status> + Send + Sync>;
+
 /// What a collector has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -52,6 +55,7 @@ pub(crate) struct Seen {
 
 struct Service {
     script: Mutex<VecDeque<Answer>>,
+    refuses: Option<Refuses>,
     seen: Arc<watch::Sender<Seen>>,
 }
 
@@ -61,7 +65,11 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let answer = self.script.lock().unwrap().pop_front();
+        let refused = self.refuses.as_ref();
+        let answer = match refused.and_then(|refuses| refuses(request.get_ref())) {
+            Some(status) => Some(Answer::Refuse(status)),
+            None => self.script.lock().unwrap().pop_front(),
+        };
         let names: Vec<_> = (request.get_ref().resource_spans.iter())
             .flat_map(|group| &group.scope_spans)
             .flat_map(|scope| &scope.spans)
@@ -105,6 +113,8 @@ pub(crate) struct Options {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) script: Vec<Answer>,
     pub(crate) max_message: Option<usize>,
+    /// Refuses requests by what is in them, before the script is asked.
+    pub(crate) refuses: Option<Refuses>,
     pub(crate) tls: Option<ServerTlsConfig>,
 }
 
@@ -129,6 +139,7 @@ impl Collector {
         let (seen, receiver) = watch::channel(Seen::default());
         let mut service = TraceServiceServer::new(Service {
             script: Mutex::new(options.script.into()),
+            refuses: options.refuses,
             seen: Arc::new(seen),
         })
         .accept_compressed(CompressionEncoding::Gzip)
