@@ -244,11 +244,26 @@ impl Agent {
 
     /// Puts spans into the batch that waits to be full.
     pub(crate) fn hold(&mut self, calls: &[Call<'_>]) {
+        let resource = Arc::clone(&self.resource);
+        self.hold_with(&resource, calls);
+    }
+
+    /// Puts calls of this process into the batch that waits to be full.
+    pub(crate) fn hold_as(&mut self, pid: u32, calls: &[Call<'_>]) {
+        let resource = Arc::new(encode::resource(&oracle::resource(pid)));
+        let mut calls = calls.to_vec();
+        for call in &mut calls {
+            call.process.pid = pid;
+        }
+        self.hold_with(&resource, &calls);
+    }
+
+    fn hold_with(&mut self, resource: &Arc<EncodedResource>, calls: &[Call<'_>]) {
         let settings = oracle::settings(Correlation::Parent);
         for call in calls {
             let span = Span::new(call, &settings, oracle::unix_ns(call));
             self.sender
-                .push(Instant::now(), (call.process, None), &self.resource, &span);
+                .push(Instant::now(), (call.process, None), resource, &span);
         }
     }
 
