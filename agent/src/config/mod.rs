@@ -21,6 +21,7 @@ mod globs;
 mod layer;
 mod load;
 mod otel_env;
+mod otel_ignored;
 pub mod print;
 mod raw;
 mod read;
