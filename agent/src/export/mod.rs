@@ -27,8 +27,10 @@ mod sender;
 pub mod settings;
 mod shares;
 mod too_large;
+mod trust;
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -244,6 +246,34 @@ impl Exporter {
         }
         left
     }
+}
+
+/// Whether a queue could be kept in this directory. What is made to find out is removed again.
+///
+/// # Errors
+/// Why `run` could not.
+pub fn check_storage(directory: &Path) -> anyhow::Result<()> {
+    disk::check(directory)
+}
+
+/// Whether spans could be written to this file. What is made to find out is removed again.
+///
+/// # Errors
+/// Why `run` could not.
+pub fn check_file(path: &Path) -> anyhow::Result<()> {
+    let was_there = path.symlink_metadata();
+    if was_there
+        .as_ref()
+        .is_ok_and(|there| there.file_type().is_fifo())
+    {
+        // Opening it could be the end for its reader.
+        return Ok(());
+    }
+    Output::open(path)?;
+    if was_there.is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 fn open(path: PathBuf) -> anyhow::Result<Output> {
