@@ -196,7 +196,7 @@ fn each_trouble_is_named_with_its_mend() {
         (
             "https",
             secure,
-            &"/does/not/exist".to_owned(),
+            "/does/not/exist",
             Grade::Error,
             "/does/not/exist",
             "exporters.otlp",
