@@ -11,6 +11,7 @@ use std::time::Duration;
 use collector::{Agent, Answer, Collector, Options, settings};
 use mqspan::event::Call;
 use mqspan::export::settings::{BatchSettings, Compression, ExportSettings, OtlpSettings};
+use prost::Message as _;
 use tonic::{Code, Status};
 
 const CODES: [(Code, &str, bool); 16] = [
@@ -174,6 +175,36 @@ async fn what_the_collector_finds_too_large_is_split() {
     accepted.sort();
     accepted.dedup();
     assert_eq!(accepted.len(), 100);
+}
+
+/// In the words of grpc-dotnet and with a proxy's, to requests beyond 20 kB.
+#[tokio::test]
+async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
+    for (code, words) in [
+        (
+            Code::ResourceExhausted,
+            "Received message exceeds the maximum configured message size.",
+        ),
+        (Code::ResourceExhausted, "Payload Too Large"),
+        (Code::Unknown, "request responded with HTTP Status Code 413"),
+    ] {
+        let collector = Collector::start(Options {
+            refuses: Some(Box::new(move |request| {
+                (request.encoded_len() > 20_000).then(|| Status::new(code, words))
+            })),
+            ..Options::default()
+        })
+        .await;
+        let mut agent = Agent::start(settings(collector.address));
+        let mut calls = numbered(500, 5);
+        calls.extend(numbered(1, 20_000));
+        agent.push_calls(&calls);
+        let counters = agent.drain().await;
+        assert_eq!(counters.exported, 500, "{words}");
+        assert_eq!(counters.lost, [("too_large", 1)], "{words}");
+        assert_eq!(counters.retries, 0, "{words}");
+        assert_eq!(collector.accepted(), 500);
+    }
 }
 
 #[tokio::test]

@@ -89,6 +89,56 @@ async fn a_trusted_collector_gets_the_spans() {
     }
 }
 
+/// As `openssl req -x509` makes it.
+fn self_signed(name: &str, is_ca: bool, is_expired: bool) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    if is_expired {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    }
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_its_own_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = self_signed("localhost", true, false).0;
+    for (name, is_ca, is_expired, trusted, works) in [
+        ("localhost", true, false, None, true),
+        ("localhost", false, false, None, true),
+        ("localhost", true, true, None, false),
+        ("elsewhere", true, false, None, false),
+        ("localhost", true, false, Some(&other), false),
+    ] {
+        let (certificate, key) = self_signed(name, is_ca, is_expired);
+        let pem = trusted.unwrap_or(&certificate);
+        let ca_file = Some(write(directory.path(), "ca.pem", pem));
+        let identity = Identity::from_pem(&certificate, key);
+        let collector = listen(ServerTlsConfig::new().identity(identity)).await;
+        let mut agent = Agent::start(https(
+            &collector,
+            TlsSettings {
+                ca_file,
+                ..TlsSettings::default()
+            },
+        ));
+        agent.push(3);
+        let case = (name, is_ca, is_expired, trusted.is_some());
+        if works {
+            assert_eq!(agent.drain().await.exported, 3, "{case:?}");
+        } else {
+            let (counters, left) = agent.finish(Duration::from_millis(300)).await;
+            assert_eq!((counters.exported, left.otlp_spans), (0, 3), "{case:?}");
+            let error = counters.last_error.unwrap().text;
+            assert!(error.contains("certificate"), "{error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_untrusted_collector_gets_none() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,8 @@
 //! `mqspan doctor`: what this kernel and these privileges allow.
 
 mod checks;
+mod collector;
+mod places;
 mod report;
 
 use std::process::ExitCode;
@@ -23,9 +25,14 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         settings::backend(config.capture.backend),
         &settings::kernel(&config),
     ));
-    if config.exporters.otlp.enabled {
-        findings.push(checks::of_collector(&config.exporters.otlp.endpoint));
+    let otlp = &config.exporters.otlp;
+    if otlp.enabled {
+        findings.push(collector::of_collector(
+            &otlp.endpoint,
+            settings::otlp(otlp),
+        )?);
     }
+    findings.extend(places::of_places(&config)?);
     findings.extend(checks::of_kubernetes(&config.enrich.kubernetes)?);
     match args.output {
         Output::Pretty => report::pretty(&findings)?,

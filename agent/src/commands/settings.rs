@@ -18,6 +18,8 @@ use crate::resource::Value;
 use crate::sampling::Sampling;
 use crate::span::{Correlation, SpanSettings};
 
+const AUTHORIZATION: &str = "authorization";
+
 pub(super) fn backend(choice: config::Backend) -> BackendChoice {
     match choice {
         config::Backend::Auto => BackendChoice::Auto,
@@ -188,13 +190,17 @@ pub(super) fn export(config: &Config) -> ExportSettings {
 pub(super) fn otlp(otlp: &config::Otlp) -> OtlpSettings {
     let retry = &otlp.retry_on_failure;
     let queue = &otlp.sending_queue;
+    let mut headers: Vec<_> = (otlp.headers.iter())
+        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+        .collect();
+    if let Some(basic) = otlp.endpoint.basic_authorization()
+        && !otlp.headers.contains_key(AUTHORIZATION)
+    {
+        headers.push((AUTHORIZATION.to_owned(), basic.expose().to_owned()));
+    }
     OtlpSettings {
         endpoint: otlp.endpoint.url(),
-        headers: otlp
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-            .collect(),
+        headers,
         compression: match otlp.compression {
             config::Compression::None => Compression::None,
             config::Compression::Gzip => Compression::Gzip,

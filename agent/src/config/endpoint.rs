@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::uri::{Authority, Uri};
 
 use super::values::{REDACTED, Secret};
@@ -48,6 +50,13 @@ impl Endpoint {
     #[must_use]
     pub fn userinfo(&self) -> Option<&str> {
         self.userinfo.as_ref().map(Secret::expose)
+    }
+
+    /// The value of an `authorization` header for user name and password, by RFC 7617.
+    #[must_use]
+    pub fn basic_authorization(&self) -> Option<Secret> {
+        let credentials = credentials(self.userinfo()?).ok()?;
+        Some(Secret::new(format!("Basic {}", BASE64.encode(credentials))))
     }
 
     /// `http://HOST:PORT` or `https://HOST:PORT`, without user name and password.
@@ -107,6 +116,9 @@ impl Endpoint {
             return Err(wrong());
         }
         let userinfo = authority.as_str().rsplit_once('@');
+        if let Some((userinfo, _)) = userinfo {
+            credentials(userinfo).map_err(|wrong| format!("found `{shown}`, {wrong}"))?;
+        }
         let endpoint = Self {
             tls,
             userinfo: userinfo.map(|(userinfo, _)| Secret::new(userinfo)),
@@ -136,6 +148,41 @@ fn with_brackets(text: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("{scheme}{userinfo}[{address}]{port}{path}"))
+}
+
+/// `USER:PASSWORD`, no longer percent-encoded, as RFC 7617 has it.
+fn credentials(userinfo: &str) -> Result<String, &'static str> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let malformed = "a user name or password with a malformed `%` sequence; write `%25` for `%`";
+    let user = percent_decode(user).ok_or(malformed)?;
+    let password = percent_decode(password).ok_or(malformed)?;
+    if user.contains(':') {
+        return Err(
+            "a user name with a `:`, which basic authorization cannot tell; use `exporters.otlp.headers`",
+        );
+    }
+    if user.chars().chain(password.chars()).any(char::is_control) {
+        return Err(
+            "a user name or password with a control character; use `exporters.otlp.headers`",
+        );
+    }
+    Ok(format!("{user}:{password}"))
+}
+
+/// Undoes percent-encoding; `None` if a `%` is not followed by two hexadecimal digits or the bytes are no UTF-8.
+pub(super) fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    out.extend_from_slice(parts.next()?.as_bytes());
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        out.push(u8::from_str_radix(digits, 16).ok()?);
+        out.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(out).ok()
 }
 
 /// Authority and path of a URL.
@@ -210,6 +257,30 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_and_password_become_basic_authorization() {
+        for (userinfo, expected) in [
+            ("user:pass", "Basic dXNlcjpwYXNz"),
+            ("us%40er:p%3Ass%2Fw%25", "Basic dXNAZXI6cDpzcy93JQ=="),
+            ("%C3%BC:%C3%B6", "Basic w7w6w7Y="),
+            ("token", "Basic dG9rZW46"),
+            ("a:b:c", "Basic YTpiOmM="),
+        ] {
+            let text = format!("https://{userinfo}@host:4317");
+            let (endpoint, _) = Endpoint::parse(&text, false).unwrap();
+            let value = endpoint.basic_authorization().unwrap();
+            assert_eq!(value.expose(), expected, "{userinfo}");
+            assert_eq!(endpoint.url(), "https://host:4317");
+            assert!(!format!("{endpoint} {endpoint:?}").contains(userinfo));
+        }
+        for userinfo in ["user:pa%zz", "user:%ff", "us%3Aer:secret", "user:%0A"] {
+            let text = format!("https://{userinfo}@host:4317");
+            let error = Endpoint::parse(&text, false).unwrap_err();
+            assert!(!error.contains("er:"), "{error}");
+        }
+        assert!(Endpoint::default().basic_authorization().is_none());
+    }
 
     #[test]
     fn accepted() {

@@ -22,6 +22,7 @@ mod globs;
 mod layer;
 mod load;
 mod otel_env;
+mod otel_ignored;
 pub mod print;
 mod proxy_env;
 mod raw;

@@ -4,16 +4,16 @@
 //! One that cannot be parsed is warned about and ignored. The variable of the signal beats the general one.
 //!
 //! `OTEL_SERVICE_NAME`, and `service.name` and `service.instance.id` in `OTEL_RESOURCE_ATTRIBUTES`, describe the agent's own process, so
-//! they are not given to the traced processes. Limits in numbers of spans (`OTEL_BSP_MAX_QUEUE_SIZE`,
-//! `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`) have no key here, because the agent counts bytes.
+//! they are not given to the traced processes. What has no key here is in [`super::otel_ignored`].
 
 use ::config::{Map, Value, ValueKind};
 use http::header::{HeaderName, HeaderValue};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, percent_decode};
 use super::error::closest;
 use super::layer::{Findings, Layer, Writer};
 use super::load::Env;
+use super::otel_ignored::ignored_variables;
 use super::units::HumanDuration;
 use super::{Compression, LogLevel};
 
@@ -60,6 +60,11 @@ const STANDARD: &[Standard] = &[
         parse: milliseconds,
     },
     Standard {
+        variables: &["OTEL_METRICS_EXPORTER"],
+        key: &["metrics", "otlp", "enabled"],
+        parse: metrics_exporter,
+    },
+    Standard {
         variables: &["OTEL_LOG_LEVEL"],
         key: &["logs", "level"],
         parse: log_level,
@@ -76,6 +81,9 @@ const PROTOCOL: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
 ];
+
+/// Which share of traces to keep, and the share itself where the first takes one.
+const SAMPLER: [&str; 2] = ["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"];
 
 /// Attributes that describe the process whose environment holds them, and no other.
 const OWN_ATTRIBUTES: [&str; 2] = ["service.name", "service.instance.id"];
@@ -106,7 +114,69 @@ pub(super) fn otel_layer(env: &Env, findings: &mut Findings) -> Layer {
             "{name}: ignored: found `{value}`, the agent speaks `grpc` only"
         ));
     }
+    sampler(env, &mut writer);
+    for warning in ignored_variables(env, |name| heeded().any(|heeded| heeded == name)) {
+        writer.warning(warning);
+    }
     writer.layer
+}
+
+/// All variables that have an effect.
+pub(super) fn heeded() -> impl Iterator<Item = &'static str> {
+    let standard = STANDARD.iter().flat_map(|standard| standard.variables);
+    standard.chain(&PROTOCOL).chain(&SAMPLER).copied()
+}
+
+/// The trace id decides here too, so a parent and its children are kept or dropped together, whatever the sampler's base.
+fn sampler(env: &Env, writer: &mut Writer<'_>) {
+    let [sampler, argument] = SAMPLER;
+    let get = |name| env.get(name).filter(|value| !value.is_empty());
+    let name = get(sampler);
+    let base = name.map(|name| name.strip_prefix("parentbased_").unwrap_or(name));
+    let takes_ratio = base == Some("traceidratio");
+    let ratio = match base {
+        Some("always_on") => Some(1.0),
+        Some("always_off") => Some(0.0),
+        Some("traceidratio") => match get(argument).map(|text| (text, text.parse::<f64>())) {
+            None => Some(1.0),
+            Some((_, Ok(ratio))) if (0.0..=1.0).contains(&ratio) => Some(ratio),
+            Some((text, _)) => {
+                writer.warning(format!(
+                    "{argument}: ignored: found `{text}`, expected a number from 0 to 1"
+                ));
+                Some(1.0)
+            }
+        },
+        Some(_) => {
+            let name = name.unwrap_or_default();
+            writer.warning(format!(
+                "{sampler}: ignored: found `{name}`, expected `always_on`, `always_off` or `traceidratio`, or one of these after \
+                 `parentbased_`; set `sampling.ratio`"
+            ));
+            None
+        }
+        None => None,
+    };
+    if let Some(ratio) = ratio {
+        let path = ["sampling", "ratio"].map(str::to_owned);
+        writer.typed(&path, Value::new(None, ratio), sampler);
+    }
+    if get(argument).is_some() && !takes_ratio {
+        writer.warning(format!(
+            "{argument}: ignored: {sampler} names no sampler that takes a ratio; set `sampling.ratio`"
+        ));
+    }
+}
+
+/// `none` or `otlp`.
+fn metrics_exporter(text: &str) -> Result<ValueKind, String> {
+    match text.trim() {
+        "otlp" => Ok(true.into()),
+        "none" => Ok(false.into()),
+        _ => Err(format!(
+            "found `{text}`, expected `otlp` or `none`; `/metrics` for Prometheus is `metrics.prometheus.address`"
+        )),
+    }
 }
 
 fn endpoint(text: &str) -> Result<ValueKind, String> {
@@ -203,20 +273,4 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
         }
     }
     Ok(out)
-}
-
-/// Undoes percent-encoding; `None` if a `%` is not followed by two hexadecimal digits or the bytes are no UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    out.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        out.push(u8::from_str_radix(digits, 16).ok()?);
-        out.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(out).ok()
 }

@@ -28,6 +28,19 @@ impl Checks {
                 Endpoint::default()
             }
         };
+        if endpoint.userinfo().is_some() {
+            if raw.headers.contains_key("authorization") {
+                self.warning(
+                    key,
+                    "user name and password have no effect, because `exporters.otlp.headers` has `authorization`",
+                );
+            } else if !endpoint.is_tls() {
+                self.warning(
+                    key,
+                    "user name and password go over the wire as they are, because the endpoint is not encrypted; write `https://`",
+                );
+            }
+        }
         let max_request_size = self.size("exporters.otlp.max_request_size", raw.max_request_size);
         Otlp {
             enabled: raw.enabled,

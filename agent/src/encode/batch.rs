@@ -33,6 +33,14 @@ impl EncodedBatch {
     pub fn split(&self) -> Result<Option<(Self, Self)>, super::wire::Malformed> {
         split::halves(&self.bytes)
     }
+
+    /// Two requests with half of the processes each; `None` for one process.
+    ///
+    /// # Errors
+    /// Bytes that are no such request.
+    pub fn split_processes(&self) -> Result<Option<(Self, Self)>, super::wire::Malformed> {
+        split::process_halves(self)
+    }
 }
 
 /// What became of a span.

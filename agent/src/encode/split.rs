@@ -47,6 +47,45 @@ pub fn halves(request: &[u8]) -> Result<Option<(EncodedBatch, EncodedBatch)>, Ma
     Ok(Some((first.into(), second.into())))
 }
 
+/// Two requests that hold the first and the second half of the processes, in
+/// order; `None` for fewer than two. They share the bytes.
+///
+/// # Errors
+/// [`Malformed`] bytes.
+pub fn process_halves(
+    request: &EncodedBatch,
+) -> Result<Option<(EncodedBatch, EncodedBatch)>, Malformed> {
+    let mut ends = Vec::new();
+    let mut end = 0;
+    for field in Fields::new(&request.bytes) {
+        let field = field?;
+        end += field.raw.len();
+        if field.number == 1 {
+            ends.push(end);
+        }
+    }
+    let Some(&middle) = ends
+        .len()
+        .checked_sub(2)
+        .and_then(|_| ends.get(ends.len() / 2 - 1))
+    else {
+        return Ok(None);
+    };
+    let first = request.bytes.slice(..middle);
+    let spans = count_spans(&first)?;
+    let second = EncodedBatch {
+        bytes: request.bytes.slice(middle..),
+        spans: request.spans.saturating_sub(spans),
+    };
+    Ok(Some((
+        EncodedBatch {
+            bytes: first,
+            spans,
+        },
+        second,
+    )))
+}
+
 fn groups(request: &[u8]) -> Result<Vec<Group<'_>>, Malformed> {
     let mut groups = Vec::new();
     for field in Fields::new(request) {

@@ -2,141 +2,323 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::encode::EncodedBatch;
 
+use super::aside::Aside;
 use super::counters::{Counters, LossReason, RejectReason, code_name};
 use super::grpc::{Client, Failure};
-use super::message::PartialSuccess;
-use super::queue::Queue;
+use super::message::{Message, PartialSuccess};
+use super::queue::{Lease, Queue};
 use super::retry::{Backoff, Verdict, code};
-use super::settings::RetrySettings;
+use super::settings::{OtlpSettings, RetrySettings};
 
-/// What the consumers of one queue share.
+/// From the queue to one collector.
 pub(crate) struct Delivery {
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) counters: Arc<Counters>,
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
     pub(crate) client: Client,
-    pub(crate) retry: RetrySettings,
-    pub(crate) max_request_bytes: u64,
+    retry: RetrySettings,
+    max_request_bytes: u64,
     /// Shutdown has begun: a pause ends at once, for a last try.
-    pub(crate) closing: CancellationToken,
+    closing: CancellationToken,
     /// The deadline has passed: what is not done stays.
-    pub(crate) stop: CancellationToken,
-    /// A draw from 0 to 1.
-    pub(crate) random: fn() -> f64,
-    /// Bits of the refusals that were logged since the last success: a status
-    /// code each, and [`PARTIAL`].
-    pub(crate) logged: AtomicU32,
+    stop: CancellationToken,
+    /// One for each request that may be under way.
+    slots: Arc<Semaphore>,
+    /// What was refused for now.
+    aside: Aside,
+    /// Requests that were accepted.
+    accepted: AtomicU64,
+    /// Spans taken from the queue and not delivered before the deadline.
+    left: AtomicU64,
+    start: Instant,
+    /// Bits of the refusals that were logged and go on: a status code each, and [`PARTIAL`].
+    logged: AtomicU32,
+    /// Milliseconds from `start` to the last refusal.
+    refused_ms: AtomicU64,
 }
 
 /// The longest pause between tries in a shutdown: its deadline is near.
 const MAX_CLOSING_PAUSE: Duration = Duration::from_millis(500);
 /// The bit of partial success.
 const PARTIAL: u32 = 31;
+/// A refusal that was logged is logged again when there was none for this long.
+const CALM: Duration = Duration::from_secs(60);
+/// Beyond so many refused requests new ones come slower: each keeps its slot through its first pause.
+const MANY_ASIDE: usize = 64;
+/// Beyond so many refused requests they are not taken apart.
+const MAX_ASIDE_PARTS: usize = 256;
 
-/// How one request ended.
+/// The right to have a request under way.
+type Slot = OwnedSemaphorePermit;
+
+/// What one request is to carry, all of a batch or some.
+#[derive(Clone)]
+struct Part {
+    batch: EncodedBatch,
+    /// Compressed and framed.
+    message: Option<Message>,
+    first_tried: Instant,
+    backoff: Backoff,
+    /// Requests that had been accepted at the first try.
+    accepted_before: u64,
+    /// The try before this one failed; true if by `RESOURCE_EXHAUSTED` without `RetryInfo`.
+    failed_before: Option<bool>,
+}
+
+/// How one part ended.
 enum End {
     /// Accepted, rejected or lost, and counted so.
     Done,
     /// To be sent as two.
-    Split,
+    Split(Box<[Part; 2]>, Option<Slot>),
     /// Not before the deadline.
-    Stopped,
+    Stopped(u32),
+}
+
+/// What follows a pause.
+enum Next {
+    Try(Slot),
+    Done,
+    Stop,
 }
 
 impl Delivery {
+    pub(crate) fn new(
+        settings: &OtlpSettings,
+        client: Client,
+        (queue, counters): (Arc<Queue>, Arc<Counters>),
+        closing: CancellationToken,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            queue,
+            counters,
+            client,
+            retry: settings.retry,
+            max_request_bytes: settings.max_request_size_bytes,
+            closing,
+            stop,
+            slots: Arc::new(Semaphore::new(settings.queue.consumers.max(1))),
+            aside: Aside::new(settings.queue.size_bytes),
+            accepted: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            start: Instant::now(),
+            logged: AtomicU32::new(0),
+            refused_ms: AtomicU64::new(0),
+        }
+    }
+
     /// Takes batches until the queue is closed and empty, or the deadline
     /// passes. Returns the spans it had taken and did not get rid of.
     pub(crate) async fn run(self: Arc<Self>) -> u64 {
-        loop {
+        let batches = TaskTracker::new();
+        while let Some(slot) = self.slot().await {
             let lease = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return 0,
+                () = self.stop.cancelled() => break,
                 lease = self.queue.pop() => lease,
             };
-            let Some(lease) = lease else { return 0 };
-            let spans = u64::from(lease.batch.spans);
-            self.counters.enter_flight(spans);
-            let left = self.deliver(lease.batch.clone()).await;
-            self.counters.leave_flight(spans);
-            if left > 0 {
-                self.queue.abandon(lease);
-                return left;
-            }
+            let Some(lease) = lease else { break };
+            self.counters.enter_flight(lease.batch.spans.into());
+            batches.spawn(Arc::clone(&self).settle(lease, slot));
+        }
+        batches.close();
+        batches.wait().await;
+        self.left.load(Relaxed)
+    }
+
+    /// One batch, to its end.
+    async fn settle(self: Arc<Self>, lease: Lease, slot: Slot) {
+        let left = self.deliver(lease.batch.clone(), slot).await;
+        self.counters.leave_flight(lease.batch.spans.into());
+        self.left.fetch_add(left, Relaxed);
+        if left > 0 {
+            self.queue.abandon(lease);
+        } else {
             self.queue.done(lease);
         }
     }
 
     /// One batch, in parts if need be. Returns the spans left.
-    async fn deliver(&self, batch: EncodedBatch) -> u64 {
-        let mut parts = vec![batch];
-        while let Some(part) = parts.pop() {
-            let end = if part.bytes.len() as u64 > self.max_request_bytes {
-                End::Split
-            } else {
-                self.send(&part).await
-            };
+    async fn deliver(&self, batch: EncodedBatch, slot: Slot) -> u64 {
+        let mut left = 0;
+        let mut parts = FuturesUnordered::new();
+        parts.push(self.send(self.part(batch), Some(slot)));
+        while let Some(end) = parts.next().await {
             match end {
                 End::Done => {}
-                End::Split => match part.split() {
-                    Ok(Some((first, second))) => {
-                        self.counters.split();
-                        parts.extend([second, first]);
-                    }
-                    Ok(None) => self.lost(LossReason::TooLarge, &part),
-                    Err(_) => self.lost(LossReason::Corrupt, &part),
-                },
-                End::Stopped => {
-                    parts.push(part);
-                    return parts.iter().map(|part| u64::from(part.spans)).sum();
+                End::Split(halves, slot) => {
+                    let [first, second] = *halves;
+                    parts.push(self.send(first, slot));
+                    parts.push(self.send(second, None));
                 }
+                End::Stopped(spans) => left += u64::from(spans),
             }
         }
-        0
+        left
     }
 
-    /// Tries one request until it is accepted or given up.
-    async fn send(&self, part: &EncodedBatch) -> End {
-        let Ok(message) = self.client.message(part.bytes.clone()) else {
-            self.lost(LossReason::TooLarge, part);
-            return End::Done;
-        };
-        let start = Instant::now();
-        let mut backoff = Backoff::new(self.retry);
+    fn part(&self, batch: EncodedBatch) -> Part {
+        Part {
+            batch,
+            message: None,
+            first_tried: Instant::now(),
+            backoff: Backoff::new(self.retry),
+            accepted_before: self.accepted.load(Relaxed),
+            failed_before: None,
+        }
+    }
+
+    /// A slot, in the order of asking; `None` at the deadline.
+    async fn slot(&self) -> Option<Slot> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
+        }
+    }
+
+    /// Tries one part until it is accepted, given up or taken apart.
+    async fn send(&self, mut part: Part, mut slot: Option<Slot>) -> End {
         loop {
-            self.counters.request();
-            let tried = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return End::Stopped,
-                tried = self.client.send(&message) => tried,
-            };
-            let (asked, exhausted) = match tried {
-                Ok(partial) => {
-                    self.accepted(part, &partial);
-                    return End::Done;
-                }
-                Err(failure) => match self.failed(&failure, part) {
-                    Verdict::Retry(asked) => (asked, is_exhausted(&failure, asked)),
-                    Verdict::Split => return End::Split,
-                    Verdict::Reject => return End::Done,
+            let held = match slot.take() {
+                Some(slot) => slot,
+                None => match self.slot().await {
+                    Some(slot) => slot,
+                    None => return End::Stopped(part.batch.spans),
                 },
             };
-            let Some(pause) = backoff.next(start.elapsed(), asked, (self.random)()) else {
-                self.lost(LossReason::RetriesExhausted, part);
+            if part.batch.bytes.len() as u64 > self.max_request_bytes {
+                return self.halve(&part, held);
+            }
+            let Some(message) = self.message(&mut part) else {
                 return End::Done;
             };
-            if self.pause(pause).await.is_break() {
-                return End::Stopped;
+            self.counters.request();
+            if let Some(exhausted) = part.failed_before {
+                self.counters.retry(exhausted);
             }
-            self.counters.retry(exhausted);
+            let tried = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return End::Stopped(part.batch.spans),
+                tried = self.client.send(&message) => tried,
+            };
+            let failure = match tried {
+                Ok(partial) => {
+                    self.accepted(&part.batch, &partial);
+                    return End::Done;
+                }
+                Err(failure) => failure,
+            };
+            let asked = match self.failed(&failure, &part.batch) {
+                Verdict::Retry(asked) => asked,
+                Verdict::Split => return self.halve(&part, held),
+                Verdict::Reject => return End::Done,
+            };
+            let is_new = part.failed_before.is_none();
+            part.failed_before = Some(is_exhausted(&failure, asked));
+            let elapsed = part.first_tried.elapsed();
+            let Some(pause) = part.backoff.next(elapsed, asked, random()) else {
+                self.lost(LossReason::RetriesExhausted, &part.batch);
+                return End::Done;
+            };
+            let is_answer = matches!(&failure, Failure::Refused(r) if r.http_status.is_none());
+            let next = if is_answer {
+                self.wait_aside(&part, pause, held, is_new).await
+            } else if self.pause(pause).await.is_break() {
+                Next::Stop
+            } else {
+                Next::Try(held)
+            };
+            slot = match next {
+                Next::Try(slot) => Some(slot),
+                Next::Done => return End::Done,
+                Next::Stop => return End::Stopped(part.batch.spans),
+            };
+            if is_answer && let Some(halves) = self.take_apart(&part) {
+                return End::Split(Box::new(halves), slot);
+            }
         }
+    }
+
+    fn message(&self, part: &mut Part) -> Option<Message> {
+        if part.message.is_none() {
+            part.message = self.client.message(part.batch.bytes.clone()).ok();
+        }
+        if part.message.is_none() {
+            self.lost(LossReason::TooLarge, &part.batch);
+        }
+        part.message.clone()
+    }
+
+    /// What is too large, as two.
+    fn halve(&self, part: &Part, slot: Slot) -> End {
+        match part.batch.split() {
+            Ok(Some((first, second))) => {
+                self.counters.split();
+                let halves = [self.part(first), self.part(second)];
+                return End::Split(Box::new(halves), Some(slot));
+            }
+            Ok(None) => self.lost(LossReason::TooLarge, &part.batch),
+            Err(_) => self.lost(LossReason::Corrupt, &part.batch),
+        }
+        End::Done
+    }
+
+    /// A refusal may be about some of the processes in a request only: the
+    /// halves are tried for themselves, until it is alone.
+    fn take_apart(&self, part: &Part) -> Option<[Part; 2]> {
+        if self.aside.level().0 >= MAX_ASIDE_PARTS {
+            return None;
+        }
+        let (first, second) = part.batch.split_processes().ok()??;
+        Some([first, second].map(|batch| Part {
+            batch,
+            message: None,
+            ..part.clone()
+        }))
+    }
+
+    /// Waits for the next try of what the collector refused, without the slot,
+    /// so that others are sent meanwhile.
+    async fn wait_aside(&self, part: &Part, pause: Duration, slot: Slot, is_new: bool) -> Next {
+        let bytes = part.batch.bytes.len() as u64;
+        let is_singled_out = self.accepted.load(Relaxed) > part.accepted_before;
+        let (key, given_up) = self.aside.enter(part.first_tried, bytes, is_singled_out);
+        let (count, is_full) = self.aside.level();
+        let mut held = (is_new && count > MANY_ASIDE || is_full).then_some(slot);
+        let next_slot = async {
+            if self.pause(pause).await.is_break() {
+                return None;
+            }
+            // Others that ask for a slot come first, unless memory has no room
+            // for more of them.
+            match held.take().filter(|_| is_full) {
+                Some(slot) => Some(slot),
+                None => self.slot().await,
+            }
+        };
+        let slot = tokio::select! {
+            slot = next_slot => slot,
+            _ = given_up => None,
+        };
+        if !self.aside.leave(key) {
+            self.lost(LossReason::RetriesExhausted, &part.batch);
+            return Next::Done;
+        }
+        slot.map_or(Next::Stop, Next::Try)
     }
 
     /// Waits; less long in a shutdown; breaks at its deadline.
@@ -157,6 +339,7 @@ impl Delivery {
     }
 
     fn accepted(&self, part: &EncodedBatch, partial: &PartialSuccess) {
+        self.accepted.fetch_add(1, Relaxed);
         let spans = u64::from(part.spans);
         let rejected = partial.rejected_spans.min(spans);
         self.counters.exported(spans - rejected);
@@ -169,9 +352,9 @@ impl Delivery {
                 warn!(rejected, %message, "the collector took a request in part");
             }
         } else {
-            self.logged.store(0, Relaxed);
+            self.calm();
         }
-        if self.counters.set_unreachable(false) {
+        if self.counters.set_unreachable(false) && self.logged.load(Relaxed) == 0 {
             info!(endpoint = %self.client.endpoint(), "the collector takes spans again");
         }
     }
@@ -190,6 +373,13 @@ impl Delivery {
         };
         self.counters.error(cause.clone());
         match (verdict, failure) {
+            (Verdict::Retry(_), Failure::Refused(refusal)) => {
+                let first = self.first_of(refusal.code.into());
+                if !self.counters.set_unreachable(true) && first {
+                    let endpoint = self.client.endpoint();
+                    warn!(%endpoint, %cause, "the collector refuses spans for now; retrying");
+                }
+            }
             (Verdict::Retry(_), _) => {
                 let was_unreachable = self.counters.set_unreachable(true);
                 if !was_unreachable {
@@ -210,10 +400,23 @@ impl Delivery {
         verdict
     }
 
-    /// True once until all is well again.
+    /// True once until there has been none for [`CALM`].
     fn first_of(&self, bit: u32) -> bool {
+        self.refused_ms.store(self.now_ms(), Relaxed);
         let bit = 1 << bit.min(PARTIAL);
         self.logged.fetch_or(bit, Relaxed) & bit == 0
+    }
+
+    /// A request was accepted in full.
+    fn calm(&self) {
+        let since_ms = self.now_ms().saturating_sub(self.refused_ms.load(Relaxed));
+        if u128::from(since_ms) > CALM.as_millis() && self.logged.swap(0, Relaxed) != 0 {
+            info!(endpoint = %self.client.endpoint(), "the collector has stopped refusing spans");
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn lost(&self, reason: LossReason, part: &EncodedBatch) {

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -15,13 +15,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt as _;
 use tonic::body::Body;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 use tower::Service as _;
 
 use super::compress::Compressor;
 use super::message::{Message, PartialSuccess, base64_decode, percent_decode};
 use super::retry::{Refusal, code};
 use super::settings::{Compression, OtlpSettings, TlsSettings};
+use super::trust::Trust;
 
 const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const EXPORT_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -380,19 +381,21 @@ fn connect(uri: &Uri, settings: &OtlpSettings, files: &TlsFiles) -> anyhow::Resu
         .keep_alive_while_idle(false);
     if uri.scheme_str() == Some("https") {
         let mut tls = ClientTlsConfig::new().assume_http2(true);
-        tls = match &files.ca {
-            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-            None => tls.with_native_roots(),
-        };
         if let (Some(cert), Some(key)) = (&files.cert, &files.key) {
             tls = tls.identity(Identity::from_pem(cert, key));
         }
         if let Some(name) = &settings.tls.server_name_override {
             tls = tls.domain_name(name);
         }
-        endpoint = endpoint
-            .tls_config(tls)
-            .context("the TLS files cannot be used")?;
+        let unusable = "the TLS files cannot be used";
+        endpoint = match &files.ca {
+            Some(pem) => {
+                let trust = Trust::new(pem).context(unusable)?;
+                endpoint.tls_config_with_verifier(tls, Arc::new(trust))
+            }
+            None => endpoint.tls_config(tls.with_native_roots()),
+        }
+        .context(unusable)?;
     }
     Ok(endpoint.connect_lazy())
 }

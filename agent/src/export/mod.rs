@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  capture thread            tokio tasks
-//!  SpanSender ──> Queue ──> Delivery × consumers ──> grpc::Client ──> collector
+//!  SpanSender ──> Queue ──> Delivery ──> grpc::Client ──> collector
+//!            │             └─> Aside ─┘  (refused for now)
 //!            └──> Queue ──> FileSink (a thread) ──> file
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! out, a disk or file that fails. What is queued when the deadline of
 //! [`Exporter::shutdown`] passes is reported as left.
 
+mod aside;
 pub mod compress;
 pub mod counters;
 mod deliver;
@@ -25,9 +27,12 @@ mod rotate;
 mod sender;
 pub mod settings;
 mod shares;
+mod too_large;
+mod trust;
 
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -132,21 +137,15 @@ impl Exporter {
             queue: Arc::new(queue),
             counters,
         };
-        let delivery = Arc::new(Delivery {
-            queue: Arc::clone(&sink.queue),
-            counters: Arc::clone(&sink.counters),
-            retry: settings.retry,
-            max_request_bytes: settings.max_request_size_bytes,
-            closing: self.closing.clone(),
-            stop: self.stop.clone(),
-            random: deliver::random,
-            logged: AtomicU32::new(0),
+        let delivery = Arc::new(Delivery::new(
+            &settings,
             client,
-        });
-        for _ in 0..settings.queue.consumers.max(1) {
-            self.consumers
-                .spawn_on(Arc::clone(&delivery).run(), runtime);
-        }
+            (Arc::clone(&sink.queue), Arc::clone(&sink.counters)),
+            self.closing.clone(),
+            self.stop.clone(),
+        ));
+        self.consumers
+            .spawn_on(Arc::clone(&delivery).run(), runtime);
         let every = settings.tls.reload_interval;
         if !every.is_zero() {
             runtime.spawn(reload(delivery, every, self.closing.clone()));
@@ -258,6 +257,34 @@ impl Exporter {
         }
         left
     }
+}
+
+/// Whether a queue could be kept in this directory. What is made to find out is removed again.
+///
+/// # Errors
+/// Why `run` could not.
+pub fn check_storage(directory: &Path) -> anyhow::Result<()> {
+    disk::check(directory)
+}
+
+/// Whether spans could be written to this file. What is made to find out is removed again.
+///
+/// # Errors
+/// Why `run` could not.
+pub fn check_file(path: &Path) -> anyhow::Result<()> {
+    let was_there = path.symlink_metadata();
+    if was_there
+        .as_ref()
+        .is_ok_and(|there| there.file_type().is_fifo())
+    {
+        // Opening it could be the end for its reader.
+        return Ok(());
+    }
+    Output::open(path)?;
+    if was_there.is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// Looks at the TLS files now and then.

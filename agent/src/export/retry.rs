@@ -12,12 +12,14 @@ use std::time::Duration;
 use crate::encode::wire::Fields;
 
 use super::settings::RetrySettings;
+use super::too_large::is_too_large;
 
 /// Numbers of gRPC status codes that are looked at by name.
 pub mod code {
     #![expect(missing_docs, reason = "the names are those of the codes")]
     pub const CANCELLED: u8 = 1;
     pub const UNKNOWN: u8 = 2;
+    pub const INVALID_ARGUMENT: u8 = 3;
     pub const DEADLINE_EXCEEDED: u8 = 4;
     pub const PERMISSION_DENIED: u8 = 7;
     pub const RESOURCE_EXHAUSTED: u8 = 8;
@@ -57,7 +59,7 @@ pub enum Verdict {
 impl Refusal {
     /// The decision, by code, details and message.
     pub fn verdict(&self) -> Verdict {
-        if self.is_too_large() {
+        if is_too_large(self) {
             return Verdict::Split;
         }
         match self.code {
@@ -70,26 +72,6 @@ impl Refusal {
             | code::DATA_LOSS => Verdict::Retry(retry_delay(&self.details)),
             _ => Verdict::Reject,
         }
-    }
-
-    /// The message exceeds the receiver's limit. In the words of grpc-go,
-    /// grpc-core and grpc-js ("received message larger than max"), grpc-java
-    /// ("gRPC message exceeds maximum size"), tonic ("decoded message length
-    /// too large"), and of HTTP proxies (413).
-    fn is_too_large(&self) -> bool {
-        const WORDS: [&str; 4] = [
-            "larger than max",
-            "exceeds maximum size",
-            "message length too large",
-            "message too large",
-        ];
-        let by_code = matches!(
-            self.code,
-            code::RESOURCE_EXHAUSTED | code::OUT_OF_RANGE | code::INTERNAL | code::UNIMPLEMENTED
-        );
-        let message = self.message.to_ascii_lowercase();
-        self.http_status == Some(413)
-            || by_code && WORDS.iter().any(|words| message.contains(words))
     }
 }
 
@@ -211,38 +193,6 @@ mod tests {
             };
             assert_eq!(refusal(code, "no").verdict(), expected, "code {code}");
         }
-    }
-
-    #[test]
-    fn a_request_too_large_is_split() {
-        for (code, message) in [
-            (
-                8,
-                "grpc: received message larger than max (5000000 vs. 4194304)",
-            ),
-            (
-                8,
-                "grpc: received message after decompression larger than max 4194304",
-            ),
-            (8, "SERVER: Received message larger than max (5 vs. 4)"),
-            (8, "gRPC message exceeds maximum size 4194304: 5000000"),
-            (
-                11,
-                "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes",
-            ),
-        ] {
-            assert_eq!(
-                refusal(code, message).verdict(),
-                Verdict::Split,
-                "{message}"
-            );
-        }
-        let proxy = Refusal {
-            code: 2,
-            http_status: Some(413),
-            ..Refusal::default()
-        };
-        assert_eq!(proxy.verdict(), Verdict::Split);
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub(crate) enum Answer {
     Stall,
 }
 
+/// The status for a request, if it is refused.
+pub(crate) type Refuses = Box<dyn Fn(&ExportTraceServiceRequest) -> Option<Status> + Send + Sync>;
+
 /// What a collector has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -52,6 +55,7 @@ pub(crate) struct Seen {
 
 struct Service {
     script: Mutex<VecDeque<Answer>>,
+    refuses: Option<Refuses>,
     seen: Arc<watch::Sender<Seen>>,
 }
 
@@ -61,7 +65,11 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let answer = self.script.lock().unwrap().pop_front();
+        let refused = self.refuses.as_ref();
+        let answer = match refused.and_then(|refuses| refuses(request.get_ref())) {
+            Some(status) => Some(Answer::Refuse(status)),
+            None => self.script.lock().unwrap().pop_front(),
+        };
         let names: Vec<_> = (request.get_ref().resource_spans.iter())
             .flat_map(|group| &group.scope_spans)
             .flat_map(|scope| &scope.spans)
@@ -105,6 +113,8 @@ pub(crate) struct Options {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) script: Vec<Answer>,
     pub(crate) max_message: Option<usize>,
+    /// Refuses requests by what is in them, before the script is asked.
+    pub(crate) refuses: Option<Refuses>,
     pub(crate) tls: Option<ServerTlsConfig>,
 }
 
@@ -129,6 +139,7 @@ impl Collector {
         let (seen, receiver) = watch::channel(Seen::default());
         let mut service = TraceServiceServer::new(Service {
             script: Mutex::new(options.script.into()),
+            refuses: options.refuses,
             seen: Arc::new(seen),
         })
         .accept_compressed(CompressionEncoding::Gzip)
@@ -233,11 +244,26 @@ impl Agent {
 
     /// Puts spans into the batch that waits to be full.
     pub(crate) fn hold(&mut self, calls: &[Call<'_>]) {
+        let resource = Arc::clone(&self.resource);
+        self.hold_with(&resource, calls);
+    }
+
+    /// Puts calls of this process into the batch that waits to be full.
+    pub(crate) fn hold_as(&mut self, pid: u32, calls: &[Call<'_>]) {
+        let resource = Arc::new(encode::resource(&oracle::resource(pid)));
+        let mut calls = calls.to_vec();
+        for call in &mut calls {
+            call.process.pid = pid;
+        }
+        self.hold_with(&resource, &calls);
+    }
+
+    fn hold_with(&mut self, resource: &Arc<EncodedResource>, calls: &[Call<'_>]) {
         let settings = oracle::settings(Correlation::Parent);
         for call in calls {
             let span = Span::new(call, &settings, oracle::unix_ns(call));
             self.sender
-                .push(Instant::now(), (call.process, None), &self.resource, &span);
+                .push(Instant::now(), (call.process, None), resource, &span);
         }
     }
 

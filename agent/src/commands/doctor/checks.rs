@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Endpoint, Kubernetes};
+use crate::config::Kubernetes;
 use crate::host::Host;
 use crate::kernel::{
     AttachError, Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols,
@@ -60,7 +59,7 @@ pub(super) struct HookFinding {
 }
 
 impl Finding {
-    fn new(check: &str, grade: Grade, found: impl Into<String>) -> Self {
+    pub(super) fn new(check: &str, grade: Grade, found: impl Into<String>) -> Self {
         Self {
             check: check.to_owned(),
             grade,
@@ -70,7 +69,7 @@ impl Finding {
         }
     }
 
-    fn mend(mut self, mend: impl Into<String>) -> Self {
+    pub(super) fn mend(mut self, mend: impl Into<String>) -> Self {
         self.mend = Some(mend.into());
         self
     }
@@ -355,31 +354,6 @@ fn attached(backend: Backend, tracer: &Tracer) -> Finding {
     );
     finding.hooks = hooks;
     finding
-}
-
-/// A collector that is away does not stop `run`: it retries.
-pub(super) fn of_collector(endpoint: &Endpoint) -> Finding {
-    const CHECK: &str = "collector";
-    let address = format!("{}:{}", endpoint.host(), endpoint.port());
-    let connected = address
-        .to_socket_addrs()
-        .map_err(|error| error.to_string())
-        .and_then(|mut addresses| {
-            let mut last = "no address".to_owned();
-            addresses
-                .find_map(|address| {
-                    TcpStream::connect_timeout(&address, Duration::from_secs(2))
-                        .map_err(|error| last = error.to_string())
-                        .ok()
-                })
-                .ok_or(last)
-        });
-    match connected {
-        Ok(_) => Finding::new(CHECK, Grade::Ok, format!("{address} takes connections")),
-        Err(error) => Finding::new(CHECK, Grade::Warning, format!("{address}: {error}")).mend(
-            "start a collector there, or set exporters.otlp.endpoint; run retries until then",
-        ),
-    }
 }
 
 /// Whether the names of pods can be had, if they are wanted.

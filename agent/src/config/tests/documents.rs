@@ -226,3 +226,19 @@ fn every_key_reaches_the_configuration_and_is_printed_again() {
         assert!(!unchanged || path == "exporters.otlp.headers", "{path}");
     }
 }
+
+/// Each variable is in the documents' table, and none that the code does not know.
+#[test]
+fn standard_variables_are_documented() {
+    use crate::config::otel_env::heeded;
+    use crate::config::otel_ignored::IGNORED;
+    let text = fs::read_to_string(repository("docs/variables.md")).unwrap();
+    let documented: BTreeSet<&str> = text
+        .split('`')
+        .filter(|word| word.starts_with("OTEL_"))
+        .collect();
+    let known: BTreeSet<&str> = heeded()
+        .chain(IGNORED.iter().map(|ignored| ignored.variable))
+        .collect();
+    assert_eq!(documented, known);
+}

@@ -243,6 +243,118 @@ fn bad_standard_variables_are_warned_about_and_ignored() {
 }
 
 #[test]
+fn exporters_and_samplers_are_heeded_or_named() {
+    for (variables_, enabled, ratio, warned) in [
+        (vec![("OTEL_METRICS_EXPORTER", "none")], false, 1.0, vec![]),
+        (vec![("OTEL_METRICS_EXPORTER", "otlp")], true, 1.0, vec![]),
+        (
+            vec![("OTEL_METRICS_EXPORTER", "console")],
+            true,
+            1.0,
+            vec!["OTEL_METRICS_EXPORTER"],
+        ),
+        (
+            vec![("OTEL_TRACES_SAMPLER", "always_off")],
+            true,
+            0.0,
+            vec![],
+        ),
+        (
+            vec![
+                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ],
+            true,
+            0.25,
+            vec![],
+        ),
+        (
+            vec![
+                ("OTEL_TRACES_SAMPLER", "traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "7"),
+            ],
+            true,
+            1.0,
+            vec!["OTEL_TRACES_SAMPLER_ARG"],
+        ),
+        (
+            vec![
+                ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+                ("OTEL_TRACES_SAMPLER_ARG", "endpoint=http://x"),
+            ],
+            true,
+            1.0,
+            vec!["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"],
+        ),
+        (
+            vec![("OTEL_TRACES_SAMPLER_ARG", "0.5")],
+            true,
+            1.0,
+            vec!["OTEL_TRACES_SAMPLER_ARG"],
+        ),
+    ] {
+        let loaded = variables(&variables_).unwrap();
+        let config = loaded.config;
+        assert_eq!(config.metrics.otlp.enabled, enabled, "{variables_:?}");
+        assert!(
+            (config.sampling.ratio - ratio).abs() < 1e-9,
+            "{variables_:?}"
+        );
+        let named: Vec<_> = loaded
+            .warnings
+            .iter()
+            .filter_map(|w| w.split(':').next())
+            .collect();
+        assert_eq!(named, warned, "{variables_:?}");
+    }
+}
+
+#[test]
+fn variables_without_effect_are_named_unless_they_ask_for_what_is_so() {
+    for (name, value) in [
+        ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_TRACES_EXPORTER", "console"),
+        ("OTEL_TRACES_EXPORTER", "otlp,console"),
+        ("OTEL_LOGS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:4317"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=secret"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://m:4317"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "1"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_NO_SUCH_THING", "1"),
+    ] {
+        let loaded = variables(&[(name, value)]).unwrap();
+        assert_eq!(loaded.config, Config::default(), "{name}");
+        let [warning] = loaded.warnings.as_slice() else {
+            panic!("{name}={value}: {:?}", loaded.warnings);
+        };
+        assert!(
+            warning.starts_with(&format!("{name}: ignored: ")),
+            "{warning}"
+        );
+        assert!(!warning.contains("secret"));
+    }
+    for same in [
+        [
+            ("OTEL_SDK_DISABLED", "false"),
+            ("OTEL_TRACES_EXPORTER", "otlp"),
+        ],
+        [("OTEL_LOGS_EXPORTER", "none"), ("OTEL_PROPAGATORS", "")],
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c:4317"),
+        ],
+    ] {
+        let warnings = variables(&same).unwrap().warnings;
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+}
+
+#[test]
 fn a_bad_variable_of_the_signal_leaves_the_general_one() {
     let loaded = variables(&[
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "soon"),

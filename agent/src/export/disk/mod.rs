@@ -24,6 +24,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -114,6 +115,26 @@ impl State {
     fn is_read(&self) -> bool {
         self.recovered && self.read >= self.end
     }
+}
+
+/// Whether the directory can be opened. What that makes is removed again.
+///
+/// # Errors
+/// As [`DiskQueue::open`].
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    let had_lock = path.join(segments::LOCK).exists();
+    let made: Vec<_> = (path.ancestors())
+        .take_while(|part| !part.as_os_str().is_empty() && !part.exists())
+        .collect();
+    let opened = Directory::open(path).map(drop);
+    if opened.is_ok() && !had_lock {
+        std::fs::remove_file(path.join(segments::LOCK))?;
+    }
+    for directory in made {
+        // It may not have been made.
+        drop(std::fs::remove_dir(directory));
+    }
+    opened
 }
 
 impl DiskQueue {

@@ -38,7 +38,7 @@ impl Segment {
 /// Others may do nothing in the directory or with its files.
 const PRIVATE: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const CONSUMED: &str = "consumed";
 const CONSUMED_NEW: &str = "consumed.new";
 

@@ -1,0 +1,147 @@
+//! A collector that refuses the spans of one service for now gets those of all others.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod collector;
+mod oracle;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use collector::{Agent, Collector, Options, settings};
+use mqspan::event::Call;
+use mqspan::export::settings::{OtlpSettings, StorageSettings};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use tonic::{Code, Status};
+
+const REFUSED: &str = "/refused";
+const WANTED: &str = "/wanted";
+
+fn calls(queue: &'static str, count: usize) -> Vec<Call<'static>> {
+    let call = Call {
+        name: Some(Cow::Borrowed(queue)),
+        ..oracle::receive()
+    };
+    vec![call; count]
+}
+
+fn has_refused(request: &ExportTraceServiceRequest) -> bool {
+    (request.resource_spans.iter())
+        .flat_map(|group| &group.scope_spans)
+        .flat_map(|scope| &scope.spans)
+        .any(|span| span.name.ends_with(REFUSED))
+}
+
+async fn refusing(code: Code) -> Collector {
+    Collector::start(Options {
+        refuses: Some(Box::new(move |request| {
+            has_refused(request).then(|| Status::new(code, "the quota of this tenant is used up"))
+        })),
+        ..Options::default()
+    })
+    .await
+}
+
+/// Retries that leave the collector time for others.
+fn slower(address: SocketAddr) -> OtlpSettings {
+    let mut otlp = settings(address);
+    otlp.retry.max_interval = Duration::from_millis(200);
+    otlp
+}
+
+async fn finish(agent: Agent, collector: &Collector, refused: u64, wanted: u64) {
+    let (counters, left) = agent.finish(Duration::from_millis(100)).await;
+    let accepted = &collector.seen.borrow().accepted;
+    assert!(accepted.iter().all(|name| name.ends_with(WANTED)));
+    assert_eq!((counters.exported, left.otlp_spans), (wanted, refused));
+    assert!(counters.lost.is_empty(), "{:?}", counters.lost);
+}
+
+#[tokio::test]
+async fn batches_that_are_refused_hold_up_no_others() {
+    for code in [
+        Code::ResourceExhausted,
+        Code::Unavailable,
+        Code::Aborted,
+        Code::DataLoss,
+    ] {
+        let mut collector = refusing(code).await;
+        let mut agent = Agent::start(slower(collector.address));
+        for _ in 0..100 {
+            agent.push_calls(&calls(REFUSED, 3));
+        }
+        for _ in 0..10 {
+            agent.push_calls(&calls(WANTED, 2));
+        }
+        collector.until(|seen| seen.accepted.len() == 20).await;
+        finish(agent, &collector, 300, 20).await;
+    }
+}
+
+#[tokio::test]
+async fn one_process_of_a_batch_is_refused_alone() {
+    let mut collector = refusing(Code::ResourceExhausted).await;
+    let mut agent = Agent::start(settings(collector.address));
+    for _ in 0..6 {
+        for pid in 1..=9 {
+            let queue = if pid == 4 { REFUSED } else { WANTED };
+            agent.hold_as(pid, &calls(queue, 5));
+        }
+        agent.sender.flush();
+    }
+    collector.until(|seen| seen.accepted.len() == 240).await;
+    finish(agent, &collector, 30, 240).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_room_for_what_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    for storage in [
+        None,
+        Some(StorageSettings {
+            directory: directory.path().to_owned(),
+            max_size_bytes: 64 << 20,
+        }),
+    ] {
+        let mut collector = refusing(Code::ResourceExhausted).await;
+        let mut otlp = OtlpSettings {
+            max_request_size_bytes: 1 << 20,
+            ..slower(collector.address)
+        };
+        otlp.queue.size_bytes = 1 << 20;
+        otlp.queue.storage = storage;
+        let mut agent = Agent::start(otlp);
+        for round in 1..=100 {
+            agent.push_calls(&calls(REFUSED, 100));
+            agent.push_calls(&calls(WANTED, 1));
+            collector.until(|seen| seen.accepted.len() == round).await;
+        }
+        let (counters, left) = agent.finish(Duration::from_millis(100)).await;
+        assert_eq!(counters.exported, 100);
+        let given_up = counters.lost.iter().map(|(reason, spans)| {
+            assert!(["retries_exhausted", "queue_full"].contains(reason));
+            spans
+        });
+        let given_up: u64 = given_up.sum();
+        assert!(given_up > 0);
+        assert_eq!(given_up + left.otlp_spans, 10_000);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_given_up_while_all_is_refused() {
+    let script = (0..400).map(|_| {
+        collector::Answer::Refuse(Status::resource_exhausted(
+            "data refused due to high memory usage",
+        ))
+    });
+    let collector = Collector::scripted(script.collect()).await;
+    let mut otlp = settings(collector.address);
+    otlp.queue.size_bytes = 1 << 20;
+    let mut agent = Agent::start(otlp);
+    for _ in 0..100 {
+        agent.push_calls(&calls(WANTED, 10));
+    }
+    assert_eq!(agent.drain().await.exported, 1_000);
+}
