@@ -322,48 +322,35 @@ struct {
  * empties it. When full, calls go to the entry whose key is zero, which the
  * agent inserts. Before the first change of turns the slot is empty, and the
  * first table is meant: to fill it takes an RCU grace period, 10 ms of a start.
+ * Sizes instead of types: clang leaves types out of the slot's BTF, and before
+ * 6.2 a table with types is not equal to one without (bpf_map_meta_equal()).
  */
-#define LOST_KINDS 1024
-#define LOST_OWNERS 256
-
-struct {
+struct lost_calls_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, LOST_KINDS);
-	__type(key, struct lost_key);
-	__type(value, struct lost_calls);
+	__uint(max_entries, 1024);
+	__uint(key_size, sizeof(struct lost_key));
+	__uint(value_size, sizeof(struct lost_calls));
 } lost_calls_a SEC(".maps"), lost_calls_b SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_HASH);
-			__uint(max_entries, LOST_KINDS);
-			__uint(key_size, sizeof(struct lost_key));
-			__uint(value_size, sizeof(struct lost_calls));
-		});
+	__array(values, struct lost_calls_table);
 } lost_calls SEC(".maps");
 
-struct {
+struct lost_owners_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, LOST_OWNERS);
-	__type(key, struct lost_owner_key);
-	__type(value, __u64);
+	__uint(max_entries, 256);
+	__uint(key_size, sizeof(struct lost_owner_key));
+	__uint(value_size, sizeof(__u64));
 } lost_owners_a SEC(".maps"), lost_owners_b SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_HASH);
-			__uint(max_entries, LOST_OWNERS);
-			__uint(key_size, sizeof(struct lost_owner_key));
-			__uint(value_size, sizeof(__u64));
-		});
+	__array(values, struct lost_owners_table);
 } lost_owners SEC(".maps");
 
 struct cgroup_verdict {
@@ -400,6 +387,8 @@ struct path_event layout_of_path_event;
 struct process_entry layout_of_process_entry;
 struct queue_entry layout_of_queue_entry;
 struct lost_owner_key layout_of_lost_owner_key;
+struct lost_key layout_of_lost_key;
+struct lost_calls layout_of_lost_calls;
 enum path_kind layout_of_path_kind;
 enum tenant_kind layout_of_tenant_kind;
 enum owner_loss layout_of_owner_loss;
