@@ -182,7 +182,7 @@ async fn make_room_for_losses(meters: Arc<KernelMeters>, calls_were_lost: Arc<No
         // It waits for the kernel.
         match tokio::task::spawn_blocking(move || meters.take_losses()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "lost calls cannot be read"),
+            Ok(Err(error)) => tracing::warn!(%error, "lost calls cannot be read"),
             Err(error) => tracing::error!(%error, "lost calls are not read"),
         }
         tokio::time::sleep(BETWEEN_LOSSES).await;
