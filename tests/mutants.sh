@@ -87,7 +87,6 @@ mutant restarted bpf/call.bpf.h 's/call.flags \|= CALL_RESTARTED/call.flags |= 0
 mutant killed bpf/lifecycle.bpf.h 's/thread->call.flags \|= CALL_DIED;//' e2e killed_64
 mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
 mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
-mutant ring-full bpf/call.bpf.h 's/(call, size, flags\)\) \{\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
 mutant ring-share bpf/call.bpf.h 's/(ring_share_take\(size\)\) \{\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
 mutant unfair bpf/share.bpf.h 's/if \(!is_within_share\(free, room/if (0 \&\& !is_within_share(free, room/' e2e hostile_flood_exchange_8
 mutant threads bpf/share.bpf.h 's/if \(all >= max_threads\)\n\s*return false;//; s/!is_within_share\(free, free/0 \&\& !is_within_share(free, free/' e2e limits_threads
@@ -116,7 +115,7 @@ mutant parents bpf/message.bpf.h 's/origin->fate = fate;/origin->fate = SEND_TOL
 mutant parents-filtered agent/src/sends.rs 's/self.untold.insert\(message, \(\), 1\);//' fentry journeys_filtered_by_the_agent
 mutant stopped bpf/blocked.bpf.h 's/if \(stopped\) \{/if (0) {/' e2e stopped_before_attach_64
 mutant children bpf/lifecycle.bpf.h 's/COUNT\(child_lost\)/COUNT(message_lost)/' e2e limits_children
-mutant verdicts agent/src/filter.rs 's/Some\(included/Some(!included/' e2e limits_cgroups
+mutant verdicts agent/src/filter.rs 's/\n\s*\|\| self.matches_container\(process\)\n/\n/' e2e limits_cgroups
 mutant clock agent/src/pipeline.rs 's/(fn renew_clock\(&mut self\) \{)/$1 return;/' fentry clock_step
 
 printf '%s passed, %s failed\n' "$caught" "$missed"
