@@ -178,11 +178,15 @@ fn prepare(
 ) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
     let (mut hooks, mut absent) = (Vec::new(), Vec::new());
     let spares = kernel_is_preemptible();
+    // libbpf's probe says no of Linux 7.3.
+    let task_storage = symbols.has_task_storage() || has_task_storage();
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
         let needed = Hook::of_program(&name, &section)
-            .filter(|hook| is_needed(hook, backend, settings, spares));
+            .filter(|hook| is_needed(hook, backend, settings, spares))
+            // Linux 5.10, which has none, says of every queue that it is gone.
+            .filter(|hook| task_storage || hook.purpose() != Purpose::Queues);
         let mut load = false;
         if let Some(hook) = needed {
             load = matches!(
@@ -197,8 +201,6 @@ fn prepare(
         }
     }
 
-    // libbpf's probe says no of Linux 7.3.
-    let task_storage = symbols.has_task_storage() || has_task_storage();
     let rodata = open
         .maps
         .rodata_data

@@ -362,12 +362,10 @@ impl QueueMetrics {
                 ipc_namespace: depth.ipc_namespace,
             };
             let state = queues.get(&key).copied();
-            // Some kernels do not know a queue that is there (5.10): then only
-            // time tells.
-            if state == Some(false) && depth.is_there {
+            depth.is_there = state == Some(true);
+            if state == Some(false) {
                 depth.end();
             }
-            depth.is_there = state == Some(true);
         }
     }
 

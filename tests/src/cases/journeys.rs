@@ -238,7 +238,7 @@ async fn lost_sends(bench: &'static Bench) -> Result<()> {
     workload.run_untold(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
-        balance.lost > 100 && balance.exported > 10,
+        balance.lost > 100 && balance.exported > 0,
         "too little was lost, or too much: {balance:?}"
     );
     ensure_parents_there(&sink.spans())

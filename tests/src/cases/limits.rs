@@ -211,7 +211,7 @@ async fn kretprobes(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-fn kernel_version() -> Result<(u32, u32)> {
+pub(super) fn kernel_version() -> Result<(u32, u32)> {
     let text = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers = text.split(['.', '-']).map_while(|part| part.parse().ok());
     numbers
