@@ -59,8 +59,8 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
  * The same of what a field of the current task points to. Where a pointer is
  * read through what the verifier trusts, Linux 6.4 and later walk all of the
  * kernel's BTF for a name that says whether to trust it, too
- * (btf_nested_type_is_trusted()), at 0.3 ms each: 50 ms of a start. Through
- * what was cast they do not ask.
+ * (btf_nested_type_is_trusted()): 50 ms of a start in all. Through what was
+ * cast they do not ask.
  */
 #define TASK_VIA(task, ...)                                                    \
 	({                                                                     \

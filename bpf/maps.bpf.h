@@ -322,8 +322,9 @@ struct {
  * empties it. When full, calls go to the entry whose key is zero, which the
  * agent inserts. Before the first change of turns the slot is empty, and the
  * first table is meant: to fill it takes an RCU grace period, 10 ms of a start.
- * Sizes instead of types: clang leaves types out of the slot's BTF, and before
- * 6.2 a table with types is not equal to one without (bpf_map_meta_equal()).
+ * Sizes instead of types: clang leaves types out of the slot's BTF, and to
+ * Linux 6.1 a table with types is not equal to one without
+ * (bpf_map_meta_equal()).
  */
 struct lost_calls_table {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -287,14 +287,24 @@ impl Tracer {
         &self.unknown_pids
     }
 
+    fn queues_table(&self) -> io::Result<MapHandle> {
+        MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)
+    }
+
     fn attach(&mut self, hook: &Hook) -> io::Result<Link> {
-        let queues = MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)?;
+        let over = match hook.purpose() {
+            Purpose::Queues => Some(self.queues_table()?),
+            _ => None,
+        };
         let program = self
             .skel
             .object_mut()
             .progs_mut()
             .find(|program| program.name().to_str() == Some(&hook.program))
             .ok_or(io::ErrorKind::NotFound)?;
+        if let Some(table) = over {
+            return program.attach_iter(table.as_fd()).map_err(into_io);
+        }
         let return_probes = self.return_probes.as_mut().and_then(Arc::get_mut);
         match (&hook.target, return_probes) {
             (HookTarget::Entry(symbol) | HookTarget::Return(symbol), _)
@@ -308,9 +318,6 @@ impl Tracer {
             (HookTarget::Return(symbol), Some(probes)) => {
                 let event = probes.add(&hook.program, symbol)?;
                 attach_to_event(&program, event)
-            }
-            (HookTarget::Iterator(over), _) if over == "bpf_map_elem" => {
-                program.attach_iter(queues.as_fd()).map_err(into_io)
             }
             _ => program.attach().map_err(into_io),
         }
@@ -492,7 +499,7 @@ impl Tracer {
         let lost = LostTables::new(&self.skel.maps).map_err(into_io)?;
         let queues = match &self.queues {
             Some(link) => Some(NotedQueues {
-                table: MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)?,
+                table: self.queues_table()?,
                 iterator: link.as_fd().try_clone_to_owned()?,
             }),
             None => None,

@@ -16,7 +16,7 @@ use flate2::read::GzDecoder;
 use super::backend::Backend;
 use super::kernel_fs::KernelFs;
 
-/// Debian's has 270 KiB.
+/// More than any has.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Whether this kernel preempts threads within system calls; found out once.
