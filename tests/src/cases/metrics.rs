@@ -117,15 +117,22 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address().await?;
     let sink = Sink::start().await?;
     let config = json!({
-        "capture": {"ring_buffer_size": "4KiB"},
+        "capture": {"ring_buffer_size": "64KiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
     // Whose calls are lost is told once some are.
     agent.pause()?;
-    let flood = Workload::new(bench.workload()?, &["flood", "500"])?;
+    let flood = Workload::new(bench.workload()?, &["flood", "2000"])?;
     flood.run_untold(bench).await?;
     agent.go_on()?;
+    // Until the ring has been emptied it has no room for what follows.
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        let lost = sum(text, "mqspan_owner_lost_calls_total", &[]);
+        let told = sum(text, "mqspan_calls_total", &["outcome=\"exported\""]);
+        (lost == 0.0 || told == 0.0).then(|| "no call is lost, or none is told".to_owned())
+    })
+    .await?;
     let paced = Workload::new(bench.workload()?, &["paced", "20"])?;
     paced.run(bench).await?;
     let filled = Workload::new(bench.workload()?, &["filled"])?;
