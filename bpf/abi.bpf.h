@@ -37,9 +37,19 @@ struct call_args {
 #define SYSCALL_NR(regs) ((regs)->orig_ax)
 #define SYSCALL_NR_PROBE(regs) BPF_CORE_READ(regs, orig_ax)
 #define RETURN_VALUE_PROBE(regs) ((long)BPF_CORE_READ(regs, ax))
+#define IP_PROBE(regs) ((__u64)BPF_CORE_READ(regs, ip))
+#define SP_PROBE(regs) ((__u64)BPF_CORE_READ(regs, sp))
+#define CALL_INSTRUCTION_SIZE 2
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
 #define TS_COMPAT 0x2
+
+/*
+ * Calls of x32 have this bit, the numbers of x86-64, and its structures but for
+ * mq_notify's (arch/x86/entry/syscalls/syscall_64.tbl).
+ */
+#define X32_SYSCALL_BIT 0x40000000UL
+#define NR_X32_NOTIFY (X32_SYSCALL_BIT | 527)
 
 #elif defined(__TARGET_ARCH_arm64)
 
@@ -60,9 +70,15 @@ struct call_args {
 #define SYSCALL_NR(r) ((r)->syscallno)
 #define SYSCALL_NR_PROBE(r) BPF_CORE_READ(r, syscallno)
 #define RETURN_VALUE_PROBE(r) ((long)BPF_CORE_READ(r, regs[0]))
+#define IP_PROBE(r) ((__u64)BPF_CORE_READ(r, pc))
+#define SP_PROBE(r) \
+	((__u64)(REGISTERS_ARE_COMPAT(r) ? PROBE(r, regs[13]) : PROBE(r, sp)))
+#define CALL_INSTRUCTION_SIZE 4
 
-/* arch/arm64/include/asm/thread_info.h */
-#define TIF_32BIT (1UL << 22)
+/* arch/arm64/include/uapi/asm/ptrace.h. The thread's flag that says the same,
+ * TIF_32BIT, has no fixed number. */
+#define PSR_MODE32_BIT 0x10
+#define REGISTERS_ARE_COMPAT(r) (BPF_CORE_READ(r, pstate) & PSR_MODE32_BIT)
 
 #endif
 
@@ -73,8 +89,15 @@ struct call_args {
  */
 static __always_inline __u8 operation_of(long nr, bool compat)
 {
-	__u64 index = nr - (compat ? NR_COMPAT_FIRST : NR_NATIVE_FIRST);
+	__u64 index;
 
+#if defined(__TARGET_ARCH_x86)
+	if (has_x32 && nr == NR_X32_NOTIFY)
+		return CALL_NOTIFY;
+	if (has_x32)
+		nr &= ~X32_SYSCALL_BIT;
+#endif
+	index = nr - (compat ? NR_COMPAT_FIRST : NR_NATIVE_FIRST);
 	switch (index) {
 	case 0:
 		return CALL_OPEN;
@@ -99,6 +122,12 @@ static __always_inline __u8 operation_of(long nr, bool compat)
 /* May the number be one of ours in either ABI? */
 static __always_inline bool number_of_interest(__u64 nr)
 {
+#if defined(__TARGET_ARCH_x86)
+	if (has_x32 && nr == NR_X32_NOTIFY)
+		return true;
+	if (has_x32)
+		nr &= ~X32_SYSCALL_BIT;
+#endif
 	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
 	       nr - NR_TIMEDSEND_TIME64 < 2;
 }

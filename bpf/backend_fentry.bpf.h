@@ -56,6 +56,20 @@
 
 ENTRY_FUNCTIONS(FENTRY_CALL)
 
+#define FENTRY_HANDLER(name, symbol)                                   \
+	SEC("fexit/" #symbol)                                          \
+	int fx_##name(unsigned long long *ctx)                         \
+	{                                                              \
+		return handler_returned(registers_of(current_task())); \
+	}
+#define FENTRY_HANDLERS(name, symbol)    \
+	FENTRY_HANDLER(name, symbol)     \
+	FENTRY_HANDLER(name##_2, symbol) \
+	FENTRY_HANDLER(name##_3, symbol) \
+	FENTRY_HANDLER(name##_4, symbol)
+
+HANDLER_RETURNS(FENTRY_HANDLERS)
+
 /*
  * What follows does the same however often it runs for one event. The first
  * argument of load_msg() is const void *, which 6.1's verifier will not touch.

@@ -27,6 +27,15 @@
 
 ENTRY_FUNCTIONS(KPROBE_CALL)
 
+#define KPROBE_HANDLER(name, symbol)                                   \
+	SEC("kretprobe/" #symbol)                                      \
+	int kr_##name(void *ctx)                                       \
+	{                                                              \
+		return handler_returned(registers_of(current_task())); \
+	}
+
+HANDLER_RETURNS(KPROBE_HANDLER)
+
 SEC("kprobe/do_mq_timedsend")
 int BPF_KPROBE(kp_do_send, int mqdes, const char *msg, unsigned long len,
 	       unsigned int priority, const struct timespec64 *timeout)

@@ -21,19 +21,22 @@ static __always_inline struct file *task_file(struct task_struct *task,
 	return file;
 }
 
-static __always_inline bool task_is_compat(struct task_struct *task)
+static __always_inline bool task_is_compat(struct task_struct *task,
+					   const struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
 	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
 #elif defined(__TARGET_ARCH_arm64)
-	return BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT;
+	return REGISTERS_ARE_COMPAT(regs);
 #endif
 }
 
 /*
  * The agent waits for this by reading the iterator to its end. A thread that
  * comes back while it is looked at is counted as return_missed at its next
- * call.
+ * call. So it would be with one that went in after a first program was attached
+ * to its function and before the last: the later ones make the kernel skip the
+ * return programs of a call that is inside (backend_fentry.bpf.h).
  */
 SEC("iter/task")
 int it_blocked(struct bpf_iter__task *ctx)
@@ -48,10 +51,12 @@ int it_blocked(struct bpf_iter__task *ctx)
 
 	if (!task)
 		return 0;
-	if (HAVE_TASK_REGISTERS)
-		regs = (const struct pt_regs *)bpf_task_pt_regs(task);
-	else
-		regs = registers_on_stack_of(task);
+	thread = thread_find_of(task);
+	if (thread && thread->state == THREAD_IN_CALL && !thread->is_awaited) {
+		thread->is_awaited = 1;
+		__sync_fetch_and_add(&found_blocked, 1);
+	}
+	regs = registers_of(task);
 	/* Running in user space the number is an old one; asleep it is not. */
 	if (!task_is_asleep(task))
 		return 0;
@@ -60,12 +65,11 @@ int it_blocked(struct bpf_iter__task *ctx)
 	if (stopped && RETURN_VALUE_PROBE(regs) != -ERESTARTSYS)
 		return 0;
 	nr = SYSCALL_NR_PROBE(regs);
-	compat = task_is_compat(task);
+	compat = task_is_compat(task, regs);
 	op = operation_of(nr, compat);
 	if (!is_transfer(op) ||
 	    !wanted(op, compat ? ABI_COMPAT : ABI_NATIVE, task->tgid))
 		return 0;
-	thread = thread_find_of(task);
 	if (!thread) {
 		if (use_task_storage)
 			thread_in_storage(task, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -105,6 +109,7 @@ int it_blocked(struct bpf_iter__task *ctx)
 	} else {
 		thread->state = THREAD_IN_CALL;
 	}
+	thread->is_awaited = 1;
 	__sync_fetch_and_add(&found_blocked, 1);
 	COUNT(start_unknown);
 	return 0;
@@ -120,12 +125,20 @@ int it_waiting(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct thread_record *thread;
+	const struct pt_regs *regs;
+	__u64 nr;
 
 	if (!task || !task_is_asleep(task))
 		return 0;
 	thread = thread_find_of(task);
 	if (thread && thread->state == THREAD_IN_CALL &&
 	    is_transfer(thread->call.op)) {
+		/* If its return has gone by unseen it sleeps elsewhere. */
+		regs = registers_of(task);
+		nr = SYSCALL_NR_PROBE(regs);
+		if (operation_of(nr, task_is_compat(task, regs)) !=
+		    thread->call.op)
+			return 0;
 		thread->call.pid = task->tgid;
 		thread->call.tid = task->pid;
 		BPF_CORE_READ_INTO(&thread->call.comm, task, comm);
@@ -188,8 +201,7 @@ static __always_inline int blocked_left(const struct pt_regs *regs, long ret)
 		return 0;
 	task = current_task();
 	thread = thread_find(task);
-	if (thread && thread->state == THREAD_IN_CALL &&
-	    (thread->call.flags & CALL_START_UNKNOWN))
+	if (thread && thread->state == THREAD_IN_CALL && thread->is_awaited)
 		call_leave(task, thread, ret);
 	return 0;
 }

@@ -18,6 +18,11 @@
  * in whichever order that is; the others see by entered_by and returned_by that
  * it is done. A call is lost only if all of them are taken by preempted threads,
  * and that is counted at its return.
+ *
+ * Programs at kprobes run with preemption off, but none runs on a CPU where a
+ * thread was preempted within bpf(2), for maps of its own (bpf_prog_active in
+ * kernel/trace/bpf_trace.c). All of a hook would be left out together; that is
+ * counted at the return as well.
  */
 
 #define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
@@ -90,7 +95,7 @@ static __always_inline void sigevent_read(struct thread_record *thread,
 		call->flags |= CALL_NOTIFY_NONE;
 		return;
 	}
-	if (abi == ABI_COMPAT) {
+	if (abi != ABI_NATIVE) {
 		if (bpf_probe_read_user(&event32, sizeof(event32), address))
 			return;
 		call->notify = event32.notify;
@@ -102,6 +107,15 @@ static __always_inline void sigevent_read(struct thread_record *thread,
 		call->signo = event64.signo;
 	}
 	call->flags |= CALL_ARGUMENTS;
+}
+
+/* What is not the return of a call that was in flight at attach any more. */
+static __always_inline void await_no_more(struct thread_record *thread)
+{
+	if (!thread->is_awaited)
+		return;
+	thread->is_awaited = 0;
+	__sync_fetch_and_add(&found_blocked, -1);
 }
 
 /*
@@ -116,7 +130,6 @@ static __always_inline void blocked_returns(struct task_struct *task,
 	process_identify(task, thread);
 	if (thread->call.flags & CALL_QUEUE)
 		thread->call.ipc_ns = ipc_ns;
-	__sync_fetch_and_add(&found_blocked, -1);
 }
 
 /*
@@ -312,8 +325,7 @@ static __always_inline void call_complete(struct task_struct *task,
 static __always_inline void call_missed(struct thread_record *thread)
 {
 	thread->state = THREAD_IDLE;
-	if (thread->call.flags & CALL_START_UNKNOWN)
-		__sync_fetch_and_add(&found_blocked, -1);
+	await_no_more(thread);
 	COUNT(return_missed);
 }
 
@@ -331,16 +343,29 @@ static __always_inline void stopped_goes_on(struct task_struct *task,
 	if (thread->call.end_ns)
 		return;
 	thread->call.end_ns = bpf_ktime_get_boot_ns();
+	await_no_more(thread);
 	blocked_returns(task, thread);
 }
 
-/* The wait that a signal ended is over, with EINTR or a restart to come. */
+/*
+ * The wait that a signal ended is over, with EINTR or a restart to come. The
+ * kernel goes back to the call itself if there is no handler; if there is one,
+ * that is seen when the handler returns.
+ */
 static __always_inline void call_interrupted(struct task_struct *task,
 					     struct thread_record *thread,
-					     bool restarts)
+					     bool restarts, bool handler)
 {
+	const struct pt_regs *regs;
+
 	stopped_goes_on(task, thread);
 	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
+	thread->goes_back = !handler;
+	if (restarts && handler) {
+		regs = registers_of(task);
+		thread->interrupted_ip = IP_PROBE(regs);
+		thread->interrupted_sp = SP_PROBE(regs);
+	}
 	thread->interrupted_hash = call_hash(thread);
 	call_submit(task, thread);
 }
@@ -363,8 +388,8 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 			COUNT(filtered_entry);
 		return;
 	}
-	/* With spares it is the return's to count what gets no record. */
-	thread = thread_find_or_make(task, !has_spares);
+	/* Where entries go missing the return counts what gets no record. */
+	thread = thread_find_or_make(task, !entries_go_missing);
 	if (!thread)
 		return;
 	if (has_spares) {
@@ -380,7 +405,7 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 	if (thread->state == THREAD_IN_CALL) {
 		call_missed(thread);
 	} else if (thread->state == THREAD_INTERRUPTED) {
-		call_interrupted(task, thread, true);
+		call_interrupted(task, thread, true, false);
 	}
 
 	if (!caller_wanted()) {
@@ -406,7 +431,7 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 	if (thread->timeout_ptr)
 		timeout_read(thread, op, abi);
 	/* A handler may have made calls of its own in between. */
-	if (thread->interrupted_start_ns &&
+	if (thread->interrupted_start_ns && thread->goes_back &&
 	    thread->interrupted_hash == call_hash(thread)) {
 		thread->call.flags |= CALL_RESTARTED;
 		thread->call.interrupted_start_ns =
@@ -425,6 +450,7 @@ static __always_inline void call_leave(struct task_struct *task,
 
 	call->end_ns = bpf_ktime_get_boot_ns();
 	call->ret = ret;
+	await_no_more(thread);
 	if (call->flags & CALL_START_UNKNOWN)
 		blocked_returns(task, thread);
 	call_complete(task, thread);
@@ -432,6 +458,18 @@ static __always_inline void call_leave(struct task_struct *task,
 		thread->state = THREAD_INTERRUPTED;
 	else
 		call_submit(task, thread);
+}
+
+/*
+ * Can a call of the task be refused before its entry is told of (seccomp,
+ * ptrace)? Its return is told of all the same (kernel/entry/common.c).
+ */
+static __always_inline bool calls_can_be_refused(struct task_struct *task)
+{
+	if (BPF_CORE_READ(task, ptrace))
+		return true;
+	return bpf_core_field_exists(task->seccomp.mode) &&
+	       BPF_CORE_READ(task, seccomp.mode);
 }
 
 /*
@@ -457,7 +495,10 @@ static __always_inline void call_unknown(struct task_struct *task,
 			return;
 	}
 	thread->returned_by = program;
-	COUNT(entry_missed);
+	if (hooks_every_call && calls_can_be_refused(task))
+		COUNT(entry_doubtful);
+	else
+		COUNT(entry_missed);
 }
 
 static __noinline void call_return(struct task_struct *task, __u8 op, __u8 abi,
@@ -472,7 +513,7 @@ static __noinline void call_return(struct task_struct *task, __u8 op, __u8 abi,
 	} else if (thread && thread->state == THREAD_FILTERED) {
 		thread->returned_by = program;
 		thread->state = THREAD_IDLE;
-	} else if (has_spares) {
+	} else if (entries_go_missing) {
 		call_unknown(task, thread, op, abi, program);
 	}
 }

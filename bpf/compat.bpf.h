@@ -100,6 +100,15 @@ registers_on_stack_of(struct task_struct *task)
 					bpf_core_type_size(struct pt_regs));
 }
 
+/* Of a task that the verifier knows to be one. */
+static __always_inline const struct pt_regs *
+registers_of(struct task_struct *task)
+{
+	if (HAVE_TASK_REGISTERS)
+		return (const struct pt_regs *)bpf_task_pt_regs(task);
+	return registers_on_stack_of(task);
+}
+
 static __always_inline const struct pt_regs *current_registers(void)
 {
 	return registers_on_stack_of(

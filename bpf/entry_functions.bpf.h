@@ -5,7 +5,10 @@
  * (arch/{x86,arm64}/include/asm/syscall_wrapper.h) and the tables of system
  * calls. A trap: __x64_sys_mq_timedreceive_time32 exists and is never called.
  *
- * kind: NATIVE, COMPAT, or SHARED by both ABIs, where the thread tells.
+ * kind: NATIVE, COMPAT, X32, or SHARED by both ABIs, where the thread tells.
+ *
+ * HANDLER_RETURNS(RETURN): RETURN(name, symbol) for each way in which a signal's
+ * handler returns.
  */
 #ifndef MQSPAN_ENTRY_FUNCTIONS_BPF_H
 #define MQSPAN_ENTRY_FUNCTIONS_BPF_H
@@ -30,7 +33,15 @@
 	ENTRY(c_recv64, __ia32_sys_mq_timedreceive, CALL_TIMEDRECEIVE_TIME64,  \
 	      COMPAT)                                                          \
 	ENTRY(c_notify, __ia32_compat_sys_mq_notify, CALL_NOTIFY, COMPAT)      \
-	ENTRY(c_attr, __ia32_compat_sys_mq_getsetattr, CALL_GETSETATTR, COMPAT)
+	ENTRY(c_attr, __ia32_compat_sys_mq_getsetattr, CALL_GETSETATTR,        \
+	      COMPAT)                                                          \
+	ENTRY(x_notify, __x64_compat_sys_mq_notify, CALL_NOTIFY, X32)
+
+/* Under the names that the kernel's BTF has. */
+#define HANDLER_RETURNS(RETURN)                         \
+	RETURN(handler, __do_sys_rt_sigreturn)          \
+	RETURN(c_handler, __do_compat_sys_rt_sigreturn) \
+	RETURN(c_handler_old, __do_compat_sys_sigreturn)
 
 #elif defined(__TARGET_ARCH_arm64)
 
@@ -49,6 +60,11 @@
 	ENTRY(c_notify, __arm64_compat_sys_mq_notify, CALL_NOTIFY, COMPAT)  \
 	ENTRY(c_attr, __arm64_compat_sys_mq_getsetattr, CALL_GETSETATTR, COMPAT)
 
+#define HANDLER_RETURNS(RETURN)                            \
+	RETURN(handler, __arm64_sys_rt_sigreturn)          \
+	RETURN(c_handler, __arm64_compat_sys_rt_sigreturn) \
+	RETURN(c_handler_old, __arm64_compat_sys_sigreturn)
+
 #endif
 
 /* Of a SHARED function; the thread's ABI is that of its call. */
@@ -57,7 +73,7 @@ static __always_inline bool is_compat(struct task_struct *task)
 #if defined(__TARGET_ARCH_x86)
 	return TASK(task, thread_info.status) & TS_COMPAT;
 #elif defined(__TARGET_ARCH_arm64)
-	return TASK(task, thread_info.flags) & TIF_32BIT;
+	return REGISTERS_ARE_COMPAT(registers_of(task));
 #endif
 }
 
@@ -85,6 +101,11 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
 		struct call_args args_ = ARGS(COMPAT);             \
 		call_enter(task, op, ABI_COMPAT, &args_, program); \
 	} while (0)
+#define ENTER_X32(task, op, ARGS, program)                      \
+	do {                                                    \
+		struct call_args args_ = ARGS(NATIVE);          \
+		call_enter(task, op, ABI_X32, &args_, program); \
+	} while (0)
 #define ENTER_SHARED(task, op, ARGS, program)                              \
 	do {                                                               \
 		struct task_struct *task_ = task;                          \
@@ -99,6 +120,8 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
 	call_return(task, op, ABI_NATIVE, ret, program)
 #define LEAVE_COMPAT(task, op, ret, program) \
 	call_return(task, op, ABI_COMPAT, ret, program)
+#define LEAVE_X32(task, op, ret, program) \
+	call_return(task, op, ABI_X32, ret, program)
 #define LEAVE_SHARED(task, op, ret, program)                              \
 	do {                                                              \
 		struct task_struct *task_ = task;                         \

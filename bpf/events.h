@@ -46,6 +46,8 @@ enum call_abi {
 	ABI_I386 = 2,
 	ABI_AARCH64 = 3,
 	ABI_ARM = 4,
+	/* Where x32 is not x86-64: 32-bit structures behind pointers. */
+	ABI_X32 = 5,
 };
 
 /* Which of the fields of a call hold a value. */
@@ -321,6 +323,7 @@ struct counters {
 	__u64 process_lost; /* process events that found no room */
 	__u64 message_lost; /* messages whose identity found no room */
 	__u64 child_lost; /* children of filtered processes, likewise */
+	__u64 entry_doubtful; /* entry_missed, or refused before the entry */
 };
 
 #endif

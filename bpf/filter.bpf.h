@@ -21,7 +21,7 @@ static __always_inline bool wanted(__u8 op, __u8 abi, __u32 pid)
 
 	if (!(filter.operations & (1U << op)))
 		return false;
-	if (abi == ABI_NATIVE ? !filter.native : !filter.compat)
+	if (abi == ABI_COMPAT ? !filter.compat : !filter.native)
 		return false;
 	if (!filter.by_process)
 		return true;

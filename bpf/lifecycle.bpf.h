@@ -19,14 +19,34 @@ static __always_inline int signal_delivered(const struct k_sigaction *action)
 {
 	struct task_struct *task = current_task();
 	struct thread_record *thread = thread_find(task);
-	__u64 handler;
 
-	if (!thread || thread->state != THREAD_INTERRUPTED)
+	if (!thread || (thread->state != THREAD_INTERRUPTED &&
+			!thread->interrupted_start_ns))
 		return 0;
-	handler = (__u64)action->sa.sa_handler;
-	if (handler > 1) /* neither SIG_DFL nor SIG_IGN */
-		call_interrupted(task, thread,
-				 action->sa.sa_flags & SA_RESTART);
+	if ((__u64)action->sa.sa_handler <= 1) /* SIG_DFL, SIG_IGN */
+		return 0;
+	if (thread->state == THREAD_INTERRUPTED)
+		call_interrupted(task, thread, action->sa.sa_flags & SA_RESTART,
+				 true);
+	else
+		thread->goes_back = 0;
+	return 0;
+}
+
+/*
+ * A handler has returned, not jumped out (siglongjmp(3)): the thread goes on
+ * where the signal met it. If that is the call that it has interrupted, what
+ * comes next is its restart. x86 steps back to the call's instruction once it
+ * knows the handler, arm64 before.
+ */
+static __always_inline int handler_returned(const struct pt_regs *regs)
+{
+	struct thread_record *thread = thread_find(current_task());
+
+	if (thread && thread->interrupted_start_ns &&
+	    SP_PROBE(regs) == thread->interrupted_sp &&
+	    thread->interrupted_ip - IP_PROBE(regs) <= CALL_INSTRUCTION_SIZE)
+		thread->goes_back = 1;
 	return 0;
 }
 
@@ -59,8 +79,10 @@ static __always_inline int thread_exits(void)
 	} else if (thread && thread->state == THREAD_IN_CALL) {
 		call_missed(thread);
 	}
-	if (thread)
+	if (thread) {
+		await_no_more(thread);
 		thread_unfollow(thread);
+	}
 	if (!use_task_storage && thread)
 		thread_delete_by_id(tid);
 	if (filter.by_process && !TASK_VIA(task, signal, live.counter))

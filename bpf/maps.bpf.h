@@ -12,6 +12,12 @@ const volatile bool registers_on_stack = false;
 const volatile bool follows_messages = false;
 /* Each hook has several programs: see "Spares" in call.bpf.h. */
 const volatile bool has_spares = false;
+/* The kernel leaves out runs of programs: see "Spares", too. */
+const volatile bool entries_go_missing = false;
+/* Hooks are at every system call of the host, whether it gets to run or not. */
+const volatile bool hooks_every_call = false;
+/* The kernel runs programs of the x32 ABI. */
+const volatile bool has_x32 = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 /* The fill level is looked at when these bits of the time's hash are zero. */
@@ -70,7 +76,7 @@ struct name_table {
 enum name_kind { NAME_COMM = 0, NAME_QUEUE = 1 };
 struct name_table names[2][2]; /* generation & 1, enum name_kind */
 
-/* Calls that were blocked at attach and have not returned yet. */
+/* Calls that were in flight at attach and have not returned yet. */
 __u64 found_blocked;
 
 /* Set by the agent once those have been looked for. */
@@ -129,6 +135,8 @@ struct thread_record {
 	__u64 sent_message; /* struct msg_msg that the send has made, or 0 */
 	__u64 interrupted_hash; /* the same of the call a signal ended last */
 	__u64 interrupted_start_ns; /* of the wait a signal ended last, or 0 */
+	__u64 interrupted_ip; /* where the thread was in user space then */
+	__u64 interrupted_sp;
 	/* The descriptor resolved last, and what was found behind it. */
 	__u64 file;
 	__u64 inode;
@@ -147,7 +155,8 @@ struct thread_record {
 	__u8 queue_verdict; /* of what file is */
 	__u8 is_followed; /* enum counted_as, 0: it does not count */
 	__u8 queue_is_noted; /* what file is stands in queues, or cannot */
-	__u8 padding[2];
+	__u8 goes_back; /* to the call that was interrupted, no handler in between */
+	__u8 is_awaited; /* counts in found_blocked */
 	__u64 comm[2]; /* that comm_verdict is of */
 	struct call_event call; /* goes into the ring as it is */
 };

@@ -13,8 +13,8 @@
  *   lost      what metrics count of calls whose record is lost
  *   message   which message is which
  *   call      entry and return of one call: the body of all backends
- *   backend_* the same body at three kinds of hooks; one is attached
  *   lifecycle signals, forks and exits: the ends that have no return
+ *   backend_* the same body at three kinds of hooks; one is attached
  *   blocked   calls that were under way before all this was attached
  */
 #include "vmlinux.h"
@@ -24,8 +24,8 @@
 #include <bpf/bpf_tracing.h>
 
 #include "events.h"
-#include "abi.bpf.h"
 #include "maps.bpf.h"
+#include "abi.bpf.h"
 #include "compat.bpf.h"
 #include "thread.bpf.h"
 #include "cgroup.bpf.h"
@@ -37,11 +37,11 @@
 #include "lost.bpf.h"
 #include "message.bpf.h"
 #include "call.bpf.h"
+#include "lifecycle.bpf.h"
 #include "entry_functions.bpf.h"
 #include "backend_fentry.bpf.h"
 #include "backend_kprobe.bpf.h"
 #include "backend_tracepoint.bpf.h"
-#include "lifecycle.bpf.h"
 #include "blocked.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

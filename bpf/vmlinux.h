@@ -115,6 +115,7 @@ struct pt_regs {
 	u64 regs[31];
 	u64 sp;
 	u64 pc;
+	u64 pstate;
 	s32 syscallno;
 };
 
@@ -335,9 +336,15 @@ struct k_sigaction {
 };
 
 /* include/linux/sched.h */
+struct seccomp {
+	int mode;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
+	unsigned int ptrace;
+	struct seccomp seccomp;
 	void *stack;
 	struct mm_struct *mm;
 	int pid;

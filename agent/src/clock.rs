@@ -7,8 +7,9 @@
 //! passed.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::LazyLock;
+use std::{fs, io};
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -45,9 +46,9 @@ impl Reading {
     /// With by how much the offset may be wrong: of three tries the best.
     fn read() -> (i64, Self) {
         let read = || {
-            let before = nanoseconds(clock_gettime(ClockId::Boottime));
+            let before = boottime_ns();
             let unix = nanoseconds(clock_gettime(ClockId::Realtime));
-            let after = nanoseconds(clock_gettime(ClockId::Boottime));
+            let after = boottime_ns();
             let boot = before + (after - before) / 2;
             ((after - before) / 2, boot, unix)
         };
@@ -61,6 +62,29 @@ impl Reading {
         };
         (error_ns, reading)
     }
+}
+
+/// The kernel's own, in whatever time namespace the agent is.
+fn boottime_ns() -> i64 {
+    static AHEAD_NS: LazyLock<i64> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/self/timens_offsets");
+        text.map_or(0, |text| boottime_offset_ns(&text))
+    });
+    nanoseconds(clock_gettime(ClockId::Boottime)) - *AHEAD_NS
+}
+
+/// From `/proc/PID/timens_offsets`, lines of a clock, seconds and nanoseconds;
+/// time_namespaces(7).
+fn boottime_offset_ns(offsets: &str) -> i64 {
+    let of_line = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        if words.next() != Some("boottime") {
+            return None;
+        }
+        let mut number = || words.next()?.parse::<i64>().ok();
+        number()?.checked_mul(1_000_000_000)?.checked_add(number()?)
+    };
+    offsets.lines().find_map(of_line).unwrap_or(0)
 }
 
 fn nanoseconds(time: Timespec) -> i64 {

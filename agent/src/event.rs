@@ -120,7 +120,7 @@ pub enum Abi {
 impl Abi {
     fn from_raw(abi: u8) -> Option<Self> {
         Some(match call_abi(abi.into()) {
-            call_abi::ABI_X86_64 => Self::X86_64,
+            call_abi::ABI_X86_64 | call_abi::ABI_X32 => Self::X86_64,
             call_abi::ABI_I386 => Self::I386,
             call_abi::ABI_AARCH64 => Self::Aarch64,
             call_abi::ABI_ARM => Self::Arm,

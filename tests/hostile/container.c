@@ -92,7 +92,8 @@ static void pass_on(int signal)
 	kill(first_process, signal);
 }
 
-int run_in_pid_namespace(char **command)
+/* As the first process of the namespaces that this one has made for its children. */
+static int run_inside(char **command, void (*prepare)(void))
 {
 	struct sigaction action = { .sa_handler = pass_on };
 	pid_t child;
@@ -100,16 +101,13 @@ int run_in_pid_namespace(char **command)
 
 	if (!command[0])
 		fail("no program");
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS) ||
-	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		fail("namespaces: %s", strerror(errno));
 	child = fork();
 	if (child < 0)
 		fail("fork: %s", strerror(errno));
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (mount("proc", "/proc", "proc", 0, NULL))
-			fail("/proc: %s", strerror(errno));
+		if (prepare)
+			prepare();
 		execv(command[0], command);
 		fail("%s: %s", command[0], strerror(errno));
 	}
@@ -121,6 +119,34 @@ int run_in_pid_namespace(char **command)
 		if (errno != EINTR)
 			fail("waitpid: %s", strerror(errno));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void mount_proc(void)
+{
+	if (mount("proc", "/proc", "proc", 0, NULL))
+		fail("/proc: %s", strerror(errno));
+}
+
+int run_in_pid_namespace(char **command)
+{
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		fail("namespaces: %s", strerror(errno));
+	return run_inside(command, mount_proc);
+}
+
+int run_in_time_namespace(char **command)
+{
+	static const char ahead[] = "boottime 1000000 500\nmonotonic 7 0\n";
+	int offsets;
+
+	if (unshare(CLONE_NEWTIME))
+		fail("a namespace of clocks: %s", strerror(errno));
+	offsets = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	if (offsets < 0 || write(offsets, ahead, sizeof(ahead) - 1) < 0)
+		fail("/proc/self/timens_offsets: %s", strerror(errno));
+	close(offsets);
+	return run_inside(command, NULL);
 }
 
 /* Somewhere below the container's group, or back in it. */

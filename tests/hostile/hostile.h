@@ -46,6 +46,8 @@ int attack_cgroups(void);
 
 /* As the first process of a PID namespace, which gets the signals that this one gets. */
 int run_in_pid_namespace(char **command);
+/* Where the kernel has been up for eleven days longer. */
+int run_in_time_namespace(char **command);
 /* As root of a user namespace that the user of --uid has made, and that this root is another user of. */
 int run_in_user_namespace(char **command);
 

@@ -4,8 +4,8 @@
  * does what a program without privileges can do to the agent. It starts as root where an attack needs
  * something made for it, gives root up and executes itself again, so that its /proc is its own.
  *
- * hostile [--uid N] pid-namespace|user-namespace PROGRAM [ARGS]: no attack; runs the program in such a namespace of its
- * own.
+ * hostile [--uid N] pid-namespace|time-namespace|user-namespace PROGRAM [ARGS]: no attack; runs the program in such a
+ * namespace of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -190,6 +190,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[i], "pid-namespace") == 0)
 		return run_in_pid_namespace(argv + i + 1);
+	if (strcmp(argv[i], "time-namespace") == 0)
+		return run_in_time_namespace(argv + i + 1);
 	if (strcmp(argv[i], "user-namespace") == 0)
 		return run_in_user_namespace(argv + i + 1);
 	attack = find_attack(argv[i]);

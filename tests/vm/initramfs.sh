@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# initramfs.sh OUT ARCH COMMAND_FILE [FILE...]: a root file system with busybox, the files at their own
-# absolute paths, the shared libraries that they need, and /command to run. For another architecture
+# initramfs.sh OUT ARCH MODULE COMMAND_FILE [FILE...]: a root file system with busybox, a kernel module to load unless it
+# is empty, the files at their own absolute paths, the shared libraries that they need, and /command to run. For another architecture
 # than the machine's, MQSPAN_VM_SYSROOT has the libraries and a static busybox (arm64.sh makes one).
 set -euo pipefail
 
 out=$1
 arch=$2
-command_file=$3
-shift 3
+module=$3
+command_file=$4
+shift 4
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -34,6 +35,7 @@ ln -s busybox "$root/bin/sh"
 ln -s /bin/env "$root/usr/bin/env"
 cp "$here/init" "$root/init"
 cp "$command_file" "$root/command"
+[ ! -s "$module" ] || cp "$module" "$root/module.ko"
 chmod 755 "$root/init" "$root/bin/busybox"
 
 echo 'root:x:0:0:root:/root:/bin/sh

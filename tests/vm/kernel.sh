@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kernel.sh KERNEL ARCH: prints the path of a Debian kernel's vmlinuz, fetched by apt once and then cached.
+# kernel.sh KERNEL ARCH: prints the path of a Debian kernel's vmlinuz, fetched by apt once and then cached. Beside it is
+# fuse.ko, empty where the kernel has none to load.
 # KERNEL: 5.10 | 6.1 | 6.12 | backports | the name of a Debian package that holds or depends on one.
 set -euo pipefail
 
@@ -15,11 +16,12 @@ arm64) debian_arch=arm64 ;;
 esac
 
 vmlinuz=$cache/kernels/$kernel-$arch/vmlinuz
+fuse=$cache/kernels/$kernel-$arch/fuse.ko
 # One that fetches it lets the others wait.
 mkdir -p "$cache/kernels"
 exec 9>"$cache/kernels/$kernel-$arch.lock"
 flock 9
-if [ -s "$vmlinuz" ]; then
+if [ -s "$vmlinuz" ] && [ -e "$fuse" ]; then
 	echo "$vmlinuz"
 	exit 0
 fi
@@ -48,11 +50,17 @@ trap 'rm -rf "$unpacked"' EXIT
 for _ in 1 2 3 4; do
 	(cd "$unpacked" && apt-get "${apt_options[@]}" "${release[@]}" -qq download "$package" >&2)
 	deb=("$unpacked"/*.deb)
-	dpkg-deb --fsys-tarfile "${deb[0]}" | tar -x -C "$unpacked" --wildcards '*/vmlinuz*' 2>/dev/null || true
+	dpkg-deb --fsys-tarfile "${deb[0]}" | tar -x -C "$unpacked" --wildcards '*/vmlinuz*' '*/fs/fuse/fuse.ko*' 2>/dev/null || true
 	# In /boot, or from 7.x on in /usr/lib/modules/VERSION.
 	found=$(find "$unpacked" -type f -name 'vmlinuz*')
 	if [ -s "$found" ]; then
 		mkdir -p "$(dirname "$vmlinuz")"
+		module=$(find "$unpacked" -type f -name 'fuse.ko*')
+		case $module in
+		'') : ;;
+		*.xz) busybox xzcat "$module" ;;
+		*) cat "$module" ;;
+		esac >"$fuse"
 		cp "$found" "$vmlinuz.new"
 		mv "$vmlinuz.new" "$vmlinuz"
 		echo "kernel.sh: $(basename "${deb[0]}")" >&2

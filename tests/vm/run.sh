@@ -57,7 +57,7 @@ fi
 printf '%q ' "$@" >"$work/command"
 # Where arm64.sh leaves the libraries of the programs that it builds.
 [ "$arch" = arm64 ] && export MQSPAN_VM_SYSROOT=${MQSPAN_VM_SYSROOT:-${MQSPAN_CACHE:-$here/../../.cache}/vm/arm64/root}
-"$here/initramfs.sh" "$work/initramfs" "$arch" "$work/command" "${add[@]}"
+"$here/initramfs.sh" "$work/initramfs" "$arch" "$(dirname "$vmlinuz")/fuse.ko" "$work/command" "${add[@]}"
 [ -z "$system" ] || "$here/systemd.sh" "$work/initramfs" "$system"
 
 case $arch in

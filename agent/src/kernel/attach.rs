@@ -16,7 +16,7 @@ use super::kretprobe::ReturnProbes;
 use super::load::{FIRST_GENERATION, Form, KernelSettings, LoadError, Loaded, load};
 use super::lost::LostTables;
 use super::preemption::kernel_is_preemptible;
-use super::probes::KernelMeters;
+use super::probes::{EntryProgram, KernelMeters};
 use super::processes::ProcessTable;
 use super::queues::NotedQueues;
 use super::ring::CaptureRing;
@@ -85,6 +85,8 @@ pub struct Tracer {
     other_links: Vec<Link>,
     /// While calls that were blocked at attach have not returned.
     catch_up: Vec<Link>,
+    /// The iterator that finds calls in flight.
+    blocked: Option<Link>,
     /// The iterator over threads in calls.
     waiting: Option<Link>,
     /// The iterator over queues that were followed.
@@ -180,6 +182,7 @@ impl Tracer {
             entry_links: Vec::new(),
             other_links: Vec::new(),
             catch_up: Vec::new(),
+            blocked: None,
             waiting: None,
             queues: None,
             processes: None,
@@ -239,7 +242,10 @@ impl Tracer {
                 source,
             })?;
             match hook.purpose() {
-                Purpose::FindBlocked => find_blocked(&link),
+                Purpose::FindBlocked => {
+                    find_blocked(&link);
+                    self.blocked = Some(link);
+                }
                 Purpose::Waiting => self.waiting = Some(link),
                 Purpose::Queues => self.queues = Some(link),
                 Purpose::Processes => self.processes = Some(link),
@@ -253,11 +259,17 @@ impl Tracer {
                 state: HookState::Attached,
             });
         }
+        self.set_found_all(true);
+        Ok(())
+    }
+
+    /// Says whether each call in flight that the filter wants has a record, so
+    /// that a return without one is of a call that was missed.
+    fn set_found_all(&mut self, found_all: bool) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             // SAFETY: as in filter::store().
-            unsafe { (&raw mut bss.found_all).write_volatile(1) };
+            unsafe { (&raw mut bss.found_all).write_volatile(found_all.into()) };
         }
-        Ok(())
     }
 
     /// Tells the programs how deep the agent's PID namespace is and, where the
@@ -367,7 +379,8 @@ impl Tracer {
     }
 
     /// Applies another filter to calls that begin from now on; calls in flight
-    /// are judged by it at their return. Hooks and sizes stay as they are.
+    /// are judged by it at their return, and those that the old one did not want
+    /// are found like those at the start. Hooks and sizes stay as they are.
     ///
     /// # Errors
     /// When the kernel refuses the processes.
@@ -383,11 +396,16 @@ impl Tracer {
         let generation = self.generation + 1;
         filter::set_ids(&self.skel.maps.ids, &settings.filter, generation)?;
         self.filter = settings.filter.clone();
+        self.set_found_all(false);
         self.know_processes()?;
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             filter::store(settings, generation, bss);
         }
         self.generation = generation;
+        if let Some(link) = &self.blocked {
+            find_blocked(link);
+        }
+        self.set_found_all(true);
         Ok(())
     }
 
@@ -512,8 +530,13 @@ impl Tracer {
             });
             if let Some(HookStatus { hook, .. }) = attached {
                 let symbol = hook.target.symbol();
-                let alone = is_entry(hook) && !self.spares;
-                meters.add(&hook.program, symbol, alone, program.as_fd())?;
+                let entries = match (is_entry(hook), self.spares, hook.purpose()) {
+                    (false, _, _) => EntryProgram::No,
+                    (true, false, _) => EntryProgram::Alone,
+                    (true, true, Purpose::AllCalls) => EntryProgram::OfEveryCall,
+                    (true, true, _) => EntryProgram::Shared,
+                };
+                meters.add(&hook.program, symbol, entries, program.as_fd())?;
             }
         }
         Ok(meters)

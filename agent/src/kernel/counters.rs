@@ -62,13 +62,14 @@ impl KernelCounts {
         )
     }
 
-    /// Reads the per-CPU map.
+    /// Reads the per-CPU map. Also returns of which calls it is not certain that
+    /// they were missed at the entry: seccomp or a tracer may have refused them.
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub(super) fn read(map: &impl MapCore) -> libbpf_rs::Result<Self> {
+    pub(super) fn read(map: &impl MapCore) -> libbpf_rs::Result<(Self, u64)> {
         let per_cpu = map.lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY)?;
-        let mut sum = Self::default();
+        let (mut sum, mut doubtful) = (Self::default(), 0);
         for bytes in per_cpu.iter().flatten() {
             let at = |offset: usize| {
                 bytes
@@ -88,7 +89,8 @@ impl KernelCounts {
             sum.process_lost += at(offset_of!(counters, process_lost));
             sum.message_lost += at(offset_of!(counters, message_lost));
             sum.child_lost += at(offset_of!(counters, child_lost));
+            doubtful += at(offset_of!(counters, entry_doubtful));
         }
-        Ok(sum)
+        Ok((sum, doubtful))
     }
 }

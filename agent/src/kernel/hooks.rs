@@ -58,6 +58,8 @@ pub enum Purpose {
     AllCalls,
     /// Signals and exits.
     Lifecycle,
+    /// Returns of signals' handlers, where [`Self::AllCalls`] does not see them.
+    HandlerReturn,
     /// Forks of processes that a filter names.
     Fork,
     /// Finds calls that are blocked at attach.
@@ -108,6 +110,12 @@ impl Hook {
         }
     }
 
+    /// Whether kernels lack the function that have nothing to miss for it: one
+    /// for 32-bit structures of x32, or one more way back from a handler.
+    pub fn may_be_absent(&self) -> bool {
+        self.purpose() == Purpose::HandlerReturn || self.target.symbol().starts_with("__x64_compat")
+    }
+
     /// What the hook is for.
     pub fn purpose(&self) -> Purpose {
         match &self.target {
@@ -122,6 +130,7 @@ impl Hook {
             }
             HookTarget::Tracepoint(name) if name.starts_with("sys_") => Purpose::AllCalls,
             HookTarget::Tracepoint(_) => Purpose::Lifecycle,
+            HookTarget::Return(symbol) if symbol.ends_with("sigreturn") => Purpose::HandlerReturn,
             HookTarget::Entry(symbol) | HookTarget::Return(symbol) => {
                 call_of(symbol, &self.program).unwrap_or(Purpose::Transfer)
             }
@@ -171,5 +180,13 @@ mod tests {
         assert_eq!((hook.purpose(), hook.spare), (Purpose::AllCalls, false));
         let hook = Hook::of_program("tp_catch_up_2", "tp_btf/sys_exit").unwrap();
         assert_eq!((hook.purpose(), hook.spare), (Purpose::CatchUp, true));
+        let hook = Hook::of_program("fx_handler", "fexit/__do_sys_rt_sigreturn").unwrap();
+        assert_eq!(hook.purpose(), Purpose::HandlerReturn);
+        assert!(hook.may_be_absent());
+        let hook = Hook::of_program("fe_x_notify", "fentry/__x64_compat_sys_mq_notify").unwrap();
+        let name = "mq_notify";
+        let compat = false;
+        assert_eq!(hook.purpose(), Purpose::Call { name, compat });
+        assert!(hook.may_be_absent());
     }
 }

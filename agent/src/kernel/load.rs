@@ -148,7 +148,9 @@ fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, spares: b
                     settings.native || shared
                 }
         }
-        Purpose::Transfer => traces("mq_timedsend") || traces("mq_timedreceive"),
+        Purpose::Transfer | Purpose::HandlerReturn => {
+            traces("mq_timedsend") || traces("mq_timedreceive")
+        }
         Purpose::AllCalls
         | Purpose::Lifecycle
         | Purpose::Fork
@@ -177,6 +179,7 @@ fn prepare(
     symbols: &KernelSymbols,
 ) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
     let (mut hooks, mut absent) = (Vec::new(), Vec::new());
+    // Kprobes need no spares: see "Spares" in bpf/call.bpf.h.
     let spares = kernel_is_preemptible();
     // libbpf's probe says no of Linux 7.3.
     let task_storage = symbols.has_task_storage() || has_task_storage();
@@ -193,7 +196,11 @@ fn prepare(
                 hook.target,
                 HookTarget::Tracepoint(_) | HookTarget::Iterator(_)
             ) || symbols.has(hook.target.symbol());
-            if load { &mut hooks } else { &mut absent }.push(hook);
+            if load {
+                hooks.push(hook);
+            } else if !hook.may_be_absent() {
+                absent.push(hook);
+            }
         }
         program.set_autoload(load);
         if form == Form::KprobeMulti && program.section().to_string_lossy().starts_with('k') {
@@ -208,6 +215,9 @@ fn prepare(
         .ok_or(LoadError::Section(".rodata"))?;
     rodata.use_task_storage = task_storage;
     rodata.has_spares = has_spares(&hooks);
+    rodata.entries_go_missing = spares;
+    rodata.hooks_every_call = backend == Backend::Tracepoint;
+    rodata.has_x32 = symbols.has_x32();
     rodata.follows_messages = backend.knows_messages();
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;

@@ -40,12 +40,25 @@ pub struct ProbeStats {
     pub runs: Option<ProbeRuns>,
 }
 
+/// What it means that the kernel has left out a run of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryProgram {
+    /// It does not see calls begin.
+    No,
+    /// It alone sees calls begin: one is lost.
+    Alone,
+    /// One of several that see every system call begin: one of any kind is lost
+    /// if all are left out.
+    OfEveryCall,
+    /// One of several that see calls begin.
+    Shared,
+}
+
 /// One program, by a descriptor of its own.
 struct Probe {
     program: Arc<str>,
     symbol: Arc<str>,
-    /// Alone sees calls begin, so that what it misses is lost.
-    alone_sees_entries: bool,
+    entries: EntryProgram,
     descriptor: OwnedFd,
 }
 
@@ -140,13 +153,13 @@ impl KernelMeters {
         &mut self,
         program: &str,
         symbol: &str,
-        alone_sees_entries: bool,
+        entries: EntryProgram,
         descriptor: BorrowedFd<'_>,
     ) -> io::Result<()> {
         self.probes.push(Probe {
             program: program.into(),
             symbol: symbol.into(),
-            alone_sees_entries,
+            entries,
             descriptor: descriptor.try_clone_to_owned()?,
         });
         Ok(())
@@ -157,15 +170,23 @@ impl KernelMeters {
     /// # Errors
     /// When the map cannot be read.
     pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
-        let mut counts = KernelCounts::read(&self.counts)?;
-        counts.entry_missed += self
-            .probes
+        let (mut counts, doubtful) = KernelCounts::read(&self.counts)?;
+        // A return without an entry, and a run that was left out, can be one
+        // call; before Linux 6.7 the kernel does not count the latter at kprobes.
+        let alone = self.left_out(EntryProgram::Alone).sum();
+        let of_every_call = self.left_out(EntryProgram::OfEveryCall).min();
+        counts.entry_missed =
+            counts.entry_missed.max(alone) + doubtful.min(of_every_call.unwrap_or(0));
+        Ok(counts)
+    }
+
+    /// Runs that the kernel has left out of each program of a kind.
+    fn left_out(&self, entries: EntryProgram) -> impl Iterator<Item = u64> {
+        self.probes
             .iter()
-            .filter(|probe| probe.alone_sees_entries)
+            .filter(move |probe| probe.entries == entries)
             .filter_map(|probe| info_of(probe.descriptor.as_fd()).ok())
             .map(|info| info.recursion_misses)
-            .sum::<u64>();
-        Ok(counts)
     }
 
     /// What the kernel counted of each program. One that cannot be asked is

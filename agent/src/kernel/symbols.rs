@@ -13,6 +13,9 @@ const TASK_STORAGE: [&str; 2] = ["bpf_task_storage_get", "bpf_task_pt_regs"];
 /// keep what they need on a stack of the thread's own, not in a pool.
 const FPROBE_BY_FGRAPH: &str = "fprobe_fgraph_entry";
 
+/// Of the calls of x32 the only one that is not of x86-64, too.
+const X32: &str = "__x64_compat_sys_mq_notify";
+
 /// Names of the kernel's functions that have to do with message queues.
 #[derive(Debug, Clone, Default)]
 pub struct KernelSymbols {
@@ -30,7 +33,8 @@ impl KernelSymbols {
     }
 
     /// Keeps of lines `address type name [module]` the functions of
-    /// `ipc/mqueue.c` and `ipc/msgutil.c`, and those that tell of a feature.
+    /// `ipc/mqueue.c` and `ipc/msgutil.c`, the returns of signals' handlers, and
+    /// what tells of a feature.
     fn parse(mut lines: impl BufRead) -> io::Result<Self> {
         let mut names = HashSet::new();
         let mut line = String::new();
@@ -39,6 +43,7 @@ impl KernelSymbols {
             if let (Some("t" | "T"), Some(name)) = (words.next(), words.next())
                 && (name.contains("mq_")
                     || name.ends_with("_msg")
+                    || name.ends_with("sigreturn")
                     || [RDONLY_CAST, FPROBE_BY_FGRAPH].contains(&name)
                     || TASK_STORAGE.contains(&name))
             {
@@ -62,6 +67,11 @@ impl KernelSymbols {
     /// Do returns of any number of blocked calls reach `kprobe.multi`?
     pub(super) fn has_returns_without_pool(&self) -> bool {
         self.has(FPROBE_BY_FGRAPH)
+    }
+
+    /// Does the kernel run programs of the x32 ABI?
+    pub(super) fn has_x32(&self) -> bool {
+        self.has(X32)
     }
 
     /// Is there a function of this name?

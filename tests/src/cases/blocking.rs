@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
+use futures_util::future::try_join;
 use rustix::process::Signal;
 
 use super::{Case, case, comparison, defaults, run_and_compare, scenario};
@@ -23,6 +24,10 @@ pub(super) fn cases() -> Vec<Case> {
         case!("blocked_1000_32", |b| blocked_1000(b, b.workload32())),
         scenario("interrupted_64", 64, &["interrupted"]),
         scenario("interrupted_32", 32, &["interrupted"]),
+        scenario("interrupted_jumped_64", 64, &["jumped"]),
+        scenario("interrupted_jumped_32", 32, &["jumped"]),
+        case!("blocked_arriving_64", |b| arriving(b, b.workload())),
+        case!("blocked_arriving_32", |b| arriving(b, b.workload32())),
         scenario("killed_64", 64, &["killed"]),
         scenario("killed_32", 32, &["killed"]),
         scenario("exec_64", 64, &["exec"]),
@@ -147,6 +152,29 @@ async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>)
         "{BLOCKED} calls are blocked: {balance:?}"
     );
     check_late_agent(bench, &workload, held).await
+}
+
+/// Callers that block one after the other while an agent attaches, program by program: each returns to it.
+async fn arriving(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    const CALLERS: usize = 500;
+    let apart = (4 * bench.slow_factor).to_string();
+    let workload = Workload::new(program?, &["arriving", &CALLERS.to_string(), &apart])?;
+    let sink = Sink::start().await?;
+    let config = agent::config(bench, &sink.endpoint(), defaults());
+    let (held, agent) = try_join(workload.hold(bench), Agent::start(bench, config)).await?;
+    held.release(bench).await?;
+    let receives = |traced: &Traced| {
+        traced.span.name.starts_with("mq_timedreceive")
+            && traced.span.name.contains(workload.prefix())
+    };
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    let (seen, missed) = (sink.spans_that(receives).len(), balance.lost);
+    ensure!(
+        seen == CALLERS && missed == 0 || may_miss && seen * 100 >= CALLERS * 95,
+        "{seen} of {CALLERS} receives returned to the agent: {balance:?}"
+    );
+    Ok(())
 }
 
 /// Calls whose threads were stopped in their waits when the agent came: each is found, goes on as a restart, and

@@ -1,6 +1,15 @@
 //! Every call of a scenario is one right span.
 
-use super::{Case, scenario};
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use super::{Case, case, comparison, defaults, scenario};
+use crate::Bench;
+use crate::agent::{self, Agent};
+use crate::compare::is_of;
+use crate::sink::Sink;
+use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -14,8 +23,27 @@ pub(super) fn cases() -> Vec<Case> {
         scenario("exchange_32", 32, &["exchange", "1000"]),
         scenario("odd_64", 64, &["odd"]),
         scenario("odd_32", 32, &["odd"]),
+        case!("odd_refused_64", |b| refused(b, b.workload())),
+        case!("odd_refused_32", |b| refused(b, b.workload32())),
         scenario("time64", 32, &["time64"]),
         scenario("tocttou_64", 64, &["tocttou", "20"]),
         scenario("tocttou_32", 32, &["tocttou", "20"]),
     ]
+}
+
+/// What seccomp refuses is no call: neither seen nor lost.
+async fn refused(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
+    const REFUSED: u64 = 1_000;
+    let workload = Workload::new(program?, &["refused", &REFUSED.to_string()])?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let calls = workload.run(bench).await?;
+    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        balance.seen < REFUSED / 10 && balance.lost < REFUSED / 10,
+        "{REFUSED} calls were refused: {balance:?}"
+    );
+    comparison(bench, &workload).check(&calls, &sink.spans())
 }

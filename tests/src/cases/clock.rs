@@ -4,8 +4,10 @@ use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
-use super::{Case, case, comparison, defaults};
+use super::identity::in_namespace;
+use super::{Case, case, comparison, defaults, run_and_compare};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
@@ -19,7 +21,18 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case!("clock_step", clock_step),
         case!("clock_step_in_a_call", clock_step_in_a_call),
+        case!("time_namespace", time_namespace),
     ]
+}
+
+/// An agent whose boot clock is not the kernel's: times are right all the same.
+async fn time_namespace(bench: &'static Bench) -> Result<()> {
+    let scripts = TempDir::with_prefix("mqspan-e2e")?;
+    let inside = in_namespace(bench, "time-namespace", scripts.path())?;
+    let sink = Sink::start().await?;
+    let agent = Agent::start(&inside, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let workload = Workload::new(bench.workload()?, &["waits"])?;
+    run_and_compare(bench, &workload, &sink, agent).await
 }
 
 fn unix_seconds() -> Result<i64> {

@@ -11,6 +11,7 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
+use crate::span::{Traced, attributes};
 use crate::truth::Call;
 use crate::workload::Workload;
 
@@ -64,6 +65,7 @@ pub(super) fn cases() -> Vec<Case> {
             many_ids(1),
             |_| false
         )),
+        case!("filter_included_in_a_call", included_in_a_call),
         case!("sighup_reloads", sighup_reloads),
     ]
 }
@@ -230,6 +232,40 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
             "no span of a waiting {operation}"
         );
     }
+    Ok(())
+}
+
+/// A call that is under way when a reload asks for its process is found, as one at the start is.
+async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
+    const BLOCKED: usize = 20;
+    let sink = Sink::start().await?;
+    let endpoint = sink.endpoint();
+    let including = |pid: u32| json!({"filter": {"include": {"pids": [pid]}}});
+    let other = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?;
+    let other = other.hold(bench).await?;
+    let config = agent::config(bench, &endpoint, including(other.pid()?));
+    let agent = Agent::start(bench, config).await?;
+    let workload = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
+    let held = workload.hold(bench).await?;
+    agent.reload(agent::config(bench, &endpoint, including(held.pid()?)))?;
+    agent
+        .wait_for_log("the new configuration is in use", bench.bound(30))
+        .await?;
+    held.release(bench).await?;
+    other.release(bench).await?;
+    let may_miss = agent.may_miss();
+    let balance = agent.stop_balanced(bench).await?;
+    let receives = |traced: &Traced| {
+        let (attributes, _) = attributes(&traced.span.attributes);
+        traced.span.name.starts_with("mq_timedreceive")
+            && traced.span.name.contains(workload.prefix())
+            && attributes.contains_key("posix_mq.start_unknown")
+    };
+    let found = sink.spans_that(receives).len();
+    ensure!(
+        found == BLOCKED && (balance.lost == 0 || may_miss),
+        "{found} of {BLOCKED} calls were found: {balance:?}"
+    );
     Ok(())
 }
 

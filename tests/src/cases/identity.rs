@@ -211,11 +211,11 @@ async fn short_life(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// The same bench, whose agents are in a PID namespace of their own, with its `/proc`.
-fn in_pid_namespace(bench: &Bench, directory: &Path) -> Result<Bench> {
+/// The same bench, whose agents are in a namespace of their own, such as `pid-namespace`.
+pub(super) fn in_namespace(bench: &Bench, kind: &str, directory: &Path) -> Result<Bench> {
     let script = directory.join("mqspan");
     let text = format!(
-        "#!/bin/sh\nexec {} pid-namespace {} \"$@\"\n",
+        "#!/bin/sh\nexec {} {kind} {} \"$@\"\n",
         bench.beside_workload("hostile")?.display(),
         bench.agent.display()
     );
@@ -230,7 +230,7 @@ fn in_pid_namespace(bench: &Bench, directory: &Path) -> Result<Bench> {
 /// The numbers that the kernel tells are not those of the agent's own `/proc`.
 async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
-    let inside = in_pid_namespace(bench, scripts.path())?;
+    let inside = in_namespace(bench, "pid-namespace", scripts.path())?;
     let sink = Sink::start().await?;
     let agent = Agent::start(&inside, agent::config(bench, &sink.endpoint(), defaults())).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?
