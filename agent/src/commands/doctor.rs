@@ -16,8 +16,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let env = Env::from_process();
     let loaded = config::load(args.config.as_deref(), &Overrides::new(), &env)?;
     let config = loaded.config;
-    let of_proxy = config::proxy_warning(&config, &env);
-    for warning in loaded.warnings.iter().chain(&of_proxy) {
+    for warning in &loaded.warnings {
         say!("warning: {warning}");
     }
     let mut findings = checks::of_machine();

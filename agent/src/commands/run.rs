@@ -45,8 +45,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let loaded = config::load(args.config.as_deref(), &Overrides::new(), &env)?;
     let config = loaded.config;
     logs::start(&config.logs)?;
-    let of_proxy = config::proxy_warning(&config, &env);
-    for warning in loaded.warnings.iter().chain(&of_proxy) {
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     memory::return_large_buffers();

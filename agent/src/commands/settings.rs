@@ -200,6 +200,7 @@ pub(super) fn otlp(otlp: &config::Otlp) -> OtlpSettings {
     }
     OtlpSettings {
         endpoint: otlp.endpoint.url(),
+        proxy: otlp.proxy.clone(),
         headers,
         compression: match otlp.compression {
             config::Compression::None => Compression::None,

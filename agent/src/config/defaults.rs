@@ -74,6 +74,7 @@ impl Default for Otlp {
         Self {
             enabled: true,
             endpoint: Endpoint::default(),
+            proxy: None,
             headers: std::collections::BTreeMap::new(),
             compression: Compression::None,
             timeout: Duration::from_secs(10),

@@ -10,6 +10,7 @@ use super::env_layer::mqspan_layer;
 use super::error::{ConfigError, Problem, key_path};
 use super::layer::{Findings, Layer, Places, Writer, merge};
 use super::otel_env::otel_layer;
+use super::proxy_env::Proxy;
 use super::raw::RawConfig;
 use super::read::read;
 use super::validate::Checks;
@@ -125,7 +126,15 @@ pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loa
     layers.push(otel_layer(env, &mut findings));
     layers.push(mqspan_layer(env, &mut findings));
     layers.push(override_layer(overrides, &mut findings));
-    finish(&layers, findings)
+    let mut loaded = finish(&layers, findings)?;
+    let otlp = &mut loaded.config.exporters.otlp;
+    if otlp.enabled {
+        match Proxy::to(&otlp.endpoint, env) {
+            Ok(proxy) => otlp.proxy = proxy,
+            Err(unusable) => loaded.warnings.push(unusable),
+        }
+    }
+    Ok(loaded)
 }
 
 /// Loads one file above the defaults and nothing else, to check it. References in the file still take their values from `env`.

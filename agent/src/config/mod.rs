@@ -46,7 +46,7 @@ pub use endpoint::Endpoint;
 pub use error::{ConfigError, Problem};
 pub use globs::Globs;
 pub use load::{Env, Loaded, Overrides, check, load};
-pub use proxy_env::proxy_warning;
+pub use proxy_env::Proxy;
 pub use values::{AttributeValue, FileTarget, Secret};
 
 use crate::errno;
@@ -230,6 +230,8 @@ pub struct Otlp {
     pub enabled: bool,
     /// The collector's address.
     pub endpoint: Endpoint,
+    /// What stands in between, from the environment.
+    pub proxy: Option<Proxy>,
     /// Headers of each request: lower-case names, values of printable ASCII.
     pub headers: BTreeMap<String, Secret>,
     /// Compression of the requests.

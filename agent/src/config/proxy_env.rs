@@ -1,118 +1,199 @@
-//! The variables by which other programs find a proxy.
+//! The proxy on the way to the collector, by the variables that curl and gRPC heed.
 
-use super::Config;
+use http::{HeaderValue, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+
+use super::Endpoint;
 use super::load::Env;
 
-/// What to say of a variable that asks for a proxy to this collector: there is
-/// none, and the connection is direct.
-#[must_use]
-pub fn proxy_warning(config: &Config, env: &Env) -> Option<String> {
-    let otlp = &config.exporters.otlp;
-    let of_scheme = if otlp.endpoint.is_tls() {
-        "HTTPS_PROXY"
-    } else {
-        "HTTP_PROXY"
-    };
-    let set = |name: &str| env.get(name).filter(|value| !value.is_empty());
-    let either = |name: &str| {
-        let lower = name.to_ascii_lowercase();
-        [name.to_owned(), lower]
-            .into_iter()
-            .find(|name| set(name).is_some())
-    };
-    let variable = either(of_scheme).or_else(|| either("ALL_PROXY"))?;
-    let exempt = either("NO_PROXY").is_some_and(|name| {
-        let mut names = set(&name).unwrap_or_default().split(',');
-        names.any(|name| covers(name.trim(), otlp.endpoint.host()))
-    });
-    (otlp.enabled && !exempt).then(|| {
-        format!(
-            "the environment variable `{variable}` has no effect: the agent connects to {} without a proxy",
-            otlp.endpoint
-        )
-    })
+/// A proxy that carries connections by HTTP CONNECT. `Debug` shows no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    uri: Uri,
+    authorization: Option<HeaderValue>,
 }
 
-/// Whether an entry of `NO_PROXY` means this host, itself or as one of a domain.
-fn covers(entry: &str, host: &str) -> bool {
-    let domain = entry.trim_start_matches('.').to_ascii_lowercase();
-    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
-    match host.strip_suffix(&domain) {
-        _ if entry == "*" => true,
-        Some(rest) => !domain.is_empty() && (rest.is_empty() || rest.ends_with('.')),
-        None => false,
+impl Proxy {
+    /// Its address, `http://HOST:PORT`, without user name and password.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
+
+    /// Basic authorization from user name and password in the variable.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// The proxy to this collector: of `HTTPS_PROXY` or `HTTP_PROXY`, by the endpoint's scheme, else of `ALL_PROXY`,
+    /// unless `NO_PROXY` names the host. A collector on this machine is reached without, as by gRPC in Go.
+    ///
+    /// # Errors
+    /// What is wrong with the variable, as a sentence.
+    pub(super) fn to(endpoint: &Endpoint, env: &Env) -> Result<Option<Self>, String> {
+        let set = |name: &str| {
+            [name.to_ascii_lowercase(), name.to_owned()]
+                .into_iter()
+                .find_map(|name| {
+                    env.get(&name)
+                        .filter(|value| !value.is_empty())
+                        .map(|value| (name, value))
+                })
+        };
+        let of_scheme = if endpoint.is_tls() {
+            "HTTPS_PROXY"
+        } else {
+            "HTTP_PROXY"
+        };
+        let Some((variable, value)) = set(of_scheme).or_else(|| set("ALL_PROXY")) else {
+            return Ok(None);
+        };
+        let unusable = |why: &str| {
+            format!(
+                "{variable}: {why}, so {endpoint} is connected to without a proxy; a proxy is `http://HOST:PORT`"
+            )
+        };
+        let exempt = set("NO_PROXY").map_or("", |(_, value)| value);
+        let destination: Uri = endpoint
+            .url()
+            .parse()
+            .map_err(|_| unusable("found no proxy for this endpoint"))?;
+        if is_here(endpoint.host()) {
+            return Ok(None);
+        }
+        let matcher = |no: &str| Matcher::builder().all(value).no(no).build();
+        if matcher(exempt).intercept(&destination).is_none() {
+            let is_exempt = matcher("").intercept(&destination).is_some();
+            return if is_exempt {
+                Ok(None)
+            } else {
+                Err(unusable("found no address of a proxy"))
+            };
+        }
+        let Some(proxy) = matcher("").intercept(&destination) else {
+            return Ok(None);
+        };
+        if proxy.uri().scheme_str() != Some("http") {
+            let scheme = proxy.uri().scheme_str().unwrap_or_default();
+            return Err(unusable(&format!(
+                "proxies at {scheme}:// are not supported"
+            )));
+        }
+        Ok(Some(Self {
+            uri: proxy.uri().clone(),
+            authorization: proxy.basic_auth().cloned(),
+        }))
+    }
+}
+
+/// Whether a host is this machine, by its name or address.
+fn is_here(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Overrides;
-    use super::super::tests::load_text;
+    use super::super::load::load;
     use super::*;
 
+    /// The proxy of an endpoint and the warnings about it.
+    fn of(endpoint: &str, variables: &[(&str, &str)]) -> (Option<Proxy>, Vec<String>) {
+        let env: Env = variables.iter().copied().collect();
+        let overrides = Overrides::new().set("--endpoint", "exporters.otlp.endpoint", endpoint);
+        let loaded = load(None, &overrides, &env).unwrap();
+        (loaded.config.exporters.otlp.proxy, loaded.warnings)
+    }
+
     #[test]
-    fn a_proxy_that_would_be_used_is_named() {
-        for (endpoint, variables, named) in [
+    fn the_scheme_and_the_exemptions_decide() {
+        let http = "http://c.example:4317";
+        let https = "https://c.example:4317";
+        let both = [("HTTP_PROXY", "http://plain:1"), ("HTTPS_PROXY", "tls:2")];
+        for (endpoint, variables, wanted) in [
+            (http, &both[..], Some("http://plain:1/")),
+            (https, &both, Some("http://tls:2/")),
             (
-                "https://c.example:1",
-                &[("HTTPS_PROXY", "http://p:1")][..],
-                Some("HTTPS_PROXY"),
+                http,
+                &[("http_proxy", "p:1"), ("HTTP_PROXY", "q:1")],
+                Some("http://p:1/"),
+            ),
+            (https, &[("HTTP_PROXY", "p:1")], None),
+            (
+                https,
+                &[("HTTPS_PROXY", ""), ("ALL_PROXY", "p:1")],
+                Some("http://p:1/"),
             ),
             (
-                "https://c.example:1",
-                &[("https_proxy", "http://p:1")],
-                Some("https_proxy"),
-            ),
-            ("https://c.example:1", &[("HTTP_PROXY", "http://p:1")], None),
-            ("https://c.example:1", &[("HTTPS_PROXY", "")], None),
-            (
-                "http://c.example:1",
-                &[("http_proxy", "http://p:1")],
-                Some("http_proxy"),
-            ),
-            (
-                "http://c.example:1",
-                &[("ALL_PROXY", "http://p:1")],
-                Some("ALL_PROXY"),
-            ),
-            (
-                "http://c.example:1",
-                &[("http_proxy", "p:1"), ("NO_PROXY", "a, .example")],
+                http,
+                &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "a, .example")],
                 None,
             ),
             (
-                "http://c.example:1",
-                &[("http_proxy", "p:1"), ("no_proxy", "C.EXAMPLE")],
+                http,
+                &[("HTTP_PROXY", "p:1"), ("no_proxy", "C.EXAMPLE")],
+                None,
+            ),
+            (http, &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "*")], None),
+            (
+                http,
+                &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "ample,,")],
+                Some("http://p:1/"),
+            ),
+            (
+                "http://10.1.2.3:1",
+                &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "10.0.0.0/8")],
                 None,
             ),
             (
-                "http://c.example:1",
-                &[("http_proxy", "p:1"), ("no_proxy", "*")],
+                "http://[2001:db8::1]:1",
+                &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "2001:db8::/32")],
                 None,
             ),
-            (
-                "http://c.example:1",
-                &[("http_proxy", "p:1"), ("no_proxy", "ample,,")],
-                Some("http_proxy"),
-            ),
-            (
-                "http://[::1]:1",
-                &[("http_proxy", "p:1"), ("no_proxy", "::1")],
-                None,
-            ),
+            ("http://localhost:1", &[("HTTP_PROXY", "p:1")], None),
+            ("http://[::1]:1", &[("HTTP_PROXY", "p:1")], None),
         ] {
-            let text = format!("exporters: {{otlp: {{endpoint: '{endpoint}'}}}}");
-            let mut config = load_text(&text, &[], &Overrides::new()).unwrap().config;
-            let env: Env = variables.iter().copied().collect();
-            let said = proxy_warning(&config, &env);
-            let named = named.map(|name| format!("`{name}`"));
-            assert_eq!(said.is_some(), named.is_some(), "{endpoint} {variables:?}");
-            assert!(
-                said.unwrap_or_default()
-                    .contains(&named.unwrap_or_default())
+            let (proxy, warnings) = of(endpoint, variables);
+            let uri = proxy.map(|proxy| proxy.uri().to_string());
+            assert_eq!(
+                uri.as_deref(),
+                wanted,
+                "{endpoint} {variables:?} {warnings:?}"
             );
-            config.exporters.otlp.enabled = false;
-            assert_eq!(proxy_warning(&config, &env), None);
+            assert!(
+                !warnings.iter().any(|warning| warning.contains("PROXY")),
+                "{warnings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn user_and_password_become_a_header_and_are_not_shown() {
+        let (proxy, _) = of(
+            "http://c.example:1",
+            &[("HTTP_PROXY", "http://user:p%40ss@p:1")],
+        );
+        let proxy = proxy.unwrap();
+        assert_eq!(proxy.authorization().unwrap(), "Basic dXNlcjpwQHNz");
+        assert_eq!(proxy.uri(), "http://p:1/");
+        assert!(!format!("{proxy:?}").contains("dXNl"));
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_named() {
+        for (value, why) in [
+            ("https://user:secret@p:1", "https://"),
+            ("socks5://p:1", "socks5://"),
+            ("::", "no address"),
+        ] {
+            let (proxy, warnings) = of("http://c.example:1", &[("HTTP_PROXY", value)]);
+            assert_eq!(proxy, None);
+            let said = warnings.join("\n");
+            assert!(said.contains("HTTP_PROXY") && said.contains(why), "{said}");
+            assert!(!said.contains("secret"), "{said}");
         }
     }
 }

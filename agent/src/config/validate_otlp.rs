@@ -53,6 +53,7 @@ impl Checks {
             sending_queue: self.sending_queue(raw.sending_queue, raw.batch.max_size),
             batch: self.batch(&raw.batch, raw.max_request_size),
             endpoint,
+            proxy: None,
         }
     }
 

@@ -14,6 +14,8 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use tonic::body::Body;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 use tower::Service as _;
@@ -115,11 +117,15 @@ impl Client {
         })
     }
 
-    /// Scheme, host and port, for logs.
+    /// Scheme, host and port, and the proxy if there is one, for logs.
     pub fn endpoint(&self) -> String {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self.uri.authority().map_or("", |part| part.as_str());
-        format!("{scheme}://{authority}")
+        let proxy = self.settings.proxy.as_ref();
+        let through = proxy.and_then(|proxy| proxy.uri().authority());
+        let through =
+            through.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
+        format!("{scheme}://{authority}{through}")
     }
 
     /// Sends one request and waits for its answer, no longer than the timeout.
@@ -397,7 +403,17 @@ fn connect(uri: &Uri, settings: &OtlpSettings, files: &TlsFiles) -> anyhow::Resu
         }
         .context(unusable)?;
     }
-    Ok(endpoint.connect_lazy())
+    let Some(proxy) = &settings.proxy else {
+        return Ok(endpoint.connect_lazy());
+    };
+    let mut to_proxy = HttpConnector::new();
+    to_proxy.set_nodelay(true);
+    to_proxy.set_keepalive(Some(KEEPALIVE));
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
+    if let Some(authorization) = proxy.authorization() {
+        tunnel = tunnel.with_auth(authorization.clone());
+    }
+    Ok(endpoint.connect_with_connector_lazy(tunnel))
 }
 
 #[cfg(test)]

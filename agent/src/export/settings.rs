@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::Proxy;
+
 /// Everything right of the encoder.
 #[derive(Debug, Clone, Default)]
 pub struct ExportSettings {
@@ -39,6 +41,8 @@ pub struct OtlpSettings {
     /// `http://host:port`, `https://host:port`, or `host:port`, which is
     /// https unless `tls.insecure`.
     pub endpoint: String,
+    /// Through which the collector is reached.
+    pub proxy: Option<Proxy>,
     /// Sent with each request as gRPC metadata; values may be secrets and are
     /// never logged.
     pub headers: Vec<(String, String)>,
@@ -62,6 +66,7 @@ impl fmt::Debug for OtlpSettings {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("OtlpSettings")
             .field("endpoint", &self.endpoint)
+            .field("proxy", &self.proxy)
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)
@@ -77,6 +82,7 @@ impl Default for OtlpSettings {
     fn default() -> Self {
         Self {
             endpoint: "http://localhost:4317".to_owned(),
+            proxy: None,
             headers: Vec::new(),
             compression: Compression::None,
             timeout: Duration::from_secs(10),

@@ -1,0 +1,122 @@
+//! Through an HTTP proxy, by CONNECT.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod collector;
+mod oracle;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use collector::{Agent, Collector, Options, settings};
+use mqspan::config::{Env, Overrides, Proxy, load};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tonic::transport::{Identity, ServerTlsConfig};
+
+/// A proxy that leads every host to one place; what it is asked comes out.
+async fn proxy(
+    to: SocketAddr,
+    answer: &'static str,
+) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, requests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut client = BufReader::new(client);
+                let mut request = String::new();
+                while !request.ends_with("\r\n\r\n") {
+                    if client.read_line(&mut request).await.unwrap() == 0 {
+                        return;
+                    }
+                }
+                asked.send(request).unwrap();
+                client.write_all(answer.as_bytes()).await.unwrap();
+                if answer.contains(" 200 ") {
+                    let mut server = TcpStream::connect(to).await.unwrap();
+                    // Either end may break it off.
+                    let _: Result<_, _> = copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    });
+    (address, requests)
+}
+
+const CARRIES: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
+const WANTS_A_PASSWORD: &str =
+    "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+
+fn proxy_of(endpoint: &str, variable: &str, value: &str) -> Option<Proxy> {
+    let overrides = Overrides::new().set("--endpoint", "exporters.otlp.endpoint", endpoint);
+    let env: Env = [(variable, value)].into_iter().collect();
+    let loaded = load(None, &overrides, &env).unwrap();
+    loaded.config.exporters.otlp.proxy
+}
+
+#[tokio::test]
+async fn spans_go_through_the_proxy_with_its_password() {
+    let collector = Collector::start(Options::default()).await;
+    let (address, mut requests) = proxy(collector.address, CARRIES).await;
+    let mut settings = settings(collector.address);
+    settings.endpoint = "http://collector.invalid:4317".to_owned();
+    let value = format!("http://user:secret@{address}");
+    settings.proxy = proxy_of(&settings.endpoint, "HTTP_PROXY", &value);
+    let mut agent = Agent::start(settings);
+    agent.push(3);
+    let counted = agent.drain().await;
+    assert_eq!(counted.exported, 3);
+    assert_eq!(collector.accepted(), 3);
+    let request = requests.recv().await.unwrap();
+    assert!(request.starts_with("CONNECT collector.invalid:4317 HTTP/1.1\r\n"));
+    assert!(request.contains("Basic dXNlcjpzZWNyZXQ="), "{request}");
+}
+
+#[tokio::test]
+async fn tls_is_with_the_collector_and_not_with_the_proxy() {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["collector.invalid".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let identity = Identity::from_pem(&certificate, key.serialize_pem());
+    let collector = Collector::start(Options {
+        tls: Some(ServerTlsConfig::new().identity(identity)),
+        ..Options::default()
+    })
+    .await;
+    let (address, mut requests) = proxy(collector.address, CARRIES).await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, certificate).unwrap();
+    let mut settings = settings(collector.address);
+    settings.endpoint = "https://collector.invalid:4317".to_owned();
+    settings.tls.ca_file = Some(ca_file);
+    settings.proxy = proxy_of(&settings.endpoint, "https_proxy", &address.to_string());
+    let mut agent = Agent::start(settings);
+    agent.push(2);
+    assert_eq!(agent.drain().await.exported, 2);
+    let request = requests.recv().await.unwrap();
+    assert!(request.starts_with("CONNECT collector.invalid:4317 "));
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_tried_again_and_nothing_is_sent_past_it() {
+    let collector = Collector::start(Options::default()).await;
+    let (address, mut requests) = proxy(collector.address, WANTS_A_PASSWORD).await;
+    let mut settings = settings(collector.address);
+    settings.endpoint = "http://collector.invalid:4317".to_owned();
+    settings.proxy = proxy_of(&settings.endpoint, "ALL_PROXY", &address.to_string());
+    settings.retry.initial_interval = Duration::from_millis(1);
+    settings.retry.max_interval = Duration::from_millis(1);
+    let mut agent = Agent::start(settings);
+    agent.push(1);
+    for _ in 0..2 {
+        requests.recv().await.unwrap();
+    }
+    let (counted, _) = agent.finish(Duration::ZERO).await;
+    assert_eq!((counted.exported, collector.accepted()), (0, 0));
+}
