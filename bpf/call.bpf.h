@@ -20,9 +20,9 @@
  * and that is counted at its return.
  *
  * Programs at kprobes run with preemption off, but none runs on a CPU where a
- * thread was preempted within bpf(2), for maps of its own (bpf_prog_active in
- * kernel/trace/bpf_trace.c). All of a hook would be left out together; that is
- * counted at the return as well.
+ * thread is preempted within bpf(2), for whatever map (bpf_prog_active in
+ * kernel/trace/bpf_trace.c): all of a hook would be left out together. The spare
+ * of a kprobe is a fentry program.
  */
 
 #define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
@@ -487,12 +487,16 @@ static __always_inline void call_unknown(struct task_struct *task,
 	if (!found_all || !wanted_at_entry(op, abi))
 		return;
 	if (!thread) {
-		/* A mark may find no room, so that only one of them counts. */
-		if (program != FIRST)
-			return;
-		thread = thread_find_or_make(task, true);
+		/* Where the mark finds no room, either, one of them counts. */
+		thread = thread_find_or_make(task, program == FIRST);
 		if (!thread)
 			return;
+		if (room_was_lacking) {
+			thread->returned_by = program;
+			COUNT(in_flight_full);
+			owner_lost(&thread->owner, LOST_IN_FLIGHT_FULL);
+			return;
+		}
 	}
 	thread->returned_by = program;
 	if (hooks_every_call && calls_can_be_refused(task))

@@ -94,6 +94,9 @@ __u64 ring_overload;
 /* There is something in the tables of what was lost; the agent takes it back. */
 __u64 calls_were_lost;
 
+/* Calls have begun that found no room for a record; their return counts them. */
+__u64 room_was_lacking;
+
 /* Threads that have a record. */
 __u64 followed;
 

@@ -43,6 +43,7 @@ int attack_signals(void);
 int attack_namespaces(void);
 int attack_container(void);
 int attack_cgroups(void);
+int attack_maps(void);
 
 /* As the first process of a PID namespace, which gets the signals that this one gets. */
 int run_in_pid_namespace(char **command);

@@ -59,6 +59,7 @@ static const struct attack {
 	{ "namespaces", attack_namespaces, NULL, false },
 	{ "container", attack_container, prepare_container, false },
 	{ "cgroups", attack_cgroups, NULL, false },
+	{ "maps", attack_maps, NULL, false },
 	{ "once", attack_once, NULL, false },
 };
 

@@ -126,7 +126,7 @@ impl Tracer {
         let symbols = KernelSymbols::read().map_err(AttachError::Symbols)?;
         let mut errors = Vec::new();
         for backend in choice.candidates(kernel_is_preemptible()) {
-            match Self::with_backend(backend, settings, &symbols) {
+            match Self::with_backend(backend, choice == BackendChoice::Guest, settings, &symbols) {
                 Ok(mut tracer) => {
                     tracer.passed_over = errors;
                     return Ok(tracer);
@@ -143,19 +143,30 @@ impl Tracer {
         }
     }
 
-    /// Loads and attaches by this backend.
+    /// Loads and attaches by this backend; as a guest, as
+    /// [`BackendChoice::Guest`] does.
     ///
     /// # Errors
     /// When the kernel refuses a program or a hook.
     pub fn with_backend(
         backend: Backend,
+        as_guest: bool,
         settings: &KernelSettings,
         symbols: &KernelSymbols,
     ) -> Result<Self, AttachError> {
-        if backend == Backend::Kprobe && symbols.has_returns_without_pool() {
-            match Self::as_form(backend, Form::KprobeMulti, settings, symbols) {
-                Ok(tracer) => return Ok(tracer),
-                Err(error) => tracing::debug!(%error, "one perf event for each probe, then"),
+        if backend == Backend::Kprobe {
+            let spares = kernel_is_preemptible() && !as_guest;
+            let multi = symbols.has_returns_without_pool();
+            let forms = [
+                (multi && spares, Form::KprobeMulti { spares: true }),
+                (multi, Form::KprobeMulti { spares: false }),
+                (spares, Form::Kprobe { spares: true }),
+            ];
+            for (_, form) in forms.into_iter().filter(|(is_possible, _)| *is_possible) {
+                match Self::as_form(backend, form, settings, symbols) {
+                    Ok(tracer) => return Ok(tracer),
+                    Err(error) => tracing::debug!(%error, ?form, "without it, then"),
+                }
             }
         }
         Self::as_form(backend, Form::Plain, settings, symbols)
@@ -218,7 +229,7 @@ impl Tracer {
             (order, is_entry(hook))
         });
         let mut knows_processes = false;
-        if self.backend == Backend::Kprobe && self.form == Form::Plain {
+        if self.backend == Backend::Kprobe && !self.form.is_multi() {
             match ReturnProbes::open() {
                 Ok(probes) => self.return_probes = Some(Arc::new(probes)),
                 Err(error) => self.default_instances = Some(error),
@@ -317,11 +328,12 @@ impl Tracer {
         if let Some(table) = over {
             return program.attach_iter(table.as_fd()).map_err(into_io);
         }
+        if hook.backend != Some(Backend::Kprobe) {
+            return program.attach().map_err(into_io);
+        }
         let return_probes = self.return_probes.as_mut().and_then(Arc::get_mut);
         match (&hook.target, return_probes) {
-            (HookTarget::Entry(symbol) | HookTarget::Return(symbol), _)
-                if self.form == Form::KprobeMulti =>
-            {
+            (HookTarget::Entry(symbol) | HookTarget::Return(symbol), _) if self.form.is_multi() => {
                 let returns = matches!(hook.target, HookTarget::Return(_));
                 program
                     .attach_kprobe_multi(returns, vec![symbol])

@@ -124,6 +124,9 @@ fn take_libbpf_log() -> String {
     telling.get(start..).unwrap_or_default().join("; ")
 }
 
+/// Ends the name of the first program that stands in for another.
+const FIRST_SPARE: &str = "_2";
+
 /// Do the hooks that see calls begin and end have several programs each?
 fn has_spares(hooks: &[Hook]) -> bool {
     hooks.iter().any(|hook| {
@@ -132,8 +135,18 @@ fn has_spares(hooks: &[Hook]) -> bool {
 }
 
 /// Is the hook needed for these settings?
-fn is_needed(hook: &Hook, backend: Backend, settings: &KernelSettings, spares: bool) -> bool {
-    if hook.backend.is_some_and(|of| of != backend) || hook.spare && !spares {
+fn is_needed(
+    hook: &Hook,
+    backend: Backend,
+    form: Form,
+    settings: &KernelSettings,
+    spares: bool,
+) -> bool {
+    let stands_in = form.has_fentry_spares()
+        && hook.backend == Some(Backend::Fentry)
+        && hook.program.ends_with(FIRST_SPARE);
+    let is_other = hook.backend.is_some_and(|of| of != backend);
+    if is_other && !stands_in || hook.spare && !spares {
         return false;
     }
     let traces = |name: &str| settings.syscalls.iter().any(|call| call == name);
@@ -179,7 +192,6 @@ fn prepare(
     symbols: &KernelSymbols,
 ) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
     let (mut hooks, mut absent) = (Vec::new(), Vec::new());
-    // Kprobes need no spares: see "Spares" in bpf/call.bpf.h.
     let spares = kernel_is_preemptible();
     // libbpf's probe says no of Linux 7.3.
     let task_storage = symbols.has_task_storage() || has_task_storage();
@@ -187,7 +199,7 @@ fn prepare(
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
         let needed = Hook::of_program(&name, &section)
-            .filter(|hook| is_needed(hook, backend, settings, spares))
+            .filter(|hook| is_needed(hook, backend, form, settings, spares))
             // Linux 5.10, which has none, says of every queue that it is gone.
             .filter(|hook| task_storage || hook.purpose() != Purpose::Queues);
         let mut load = false;
@@ -203,11 +215,15 @@ fn prepare(
             }
         }
         program.set_autoload(load);
-        if form == Form::KprobeMulti && program.section().to_string_lossy().starts_with('k') {
+        if form.is_multi() && program.section().to_string_lossy().starts_with('k') {
             program.set_attach_type(ProgramAttachType::KprobeMulti);
         }
     }
 
+    // Programs at trampolines lose the CPU; those at kprobes and, before 7.0, at
+    // tracepoints do not.
+    let fentry = backend == Backend::Fentry || form.has_fentry_spares();
+    let task_storage = task_storage && (!spares || !fentry || symbols.has_reentrant_task_storage());
     let rodata = open
         .maps
         .rodata_data
@@ -266,8 +282,23 @@ pub(super) enum Form {
     /// Backend fentry where the verifier refuses the argument of the entry
     /// functions.
     RegistersOnStack,
-    /// Backend kprobe by `BPF_TRACE_KPROBE_MULTI` links.
-    KprobeMulti,
+    /// Backend kprobe, with fentry programs as spares or without.
+    Kprobe { spares: bool },
+    /// The same by `BPF_TRACE_KPROBE_MULTI` links.
+    KprobeMulti { spares: bool },
+}
+
+impl Form {
+    pub(super) fn is_multi(self) -> bool {
+        matches!(self, Self::KprobeMulti { .. })
+    }
+
+    fn has_fentry_spares(self) -> bool {
+        let (Self::Kprobe { spares } | Self::KprobeMulti { spares }) = self else {
+            return false;
+        };
+        spares
+    }
 }
 
 /// Loads the programs of one backend. Where the verifier refuses the argument
@@ -301,7 +332,7 @@ fn load_as(
     settings: &KernelSettings,
     symbols: &KernelSymbols,
 ) -> Result<Loaded, LoadError> {
-    if backend == Backend::Kprobe && form == Form::Plain && !has_kprobes() {
+    if backend == Backend::Kprobe && !form.is_multi() && !has_kprobes() {
         return Err(LoadError::NoKprobes);
     }
     // Twenty thousand lines, which are written only for who asks.

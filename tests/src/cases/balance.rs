@@ -7,9 +7,10 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::metrics::{scrape, sum, wait_for_metrics};
-use super::{Case, case};
+use super::{Case, case, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
+use crate::attack::Attack;
 use crate::balance::Balance;
 use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
@@ -21,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("balance_ring_full_64", |b| ring_full(b, b.workload())),
         case!("balance_ring_full_32", |b| ring_full(b, b.workload32())),
         case!("balance_in_flight_full", in_flight_full),
+        case!("balance_hidden", hidden),
         case!("balance_contended_64", |b| contended(b, b.workload())),
         case!("balance_contended_32", |b| contended(b, b.workload32())),
     ]
@@ -55,6 +57,20 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
         tokio::time::sleep(agent::POLL).await;
     }
     agent.stop_well(bench).await
+}
+
+/// Other users of BPF can keep the kernel from running programs at kprobes: what goes unseen by it is counted.
+async fn hidden(bench: &'static Bench) -> Result<()> {
+    let sink = Sink::start().await?;
+    let config = agent::config(bench, &sink.endpoint(), defaults());
+    let agent = Agent::start(bench, config).await?;
+    let made = Attack::new("maps", 5).run_for(bench, 0, 3).await?;
+    let balance = agent.stop_balanced(bench).await?;
+    ensure!(
+        made > 100 && balance.seen >= made * 98 / 100,
+        "{made} calls were made: {balance:?}"
+    );
+    Ok(())
 }
 
 /// With a ring of one page that nobody empties nearly all is lost, and all of it counted.

@@ -230,7 +230,7 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
     let mut attachable = Vec::new();
     let symbols = KernelSymbols::read().unwrap_or_default();
     for backend in Backend::ALL {
-        let finding = match Tracer::with_backend(backend, settings, &symbols) {
+        let finding = match Tracer::with_backend(backend, true, settings, &symbols) {
             Ok(tracer) => {
                 attachable.push(backend);
                 attached(backend, &tracer)
