@@ -33,12 +33,19 @@ e2e() {
 		--workload target/workload/mqwork-x86_64 --workload32 target/workload/mqwork-i386 --filter "$1"
 }
 
-# In QEMU, where the kernel's own copies and the messages can be seen.
-fentry() {
+# vm KERNEL BACKEND CASE: in QEMU.
+vm() {
 	mkdir -p target/release
 	strip -o target/release/mqspan target/debug/mqspan
-	tests/vm/e2e.sh 6.1 fentry -- --filter "$1"
+	tests/vm/e2e.sh "$1" "$2" -- --filter "$3"
 }
+
+# Where the kernel's own copies and the messages can be seen.
+fentry() { vm 6.1 fentry "$1"; }
+# Where threads lose the CPU inside system calls.
+fentry_preempted() { vm 6.1:preempt=full fentry "$1"; }
+kprobe_preempted() { vm 6.1:preempt=full kprobe "$1"; }
+tracepoint_preempted() { vm backports tracepoint "$1"; }
 
 caught=0
 missed=0
@@ -116,6 +123,13 @@ mutant parents-filtered agent/src/sends.rs 's/self.untold.insert\(message, \(\),
 mutant stopped bpf/blocked.bpf.h 's/if \(stopped\) \{/if (0) {/' e2e stopped_before_attach_64
 mutant children bpf/lifecycle.bpf.h 's/COUNT\(child_lost\)/COUNT(message_lost)/' e2e limits_children
 mutant verdicts agent/src/filter.rs 's/\n\s*\|\| self.matches_container\(process\)\n/\n/' e2e limits_cgroups
+mutant jumped bpf/call.bpf.h 's/(thread->interrupted_start_ns) && thread->goes_back &&/$1 \&\&/' e2e interrupted_jumped_64
+mutant returned bpf/lifecycle.bpf.h 's/SP_PROBE\(regs\) == thread->interrupted_sp &&\n.*?\)\n/1)\n/' e2e interrupted_jumped_32
+mutant included agent/src/kernel/attach.rs 's/if let Some\(link\) = &self\.blocked \{/if let Some(link) = None::<\&Link> {/' e2e filter_included_in_a_call
+mutant time-namespace agent/src/clock.rs 's/ - \*AHEAD_NS/ - 0 * *AHEAD_NS/' e2e time_namespace
+mutant awaited bpf/blocked.bpf.h 's/!thread->is_awaited\) \{/0) {/' fentry_preempted blocked_arriving_64
+mutant hidden agent/src/kernel/attach.rs 's/let spares = kernel_is_preemptible\(\)/let spares = false/' kprobe_preempted balance_hidden
+mutant refused bpf/call.bpf.h 's/if \(hooks_every_call && calls_can_be_refused\(task\)\)/if (0)/' tracepoint_preempted odd_refused_64
 mutant clock agent/src/pipeline.rs 's/(fn renew_clock\(&mut self\) \{)/$1 return;/' fentry clock_step
 
 printf '%s passed, %s failed\n' "$caught" "$missed"

@@ -107,6 +107,7 @@ check "Rust formatting" cargo fmt --all -- --check
 check "C formatting" format_c
 check "shell scripts" shell_scripts
 check "versions of the fuzz targets" fuzz_versions
+check "tests that the documents name" tests/named_tests.sh
 check "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
 counted "unit tests" cargo test --workspace --quiet
 check "build of the cases" cargo build --quiet -p mqspan-tests

@@ -5,7 +5,7 @@
 //! every other thread on that CPU (`prog->active` in
 //! `kernel/bpf/trampoline.c`). From Linux 7.0 on the same goes for raw
 //! tracepoints (`kernel/trace/bpf_trace.c`). Programs at kprobes run with
-//! preemption off.
+//! preemption off, and have fentry programs for what hides them.
 
 use std::fs::{self, File};
 use std::io::Read;

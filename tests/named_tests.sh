@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# named_tests.sh: each test that CONTRIBUTING.md names in "Reports from the field" is a case or a function of that name.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+names=$(sed -n '/^## Reports from the field/,/^## Style/p' CONTRIBUTING.md | grep '^| \[' | awk -F'|' '{ print $4 }' | grep -o '`[^`]*`' | tr -d '`')
+[ -n "$names" ] || { echo "named_tests.sh: CONTRIBUTING.md names no test" >&2 && exit 1; }
+missing=0
+for name in $names; do
+	git grep -qE "(case!\(\s*|scenario\()?\"$name\"|fn $name\(" -- '*.rs' && continue
+	echo "named_tests.sh: no test is called $name" >&2
+	missing=1
+done
+exit "$missing"
