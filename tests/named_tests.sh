@@ -4,6 +4,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
+# shellcheck disable=SC2016 # backquotes of Markdown
 names=$(sed -n '/^## Reports from the field/,/^## Style/p' CONTRIBUTING.md | grep '^| \[' | awk -F'|' '{ print $4 }' | grep -o '`[^`]*`' | tr -d '`')
 [ -n "$names" ] || { echo "named_tests.sh: CONTRIBUTING.md names no test" >&2 && exit 1; }
 missing=0
