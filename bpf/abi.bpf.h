@@ -39,17 +39,12 @@ struct call_args {
 #define RETURN_VALUE_PROBE(regs) ((long)BPF_CORE_READ(regs, ax))
 #define IP_PROBE(regs) ((__u64)BPF_CORE_READ(regs, ip))
 #define SP_PROBE(regs) ((__u64)BPF_CORE_READ(regs, sp))
-#define CALL_INSTRUCTION_SIZE 2
+/* From where a call ends to where it is made again. A signal's delivery is told of
+ * before the step back on x86, and after it on arm64. */
+#define STEP_BACK 2
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
 #define TS_COMPAT 0x2
-
-/*
- * Calls of x32 have this bit, the numbers of x86-64, and its structures but for
- * mq_notify's (arch/x86/entry/syscalls/syscall_64.tbl).
- */
-#define X32_SYSCALL_BIT 0x40000000UL
-#define NR_X32_NOTIFY (X32_SYSCALL_BIT | 527)
 
 #elif defined(__TARGET_ARCH_arm64)
 
@@ -73,7 +68,7 @@ struct call_args {
 #define IP_PROBE(r) ((__u64)BPF_CORE_READ(r, pc))
 #define SP_PROBE(r) \
 	((__u64)(REGISTERS_ARE_COMPAT(r) ? PROBE(r, regs[13]) : PROBE(r, sp)))
-#define CALL_INSTRUCTION_SIZE 4
+#define STEP_BACK 0
 
 /* arch/arm64/include/uapi/asm/ptrace.h. The thread's flag that says the same,
  * TIF_32BIT, has no fixed number. */
@@ -89,15 +84,8 @@ struct call_args {
  */
 static __always_inline __u8 operation_of(long nr, bool compat)
 {
-	__u64 index;
+	__u64 index = nr - (compat ? NR_COMPAT_FIRST : NR_NATIVE_FIRST);
 
-#if defined(__TARGET_ARCH_x86)
-	if (has_x32 && nr == NR_X32_NOTIFY)
-		return CALL_NOTIFY;
-	if (has_x32)
-		nr &= ~X32_SYSCALL_BIT;
-#endif
-	index = nr - (compat ? NR_COMPAT_FIRST : NR_NATIVE_FIRST);
 	switch (index) {
 	case 0:
 		return CALL_OPEN;
@@ -122,12 +110,6 @@ static __always_inline __u8 operation_of(long nr, bool compat)
 /* May the number be one of ours in either ABI? */
 static __always_inline bool number_of_interest(__u64 nr)
 {
-#if defined(__TARGET_ARCH_x86)
-	if (has_x32 && nr == NR_X32_NOTIFY)
-		return true;
-	if (has_x32)
-		nr &= ~X32_SYSCALL_BIT;
-#endif
 	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||
 	       nr - NR_TIMEDSEND_TIME64 < 2;
 }

@@ -14,16 +14,6 @@
 
 #define TRACEPOINT_ARGS(kind) kind##_ARGS(DIRECT, regs)
 
-/* The ABI of a call that is not a 32-bit program's. */
-static __always_inline __u8 native_abi(long nr)
-{
-#if defined(__TARGET_ARCH_x86)
-	if (has_x32 && nr == NR_X32_NOTIFY)
-		return ABI_X32;
-#endif
-	return ABI_NATIVE;
-}
-
 static __always_inline int syscall_entered(const struct pt_regs *regs, long nr,
 					   enum program program)
 {
@@ -40,8 +30,6 @@ static __always_inline int syscall_entered(const struct pt_regs *regs, long nr,
 		return 0;
 	if (compat)
 		ENTER_COMPAT(task, op, TRACEPOINT_ARGS, program);
-	else if (native_abi(nr) == ABI_X32)
-		ENTER_X32(task, op, TRACEPOINT_ARGS, program);
 	else
 		ENTER_NATIVE(task, op, TRACEPOINT_ARGS, program);
 	return 0;
@@ -63,7 +51,7 @@ static __always_inline int syscall_left(const struct pt_regs *regs, long ret,
 	compat = is_compat(task);
 	op = operation_of(nr, compat);
 	if (op)
-		call_return(task, op, compat ? ABI_COMPAT : native_abi(nr), ret,
+		call_return(task, op, compat ? ABI_COMPAT : ABI_NATIVE, ret,
 			    program);
 	return 0;
 }

@@ -34,9 +34,10 @@ static __always_inline bool task_is_compat(struct task_struct *task,
 /*
  * The agent waits for this by reading the iterator to its end. A thread that
  * comes back while it is looked at is counted as return_missed at its next
- * call. So it would be with one that went in after a first program was attached
- * to its function and before the last: the later ones make the kernel skip the
- * return programs of a call that is inside (backend_fentry.bpf.h).
+ * call. Threads that went in between the first program attached to their function
+ * and the last have a record, but return unseen: each attachment makes the kernel
+ * skip the return programs of calls that are inside (backend_fentry.bpf.h). They
+ * are awaited like the others.
  */
 SEC("iter/task")
 int it_blocked(struct bpf_iter__task *ctx)
@@ -55,6 +56,8 @@ int it_blocked(struct bpf_iter__task *ctx)
 	if (thread && thread->state == THREAD_IN_CALL && !thread->is_awaited) {
 		thread->is_awaited = 1;
 		__sync_fetch_and_add(&found_blocked, 1);
+		if (thread->state != THREAD_IN_CALL)
+			await_no_more(thread);
 	}
 	regs = registers_of(task);
 	/* Running in user space the number is an old one; asleep it is not. */
@@ -109,8 +112,12 @@ int it_blocked(struct bpf_iter__task *ctx)
 	} else {
 		thread->state = THREAD_IN_CALL;
 	}
-	thread->is_awaited = 1;
-	__sync_fetch_and_add(&found_blocked, 1);
+	/* The next entry is that of another call, whichever program comes. */
+	thread->entered_by = ~0;
+	if (!thread->is_awaited) {
+		thread->is_awaited = 1;
+		__sync_fetch_and_add(&found_blocked, 1);
+	}
 	COUNT(start_unknown);
 	return 0;
 }

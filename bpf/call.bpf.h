@@ -109,7 +109,7 @@ static __always_inline void sigevent_read(struct thread_record *thread,
 	call->flags |= CALL_ARGUMENTS;
 }
 
-/* What is not the return of a call that was in flight at attach any more. */
+/* The call that was in flight at attach is over. */
 static __always_inline void await_no_more(struct thread_record *thread)
 {
 	if (!thread->is_awaited)
@@ -390,8 +390,11 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 	}
 	/* Where entries go missing the return counts what gets no record. */
 	thread = thread_find_or_make(task, !entries_go_missing);
-	if (!thread)
+	if (!thread) {
+		if (entries_go_missing && program == FIRST)
+			__sync_fetch_and_add(&without_record, 1);
 		return;
+	}
 	if (has_spares) {
 		/* A program comes by but once a call. */
 		if ((thread->state == THREAD_IN_CALL ||
@@ -487,11 +490,12 @@ static __always_inline void call_unknown(struct task_struct *task,
 	if (!found_all || !wanted_at_entry(op, abi))
 		return;
 	if (!thread) {
-		/* Where the mark finds no room, either, one of them counts. */
+		/* Where there is no room for the mark, either, the first one counts. */
 		thread = thread_find_or_make(task, program == FIRST);
 		if (!thread)
 			return;
-		if (room_was_lacking) {
+		if (without_record > 0) {
+			__sync_fetch_and_add(&without_record, -1);
 			thread->returned_by = program;
 			COUNT(in_flight_full);
 			owner_lost(&thread->owner, LOST_IN_FLIGHT_FULL);

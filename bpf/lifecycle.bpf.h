@@ -35,9 +35,8 @@ static __always_inline int signal_delivered(const struct k_sigaction *action)
 
 /*
  * A handler has returned, not jumped out (siglongjmp(3)): the thread goes on
- * where the signal met it. If that is the call that it has interrupted, what
- * comes next is its restart. x86 steps back to the call's instruction once it
- * knows the handler, arm64 before.
+ * where the signal met it. If that is the instruction of the call that it has
+ * interrupted, what comes next is its restart.
  */
 static __always_inline int handler_returned(const struct pt_regs *regs)
 {
@@ -45,7 +44,7 @@ static __always_inline int handler_returned(const struct pt_regs *regs)
 
 	if (thread && thread->interrupted_start_ns &&
 	    SP_PROBE(regs) == thread->interrupted_sp &&
-	    thread->interrupted_ip - IP_PROBE(regs) <= CALL_INSTRUCTION_SIZE)
+	    IP_PROBE(regs) + STEP_BACK == thread->interrupted_ip)
 		thread->goes_back = 1;
 	return 0;
 }
@@ -106,6 +105,7 @@ static __always_inline int process_executes(struct task_struct *task,
 	thread = thread_by_id(tid);
 	if (!thread)
 		return 0;
+	await_no_more(thread);
 	thread_unfollow(thread);
 	thread_delete_by_id(tid);
 	return 0;

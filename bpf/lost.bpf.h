@@ -110,8 +110,6 @@ __noinline int thread_follow(__u32 is_counted)
 		return 0;
 	if (is_counted)
 		COUNT(in_flight_full);
-	else
-		room_was_lacking = 1;
 	if (!thread)
 		return 0;
 	owner = thread->owner;

@@ -16,8 +16,6 @@ const volatile bool has_spares = false;
 const volatile bool entries_go_missing = false;
 /* Hooks are at every system call of the host, whether it gets to run or not. */
 const volatile bool hooks_every_call = false;
-/* The kernel runs programs of the x32 ABI. */
-const volatile bool has_x32 = false;
 /* Bytes in the ring from which on the agent is woken. */
 const volatile __u64 wakeup_bytes = 1 << 20;
 /* The fill level is looked at when these bits of the time's hash are zero. */
@@ -94,8 +92,8 @@ __u64 ring_overload;
 /* There is something in the tables of what was lost; the agent takes it back. */
 __u64 calls_were_lost;
 
-/* Calls have begun that found no room for a record; their return counts them. */
-__u64 room_was_lacking;
+/* Calls that have begun and found no room for a record; their return counts them. */
+__s64 without_record;
 
 /* Threads that have a record. */
 __u64 followed;
@@ -158,7 +156,7 @@ struct thread_record {
 	__u8 queue_verdict; /* of what file is */
 	__u8 is_followed; /* enum counted_as, 0: it does not count */
 	__u8 queue_is_noted; /* what file is stands in queues, or cannot */
-	__u8 goes_back; /* to the call that was interrupted, no handler in between */
+	__u8 goes_back; /* to the call that was interrupted, with its next entry */
 	__u8 is_awaited; /* counts in found_blocked */
 	__u64 comm[2]; /* that comm_verdict is of */
 	struct call_event call; /* goes into the ring as it is */

@@ -67,6 +67,12 @@ impl Reading {
 /// The kernel's own, in whatever time namespace the agent is.
 fn boottime_ns() -> i64 {
     static AHEAD_NS: LazyLock<i64> = LazyLock::new(|| {
+        // The file is about the namespace of children, in which this process is
+        // only if it was born there.
+        let namespace = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        if namespace("time") != namespace("time_for_children") {
+            return 0;
+        }
         let text = fs::read_to_string("/proc/self/timens_offsets");
         text.map_or(0, |text| boottime_offset_ns(&text))
     });

@@ -106,7 +106,7 @@ async fn tls_is_with_the_collector_and_not_with_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_tried_again_and_nothing_is_sent_past_it() {
+async fn a_proxy_that_refuses_is_tried_again() {
     let collector = Collector::start(Options::default()).await;
     let (address, mut requests) = proxy(collector.address, WANTS_A_PASSWORD).await;
     let mut settings = settings(collector.address);

@@ -27,7 +27,8 @@ impl Proxy {
     }
 
     /// The proxy to this collector: of `HTTPS_PROXY` or `HTTP_PROXY`, by the endpoint's scheme, else of `ALL_PROXY`,
-    /// unless `NO_PROXY` names the host. A collector on this machine is reached without, as by gRPC in Go.
+    /// unless `NO_PROXY` names the host, with or without the port. `localhost` and loopback addresses are reached without,
+    /// as by gRPC in Go.
     ///
     /// # Errors
     /// What is wrong with the variable, as a sentence.
@@ -63,7 +64,14 @@ impl Proxy {
             return Ok(None);
         }
         let matcher = |no: &str| Matcher::builder().all(value).no(no).build();
-        if matcher(exempt).intercept(&destination).is_none() {
+        let of_port = |entry: &str| match entry.trim().rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') => {
+                (port.parse() == Ok(endpoint.port())).then(|| host.to_owned())
+            }
+            _ => Some(entry.trim().to_owned()),
+        };
+        let exempt: Vec<_> = exempt.split(',').filter_map(of_port).collect();
+        if matcher(&exempt.join(",")).intercept(&destination).is_none() {
             let is_exempt = matcher("").intercept(&destination).is_some();
             return if is_exempt {
                 Ok(None)
@@ -152,6 +160,16 @@ mod tests {
                 "http://[2001:db8::1]:1",
                 &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "2001:db8::/32")],
                 None,
+            ),
+            (
+                "http://c.example:1",
+                &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "a,c.example:1")],
+                None,
+            ),
+            (
+                "http://c.example:1",
+                &[("HTTP_PROXY", "p:1"), ("NO_PROXY", "c.example:2")],
+                Some("http://p:1/"),
             ),
             ("http://localhost:1", &[("HTTP_PROXY", "p:1")], None),
             ("http://[::1]:1", &[("HTTP_PROXY", "p:1")], None),

@@ -165,6 +165,11 @@ impl Tracer {
             for (_, form) in forms.into_iter().filter(|(is_possible, _)| *is_possible) {
                 match Self::as_form(backend, form, settings, symbols) {
                     Ok(tracer) => return Ok(tracer),
+                    Err(error) if form.has_fentry_spares() => tracing::info!(
+                        %error,
+                        "no fentry programs beside kprobes: calls are missed where another thread of \
+                         the CPU is preempted in bpf(2)"
+                    ),
                     Err(error) => tracing::debug!(%error, ?form, "without it, then"),
                 }
             }
@@ -391,8 +396,9 @@ impl Tracer {
     }
 
     /// Applies another filter to calls that begin from now on; calls in flight
-    /// are judged by it at their return, and those that the old one did not want
-    /// are found like those at the start. Hooks and sizes stay as they are.
+    /// are judged by it at their return, and those of processes that the old one
+    /// did not want are found like those at the start. Hooks and sizes stay as
+    /// they are.
     ///
     /// # Errors
     /// When the kernel refuses the processes.
@@ -405,20 +411,44 @@ impl Tracer {
         if self.filter == settings.filter {
             return Ok(());
         }
+        self.set_found_all(false);
+        let outcome = self.replace_filter(settings);
+        self.set_found_all(true);
+        outcome
+    }
+
+    fn replace_filter(&mut self, settings: &KernelSettings) -> anyhow::Result<()> {
         let generation = self.generation + 1;
         filter::set_ids(&self.skel.maps.ids, &settings.filter, generation)?;
         self.filter = settings.filter.clone();
-        self.set_found_all(false);
         self.know_processes()?;
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             filter::store(settings, generation, bss);
         }
         self.generation = generation;
+        self.catch_up_again();
+        Ok(())
+    }
+
+    /// Finds the calls in flight that have no record. Some of them began before
+    /// the programs were there, which do not see these return.
+    fn catch_up_again(&mut self) {
+        if self.catch_up.is_empty() {
+            let hooks = self.hooks.iter().map(|status| &status.hook);
+            let hooks = hooks.filter(|hook| hook.purpose() == Purpose::CatchUp);
+            for hook in hooks.cloned().collect::<Vec<_>>() {
+                match self.attach(&hook) {
+                    Ok(link) => self.catch_up.push(link),
+                    Err(error) => {
+                        tracing::warn!(%error, "calls that only the new filter wants are not looked for");
+                        return;
+                    }
+                }
+            }
+        }
         if let Some(link) = &self.blocked {
             find_blocked(link);
         }
-        self.set_found_all(true);
-        Ok(())
     }
 
     /// Lets the kernel tell of these processes again at their next call.

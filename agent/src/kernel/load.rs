@@ -233,7 +233,6 @@ fn prepare(
     rodata.has_spares = has_spares(&hooks);
     rodata.entries_go_missing = spares;
     rodata.hooks_every_call = backend == Backend::Tracepoint;
-    rodata.has_x32 = symbols.has_x32();
     rodata.follows_messages = backend.knows_messages();
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
     rodata.payload_max = settings.payload_max;
@@ -293,7 +292,7 @@ impl Form {
         matches!(self, Self::KprobeMulti { .. })
     }
 
-    fn has_fentry_spares(self) -> bool {
+    pub(super) fn has_fentry_spares(self) -> bool {
         let (Self::Kprobe { spares } | Self::KprobeMulti { spares }) = self else {
             return false;
         };

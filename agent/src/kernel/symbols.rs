@@ -16,9 +16,6 @@ const REENTRANT_TASK_STORAGE: &str = "bpf_task_storage_get_recur";
 /// keep what they need on a stack of the thread's own, not in a pool.
 const FPROBE_BY_FGRAPH: &str = "fprobe_fgraph_entry";
 
-/// Of the calls of x32 the only one that is not of x86-64, too.
-const X32: &str = "__x64_compat_sys_mq_notify";
-
 /// Names of the kernel's functions that have to do with message queues.
 #[derive(Debug, Clone, Default)]
 pub struct KernelSymbols {
@@ -75,11 +72,6 @@ impl KernelSymbols {
     /// Do returns of any number of blocked calls reach `kprobe.multi`?
     pub(super) fn has_returns_without_pool(&self) -> bool {
         self.has(FPROBE_BY_FGRAPH)
-    }
-
-    /// Does the kernel run programs of the x32 ABI?
-    pub(super) fn has_x32(&self) -> bool {
-        self.has(X32)
     }
 
     /// Is there a function of this name?
