@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::metrics::{scrape_anew, sum};
 use super::{Case, case, comparison, defaults};
@@ -12,6 +13,7 @@ use crate::agent::{self, Agent};
 use crate::compare::is_of;
 use crate::sink::{Sink, free_address};
 use crate::span::{Traced, attributes};
+use crate::spawn::cannot_run;
 use crate::truth::Call;
 use crate::workload::Workload;
 
@@ -235,37 +237,47 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// A call that is under way when a reload asks for its process is found, as one at the start is.
+/// Calls that are under way when a reload asks for their processes are found, as those at the start are: also one that began
+/// before the agent, of which the agent sees no more than the end.
 async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
     const BLOCKED: usize = 20;
     let sink = Sink::start().await?;
     let endpoint = sink.endpoint();
-    let including = |pid: u32| json!({"filter": {"include": {"pids": [pid]}}});
-    let other = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?;
-    let other = other.hold(bench).await?;
-    let config = agent::config(bench, &endpoint, including(other.pid()?));
+    let including = |pids: &[u32]| json!({"filter": {"include": {"pids": pids}}});
+    let other = Command::new("sleep")
+        .arg("1000")
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(cannot_run("sleep"))?;
+    let other = other.id().context("sleep has ended")?;
+    let early = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
+    let early_held = early.hold(bench).await?;
+    let config = agent::config(bench, &endpoint, including(&[other]));
     let agent = Agent::start(bench, config).await?;
-    let workload = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
-    let held = workload.hold(bench).await?;
-    agent.reload(agent::config(bench, &endpoint, including(held.pid()?)))?;
+    let late = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
+    let late_held = late.hold(bench).await?;
+    let pids = [early_held.pid()?, late_held.pid()?];
+    agent.reload(agent::config(bench, &endpoint, including(&pids)))?;
     agent
         .wait_for_log("the new configuration is in use", bench.bound(30))
         .await?;
-    held.release(bench).await?;
-    other.release(bench).await?;
+    early_held.release(bench).await?;
+    late_held.release(bench).await?;
     let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    let receives = |traced: &Traced| {
-        let (attributes, _) = attributes(&traced.span.attributes);
-        traced.span.name.starts_with("mq_timedreceive")
-            && traced.span.name.contains(workload.prefix())
-            && attributes.contains_key("posix_mq.start_unknown")
-    };
-    let found = sink.spans_that(receives).len();
-    ensure!(
-        found == BLOCKED && (balance.lost == 0 || may_miss),
-        "{found} of {BLOCKED} calls were found: {balance:?}"
-    );
+    for workload in [early, late] {
+        let receives = |traced: &Traced| {
+            let (attributes, _) = attributes(&traced.span.attributes);
+            traced.span.name.starts_with("mq_timedreceive")
+                && traced.span.name.contains(workload.prefix())
+                && attributes.contains_key("posix_mq.start_unknown")
+        };
+        let found = sink.spans_that(receives).len();
+        ensure!(
+            found == BLOCKED && (balance.lost == 0 || may_miss),
+            "{found} of {BLOCKED} calls were found: {balance:?}"
+        );
+    }
     Ok(())
 }
 
