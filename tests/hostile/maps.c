@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,6 +29,8 @@ static void stay_on_one_cpu(void)
 
 static void look_up(void)
 {
+	/* Before Linux 5.11 maps count as locked memory. */
+	struct rlimit any = { RLIM_INFINITY, RLIM_INFINITY };
 	static char value[VALUE_SIZE];
 	int key = 0;
 	union bpf_attr attributes = {
@@ -36,9 +39,11 @@ static void look_up(void)
 		.value_size = VALUE_SIZE,
 		.max_entries = 1,
 	};
-	long map = syscall(SYS_bpf, BPF_MAP_CREATE, &attributes,
-			   sizeof(attributes));
+	long map;
 
+	if (setrlimit(RLIMIT_MEMLOCK, &any))
+		fail("setrlimit: %s", strerror(errno));
+	map = syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof(attributes));
 	if (map < 0)
 		lacking("no BPF map: %s", strerror(errno));
 	memset(&attributes, 0, sizeof(attributes));
