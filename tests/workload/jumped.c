@@ -138,7 +138,7 @@ static void leave_and_receive(struct queue *queue, void (*handler)(int))
 
 int scenario_jumped(int argc, char **argv)
 {
-	struct call call, first;
+	struct call call;
 	struct queue queue;
 	pthread_t thread;
 
@@ -162,8 +162,7 @@ int scenario_jumped(int argc, char **argv)
 	if (receive_here(&queue, &call) < 0)
 		fail("a receive failed");
 	pthread_join(thread, NULL);
-	first = call;
-	print_interrupted(&first, &queue);
+	print_interrupted(&call, &queue);
 	call.start_ns = handled_ns;
 	call.restarted = true;
 	truth_print(&call);

@@ -230,7 +230,7 @@ pub struct Otlp {
     pub enabled: bool,
     /// The collector's address.
     pub endpoint: Endpoint,
-    /// What stands in between, from the environment.
+    /// The HTTP proxy on the way there, from the environment.
     pub proxy: Option<Proxy>,
     /// Headers of each request: lower-case names, values of printable ASCII.
     pub headers: BTreeMap<String, Secret>,

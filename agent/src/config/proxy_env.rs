@@ -63,7 +63,13 @@ impl Proxy {
         if is_here(endpoint.host()) {
             return Ok(None);
         }
-        let matcher = |no: &str| Matcher::builder().all(value).no(no).build();
+        let proxy_unless = |exempt: &str| {
+            let matcher = Matcher::builder().all(value).no(exempt).build();
+            matcher.intercept(&destination)
+        };
+        let Some(proxy) = proxy_unless("") else {
+            return Err(unusable("found no address of a proxy"));
+        };
         let of_port = |entry: &str| match entry.trim().rsplit_once(':') {
             Some((host, port)) if !host.contains(':') => {
                 (port.parse() == Ok(endpoint.port())).then(|| host.to_owned())
@@ -71,17 +77,9 @@ impl Proxy {
             _ => Some(entry.trim().to_owned()),
         };
         let exempt: Vec<_> = exempt.split(',').filter_map(of_port).collect();
-        if matcher(&exempt.join(",")).intercept(&destination).is_none() {
-            let is_exempt = matcher("").intercept(&destination).is_some();
-            return if is_exempt {
-                Ok(None)
-            } else {
-                Err(unusable("found no address of a proxy"))
-            };
-        }
-        let Some(proxy) = matcher("").intercept(&destination) else {
+        if proxy_unless(&exempt.join(",")).is_none() {
             return Ok(None);
-        };
+        }
         if proxy.uri().scheme_str() != Some("http") {
             let scheme = proxy.uri().scheme_str().unwrap_or_default();
             return Err(unusable(&format!(

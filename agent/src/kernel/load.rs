@@ -124,7 +124,7 @@ fn take_libbpf_log() -> String {
     telling.get(start..).unwrap_or_default().join("; ")
 }
 
-/// Ends the name of the first program that stands in for another.
+/// At the end of the name of a program's first spare.
 const FIRST_SPARE: &str = "_2";
 
 /// Do the hooks that see calls begin and end have several programs each?
