@@ -7,7 +7,7 @@ set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 1
 # cluster needs the image that image builds.
-all=(image pipeline cluster deb alerts chart fuzz mutants hostile bench fresh)
+all=(image pipeline cluster deb alerts chart fuzz mutants hostile kernels bench fresh)
 logs=target/nightly
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name in "$@"; do

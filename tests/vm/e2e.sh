@@ -25,8 +25,7 @@ if [ $# -eq 0 ]; then
 		--filter '^(closed|tocttou|correlation|journeys|payload|balance_|abis|doctor|metrics|clock|top_)' \
 		--filter '^filter_(min|errors|syscalls|in_kernel|include_all)'
 	# Of the attacks those that kernels answer differently: how the ring is shared, where threads are remembered,
-	# what is told of a process. The others are about the agent itself and would take minutes here; for FUSE this
-	# image lacks the module.
+	# what is told of a process. The others are about the agent itself and would take minutes here.
 	set -- "$@" --filter '^(hostile_(flood_getsetattr_1|namespaces)$|limits_(threads|payload_after_idle|messages|kretprobes)$|identity_(environ_huge|short_life|pid_namespace)$)'
 fi
 
