@@ -29,6 +29,11 @@ hostile: programs ## users who attack the agent while another is traced; HOSTILE
 	target/debug/mqspan-e2e --agent target/release/mqspan --backend $(BACKEND) --workload target/workload/mqwork-x86_64 \
 		--workload32 target/workload/mqwork-i386 --filter "^(hostile|identity|limits|shares)_" --hostile-seconds $(HOSTILE_SECONDS)
 
+SOAK_SECONDS ?= 3600
+soak: programs ## an hour of stress-ng, new processes, reloads and a collector that comes and goes, and how memory grew; KERNEL=6.1 for a test kernel, where the clock is set too
+	tests/install-deps.sh --for vm
+	tests/soak.sh $(SOAK_SECONDS) $(if $(filter command line,$(origin KERNEL)),$(KERNEL) $(firstword $(VM_BACKENDS)))
+
 oracle: programs ## hold the agent against strace on stress-ng, pmqtest and posix_ipc, 64 and 32 bits; two minutes
 	tests/install-deps.sh --for test
 	tests/oracle/run.sh $(BACKEND)

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # nightly.sh [TARGET...]: runs the long tests one by one, each with its output in target/nightly/TARGET.log. Goes on after a failure, ends with a
 # table, and fails if any target did. A target that cannot run on this machine has failed. Without names it runs all, which takes a night.
-# FUZZ_SECONDS=60 (for each fuzz target) and HOSTILE_SECONDS=150 (for each of some twenty attacks, an hour in all) set how long these two run.
+# FUZZ_SECONDS=60 (for each fuzz target), HOSTILE_SECONDS=150 (for each of some twenty attacks, an hour in all) and SOAK_SECONDS=3600 set how long
+# these run.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 1
 # cluster needs the image that image builds.
-all=(image pipeline cluster deb alerts chart fuzz mutants hostile kernels bench fresh)
+all=(image pipeline cluster deb alerts chart fuzz mutants hostile soak kernels bench fresh)
 logs=target/nightly
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name in "$@"; do
@@ -24,6 +25,7 @@ arguments() {
 	case $1 in
 	fuzz) echo "FUZZ_SECONDS=${FUZZ_SECONDS:-60}" ;;
 	hostile) echo "HOSTILE_SECONDS=${HOSTILE_SECONDS:-150}" ;;
+	soak) echo "SOAK_SECONDS=${SOAK_SECONDS:-3600}" ;;
 	# Every row, as briefly as possible.
 	bench) echo "BENCH_ARGS=--rounds 1 --outage 10" ;;
 	esac

@@ -106,6 +106,13 @@ struct Args {
     /// How long each attack of the cases hostile_* goes on
     #[arg(long, default_value_t = 1)]
     hostile_seconds: u32,
+    /// How long the case soak goes on
+    #[arg(long, default_value_t = 10)]
+    soak_seconds: u32,
+    /// A shell command line that calls without a pause and ends by itself, for the case soak in the place of a
+    /// program of its own [repeatable: all at once]
+    #[arg(long, value_name = "COMMAND")]
+    soak_command: Vec<String>,
     /// How many cases run at once
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -122,6 +129,10 @@ pub(crate) struct Bench {
     pub(crate) messages: u32,
     /// Of each attack.
     pub(crate) hostile_seconds: u32,
+    /// Of the case soak.
+    pub(crate) soak_seconds: u32,
+    /// What it runs.
+    pub(crate) soak_commands: Vec<String>,
     workload: Option<PathBuf>,
     workload32: Option<PathBuf>,
     slow_factor: u32,
@@ -136,6 +147,8 @@ impl Bench {
             own_machine: false,
             messages: 0,
             hostile_seconds: 1,
+            soak_seconds: 10,
+            soak_commands: Vec::new(),
             workload: None,
             workload32: None,
             slow_factor: 1,
@@ -211,7 +224,8 @@ impl Sum {
 }
 
 async fn within<F: Future<Output = Result<()>>>(bench: &Bench, case: F) -> Result<()> {
-    let bound = bench.bound(120 + u64::from(bench.hostile_seconds));
+    let bound = bench.bound(120 + u64::from(bench.hostile_seconds))
+        + Duration::from_secs(bench.soak_seconds.into());
     tokio::time::timeout(bound, case)
         .await
         .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
@@ -308,6 +322,8 @@ pub async fn e2e() -> Result<ExitCode> {
         own_machine: args.own_machine,
         messages: args.messages,
         hostile_seconds: args.hostile_seconds,
+        soak_seconds: args.soak_seconds,
+        soak_commands: args.soak_command,
         workload: Some(absolute(&args.workload)?),
         workload32: args.workload32.as_deref().map(absolute).transpose()?,
         slow_factor: args.slow_factor.max(1),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::Bench;
 use crate::spawn::cannot_run;
@@ -143,25 +143,39 @@ impl Workload {
             .spawn()
             .map_err(cannot_run(&self.program))?;
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut line = String::new();
-        let mut reader = BufReader::new(stdout);
-        tokio::time::timeout(bench.bound(60), reader.read_line(&mut line))
-            .await
-            .with_context(|| format!("the workload did not say {word:?}"))??;
-        ensure!(
-            line.trim_end() == word,
-            "the workload said {line:?}, not {word:?}"
-        );
-        Ok(Held { child })
+        let stdout = BufReader::new(stdout);
+        let mut held = Held { child, stdout };
+        held.wait_for(bench, word).await?;
+        Ok(held)
     }
 }
 
 /// A workload that goes on until it is released.
 pub(crate) struct Held {
     child: Child,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Held {
+    async fn wait_for(&mut self, bench: &Bench, word: &str) -> Result<()> {
+        let mut line = String::new();
+        tokio::time::timeout(bench.bound(60), self.stdout.read_line(&mut line))
+            .await
+            .with_context(|| format!("the workload did not say {word:?}"))??;
+        ensure!(
+            line.trim_end() == word,
+            "the workload said {line:?}, not {word:?}"
+        );
+        Ok(())
+    }
+
+    /// Lets it take its next step, and returns once it has said this word.
+    pub(crate) async fn step(&mut self, bench: &Bench, word: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("no standard input")?;
+        stdin.write_all(b"\n").await?;
+        self.wait_for(bench, word).await
+    }
+
     /// # Errors
     /// When it has ended.
     pub(crate) fn pid(&self) -> Result<u32> {

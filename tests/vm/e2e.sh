@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# e2e.sh [--arch A] KERNEL[:ARGUMENT] BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one
+# e2e.sh [--arch A] [--add FILE]... KERNEL[:ARGUMENT] BACKEND... [-- E2E_ARGS]: the end-to-end cases in a test kernel, one
 # boot a backend. ARGUMENT is for the kernel's command line, as in 6.1:preempt=full.
 # Without E2E_ARGS the cases in which the kernel has a part; the others run on the machine itself.
 # Build first; x86_64: target/release/mqspan, target/debug/mqspan-e2e, target/workload; arm64: arm64.sh.
@@ -9,6 +9,11 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 arch=x86_64
 [ "${1:-}" = --arch ] && arch=${2:-} && shift 2
+add=()
+while [ "${1:-}" = --add ]; do
+	add+=(--add "$2")
+	shift 2
+done
 [ $# -ge 2 ] || { sed -n '3,6s/^# //p' "$0" >&2 && exit 2; }
 kernel=${1%%:*}
 append=
@@ -59,7 +64,7 @@ failed=0
 for backend in "${backends[@]}"; do
 	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-2400}" \
 		--add "$agent" --add "$workload" --add "$workload32" --add "$hostile" --add "$steady" \
-		-- "$e2e" --agent "$agent" --backend "$backend" --slow-factor 8 --own-machine \
+		"${add[@]}" -- "$e2e" --agent "$agent" --backend "$backend" --slow-factor 8 --own-machine \
 		--workload "$workload" --workload32 "$workload32" "$@" || failed=1
 done
 exit "$failed"

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ struct receiver {
 	pthread_t thread;
 	struct queue queue;
 	sem_t *begins;
+	sem_t *stays; /* NULL: it ends after its call */
 	pid_t tid;
 };
 
@@ -29,12 +31,22 @@ static void *receive(void *argument)
 	sem_post(receiver->begins);
 	if (call_receive(&receiver->queue, body, sizeof(body), NULL) < 0)
 		fail("a blocked receive failed");
+	while (receiver->stays && sem_wait(receiver->stays))
+		;
 	return NULL;
 }
 
+static void say(const char *word)
+{
+	if (write(STDOUT_FILENO, word, strlen(word)) < 0)
+		fail("standard output: %s", strerror(errno));
+}
+
 /*
- * blocked N [hold]: N threads wait in a receive, then as many messages release them. With "hold"
- * they wait until standard input ends; "blocked" on standard output tells when all of them wait.
+ * blocked N [hold|stay]: N threads wait in a receive, then as many messages release them. With "hold"
+ * they wait until standard input ends; "blocked" on standard output tells when all of them wait. With
+ * "stay" they wait for a byte of it, and after their call in something else until it ends; "released"
+ * tells when all messages are sent.
  */
 int scenario_blocked(int argc, char **argv)
 {
@@ -43,13 +55,16 @@ int scenario_blocked(int argc, char **argv)
 	char body[QUEUE_MESSAGE_SIZE] = { 'b' };
 	pthread_attr_t attr;
 	struct queue queue;
-	sem_t begins;
+	sem_t begins, stays;
+	bool stay = argc > 1 && strcmp(argv[1], "stay") == 0;
+	bool hold = argc > 1 && strcmp(argv[1], "hold") == 0;
 
 	if (!receivers)
 		fail("no memory for %ld threads", count);
 	queue_create(&queue, ".blocked", O_RDWR);
 	queue.depth = -1;
 	sem_init(&begins, 0, 0);
+	sem_init(&stays, 0, 0);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	for (long i = 0; i < count; i++) {
@@ -57,6 +72,7 @@ int scenario_blocked(int argc, char **argv)
 
 		queue_share(&receivers[i].queue, &queue);
 		receivers[i].begins = &begins;
+		receivers[i].stays = stay ? &stays : NULL;
 		error = pthread_create(&receivers[i].thread, &attr, receive,
 				       &receivers[i]);
 		if (error)
@@ -66,15 +82,21 @@ int scenario_blocked(int argc, char **argv)
 		sem_wait(&begins);
 	for (long i = 0; i < count; i++)
 		await_blocked(getpid(), receivers[i].tid);
-	if (argc > 1 && strcmp(argv[1], "hold") == 0) {
-		if (write(STDOUT_FILENO, "blocked\n", 8) != 8)
-			fail("standard output: %s", strerror(errno));
+	if (hold || stay)
+		say("blocked\n");
+	while ((hold || stay) && read(STDIN_FILENO, body, 1) > 0)
+		if (stay)
+			break;
+	for (long i = 0; i < count; i++)
+		if (call_send(&queue, body, 12, 1, NULL))
+			fail("a send failed");
+	if (stay) {
+		say("released\n");
 		while (read(STDIN_FILENO, body, 1) > 0)
 			;
 	}
 	for (long i = 0; i < count; i++)
-		if (call_send(&queue, body, 12, 1, NULL))
-			fail("a send failed");
+		sem_post(&stays);
 	for (long i = 0; i < count; i++)
 		pthread_join(receivers[i].thread, NULL);
 	queue_destroy(&queue);

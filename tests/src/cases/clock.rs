@@ -35,12 +35,12 @@ async fn time_namespace(bench: &'static Bench) -> Result<()> {
     run_and_compare(bench, &workload, &sink, agent).await
 }
 
-fn unix_seconds() -> Result<i64> {
+pub(super) fn unix_seconds() -> Result<i64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(i64::try_from(now.as_secs())?)
 }
 
-fn set_clock(unix_seconds: i64) -> Result<()> {
+pub(super) fn set_clock(unix_seconds: i64) -> Result<()> {
     let status = Command::new("date")
         .arg("-s")
         .arg(format!("@{unix_seconds}"))

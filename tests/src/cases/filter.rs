@@ -178,7 +178,7 @@ async fn in_kernel(bench: &'static Bench) -> Result<()> {
 }
 
 /// What the agent says once a new configuration holds.
-const RELOADED: &str = "the new configuration is in use";
+pub(super) const RELOADED: &str = "the new configuration is in use";
 
 /// While the agent stands still, more calls than the ring has room for: all are filtered.
 async fn flood_filtered(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {

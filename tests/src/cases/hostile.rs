@@ -25,7 +25,7 @@ use crate::workload::{Held, Workload};
 use crate::{Bench, http};
 
 /// Half of the chart's limit.
-const AGENT_MEMORY: u64 = 128 << 20;
+pub(super) const AGENT_MEMORY: u64 = 128 << 20;
 /// The metric that says whose calls were lost.
 pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
 /// Who must not suffer.
@@ -214,7 +214,7 @@ impl Watched {
             let bound = bench.bound(30);
             sink.wait_for_spans(calls.len(), bound, is_of(&calls)).await
         };
-        let resident_bytes = peak_resident(agent.pid()?)?;
+        let resident_bytes = memory_of(agent.pid()?, "VmHWM:")?;
         ensure_no_children(agent.pid()?)?;
         let metrics = scrape(prometheus).await?;
         let peak_bytes = group.peak_bytes();
@@ -304,15 +304,15 @@ fn ensure_no_children(pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// The most that it had resident.
-fn peak_resident(pid: u32) -> Result<u64> {
+/// In bytes, what the kernel says of it: resident now (`VmRSS:`) or at most so far (`VmHWM:`).
+pub(super) fn memory_of(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).context(path)?;
     let kibibytes = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.split_whitespace().next())
-        .context("no VmHWM")?;
+        .with_context(|| format!("no {field}"))?;
     Ok(kibibytes.parse::<u64>()? << 10)
 }
 

@@ -191,7 +191,8 @@ async fn processes(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// More threads than the kernel has return probes for are in their calls: what returns unseen is counted.
+/// More threads than the kernel has return probes for are in their calls: what returns unseen is counted, and nobody who sleeps in something
+/// else then is said to be blocked.
 async fn kretprobes(bench: &'static Bench) -> Result<()> {
     const THREADS: u32 = 4_400;
     let sink = Sink::start().await?;
@@ -199,16 +200,27 @@ async fn kretprobes(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address().await?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
     let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
-    let attack = Attack::new("threads-blocked", 1).with_count(THREADS);
-    attack.run_for(bench, USER, 2).await?;
+    let scenario = ["blocked", &THREADS.to_string(), "stay"];
+    let workload = Workload::new(bench.workload()?, &scenario)?.with_user(USER)?;
+    let mut held = workload.hold(bench).await?;
+    let queue = format!("\"{}.blocked\"", workload.prefix());
+    let callers = |text: &str| sum(text, "posix_mq_blocked_callers", &[&queue]);
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        (callers(text) == 0.0).then(|| "no caller is blocked".to_owned())
+    })
+    .await?;
+    held.step(bench, "released").await?;
     let unlimited = kernel_version()? >= (6, 14);
     let wrong = |text: &str| {
         let missed = sum(text, "mqspan_probe_missed_total", &[]);
         let lost = sum(text, "mqspan_calls_total", &["reason=\"return_missed\""]);
         let right = if unlimited { lost == 0.0 } else { missed > 0.0 };
-        (!right).then(|| format!("{missed} returns are told as missed, and {lost} as lost"))
+        let blocked = callers(text);
+        (!right || blocked > 0.0)
+            .then(|| format!("{missed} returns missed, {lost} lost, {blocked} seem to be blocked"))
     };
     wait_for_metrics(bench, prometheus, 10, wrong).await?;
+    held.release(bench).await?;
     agent.stop_balanced(bench).await?;
     Ok(())
 }

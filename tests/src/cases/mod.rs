@@ -20,6 +20,7 @@ mod relation;
 mod scenarios;
 mod screen;
 mod shares;
+mod soak;
 mod tls;
 mod top;
 mod weak_spots;
@@ -105,6 +106,7 @@ pub(crate) fn all() -> Vec<Case> {
         limits::cases(),
         shares::cases(),
         hostile::cases(),
+        soak::cases(),
     ]
     .into_iter()
     .flatten()
