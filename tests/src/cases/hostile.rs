@@ -229,6 +229,7 @@ impl Watched {
             good: calls.len(),
             passed_over: sink.passed_over(),
             may_miss,
+            is_slow: bench.is_slow(),
         };
         arrived.with_context(|| format!("of the good program: {end}"))?;
         if may_lose && sink.spans().len() < calls.len() {
@@ -328,6 +329,7 @@ struct End {
     /// Spans of the others.
     passed_over: u64,
     may_miss: bool,
+    is_slow: bool,
 }
 
 impl std::fmt::Display for End {
@@ -358,14 +360,15 @@ impl std::fmt::Display for End {
 }
 
 impl End {
-    /// Of the good program so many spans arrived: few are missing, and those are told to be its own.
+    /// Of the good program so many spans arrived: few are missing, and those are told to be its own. How many is not held against an
+    /// emulated machine, on which the agent shares one CPU with all of the attackers.
     fn ensure_told(&self, arrived: usize) -> Result<()> {
         let missing = self.good - arrived;
         let told = lost_by_user(&self.metrics, GOOD_USER);
         #[allow(clippy::cast_precision_loss)]
         let is_told = told == missing as f64;
         ensure!(
-            is_told && missing <= self.good / 4,
+            is_told && (self.is_slow || missing <= self.good / 4),
             "{missing} spans of the good program are missing, {told} are told: {self}"
         );
         Ok(())
