@@ -23,6 +23,9 @@ static __always_inline void message_made(__u64 message)
 	if (!thread || thread->state != THREAD_IN_CALL ||
 	    !is_send(thread->call.op))
 		return;
+	/* A call makes one. A spare has been here before. */
+	if (thread->call.flags & CALL_MESSAGE)
+		return;
 	origin.start_ns = thread->call.start_ns;
 	origin.tid = thread->call.tid;
 	origin.created_ns = bpf_ktime_get_boot_ns();

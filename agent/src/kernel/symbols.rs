@@ -9,9 +9,10 @@ const RDONLY_CAST: &str = "bpf_rdonly_cast";
 /// In kernels that let tracing programs keep data with a task: both have been
 /// there since Linux 5.15, the first for LSM programs before.
 const TASK_STORAGE: [&str; 2] = ["bpf_task_storage_get", "bpf_task_pt_regs"];
-/// `kernel/bpf/bpf_task_storage.c` since Linux 6.2: data kept with a task is found also while
-/// another thread of the CPU is preempted within its helpers.
-const REENTRANT_TASK_STORAGE: &str = "bpf_task_storage_get_recur";
+/// `kernel/bpf/bpf_task_storage.c` since Linux 6.2, and `bpf_local_storage.c` since what counted
+/// callers is gone (4a98c2efa613): data kept with a task is found also while another thread of the CPU
+/// is preempted within its helpers.
+const REENTRANT_TASK_STORAGE: [&str; 2] = ["bpf_task_storage_get_recur", "bpf_selem_unlink_nofail"];
 /// `kernel/trace/fprobe.c` since Linux 6.14 (4346ba160409): probes of returns
 /// keep what they need on a stack of the thread's own, not in a pool.
 const FPROBE_BY_FGRAPH: &str = "fprobe_fgraph_entry";
@@ -44,7 +45,8 @@ impl KernelSymbols {
                 && (name.contains("mq_")
                     || name.ends_with("_msg")
                     || name.ends_with("sigreturn")
-                    || [RDONLY_CAST, REENTRANT_TASK_STORAGE, FPROBE_BY_FGRAPH].contains(&name)
+                    || [RDONLY_CAST, FPROBE_BY_FGRAPH].contains(&name)
+                    || REENTRANT_TASK_STORAGE.contains(&name)
                     || TASK_STORAGE.contains(&name))
             {
                 names.insert(name.to_owned());
@@ -66,7 +68,7 @@ impl KernelSymbols {
 
     /// Do programs that can be preempted keep no data with a task from others?
     pub(super) fn has_reentrant_task_storage(&self) -> bool {
-        self.has(REENTRANT_TASK_STORAGE)
+        REENTRANT_TASK_STORAGE.iter().any(|name| self.has(name))
     }
 
     /// Do returns of any number of blocked calls reach `kprobe.multi`?

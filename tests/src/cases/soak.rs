@@ -163,9 +163,7 @@ async fn disturb(
         }
         agent.reload(config.clone())?;
         done.reloads += 1;
-        agent
-            .wait_for_logs(RELOADED, done.reloads, bound)
-            .await?;
+        agent.wait_for_logs(RELOADED, done.reloads, bound).await?;
         proxy.set(Mode::Reset);
         tokio::time::sleep(PAUSE).await;
         proxy.set(Mode::Open);
