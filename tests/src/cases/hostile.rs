@@ -25,7 +25,7 @@ use crate::workload::{Held, Workload};
 use crate::{Bench, http};
 
 /// Half of the chart's limit.
-pub(super) const AGENT_MEMORY: u64 = 128 << 20;
+const AGENT_MEMORY: u64 = 128 << 20;
 /// The metric that says whose calls were lost.
 pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
 /// Who must not suffer.

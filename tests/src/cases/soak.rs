@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::clock::{set_clock, unix_seconds};
 use super::filter::RELOADED;
-use super::hostile::{AGENT_MEMORY, FIRST_HOSTILE_USER, memory_of};
+use super::hostile::{FIRST_HOSTILE_USER, memory_of};
 use super::metrics::scrape;
 use super::{Case, case};
 use crate::Bench;
@@ -23,6 +23,8 @@ use crate::cgroup::MemoryLimit;
 use crate::proxy::{Mode, Proxy};
 use crate::sink::{Sink, free_address};
 
+/// The chart's limit.
+const AGENT_MEMORY: u64 = 256 << 20;
 /// From one disturbance to the next.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How far the clock is set forward, and back again.
@@ -56,17 +58,19 @@ async fn soak(bench: &'static Bench) -> Result<()> {
     )
     .with_context(|| agent.log())?;
     let balance = agent.stop_balanced(bench).await?;
+    let peak_mib = group.peak_bytes().map(|bytes| bytes >> 20);
     let took_seconds = f64::from(bench.soak_seconds);
     let [_, _, third, fourth] = quarters(&resident);
     println!(
         "soak: {took_seconds} s, {done}; seen {}, exported {}, lost {}; resident {:.1} MiB in the third quarter, {:.1} in \
-         the last, {:+.2} an hour",
+         the last, {:+.2} an hour; its group {} at most",
         balance.seen,
         balance.exported,
         balance.lost,
         third / 1024.0 / 1024.0,
         fourth / 1024.0 / 1024.0,
         slope(&resident) * 3600.0 / took_seconds / 1024.0 / 1024.0,
+        peak_mib.map_or_else(|| "?".to_owned(), |mib| format!("{mib} MiB")),
     );
     ensure!(
         sink.passed_over() >= balance.exported && balance.exported > 0,
