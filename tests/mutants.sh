@@ -112,7 +112,7 @@ mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(task, thr
 mutant filter-queue bpf/filter.bpf.h 's/return thread \? queue_verdict\(thread\)/return thread ? WANTED/' e2e filter_in_kernel
 mutant filter-container agent/src/capture.rs 's/tracer.set_cgroups\(.*?\);/pipeline.take_cgroup_verdicts();/' e2e filter_in_kernel
 mutant waiting bpf/blocked.bpf.h 's/thread && thread->state == THREAD_IN_CALL &&\n\s*is_transfer/0 \&\& is_transfer/' e2e metrics_blocked_callers
-mutant elsewhere bpf/blocked.bpf.h 's/if \(operation_of\(nr, task_is_compat\(task, regs\)\) !=\n\s*thread->call.op\)/if (0)/' kprobe_limited limits_kretprobes
+mutant elsewhere bpf/blocked.bpf.h 's/(task_is_compat\(task, regs\)\) !=\n\s*thread->call.op)\)/$1 \&\& 0)/' kprobe_limited limits_kretprobes
 mutant hybrid bpf/cgroup.bpf.h 's/TRY_CONTROLLER\(memory_cgrp_id\);//' e2e container_hybrid
 mutant blocked-queue bpf/blocked.bpf.h 's/queue_verdict\(thread\) != WANTED/0/' e2e metrics_blocked_filtered
 mutant blocked-caller bpf/blocked.bpf.h 's/caller_verdict\(task, thread\) != WANTED/0/' e2e metrics_blocked_filtered
