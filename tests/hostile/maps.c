@@ -29,7 +29,7 @@ static void stay_on_one_cpu(void)
 
 static void look_up(void)
 {
-	/* Before Linux 5.11 maps count as locked memory. Later kernels need no limit raised, nor may every root. */
+	/* Before Linux 5.11 maps count as locked memory. Later none has to be raised, which root may be forbidden. */
 	struct rlimit any = { RLIM_INFINITY, RLIM_INFINITY };
 	static char value[VALUE_SIZE];
 	int key = 0;

@@ -129,9 +129,9 @@ pub(crate) struct Bench {
     pub(crate) messages: u32,
     /// Of each attack.
     pub(crate) hostile_seconds: u32,
-    /// Of the case soak.
+    /// How long the case soak goes on, whatever the machine.
     pub(crate) soak_seconds: u32,
-    /// What it runs.
+    /// Shell command lines of the case soak; without any it runs an attack of ours.
     pub(crate) soak_commands: Vec<String>,
     workload: Option<PathBuf>,
     workload32: Option<PathBuf>,

@@ -60,10 +60,7 @@ int scenario_arriving(int argc, char **argv)
 		sem_wait(&arrivals[i].begins);
 		await_blocked(getpid(), arrivals[i].tid);
 	}
-	if (write(STDOUT_FILENO, "blocked\n", 8) != 8)
-		fail("standard output cannot be written");
-	while (read(STDIN_FILENO, body, 1) > 0)
-		;
+	say_and_wait("blocked", UNTIL_END);
 	for (long i = 0; i < count; i++)
 		if (call_send(&queue, body, sizeof(body), 1, NULL))
 			fail("send %ld failed", i);

@@ -36,12 +36,6 @@ static void *receive(void *argument)
 	return NULL;
 }
 
-static void say(const char *word)
-{
-	if (write(STDOUT_FILENO, word, strlen(word)) < 0)
-		fail("standard output: %s", strerror(errno));
-}
-
 /*
  * blocked N [hold|stay]: N threads wait in a receive, then as many messages release them. With "hold"
  * they wait until standard input ends; "blocked" on standard output tells when all of them wait. With
@@ -83,18 +77,12 @@ int scenario_blocked(int argc, char **argv)
 	for (long i = 0; i < count; i++)
 		await_blocked(getpid(), receivers[i].tid);
 	if (hold || stay)
-		say("blocked\n");
-	while ((hold || stay) && read(STDIN_FILENO, body, 1) > 0)
-		if (stay)
-			break;
+		say_and_wait("blocked", stay ? 1 : UNTIL_END);
 	for (long i = 0; i < count; i++)
 		if (call_send(&queue, body, 12, 1, NULL))
 			fail("a send failed");
-	if (stay) {
-		say("released\n");
-		while (read(STDIN_FILENO, body, 1) > 0)
-			;
-	}
+	if (stay)
+		say_and_wait("released", UNTIL_END);
 	for (long i = 0; i < count; i++)
 		sem_post(&stays);
 	for (long i = 0; i < count; i++)

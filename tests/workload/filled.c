@@ -53,10 +53,7 @@ int scenario_filled(int argc, char **argv)
 		fail("no thread");
 	sem_wait(&parked.begins);
 	await_blocked(getpid(), parked.tid);
-	if (write(STDOUT_FILENO, "blocked\n", 8) != 8)
-		fail("standard output cannot be written");
-	while (read(STDIN_FILENO, body, 1) > 0)
-		;
+	say_and_wait("blocked", UNTIL_END);
 	if (call_send(&waits, body, 10, 1, NULL))
 		fail("the send that releases failed");
 	pthread_join(thread, NULL);

@@ -60,6 +60,16 @@ void fail(const char *format, ...)
 	exit(1);
 }
 
+void say_and_wait(const char *word, long bytes)
+{
+	char byte;
+
+	if (printf("%s\n", word) < 0 || fflush(stdout))
+		fail("standard output: %s", strerror(errno));
+	while (bytes-- > 0 && read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
 long argument_count(int argc, char **argv, int index, long fallback)
 {
 	char *end;

@@ -3,6 +3,7 @@
 #ifndef MQWORK_H
 #define MQWORK_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 struct call;
@@ -51,5 +52,9 @@ void truth_print(const struct call *call);
 
 /* Returns when the thread sleeps in a system call; fails if it has not in half a minute. */
 void await_blocked(pid_t pid, pid_t tid);
+
+/* Says a word on standard output, and waits for so many bytes of standard input or its end. */
+#define UNTIL_END LONG_MAX
+void say_and_wait(const char *word, long bytes);
 
 #endif

@@ -35,6 +35,9 @@ async fn time_namespace(bench: &'static Bench) -> Result<()> {
     run_and_compare(bench, &workload, &sink, agent).await
 }
 
+/// The agent has seen that somebody set it.
+pub(super) const CLOCK_WAS_SET: &str = "the clock was set";
+
 pub(super) fn unix_seconds() -> Result<i64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(i64::try_from(now.as_secs())?)
@@ -60,7 +63,7 @@ async fn clock_step(bench: &'static Bench) -> Result<()> {
             set_clock(unix_seconds()? + step_seconds)?;
             // The kernel wakes the agent, which needs a CPU for it.
             agent
-                .wait_for_logs("the clock was set", steps, bench.bound(30))
+                .wait_for_logs(CLOCK_WAS_SET, steps, bench.bound(30))
                 .await?;
         }
         let workload = Workload::new(bench.workload()?, &["paced", "50"])?;
@@ -84,7 +87,7 @@ async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
         let held = workload.hold(bench).await?;
         set_clock(unix_seconds()? + i64::from(step_seconds))?;
         agent
-            .wait_for_logs("the clock was set", steps, bench.bound(30))
+            .wait_for_logs(CLOCK_WAS_SET, steps, bench.bound(30))
             .await?;
         held.release(bench).await?;
         let longest_ns = u64::try_from(begun.elapsed().as_nanos())?;
