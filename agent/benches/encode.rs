@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hyper::body::Body as _;
+use mqspan::config::Compression;
+use mqspan::config::Correlation;
 use mqspan::encode::{self, Batch, Push, json, otlp, wire::Writer};
 use mqspan::event::Call;
 use mqspan::export::compress::Compressor;
-use mqspan::export::settings::Compression;
-use mqspan::span::{AttributeSink, Correlation, Span};
+use mqspan::span::{AttributeSink, Span};
 use prost::Message as _;
 
 #[derive(Default)]

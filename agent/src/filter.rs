@@ -89,7 +89,7 @@ impl Rules {
             rules.uids.clone_from(&selector.uids);
         }
         if kernel.namespaces.is_empty() {
-            rules.namespaces.clone_from(&selector.namespaces);
+            rules.namespaces = selector.namespaces.iter().map(|inode| inode.0).collect();
         }
         rules
     }

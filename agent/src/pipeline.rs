@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading, Times};
+use crate::config::Correlation;
 use crate::event::{Call, Event, MessageKey};
 use crate::filter::NameFilter;
 use crate::kernel::{CgroupVerdict, PendingLosses};
@@ -15,7 +16,7 @@ use crate::sampling::whole::{OtherEnd, WholeTraces};
 use crate::sampling::{Decision, Sampling};
 use crate::sends::{CallRecord, Parent, Sends};
 use crate::sink::SpanSink;
-use crate::span::{Correlation, Span, SpanSettings};
+use crate::span::{Span, SpanSettings};
 
 /// What became of the records of calls that left the ring buffer.
 #[derive(Debug, Default)]
@@ -146,7 +147,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
         let times = self.anchors.times(call.start_ns, call.end_ns);
         let parent = match &call.sender {
-            Some(sender) if self.settings.span.correlation == Correlation::Parent => {
+            Some(sender) if self.settings.span.traces.correlation == Correlation::Parent => {
                 for message in self.sink.take_untold() {
                     self.is_untold(Some(message));
                 }
@@ -232,7 +233,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         let sampling = &self.settings.sampling;
         let decision = sampling.decide(span);
         let is_send = span.call.operation.is_send();
-        let shares_a_trace = self.settings.span.correlation == Correlation::Parent
+        let shares_a_trace = self.settings.span.traces.correlation == Correlation::Parent
             && (is_send || span.parent_span_id.is_some());
         if decision == Decision::Keep || !sampling.keeps_slow() || !shares_a_trace {
             return decision != Decision::Drop;

@@ -85,8 +85,7 @@ fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
     let settings = PipelineSettings {
         span: SpanSettings {
             ids: Ids::new(1),
-            correlation: Correlation::Parent,
-            unset_status_errnos: Vec::new(),
+            traces: crate::config::Traces::default(),
         },
         filter: NameFilter::new(&filter, &KernelFilter::default()),
         sampling,
@@ -194,8 +193,7 @@ fn a_slow_receive_brings_its_send_or_is_a_root() {
 fn what_the_sink_had_no_room_for_is_no_parent() {
     let settings = |ids| SpanSettings {
         ids,
-        correlation: Correlation::Parent,
-        unset_status_errnos: Vec::new(),
+        traces: crate::config::Traces::default(),
     };
     let bytes = send(7, "x");
     let Ok(Event::Call(call)) = Event::parse(&bytes) else {

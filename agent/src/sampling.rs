@@ -75,15 +75,15 @@ pub enum Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Traces;
     use crate::ids::Ids;
-    use crate::span::{Correlation, SpanSettings};
+    use crate::span::SpanSettings;
     use crate::test_calls::receive;
 
     fn kept(sampling: Sampling, ret: i64, duration_ns: u64) -> usize {
         let settings = SpanSettings {
             ids: Ids::new(42),
-            correlation: Correlation::Parent,
-            unset_status_errnos: Vec::new(),
+            traces: Traces::default(),
         };
         (0..10_000)
             .filter(|&start_ns| {
@@ -119,8 +119,7 @@ mod tests {
         let sampling = Sampling::new(0.3, false, None);
         let settings = SpanSettings {
             ids: Ids::new(7),
-            correlation: Correlation::Parent,
-            unset_status_errnos: Vec::new(),
+            traces: Traces::default(),
         };
         for start_ns in 0..1_000 {
             let mut received = receive();

@@ -8,31 +8,18 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use crate::clock::Times;
+use crate::config::{Correlation, ErrorCode, Traces};
 use crate::errno;
 use crate::event::{Call, Notify, OpenArguments, Timeout};
 use crate::ids::{Ids, SpanId, TraceId};
-
-/// How a receive refers to the send of its message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Correlation {
-    /// The receive is a child of the send.
-    #[default]
-    Parent,
-    /// The receive is a root with a link to the send.
-    Link,
-    /// The receive is a root.
-    None,
-}
 
 /// What spans depend on besides the call.
 #[derive(Debug, Clone)]
 pub struct SpanSettings {
     /// The source of ids.
     pub ids: Ids,
-    /// How a receive refers to its send.
-    pub correlation: Correlation,
-    /// Errnos (positive) that leave the status unset.
-    pub unset_status_errnos: Vec<i32>,
+    /// Links, and which failures are none.
+    pub traces: Traces,
 }
 
 /// `SpanKind` of the OTLP protocol, with its numbers.
@@ -98,7 +85,7 @@ impl<'a> Span<'a> {
             trace_id: ids.trace_id(sender.tid, sender.start_ns),
             span_id: ids.span_id(sender.tid, sender.start_ns),
         });
-        let parent = sender.filter(|_| settings.correlation == Correlation::Parent);
+        let parent = sender.filter(|_| settings.traces.correlation == Correlation::Parent);
         let error_type = error_type(call);
         let is_error = error_type.is_some() && !is_unset(call, settings);
         Self {
@@ -108,7 +95,7 @@ impl<'a> Span<'a> {
             },
             span_id: ids.span_id(call.tid, call.start_ns),
             parent_span_id: parent.map(|parent| parent.span_id),
-            sender_link: sender.filter(|_| settings.correlation == Correlation::Link),
+            sender_link: sender.filter(|_| settings.traces.correlation == Correlation::Link),
             restart_link: call.restarts.map(|start_ns| Link {
                 trace_id: ids.trace_id(call.tid, start_ns),
                 span_id: ids.span_id(call.tid, start_ns),
@@ -282,7 +269,11 @@ fn is_unset(call: &Call<'_>, settings: &SpanSettings) -> bool {
         -512 => libc::EINTR,
         ret => i32::try_from(ret.unsigned_abs()).unwrap_or(i32::MAX),
     };
-    call.death_signal.is_none() && settings.unset_status_errnos.contains(&number)
+    call.death_signal.is_none()
+        && settings
+            .traces
+            .unset_status_errnos
+            .contains(&ErrorCode(number))
 }
 
 /// The description of an `ERROR` status, in the words of `strerror(3)`.

@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mqspan::clock::{Anchors, Reading};
+use mqspan::config::Correlation;
 use mqspan::encode::{self, Batch, Push, json};
 use mqspan::event::{
     Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
 };
-use mqspan::span::{Correlation, Span};
+use mqspan::span::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{Span as ProtoSpan, TracesData};
 use proptest::option;

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use collector::{Agent, Answer, Collector, Options, settings};
+use mqspan::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
 use mqspan::event::Call;
-use mqspan::export::settings::{BatchSettings, Compression, ExportSettings, OtlpSettings};
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -59,8 +59,8 @@ async fn every_code_is_retried_or_rejected() {
 #[tokio::test]
 async fn ok_is_exported_with_the_right_head() {
     let collector = Collector::scripted(Vec::new()).await;
-    let mut agent = Agent::start(OtlpSettings {
-        headers: vec![("X-Tenant".to_owned(), "orders".to_owned())],
+    let mut agent = Agent::start(Otlp {
+        headers: [("x-tenant".to_owned(), Secret::new("orders"))].into(),
         ..settings(collector.address)
     });
     agent.push(5);
@@ -130,7 +130,7 @@ async fn of_a_long_answer_the_beginning_is_kept() {
 async fn requests_are_compressed() {
     for compression in [Compression::Gzip, Compression::Zstd] {
         let collector = Collector::scripted(Vec::new()).await;
-        let mut agent = Agent::start(OtlpSettings {
+        let mut agent = Agent::start(Otlp {
             compression,
             ..settings(collector.address)
         });
@@ -214,16 +214,13 @@ async fn no_request_exceeds_our_own_limits() {
         ..Options::default()
     })
     .await;
-    let mut agent = Agent::start_with(ExportSettings {
-        batch: BatchSettings {
-            max_size_bytes: 30_000,
-            ..BatchSettings::default()
+    let mut agent = Agent::start(Otlp {
+        batch: Batch {
+            max_size: Size(30_000),
+            ..Batch::default()
         },
-        otlp: Some(OtlpSettings {
-            max_request_size_bytes: 9_000,
-            ..settings(collector.address)
-        }),
-        file: None,
+        max_request_size: Size(9_000),
+        ..settings(collector.address)
     });
     let mut calls = numbered(100, 5);
     calls.extend(numbered(1, 40_000));
@@ -240,8 +237,8 @@ async fn retrying_ends_where_it_is_told_to() {
     for enabled in [false, true] {
         let collector = Collector::scripted((0..500).map(|_| unavailable()).collect()).await;
         let mut otlp = settings(collector.address);
-        otlp.retry.enabled = enabled;
-        otlp.retry.max_elapsed_time = Duration::from_millis(50);
+        otlp.retry_on_failure.enabled = enabled;
+        otlp.retry_on_failure.max_elapsed_time = HumanDuration::millis(50);
         let mut agent = Agent::start(otlp);
         agent.push(4);
         let counters = agent.drain().await;

@@ -6,12 +6,11 @@ mod collector;
 mod oracle;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use collector::{Agent, Answer, Collector, Options, settings};
-use mqspan::export::settings::{
-    ExportSettings, FileSettings, OtlpSettings, QueueSettings, StorageSettings,
-};
+use mqspan::config::{Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage};
 use mqspan::export::{Exporter, Left};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -89,8 +88,8 @@ async fn the_last_batch_of_a_capture_that_panics_arrives() {
 #[tokio::test]
 async fn a_stalled_request_is_tried_again_on_a_new_connection() {
     let collector = Collector::scripted(vec![Answer::Stall, Answer::Stall]).await;
-    let mut agent = Agent::start(OtlpSettings {
-        timeout: Duration::from_millis(100),
+    let mut agent = Agent::start(Otlp {
+        timeout: HumanDuration::millis(100),
         ..settings(collector.address)
     });
     agent.push(3);
@@ -185,8 +184,8 @@ async fn a_shutdown_cuts_a_long_pause_short() {
     let refusal = tonic::Status::unavailable("later");
     let mut collector = Collector::scripted(vec![Answer::Refuse(refusal)]).await;
     let mut otlp = settings(collector.address);
-    otlp.retry.initial_interval = Duration::from_secs(3_600);
-    otlp.retry.max_interval = Duration::from_secs(3_600);
+    otlp.retry_on_failure.initial_interval = HumanDuration::seconds(3_600);
+    otlp.retry_on_failure.max_interval = HumanDuration::seconds(3_600);
     let mut agent = Agent::start(otlp);
     agent.push(3);
     collector.until(|seen| seen.requests.len() == 1).await;
@@ -196,10 +195,10 @@ async fn a_shutdown_cuts_a_long_pause_short() {
 #[tokio::test]
 async fn a_full_queue_gives_up_what_is_new() {
     let address = free_address().await;
-    let mut agent = Agent::start(OtlpSettings {
-        queue: QueueSettings {
-            size_bytes: 10_000,
-            ..QueueSettings::default()
+    let mut agent = Agent::start(Otlp {
+        sending_queue: SendingQueue {
+            queue_size: Size(10_000),
+            ..SendingQueue::default()
         },
         ..settings(address)
     });
@@ -246,20 +245,25 @@ async fn sums_balance_under_load_and_trouble() {
     );
 }
 
+/// A file alone.
+fn into_file(path: &Path) -> Exporters {
+    Exporters {
+        otlp: Otlp {
+            enabled: false,
+            ..Otlp::default()
+        },
+        file: FileExporter {
+            path: path.to_owned(),
+            ..FileExporter::default()
+        },
+    }
+}
+
 #[tokio::test]
 async fn the_file_gets_a_line_a_batch() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("spans.jsonl");
-    let settings = |path: &std::path::Path| ExportSettings {
-        file: Some(FileSettings {
-            path: path.to_owned(),
-            queue_size_bytes: 1 << 20,
-            max_size_bytes: None,
-            max_files: None,
-        }),
-        ..ExportSettings::default()
-    };
-    let mut agent = Agent::start_with(settings(&path));
+    let mut agent = Agent::start_with(&into_file(&path));
     let sink = agent.exporter.file().unwrap().clone();
     for spans in [3, 4] {
         agent.push(spans);
@@ -280,21 +284,13 @@ async fn the_file_gets_a_line_a_batch() {
 
     let missing = directory.path().join("none/spans.jsonl");
     let runtime = tokio::runtime::Handle::current();
-    let error = Exporter::start(settings(&missing), &runtime).unwrap_err();
+    let error = Exporter::start(&into_file(&missing), &runtime).unwrap_err();
     assert!(error.to_string().contains("there is no directory"));
 }
 
 #[tokio::test]
 async fn a_file_that_cannot_be_written_costs_its_spans_only() {
-    let mut agent = Agent::start_with(ExportSettings {
-        file: Some(FileSettings {
-            path: "/dev/full".into(),
-            queue_size_bytes: 1 << 20,
-            max_size_bytes: None,
-            max_files: None,
-        }),
-        ..ExportSettings::default()
-    });
+    let mut agent = Agent::start_with(&into_file(Path::new("/dev/full")));
     let sink = agent.exporter.file().unwrap().clone();
     agent.push(3);
     agent.push(2);
@@ -305,14 +301,14 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
 }
 
 /// Settings with a queue on disk.
-fn on_disk(address: SocketAddr, directory: &std::path::Path) -> OtlpSettings {
-    OtlpSettings {
-        queue: QueueSettings {
-            storage: Some(StorageSettings {
+fn on_disk(address: SocketAddr, directory: &Path) -> Otlp {
+    Otlp {
+        sending_queue: SendingQueue {
+            storage: Storage {
                 directory: directory.to_owned(),
-                max_size_bytes: 64 << 20,
-            }),
-            ..QueueSettings::default()
+                max_size: Size::mib(64),
+            },
+            ..SendingQueue::default()
         },
         ..settings(address)
     }

@@ -66,9 +66,9 @@ async fn spans_go_through_the_proxy_with_its_password() {
     let collector = Collector::start(Options::default()).await;
     let (address, mut requests) = proxy(collector.address, CARRIES).await;
     let mut settings = settings(collector.address);
-    settings.endpoint = "http://collector.invalid:4317".to_owned();
+    settings.endpoint = "http://collector.invalid:4317".parse().unwrap();
     let value = format!("http://user:secret@{address}");
-    settings.proxy = proxy_of(&settings.endpoint, "HTTP_PROXY", &value);
+    settings.proxy = proxy_of(&settings.endpoint.url(), "HTTP_PROXY", &value);
     let mut agent = Agent::start(settings);
     agent.push(3);
     let counted = agent.drain().await;
@@ -95,9 +95,9 @@ async fn tls_is_with_the_collector_and_not_with_the_proxy() {
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, certificate).unwrap();
     let mut settings = settings(collector.address);
-    settings.endpoint = "https://collector.invalid:4317".to_owned();
-    settings.tls.ca_file = Some(ca_file);
-    settings.proxy = proxy_of(&settings.endpoint, "https_proxy", &address.to_string());
+    settings.endpoint = "https://collector.invalid:4317".parse().unwrap();
+    settings.tls.ca_file = ca_file;
+    settings.proxy = proxy_of(&settings.endpoint.url(), "https_proxy", &address.to_string());
     let mut agent = Agent::start(settings);
     agent.push(2);
     assert_eq!(agent.drain().await.exported, 2);
@@ -110,10 +110,10 @@ async fn a_proxy_that_refuses_is_tried_again() {
     let collector = Collector::start(Options::default()).await;
     let (address, mut requests) = proxy(collector.address, WANTS_A_PASSWORD).await;
     let mut settings = settings(collector.address);
-    settings.endpoint = "http://collector.invalid:4317".to_owned();
-    settings.proxy = proxy_of(&settings.endpoint, "ALL_PROXY", &address.to_string());
-    settings.retry.initial_interval = Duration::from_millis(1);
-    settings.retry.max_interval = Duration::from_millis(1);
+    settings.endpoint = "http://collector.invalid:4317".parse().unwrap();
+    settings.proxy = proxy_of(&settings.endpoint.url(), "ALL_PROXY", &address.to_string());
+    settings.retry_on_failure.initial_interval = mqspan::config::HumanDuration::millis(1);
+    settings.retry_on_failure.max_interval = mqspan::config::HumanDuration::millis(1);
     let mut agent = Agent::start(settings);
     agent.push(1);
     for _ in 0..2 {

@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use collector::{Agent, Collector, Options, settings};
+use mqspan::config::{HumanDuration, Otlp, Size, Storage};
 use mqspan::event::Call;
-use mqspan::export::settings::{OtlpSettings, StorageSettings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tonic::{Code, Status};
 
@@ -44,9 +44,9 @@ async fn refusing(code: Code) -> Collector {
 }
 
 /// Retries that leave the collector time for others.
-fn slower(address: SocketAddr) -> OtlpSettings {
+fn slower(address: SocketAddr) -> Otlp {
     let mut otlp = settings(address);
-    otlp.retry.max_interval = Duration::from_millis(200);
+    otlp.retry_on_failure.max_interval = HumanDuration::millis(200);
     otlp
 }
 
@@ -98,19 +98,19 @@ async fn one_process_of_a_batch_is_refused_alone() {
 async fn what_is_refused_leaves_room_for_what_is_not() {
     let directory = tempfile::tempdir().unwrap();
     for storage in [
-        None,
-        Some(StorageSettings {
+        Storage::default(),
+        Storage {
             directory: directory.path().to_owned(),
-            max_size_bytes: 64 << 20,
-        }),
+            max_size: Size::mib(64),
+        },
     ] {
         let mut collector = refusing(Code::ResourceExhausted).await;
-        let mut otlp = OtlpSettings {
-            max_request_size_bytes: 1 << 20,
+        let mut otlp = Otlp {
+            max_request_size: Size::mib(1),
             ..slower(collector.address)
         };
-        otlp.queue.size_bytes = 1 << 20;
-        otlp.queue.storage = storage;
+        otlp.sending_queue.queue_size = Size::mib(1);
+        otlp.sending_queue.storage = storage;
         let mut agent = Agent::start(otlp);
         for round in 1..=100 {
             agent.push_calls(&calls(REFUSED, 100));
@@ -138,7 +138,7 @@ async fn nothing_is_given_up_while_all_is_refused() {
     });
     let collector = Collector::scripted(script.collect()).await;
     let mut otlp = settings(collector.address);
-    otlp.queue.size_bytes = 1 << 20;
+    otlp.sending_queue.queue_size = Size::mib(1);
     let mut agent = Agent::start(otlp);
     for _ in 0..100 {
         agent.push_calls(&calls(WANTED, 10));

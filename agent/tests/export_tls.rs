@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use collector::{Agent, Collector, Options, settings};
-use mqspan::export::settings::{OtlpSettings, TlsSettings};
+use mqspan::config::{HumanDuration, Otlp, Tls};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
@@ -58,9 +58,11 @@ async fn listen(tls: ServerTlsConfig) -> Collector {
     .await
 }
 
-fn https(collector: &Collector, tls: TlsSettings) -> OtlpSettings {
-    OtlpSettings {
-        endpoint: format!("https://localhost:{}", collector.address.port()),
+fn https(collector: &Collector, tls: Tls) -> Otlp {
+    Otlp {
+        endpoint: format!("https://localhost:{}", collector.address.port())
+            .parse()
+            .unwrap(),
         tls,
         ..settings(collector.address)
     }
@@ -70,18 +72,18 @@ fn https(collector: &Collector, tls: TlsSettings) -> OtlpSettings {
 async fn a_trusted_collector_gets_the_spans() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
-    let ca_file = Some(write(directory.path(), "ca.pem", &authority.pem));
+    let ca_file = write(directory.path(), "ca.pem", &authority.pem);
     for (name, server_name_override) in [
-        ("localhost", None),
-        ("collector.example", Some("collector.example".to_owned())),
+        ("localhost", ""),
+        ("collector.example", "collector.example"),
     ] {
         let collector = listen(authority.server(name)).await;
         let mut agent = Agent::start(https(
             &collector,
-            TlsSettings {
+            Tls {
                 ca_file: ca_file.clone(),
-                server_name_override,
-                ..TlsSettings::default()
+                server_name_override: server_name_override.to_owned(),
+                ..Tls::default()
             },
         ));
         agent.push(3);
@@ -116,14 +118,14 @@ async fn a_self_signed_certificate_is_its_own_authority() {
     ] {
         let (certificate, key) = self_signed(name, is_ca, is_expired);
         let pem = trusted.unwrap_or(&certificate);
-        let ca_file = Some(write(directory.path(), "ca.pem", pem));
+        let ca_file = write(directory.path(), "ca.pem", pem);
         let identity = Identity::from_pem(&certificate, key);
         let collector = listen(ServerTlsConfig::new().identity(identity)).await;
         let mut agent = Agent::start(https(
             &collector,
-            TlsSettings {
+            Tls {
                 ca_file,
-                ..TlsSettings::default()
+                ..Tls::default()
             },
         ));
         agent.push(3);
@@ -143,13 +145,13 @@ async fn a_self_signed_certificate_is_its_own_authority() {
 async fn an_untrusted_collector_gets_none() {
     let directory = tempfile::tempdir().unwrap();
     let other = write(directory.path(), "ca.pem", &Authority::new().pem);
-    for ca_file in [Some(other), None] {
+    for ca_file in [other, PathBuf::new()] {
         let collector = listen(Authority::new().server("localhost")).await;
         let mut agent = Agent::start(https(
             &collector,
-            TlsSettings {
+            Tls {
                 ca_file,
-                ..TlsSettings::default()
+                ..Tls::default()
             },
         ));
         agent.push(3);
@@ -166,9 +168,9 @@ async fn the_collector_may_ask_for_a_certificate() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let (certificate, key) = authority.issue("agent");
-    let ca_file = Some(write(directory.path(), "ca.pem", &authority.pem));
-    let cert_file = Some(write(directory.path(), "cert.pem", &certificate));
-    let key_file = Some(write(directory.path(), "key.pem", &key));
+    let ca_file = write(directory.path(), "ca.pem", &authority.pem);
+    let cert_file = write(directory.path(), "cert.pem", &certificate);
+    let key_file = write(directory.path(), "key.pem", &key);
     let server = authority
         .server("localhost")
         .client_ca_root(Certificate::from_pem(&authority.pem));
@@ -176,11 +178,11 @@ async fn the_collector_may_ask_for_a_certificate() {
 
     let mut agent = Agent::start(https(
         &collector,
-        TlsSettings {
+        Tls {
             ca_file: ca_file.clone(),
             cert_file,
             key_file,
-            ..TlsSettings::default()
+            ..Tls::default()
         },
     ));
     agent.push(3);
@@ -188,9 +190,9 @@ async fn the_collector_may_ask_for_a_certificate() {
 
     let mut agent = Agent::start(https(
         &collector,
-        TlsSettings {
+        Tls {
             ca_file,
-            ..TlsSettings::default()
+            ..Tls::default()
         },
     ));
     agent.push(3);
@@ -206,10 +208,10 @@ async fn changed_files_are_taken_up() {
     let mut collector = listen(authority.server("localhost")).await;
     let mut agent = Agent::start(https(
         &collector,
-        TlsSettings {
-            ca_file: Some(ca_file.clone()),
-            reload_interval: Duration::from_millis(10),
-            ..TlsSettings::default()
+        Tls {
+            ca_file: ca_file.clone(),
+            reload_interval: HumanDuration::millis(10),
+            ..Tls::default()
         },
     ));
     agent.push(3);
@@ -224,20 +226,16 @@ async fn files_that_cannot_be_used_are_errors_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let empty = write(directory.path(), "empty.pem", "");
     let missing = directory.path().join("missing.pem");
-    let with = |cert_file: Option<&PathBuf>, key_file: Option<&PathBuf>| TlsSettings {
-        cert_file: cert_file.cloned(),
-        key_file: key_file.cloned(),
-        ..TlsSettings::default()
-    };
-    for (tls, expected) in [
-        (with(Some(&missing), Some(&missing)), "cannot read"),
-        (with(Some(&empty), None), "go together"),
-        (with(Some(&empty), Some(&empty)), "cannot be used"),
-    ] {
-        let settings = OtlpSettings {
-            endpoint: "https://localhost:1".to_owned(),
+    for (file, expected) in [(missing, "cannot read"), (empty, "cannot be used")] {
+        let tls = Tls {
+            cert_file: file.clone(),
+            key_file: file,
+            ..Tls::default()
+        };
+        let settings = Otlp {
+            endpoint: "https://localhost:1".parse().unwrap(),
             tls,
-            ..OtlpSettings::default()
+            ..Otlp::default()
         };
         let error = mqspan::export::grpc::Client::new(settings).unwrap_err();
         assert!(format!("{error:#}").contains(expected), "{error:#}");

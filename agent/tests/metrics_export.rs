@@ -12,11 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mqspan::balance::{Balance, Decoded};
+use mqspan::config::Correlation;
+use mqspan::config::{
+    Compression, Exporters, FileExporter, HumanDuration, Otlp, Secret, SendingQueue, Size,
+};
 use mqspan::encode;
 use mqspan::event::{Call, Operation, Queue};
 use mqspan::export::Exporter;
 use mqspan::export::queue::Level;
-use mqspan::export::settings::{Compression, ExportSettings, FileSettings, OtlpSettings};
 use mqspan::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::metrics::exchange::exchange;
 use mqspan::metrics::otlp::requests;
@@ -27,7 +30,7 @@ use mqspan::metrics::queues::{MAX_SERIES, Snapshot};
 use mqspan::metrics::{Collected, MetricsExporter, QueueMetrics, Source};
 use mqspan::owner::{LostByOwner, OwnerLoss};
 use mqspan::resource::Resource;
-use mqspan::span::{Correlation, Span};
+use mqspan::span::Span;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -89,12 +92,12 @@ impl Collector {
 }
 
 fn exporter(address: SocketAddr) -> MetricsExporter {
-    let settings = OtlpSettings {
-        endpoint: format!("http://{address}"),
-        headers: vec![("x-tenant".to_owned(), "seven".to_owned())],
+    let settings = Otlp {
+        endpoint: format!("http://{address}").parse().unwrap(),
+        headers: [("x-tenant".to_owned(), Secret::new("seven"))].into(),
         compression: Compression::Gzip,
-        timeout: Duration::from_secs(5),
-        ..OtlpSettings::default()
+        timeout: HumanDuration::seconds(5),
+        ..Otlp::default()
     };
     let (_, reader) = exchange();
     let source = Arc::new(Source::new(reader, &[], Decoded::default));
@@ -396,18 +399,22 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
     let directory = tempfile::tempdir().unwrap();
     let mut sinks = Vec::new();
     for (name, capacity, spans) in [("old", 1 << 20, 3), ("new", 2 << 20, 2)] {
-        let file = FileSettings {
-            path: directory.path().join(name),
-            queue_size_bytes: capacity,
-            max_size_bytes: None,
-            max_files: None,
-        };
-        let export = ExportSettings {
-            file: Some(file),
-            ..ExportSettings::default()
+        let export = Exporters {
+            otlp: Otlp {
+                enabled: false,
+                sending_queue: SendingQueue {
+                    queue_size: Size(capacity),
+                    ..SendingQueue::default()
+                },
+                ..Otlp::default()
+            },
+            file: FileExporter {
+                path: directory.path().join(name),
+                ..FileExporter::default()
+            },
         };
         let runtime = tokio::runtime::Handle::current();
-        let (mut sender, exporter) = Exporter::start(export, &runtime).unwrap();
+        let (mut sender, exporter) = Exporter::start(&export, &runtime).unwrap();
         for _ in 0..spans {
             sender.push(Instant::now(), (oracle::process(1), None), &resource, &span);
         }

@@ -8,7 +8,7 @@ mod oracle;
 use libfuzzer_sys::fuzz_target;
 use mqspan::encode::{json, split};
 use mqspan::event::{Call, Event};
-use mqspan::span::Correlation;
+use mqspan::config::Correlation;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message as _;

@@ -26,10 +26,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     ));
     let otlp = &config.exporters.otlp;
     if otlp.enabled {
-        findings.push(collector::of_collector(
-            &otlp.endpoint,
-            settings::otlp(otlp),
-        )?);
+        findings.push(collector::of_collector(otlp)?);
     }
     findings.extend(places::of_places(&config)?);
     findings.extend(checks::of_kubernetes(&config.enrich.kubernetes)?);

@@ -22,7 +22,7 @@ pub(super) fn listen(
 ) -> anyhow::Result<()> {
     let health = health::router(health);
     let metrics = endpoint::router(Arc::clone(source));
-    match (config.health.address, config.metrics.prometheus_address) {
+    match (config.health.address.0, config.metrics.prometheus.address.0) {
         (Some(address), Some(same)) if address == same => {
             return serve(runtime, "health.address", address, health.merge(metrics));
         }
@@ -87,8 +87,8 @@ mod tests {
             [(both, both), (free_address(), free_address())]
         } {
             let mut config = Config::default();
-            config.health.address = Some(for_health);
-            config.metrics.prometheus_address = Some(for_metrics);
+            config.health.address.0 = Some(for_health);
+            config.metrics.prometheus.address.0 = Some(for_metrics);
             listen(&config, &runtime, health.clone(), &source).unwrap();
             assert_eq!(status(for_health, "/healthz"), ok);
             assert_eq!(status(for_health, "/readyz"), not_yet);

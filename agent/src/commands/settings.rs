@@ -2,11 +2,7 @@
 
 use tokio::runtime::Handle;
 
-use crate::config::{self, AttributeValue, Config, FileTarget, Globs};
-use crate::export::settings::{
-    BatchSettings, Compression, ExportSettings, FileSettings, OtlpSettings, QueueSettings,
-    RetrySettings, StorageSettings, TlsSettings,
-};
+use crate::config::{self, AttributeValue, Config, Globs, NamespaceInode};
 use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
@@ -16,9 +12,7 @@ use crate::pipeline::PipelineSettings;
 use crate::process::{Enrichment, Processes};
 use crate::resource::Value;
 use crate::sampling::Sampling;
-use crate::span::{Correlation, SpanSettings};
-
-const AUTHORIZATION: &str = "authorization";
+use crate::span::SpanSettings;
 
 pub(super) fn backend(choice: config::Backend) -> BackendChoice {
     match choice {
@@ -39,7 +33,7 @@ pub(super) fn kernel(config: &Config) -> KernelSettings {
             .collect(),
         native: capture.abis.contains(&config::Abi::Native),
         compat: capture.abis.contains(&config::Abi::Compat),
-        ring_buffer_size: capture.ring_buffer_size_bytes,
+        ring_buffer_size: u32::try_from(capture.ring_buffer_size.0).unwrap_or(u32::MAX),
         max_in_flight: capture.max_in_flight,
         payload_max: if capture.payload.enabled {
             capture.payload.max_bytes
@@ -68,9 +62,10 @@ fn kernel_filter(filter: &config::Filter) -> KernelFilter {
         include: include.uids.clone(),
         exclude: exclude.uids.clone(),
     };
+    let inodes = |list: &[NamespaceInode]| list.iter().map(|inode| inode.0).collect();
     let mut namespaces = IdList {
-        include: include.namespaces.clone(),
-        exclude: exclude.namespaces.clone(),
+        include: inodes(&include.namespaces),
+        exclude: inodes(&exclude.namespaces),
     };
     if !IdList::fit([&uids, &namespaces]) {
         (uids, namespaces) = (IdList::default(), IdList::default());
@@ -78,7 +73,7 @@ fn kernel_filter(filter: &config::Filter) -> KernelFilter {
     KernelFilter {
         include_pids: include.pids.clone(),
         exclude_pids: exclude.pids.clone(),
-        min_duration_ns: u64::try_from(filter.min_duration.as_nanos()).unwrap_or(u64::MAX),
+        min_duration_ns: u64::try_from(filter.min_duration.0.as_nanos()).unwrap_or(u64::MAX),
         errors_only: filter.errors_only,
         comms: is_about(|list| &list.comms)
             .then(|| NameTable::new(&include.comms, &exclude.comms))
@@ -97,12 +92,7 @@ fn kernel_filter(filter: &config::Filter) -> KernelFilter {
 fn span(config: &Config, host: &Host) -> SpanSettings {
     SpanSettings {
         ids: Ids::new(host.boot_seed()),
-        correlation: match config.traces.correlation {
-            config::Correlation::Parent => Correlation::Parent,
-            config::Correlation::Link => Correlation::Link,
-            config::Correlation::None => Correlation::None,
-        },
-        unset_status_errnos: config.traces.unset_status_errnos.clone(),
+        traces: config.traces.clone(),
     }
 }
 
@@ -121,7 +111,7 @@ fn sampling(config: &Config) -> Sampling {
     }
     let sampling = &config.sampling;
     let keep = &sampling.always_keep;
-    Sampling::new(sampling.ratio, keep.errors, keep.slower_than)
+    Sampling::new(sampling.ratio, keep.errors, keep.slower_than.unless_zero())
 }
 
 /// The pods of the node, watched from now on, if they are wanted.
@@ -131,10 +121,8 @@ fn sampling(config: &Config) -> Sampling {
 pub(super) fn pods(config: &Config, runtime: &Handle) -> anyhow::Result<Option<Pods>> {
     let wanted = &config.enrich.kubernetes;
     wanted
-        .node_name
-        .as_deref()
-        .filter(|_| wanted.enabled)
-        .map(|node_name| Pods::watch(node_name, runtime))
+        .enabled
+        .then(|| Pods::watch(&wanted.node_name, runtime))
         .transpose()
 }
 
@@ -165,77 +153,4 @@ pub(super) fn enrichment(config: &Config) -> Enrichment {
 
 pub(super) fn processes(config: &Config, host: Host) -> Processes {
     Processes::new(host, resource_attributes(config), enrichment(config))
-}
-
-pub(super) fn export(config: &Config) -> ExportSettings {
-    let config::Exporters { otlp, file } = &config.exporters;
-    ExportSettings {
-        batch: BatchSettings {
-            flush_timeout: otlp.batch.flush_timeout,
-            max_size_bytes: otlp.batch.max_size_bytes,
-        },
-        otlp: otlp.enabled.then(|| self::otlp(otlp)),
-        file: file.target.as_ref().map(|target| FileSettings {
-            path: match target {
-                FileTarget::Stdout => "-".into(),
-                FileTarget::Path(path) => path.clone(),
-            },
-            queue_size_bytes: otlp.sending_queue.queue_size_bytes,
-            max_size_bytes: file.max_size_bytes,
-            max_files: file.max_files,
-        }),
-    }
-}
-
-pub(super) fn otlp(otlp: &config::Otlp) -> OtlpSettings {
-    let retry = &otlp.retry_on_failure;
-    let queue = &otlp.sending_queue;
-    let mut headers: Vec<_> = (otlp.headers.iter())
-        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-        .collect();
-    if let Some(basic) = otlp.endpoint.basic_authorization()
-        && !otlp.headers.contains_key(AUTHORIZATION)
-    {
-        headers.push((AUTHORIZATION.to_owned(), basic.expose().to_owned()));
-    }
-    OtlpSettings {
-        endpoint: otlp.endpoint.url(),
-        proxy: otlp.proxy.clone(),
-        headers,
-        compression: match otlp.compression {
-            config::Compression::None => Compression::None,
-            config::Compression::Gzip => Compression::Gzip,
-            config::Compression::Zstd => Compression::Zstd,
-        },
-        timeout: otlp.timeout,
-        max_request_size_bytes: otlp.max_request_size_bytes,
-        tls: TlsSettings {
-            insecure: otlp.tls.insecure,
-            ca_file: otlp.tls.ca_file.clone(),
-            cert_file: otlp.tls.cert_file.clone(),
-            key_file: otlp.tls.key_file.clone(),
-            server_name_override: otlp.tls.server_name_override.clone(),
-            reload_interval: otlp.tls.reload_interval.unwrap_or_default(),
-        },
-        retry: RetrySettings {
-            enabled: retry.enabled,
-            initial_interval: retry.initial_interval,
-            max_interval: retry.max_interval,
-            multiplier: retry.multiplier,
-            randomization_factor: retry.randomization_factor,
-            max_elapsed_time: retry.max_elapsed_time.unwrap_or_default(),
-        },
-        queue: QueueSettings {
-            size_bytes: queue.queue_size_bytes,
-            consumers: queue.num_consumers as usize,
-            storage: queue
-                .storage
-                .directory
-                .as_ref()
-                .map(|directory| StorageSettings {
-                    directory: directory.clone(),
-                    max_size_bytes: queue.storage.max_size_bytes,
-                }),
-        },
-    }
 }

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::uri::{Authority, Uri};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::values::{REDACTED, Secret};
 
@@ -18,20 +21,20 @@ const OTLP_HTTP_PORT: u16 = 4318;
 /// Where an OTLP/gRPC server listens. `Debug` and `Display` show no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    tls: bool,
+    /// `None` until it is settled, if the text has no scheme.
+    tls: Option<bool>,
     userinfo: Option<Secret>,
     host: String,
     port: u16,
+    /// What stands behind the port, which has no meaning.
+    path: String,
 }
-
-/// An endpoint and what is odd about it, in sentences.
-pub(super) type Parsed = (Endpoint, Vec<String>);
 
 impl Endpoint {
     /// Whether the connection is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.tls
+        self.tls.unwrap_or(true)
     }
 
     /// Host name or address; an IPv6 address stands in brackets.
@@ -66,13 +69,40 @@ impl Endpoint {
     }
 
     fn scheme(&self) -> &'static str {
-        if self.tls { "https" } else { "http" }
+        if self.is_tls() { "https" } else { "http" }
     }
 
-    /// Parses an endpoint; without a scheme, `insecure` chooses between `http` and `https`, as in the Collector.
-    ///
-    /// A URL without a port has the port of its scheme, 80 or 443. The error is one sentence that shows no password.
-    pub(super) fn parse(text: &str, insecure: bool) -> Result<Parsed, String> {
+    /// Without a scheme `tls.insecure` chooses between `http` and `https`, as in the Collector. Gives what is allowed and yet
+    /// probably not meant, in sentences.
+    pub(super) fn settle(&mut self, insecure: bool) -> Vec<String> {
+        let is_https = self.tls == Some(true);
+        self.tls.get_or_insert(!insecure);
+        let path = std::mem::take(&mut self.path);
+        let mut odd = Vec::new();
+        if !["", "/"].contains(&path.as_str()) {
+            odd.push(format!(
+                "the path `{path}` is ignored, because OTLP over gRPC has none"
+            ));
+        }
+        if self.port == OTLP_HTTP_PORT {
+            odd.push(
+                "port 4318 is usually OTLP over HTTP; the agent speaks OTLP over gRPC, usually port 4317"
+                    .into(),
+            );
+        }
+        if insecure && is_https {
+            odd.push("`tls.insecure` has no effect, because the endpoint says `https`".into());
+        }
+        odd
+    }
+}
+
+impl FromStr for Endpoint {
+    /// A sentence that shows no password.
+    type Err = String;
+
+    /// A URL without a port has the port of its scheme, 80 or 443.
+    fn from_str(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err(format!("found an empty endpoint, expected {FORM}"));
         }
@@ -86,24 +116,24 @@ impl Endpoint {
             ));
         }
         let wrong = || format!("found `{shown}`, expected {FORM}");
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
-            None => (None, text),
+        let (tls, (authority, path)) = match text.split_once("://") {
+            None => {
+                let authority = text.parse::<Authority>().map_err(|_| wrong())?;
+                (None, (authority, String::new()))
+            }
+            Some((scheme, _)) => {
+                let tls = match scheme.to_ascii_lowercase().as_str() {
+                    "https" => true,
+                    "http" => false,
+                    _ => return Err(wrong()),
+                };
+                (Some(tls), split_url(text).ok_or_else(wrong)?)
+            }
         };
-        let tls = match scheme.as_deref() {
-            None => !insecure,
-            Some("https") => true,
-            Some("http") => false,
-            Some(_) => return Err(wrong()),
-        };
-        let (authority, path) = match scheme {
-            None => (rest.parse::<Authority>().map_err(|_| wrong())?, None),
-            Some(_) => split_url(text).ok_or_else(wrong)?,
-        };
-        let port = match (authority.port_u16(), &scheme) {
+        let port = match (authority.port_u16(), tls) {
             (Some(0), _) => return Err(wrong()),
             (Some(port), _) => port,
-            (None, Some(_)) if authority.as_str().ends_with(authority.host()) => {
+            (None, Some(tls)) if authority.as_str().ends_with(authority.host()) => {
                 if tls {
                     443
                 } else {
@@ -119,14 +149,26 @@ impl Endpoint {
         if let Some((userinfo, _)) = userinfo {
             credentials(userinfo).map_err(|wrong| format!("found `{shown}`, {wrong}"))?;
         }
-        let endpoint = Self {
+        Ok(Self {
             tls,
             userinfo: userinfo.map(|(userinfo, _)| Secret::new(userinfo)),
             host: authority.host().to_owned(),
             port,
-        };
-        let warnings = oddities(port, path.as_deref(), insecure && tls);
-        Ok((endpoint, warnings))
+            path,
+        })
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -171,46 +213,22 @@ fn credentials(userinfo: &str) -> Result<String, &'static str> {
 
 /// Undoes percent-encoding; `None` if a `%` is not followed by two hexadecimal digits or the bytes are no UTF-8.
 pub(super) fn percent_decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    out.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        out.push(u8::from_str_radix(digits, 16).ok()?);
-        out.extend_from_slice(rest.as_bytes());
+    let is_whole = |part: &str| {
+        let digits = part.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_whole) {
+        return None;
     }
-    String::from_utf8(out).ok()
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+    decoded.ok().map(Into::into)
 }
 
 /// Authority and path of a URL.
-fn split_url(text: &str) -> Option<(Authority, Option<String>)> {
+fn split_url(text: &str) -> Option<(Authority, String)> {
     let uri: Uri = text.parse().ok()?;
-    let authority = uri.authority()?.clone();
     let path = uri.path_and_query().map(ToString::to_string);
-    Some((authority, path))
-}
-
-/// What is allowed and yet probably not meant.
-fn oddities(port: u16, path: Option<&str>, insecure_https: bool) -> Vec<String> {
-    let mut out = Vec::new();
-    if let Some(path) = path.filter(|path| *path != "/" && !path.is_empty()) {
-        out.push(format!(
-            "the path `{path}` is ignored, because OTLP over gRPC has none"
-        ));
-    }
-    if port == OTLP_HTTP_PORT {
-        out.push(
-            "port 4318 is usually OTLP over HTTP; the agent speaks OTLP over gRPC, usually port 4317"
-                .into(),
-        );
-    }
-    if insecure_https {
-        out.push("`tls.insecure` has no effect, because the endpoint says `https`".into());
-    }
-    out
+    Some((uri.authority()?.clone(), path.unwrap_or_default()))
 }
 
 /// The text with user name and password replaced.
@@ -229,10 +247,11 @@ impl Default for Endpoint {
     /// `http://localhost:4317`, the default of the OTLP/gRPC exporters.
     fn default() -> Self {
         Self {
-            tls: false,
+            tls: Some(false),
             userinfo: None,
             host: "localhost".into(),
             port: 4317,
+            path: String::new(),
         }
     }
 }
@@ -268,7 +287,7 @@ mod tests {
             ("a:b:c", "Basic YTpiOmM="),
         ] {
             let text = format!("https://{userinfo}@host:4317");
-            let (endpoint, _) = Endpoint::parse(&text, false).unwrap();
+            let endpoint: Endpoint = text.parse().unwrap();
             let value = endpoint.basic_authorization().unwrap();
             assert_eq!(value.expose(), expected, "{userinfo}");
             assert_eq!(endpoint.url(), "https://host:4317");
@@ -276,7 +295,7 @@ mod tests {
         }
         for userinfo in ["user:pa%zz", "user:%ff", "us%3Aer:secret", "user:%0A"] {
             let text = format!("https://{userinfo}@host:4317");
-            let error = Endpoint::parse(&text, false).unwrap_err();
+            let error = text.parse::<Endpoint>().unwrap_err();
             assert!(!error.contains("er:"), "{error}");
         }
         assert!(Endpoint::default().basic_authorization().is_none());
@@ -330,7 +349,8 @@ mod tests {
                 "http://[::ffff:10.0.0.1]:4317",
             ),
         ] {
-            let (endpoint, warnings) = Endpoint::parse(text, insecure).unwrap();
+            let mut endpoint: Endpoint = text.parse().unwrap();
+            let warnings = endpoint.settle(insecure);
             assert_eq!(endpoint.url(), url, "{text}");
             assert_eq!(warnings, Vec::<String>::new(), "{text}");
         }
@@ -360,23 +380,24 @@ mod tests {
             ),
             ("user:secret@host", "[REDACTED]@host"),
         ] {
-            let error = Endpoint::parse(text, false).unwrap_err();
+            let error = text.parse::<Endpoint>().unwrap_err();
             assert_eq!(error, format!("found `{shown}`, expected {FORM}"), "{text}");
         }
-        let unix = Endpoint::parse("unix:///run/otel.sock", false).unwrap_err();
+        let unix = "unix:///run/otel.sock".parse::<Endpoint>().unwrap_err();
         assert_eq!(
             unix,
             format!(
                 "found `unix:///run/otel.sock`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP"
             )
         );
-        let empty = Endpoint::parse("", false).unwrap_err();
+        let empty = "".parse::<Endpoint>().unwrap_err();
         assert_eq!(empty, format!("found an empty endpoint, expected {FORM}"));
     }
 
     #[test]
     fn oddities_are_warned_about() {
-        let (_, warnings) = Endpoint::parse("https://host:4318/v1/traces?x=1", true).unwrap();
+        let mut endpoint: Endpoint = "https://host:4318/v1/traces?x=1".parse().unwrap();
+        let warnings = endpoint.settle(true);
         assert_eq!(
             warnings,
             [
@@ -389,7 +410,7 @@ mod tests {
 
     #[test]
     fn parts_and_masking() {
-        let (endpoint, _) = Endpoint::parse("https://user:p%40ss@host:1", false).unwrap();
+        let endpoint: Endpoint = "https://user:p%40ss@host:1".parse().unwrap();
         assert_eq!(endpoint.userinfo(), Some("user:p%40ss"));
         assert!(endpoint.is_tls());
         assert_eq!((endpoint.host(), endpoint.port()), ("host", 1));

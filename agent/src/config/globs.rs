@@ -3,6 +3,8 @@
 use std::fmt;
 
 use globset::{Error, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A list of glob patterns in the syntax of the globset crate: `*`, `?`, `[a-z]`, `[!a-z]`, `{a,b}` and `\` to escape.
 ///
@@ -51,6 +53,12 @@ impl Globs {
             .collect()
     }
 
+    /// The patterns that match nothing but their own text, with their index.
+    pub(super) fn literals(&self) -> impl Iterator<Item = (usize, &str)> {
+        let patterns = self.patterns.iter().map(String::as_str).enumerate();
+        patterns.filter(|(_, pattern)| !pattern.contains(['*', '?', '[', '{', '\\']))
+    }
+
     /// Whether any pattern matches the whole text.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
@@ -88,17 +96,53 @@ impl fmt::Debug for Globs {
     }
 }
 
+impl Serialize for Globs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.patterns.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Globs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let patterns: Vec<Pattern> = Vec::deserialize(deserializer)?;
+        Self::new(&patterns).map_err(D::Error::custom)
+    }
+}
+
+/// One that compiles by itself.
+struct Pattern(String);
+
+impl AsRef<str> for Pattern {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pattern = String::deserialize(deserializer)?;
+        if pattern.is_empty() {
+            return Err(D::Error::custom(
+                "found an empty pattern, which matches nothing, expected a glob such as `a*`",
+            ));
+        }
+        match compile(&pattern) {
+            Ok(_) => Ok(Self(pattern)),
+            Err(error) => Err(D::Error::custom(format_args!(
+                "found the malformed glob `{pattern}` ({}), expected a glob such as `a*`; write `\\[` or `\\{{` for the characters \
+                 themselves",
+                error.kind()
+            ))),
+        }
+    }
+}
+
 /// Compiles one pattern.
-pub(super) fn compile(pattern: &str) -> Result<Glob, Error> {
+fn compile(pattern: &str) -> Result<Glob, Error> {
     GlobBuilder::new(pattern)
         .literal_separator(false)
         .backslash_escape(true)
         .build()
-}
-
-/// Whether a pattern matches nothing but its own text.
-pub(super) fn is_literal(pattern: &str) -> bool {
-    !pattern.contains(['*', '?', '[', '{', '\\'])
 }
 
 #[cfg(test)]

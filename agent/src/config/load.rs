@@ -1,20 +1,17 @@
-//! The layers, put together: defaults, file, `OTEL_*`, `MQSPAN__*`, flags.
+//! The layers, one on the other: defaults, file, `OTEL_*`, `MQSPAN__*`, flags.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use super::Config;
-use super::de::KeyPath;
-use super::env_layer::mqspan_layer;
 use super::error::{ConfigError, Problem, key_path};
-use super::layer::{Findings, Layer, Places, Writer, merge};
+use super::node::{KeyPath, Layers};
 use super::otel_env::otel_layer;
+use super::own_env::own_layer;
 use super::proxy_env::Proxy;
-use super::raw::RawConfig;
 use super::read::read;
-use super::validate::Checks;
-use super::yaml::{Content, Scalar, parse, resolve};
+use super::yaml::{Content, Position, Scalar, parse, resolve};
 
 /// Environment variables by name. Variables whose name or value is no UTF-8 are left out.
 #[derive(Clone, Default)]
@@ -118,15 +115,19 @@ pub struct Loaded {
 /// # Errors
 /// The file cannot be read or is no YAML mapping, or keys or values are wrong; all wrong ones are reported that can be found at once.
 pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loaded, ConfigError> {
-    let mut findings = Findings::default();
-    let mut layers = Vec::new();
+    let mut layers = Layers::new();
     if let Some(path) = path {
-        layers.push(file_layer(path, env, &mut findings)?);
+        file_layer(path, env, &mut layers)?;
     }
-    layers.push(otel_layer(env, &mut findings));
-    layers.push(mqspan_layer(env, &mut findings));
-    layers.push(override_layer(overrides, &mut findings));
-    let mut loaded = finish(&layers, findings)?;
+    otel_layer(env, &mut layers);
+    own_layer(env, &mut layers);
+    for set in &overrides.0 {
+        match &set.value {
+            OverrideValue::Text(text) => layers.text(&set.key, text, &set.flag),
+            OverrideValue::List(texts) => layers.texts(&set.key, texts, &set.flag),
+        }
+    }
+    let mut loaded = finish(layers)?;
     let otlp = &mut loaded.config.exporters.otlp;
     if otlp.enabled {
         match Proxy::to(&otlp.endpoint, env) {
@@ -142,89 +143,64 @@ pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loa
 /// # Errors
 /// As [`load`].
 pub fn check(path: &Path, env: &Env) -> Result<Loaded, ConfigError> {
-    let mut findings = Findings::default();
-    let layer = file_layer(path, env, &mut findings)?;
-    finish(&[layer], findings)
+    let mut layers = Layers::new();
+    file_layer(path, env, &mut layers)?;
+    finish(layers)
 }
 
-fn file_layer(path: &Path, env: &Env, findings: &mut Findings) -> Result<Layer, ConfigError> {
+fn file_layer(path: &Path, env: &Env, layers: &mut Layers) -> Result<(), ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
     })?;
-    let syntax = |line, column, message| ConfigError::Syntax {
+    let syntax = |position: Position, message| ConfigError::Syntax {
         path: path.to_owned(),
-        line,
-        column,
+        line: position.line,
+        column: position.column,
         message,
     };
-    let root = parse(&text)
-        .map_err(|error| syntax(error.position.line, error.position.column, error.message))?;
-    let mut writer = Writer::new(findings);
-    let found = match root {
-        None => return Ok(writer.layer),
-        Some(node) => match node.content {
-            Content::Map(entries) => {
-                writer.file(path, &entries, env);
-                return Ok(writer.layer);
-            }
-            Content::Scalar { text, plain: true } if resolve(&text) == Scalar::Null => {
-                return Ok(writer.layer);
-            }
-            Content::Scalar { .. } => (node.position, "a scalar"),
-            Content::List(_) => (node.position, "a list"),
-        },
+    let root = parse(&text).map_err(|error| syntax(error.position, error.message))?;
+    let Some(root) = root else {
+        return Ok(());
     };
-    let message = format!(
-        "found {} at the root, expected a mapping of sections such as `exporters:`",
-        found.1
-    );
-    Err(syntax(found.0.line, found.0.column, message))
-}
-
-fn override_layer(overrides: &Overrides, findings: &mut Findings) -> Layer {
-    let mut writer = Writer::new(findings);
-    for set in &overrides.0 {
-        match &set.value {
-            OverrideValue::Text(text) => writer.text(&set.key, text, &set.flag),
-            OverrideValue::List(texts) => writer.texts(&set.key, texts, &set.flag),
+    let found = match &root.content {
+        Content::Map(_) => {
+            layers.file(path, root, env);
+            return Ok(());
         }
-    }
-    writer.layer
+        Content::Scalar { text, plain: true } if resolve(text) == Scalar::Null => return Ok(()),
+        Content::Scalar { .. } => "a scalar",
+        Content::List(_) => "a list",
+    };
+    let message =
+        format!("found {found} at the root, expected a mapping of sections such as `exporters:`");
+    Err(syntax(root.position, message))
 }
 
-/// Merges the layers, reads the result strictly and checks it.
-fn finish(layers: &[Layer], findings: Findings) -> Result<Loaded, ConfigError> {
-    let mut places = Places::default();
-    for layer in layers {
-        places.extend(layer.places.clone());
-    }
-    let Findings {
+/// Reads the layers strictly, and checks what they say.
+fn finish(layers: Layers) -> Result<Loaded, ConfigError> {
+    let Layers {
+        root,
         mut problems,
         mut warnings,
-    } = findings;
+    } = layers;
     let problem = |(path, message): (KeyPath, String)| Problem {
-        place: places.of(&path),
+        place: root.find(&path).map(|node| node.place.to_string()),
         key: key_path(&path),
         message,
     };
-    let tree = merge(layers).map_err(|error| {
-        let message = format!("cannot merge the layers: {error}");
-        ConfigError::Invalid(vec![problem((KeyPath::new(), message))])
-    })?;
-    let raw = read(tree).unwrap_or_else(|found| {
+    let mut config = read(root.clone()).unwrap_or_else(|found| {
         problems.extend(found.into_iter().map(problem));
-        RawConfig::default()
+        Config::default()
     });
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
-    let mut checks = Checks::new(rustix::param::page_size() as u64);
-    let config = checks.config(raw);
-    if !checks.problems.is_empty() {
-        return Err(invalid(checks.problems.into_iter().map(problem).collect()));
+    let found = super::check::check(&mut config, rustix::param::page_size() as u64);
+    if !found.problems.is_empty() {
+        return Err(invalid(found.problems.into_iter().map(problem).collect()));
     }
-    let odd = checks.warnings.into_iter().map(problem);
+    let odd = found.warnings.into_iter().map(problem);
     warnings.extend(odd.map(|odd| odd.to_string()));
     Ok(Loaded { config, warnings })
 }

@@ -6,19 +6,19 @@
 //! `OTEL_SERVICE_NAME`, and `service.name` and `service.instance.id` in `OTEL_RESOURCE_ATTRIBUTES`, describe the agent's own process, so
 //! they are not given to the traced processes. What has no key here is in [`super::otel_ignored`].
 
-use ::config::{Map, Value, ValueKind};
 use http::header::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 use super::endpoint::{Endpoint, percent_decode};
-use super::error::closest;
-use super::layer::{Findings, Layer, Writer};
+use super::error::expected_one_of;
 use super::load::Env;
+use super::node::{Layers, Node};
 use super::otel_ignored::ignored_variables;
 use super::units::HumanDuration;
 use super::{Compression, LogLevel};
 
 /// Reads the text of a variable, or says what was expected instead of it.
-type Parse = fn(&str) -> Result<ValueKind, String>;
+type Parse = fn(&str) -> Result<Value, String>;
 
 /// One key and the variables that set it, the stronger one first.
 struct Standard {
@@ -89,20 +89,22 @@ const SAMPLER: [&str; 2] = ["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"];
 const OWN_ATTRIBUTES: [&str; 2] = ["service.name", "service.instance.id"];
 
 /// The layer of the standard variables.
-pub(super) fn otel_layer(env: &Env, findings: &mut Findings) -> Layer {
-    let mut writer = Writer::new(findings);
+pub(super) fn otel_layer(env: &Env, layers: &mut Layers) {
     for standard in STANDARD {
         for variable in standard.variables {
             let Some(value) = env.get(variable).filter(|value| !value.is_empty()) else {
                 continue;
             };
             match (standard.parse)(value) {
-                Ok(kind) => {
+                Ok(value) => {
                     let path: Vec<String> = standard.key.iter().map(|k| (*k).to_owned()).collect();
-                    writer.typed(&path, Value::new(None, kind), variable);
+                    layers.set(&path, Node::typed(variable, value));
                     break;
                 }
-                Err(message) => writer.warning(format!("{variable}: ignored: {message}")),
+                Err(message) => {
+                    let warning = format!("{variable}: ignored: {message}");
+                    layers.warnings.push(warning);
+                }
             }
         }
     }
@@ -110,15 +112,13 @@ pub(super) fn otel_layer(env: &Env, findings: &mut Findings) -> Layer {
         .iter()
         .find_map(|name| Some((name, env.get(name)?)));
     if let Some((name, value)) = protocol.filter(|(_, value)| !["", "grpc"].contains(value)) {
-        writer.warning(format!(
+        layers.warnings.push(format!(
             "{name}: ignored: found `{value}`, the agent speaks `grpc` only"
         ));
     }
-    sampler(env, &mut writer);
-    for warning in ignored_variables(env, |name| heeded().any(|heeded| heeded == name)) {
-        writer.warning(warning);
-    }
-    writer.layer
+    sampler(env, layers);
+    let is_heeded = |name: &str| heeded().any(|heeded| heeded == name);
+    layers.warnings.extend(ignored_variables(env, is_heeded));
 }
 
 /// All variables that have an effect.
@@ -128,7 +128,7 @@ pub(super) fn heeded() -> impl Iterator<Item = &'static str> {
 }
 
 /// The trace id decides here too, so a parent and its children are kept or dropped together, whatever the sampler's base.
-fn sampler(env: &Env, writer: &mut Writer<'_>) {
+fn sampler(env: &Env, layers: &mut Layers) {
     let [sampler, argument] = SAMPLER;
     let get = |name| env.get(name).filter(|value| !value.is_empty());
     let name = get(sampler);
@@ -141,7 +141,7 @@ fn sampler(env: &Env, writer: &mut Writer<'_>) {
             None => Some(1.0),
             Some((_, Ok(ratio))) if (0.0..=1.0).contains(&ratio) => Some(ratio),
             Some((text, _)) => {
-                writer.warning(format!(
+                layers.warnings.push(format!(
                     "{argument}: ignored: found `{text}`, expected a number from 0 to 1"
                 ));
                 Some(1.0)
@@ -149,7 +149,7 @@ fn sampler(env: &Env, writer: &mut Writer<'_>) {
         },
         Some(_) => {
             let name = name.unwrap_or_default();
-            writer.warning(format!(
+            layers.warnings.push(format!(
                 "{sampler}: ignored: found `{name}`, expected `always_on`, `always_off` or `traceidratio`, or one of these after \
                  `parentbased_`; set `sampling.ratio`"
             ));
@@ -159,17 +159,17 @@ fn sampler(env: &Env, writer: &mut Writer<'_>) {
     };
     if let Some(ratio) = ratio {
         let path = ["sampling", "ratio"].map(str::to_owned);
-        writer.typed(&path, Value::new(None, ratio), sampler);
+        layers.set(&path, Node::typed(sampler, ratio.into()));
     }
     if get(argument).is_some() && !takes_ratio {
-        writer.warning(format!(
+        layers.warnings.push(format!(
             "{argument}: ignored: {sampler} names no sampler that takes a ratio; set `sampling.ratio`"
         ));
     }
 }
 
 /// `none` or `otlp`.
-fn metrics_exporter(text: &str) -> Result<ValueKind, String> {
+fn metrics_exporter(text: &str) -> Result<Value, String> {
     match text.trim() {
         "otlp" => Ok(true.into()),
         "none" => Ok(false.into()),
@@ -179,13 +179,13 @@ fn metrics_exporter(text: &str) -> Result<ValueKind, String> {
     }
 }
 
-fn endpoint(text: &str) -> Result<ValueKind, String> {
-    Endpoint::parse(text, true).map(|_| text.into())
+fn endpoint(text: &str) -> Result<Value, String> {
+    text.parse::<Endpoint>().map(|_| text.into())
 }
 
 /// The specification: only `true`, in any case, is true; what is neither true nor false is warned about and false.
 /// Ignoring such a value comes to the same for a key that is false by default.
-fn boolean(text: &str) -> Result<ValueKind, String> {
+fn boolean(text: &str) -> Result<Value, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(true.into()),
         "false" => Ok(false.into()),
@@ -193,47 +193,39 @@ fn boolean(text: &str) -> Result<ValueKind, String> {
     }
 }
 
-fn text(text: &str) -> Result<ValueKind, String> {
+fn text(text: &str) -> Result<Value, String> {
     Ok(text.into())
 }
 
-fn compression(text: &str) -> Result<ValueKind, String> {
-    one_of(text, Compression::ALL.iter().map(|choice| choice.as_str()))
+fn compression(text: &str) -> Result<Value, String> {
+    one_of(text, &Compression::ALL.map(Compression::as_str))
 }
 
-fn log_level(text: &str) -> Result<ValueKind, String> {
-    let levels = LogLevel::ALL.iter().map(|choice| choice.as_str());
-    one_of(&text.to_ascii_lowercase(), levels)
+fn log_level(text: &str) -> Result<Value, String> {
+    one_of(
+        &text.to_ascii_lowercase(),
+        &LogLevel::ALL.map(LogLevel::as_str),
+    )
 }
 
-fn one_of(text: &str, names: impl Iterator<Item = &'static str>) -> Result<ValueKind, String> {
-    let names: Vec<&str> = names.collect();
+fn one_of(text: &str, names: &[&str]) -> Result<Value, String> {
     if names.contains(&text) {
         return Ok(text.into());
     }
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    let hint = closest(text, &names).map(|name| format!("; did you mean `{name}`?"));
-    Err(format!(
-        "found `{text}`, expected one of {}{}",
-        quoted.join(", "),
-        hint.unwrap_or_default()
-    ))
+    Err(format!("found `{text}`, {}", expected_one_of(text, names)))
 }
 
-fn milliseconds(text: &str) -> Result<ValueKind, String> {
+fn milliseconds(text: &str) -> Result<Value, String> {
     match text.parse::<u32>() {
-        Ok(millis) if millis > 0 => {
-            let duration = std::time::Duration::from_millis(millis.into());
-            Ok(HumanDuration(duration).to_string().into())
-        }
+        Ok(millis) if millis > 0 => Ok(HumanDuration::millis(millis.into()).to_string().into()),
         _ => Err(format!(
             "found `{text}`, expected a whole number of milliseconds above zero"
         )),
     }
 }
 
-fn headers(text: &str) -> Result<ValueKind, String> {
-    let mut table = Map::<String, Value>::new();
+fn headers(text: &str) -> Result<Value, String> {
+    let mut table = Map::new();
     for (name, value) in pairs(text)? {
         let name = name.to_ascii_lowercase();
         let is_header = HeaderName::from_bytes(name.as_bytes()).is_ok()
@@ -244,17 +236,17 @@ fn headers(text: &str) -> Result<ValueKind, String> {
         }
         table.insert(name, value.into());
     }
-    Ok(ValueKind::Table(table))
+    Ok(table.into())
 }
 
-fn attributes(text: &str) -> Result<ValueKind, String> {
-    let mut table = Map::<String, Value>::new();
+fn attributes(text: &str) -> Result<Value, String> {
+    let mut table = Map::new();
     for (name, value) in pairs(text)? {
         if !OWN_ATTRIBUTES.contains(&name.as_str()) {
             table.insert(name, value.into());
         }
     }
-    Ok(ValueKind::Table(table))
+    Ok(table.into())
 }
 
 /// Pairs in the form of a W3C Baggage header without properties: `name=value,name=value`, percent-encoded. The error shows no values.

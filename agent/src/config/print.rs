@@ -5,7 +5,6 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::Config;
-use super::raw::RawConfig;
 use super::yaml::{Scalar, resolve};
 
 /// All keys with their values, in the order of the documentation, as a file that loads to the same configuration.
@@ -15,7 +14,7 @@ use super::yaml::{Scalar, resolve};
 #[must_use]
 pub fn to_yaml(config: &Config) -> String {
     let mut out = String::new();
-    if let Ok(Value::Object(root)) = serde_json::to_value(RawConfig::from(config)) {
+    if let Ok(Value::Object(root)) = serde_json::to_value(config) {
         mapping(&mut out, &root, 0);
     }
     out
@@ -41,7 +40,7 @@ fn mapping(out: &mut String, entries: &serde_json::Map<String, Value>, depth: us
 }
 
 /// A value on one line.
-fn flow(value: &Value) -> String {
+pub(super) fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => string(&text.replace('$', "$$")),
         Value::Array(items) => {

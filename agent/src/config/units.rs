@@ -39,9 +39,49 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct HumanDuration(pub Duration);
 
+impl HumanDuration {
+    /// None at all.
+    pub const ZERO: Self = Self(Duration::ZERO);
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(count: u64) -> Self {
+        Self(Duration::from_secs(count))
+    }
+
+    /// So many milliseconds.
+    #[must_use]
+    pub const fn millis(count: u64) -> Self {
+        Self(Duration::from_millis(count))
+    }
+
+    /// For keys that zero switches off.
+    #[must_use]
+    pub fn unless_zero(self) -> Option<Duration> {
+        (!self.0.is_zero()).then_some(self.0)
+    }
+}
+
 /// A number of bytes, written as a whole number with a unit of `B`, `KiB`, `MiB`, `GiB` or `TiB`, or without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Size(pub u64);
+
+impl Size {
+    /// None at all.
+    pub const ZERO: Self = Self(0);
+
+    /// So many mebibytes.
+    #[must_use]
+    pub const fn mib(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    /// For keys that zero switches off.
+    #[must_use]
+    pub fn unless_zero(self) -> Option<u64> {
+        (self.0 > 0).then_some(self.0)
+    }
+}
 
 /// Why a text is no duration or no size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

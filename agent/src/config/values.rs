@@ -1,10 +1,13 @@
-//! Small values of the configuration: secrets, attribute values, the target of the file exporter.
+//! Small values of the configuration: secrets, attribute values, namespaces, error codes, addresses to listen on.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::net::SocketAddr;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::closest;
+use crate::errno;
 
 /// What is shown in place of a secret, as the Collector's `configopaque` does.
 pub(super) const REDACTED: &str = "[REDACTED]";
@@ -95,18 +98,9 @@ impl Visitor<'_> for AttributeVisitor {
     }
 }
 
-/// Where the file exporter writes (`exporters.file.path`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileTarget {
-    /// Standard output, written `-`.
-    Stdout,
-    /// A file, which is appended to.
-    Path(PathBuf),
-}
-
 /// An inode number, written as a number, as a string of digits, or as `/proc/PID/ns/ipc` links to it: `ipc:[4026531839]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NamespaceInode(pub(super) u32);
+pub struct NamespaceInode(pub u32);
 
 impl Serialize for NamespaceInode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -149,5 +143,61 @@ impl Visitor<'_> for NamespaceVisitor {
             Ok(inode) if inode > 0 => Ok(NamespaceInode(inode)),
             _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
         }
+    }
+}
+
+/// A positive error number, written by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ErrorCode(pub i32);
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(errno::name(self.0).unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        errno::number(&name).map(Self).ok_or_else(|| {
+            let all: Vec<&str> = errno::names().collect();
+            let hint = closest(&name, &all).map(|close| format!("; did you mean `{close}`?"));
+            D::Error::custom(format_args!(
+                "found `{name}`, expected the name of a Linux error code, such as `ETIMEDOUT`{}",
+                hint.unwrap_or_default()
+            ))
+        })
+    }
+}
+
+/// An address to listen on; none, which is written as an empty string, is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenAddress(pub Option<SocketAddr>);
+
+impl Serialize for ListenAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => serializer.collect_str(&address),
+            None => serializer.serialize_str(""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ListenAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let of_localhost = text
+            .strip_prefix("localhost:")
+            .map(|port| format!("127.0.0.1:{port}"));
+        let address = of_localhost.as_deref().unwrap_or(&text).parse();
+        address.map(|address| Self(Some(address))).map_err(|_| {
+            D::Error::custom(format_args!(
+                "found `{text}`, expected an IP address and a port, such as `127.0.0.1:13133`, `[::]:13133` or `localhost:13133`; \
+                 leave it empty to switch it off"
+            ))
+        })
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::{Compress, FlushCompress, Status};
 
 use super::message::Message;
-use super::settings::Compression;
+use crate::config::Compression;
 
 /// Makes messages of requests. What the compressor works with, hundreds of
 /// kilobytes, is kept from one request to the next; those that are compressed

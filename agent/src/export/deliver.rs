@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::config::{Otlp, Retry};
 use crate::encode::EncodedBatch;
 
 use super::aside::Aside;
@@ -21,14 +22,13 @@ use super::grpc::{Client, Failure};
 use super::message::{Message, PartialSuccess};
 use super::queue::{Lease, Queue};
 use super::retry::{Backoff, Verdict, code};
-use super::settings::{OtlpSettings, RetrySettings};
 
 /// From the queue to one collector.
 pub(crate) struct Delivery {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
     pub(crate) client: Client,
-    retry: RetrySettings,
+    retry: Retry,
     max_request_bytes: u64,
     /// Shutdown has begun: a pause ends at once, for a last try.
     closing: CancellationToken,
@@ -96,7 +96,7 @@ enum Next {
 
 impl Delivery {
     pub(crate) fn new(
-        settings: &OtlpSettings,
+        config: &Otlp,
         client: Client,
         (queue, counters): (Arc<Queue>, Arc<Counters>),
         closing: CancellationToken,
@@ -106,12 +106,12 @@ impl Delivery {
             queue,
             counters,
             client,
-            retry: settings.retry,
-            max_request_bytes: settings.max_request_size_bytes,
+            retry: config.retry_on_failure.clone(),
+            max_request_bytes: config.max_request_size.0,
             closing,
             stop,
-            slots: Arc::new(Semaphore::new(settings.queue.consumers.max(1))),
-            aside: Aside::new(settings.queue.size_bytes),
+            slots: Arc::new(Semaphore::new(config.sending_queue.num_consumers as usize)),
+            aside: Aside::new(config.sending_queue.queue_size.0),
             accepted: AtomicU64::new(0),
             left: AtomicU64::new(0),
             start: Instant::now(),
@@ -175,7 +175,7 @@ impl Delivery {
             batch,
             message: None,
             first_tried: Instant::now(),
-            backoff: Backoff::new(self.retry),
+            backoff: Backoff::new(self.retry.clone()),
             accepted_before: self.accepted.load(Relaxed),
             failed_before: None,
         }

@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::config::FileExporter;
 use crate::encode::json;
 
 use super::counters::{Counters, LossReason};
 use super::paths::{is_of_others, refuse_links_of_others};
 use super::queue::{Lease, Queue};
 use super::rotate::{is_at, rotate};
-use super::settings::FileSettings;
 
 /// How often a named pipe is looked at for a reader, which it cannot tell of.
 const NEXT_LOOK: Duration = Duration::from_millis(200);
@@ -139,7 +139,7 @@ enum Next {
 pub(crate) struct FileSink {
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) settings: FileSettings,
+    pub(crate) config: FileExporter,
     pub(crate) output: Output,
     /// The last line may be there in part.
     pub(crate) broken: bool,
@@ -203,7 +203,7 @@ impl FileSink {
         if self.output.regular().is_none() {
             return;
         }
-        match Output::open(&self.settings.path) {
+        match Output::open(&self.config.path) {
             Ok(output) => {
                 self.set_output(output);
                 info!("the file of spans has been opened anew");
@@ -222,7 +222,7 @@ impl FileSink {
 
     /// Begins a new file if this one has no room for so many bytes.
     fn make_room(&mut self, bytes: u64) {
-        let Some(max) = self.settings.max_size_bytes else {
+        let Some(max) = self.config.max_size.unless_zero() else {
             return;
         };
         let Some((file, len)) = self.output.regular() else {
@@ -246,10 +246,13 @@ impl FileSink {
     }
 
     fn replaced(&self, file: &File) -> anyhow::Result<Output> {
-        let path = &self.settings.path;
+        let path = &self.config.path;
         if is_at(file, path)? {
-            rotate(path, self.settings.max_files)
-                .with_context(|| format!("cannot rename {}", path.display()))?;
+            rotate(
+                path,
+                (self.config.max_files > 0).then_some(self.config.max_files),
+            )
+            .with_context(|| format!("cannot rename {}", path.display()))?;
         } else if path.is_symlink() {
             bail!("{} is a link: name the file itself", path.display());
         }

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::super::queue::MemoryQueue;
 use super::*;
+use crate::config::Size;
 use crate::encode::EncodedBatch;
 
 fn mode(path: &Path) -> u32 {
@@ -62,11 +63,9 @@ fn sink(path: &Path) -> (FileSink, Arc<Queue>, Arc<Counters>, CancellationToken)
         queue: Arc::clone(&queue),
         counters: Arc::clone(&counters),
         output,
-        settings: FileSettings {
+        config: FileExporter {
             path: path.to_owned(),
-            queue_size_bytes: 1 << 20,
-            max_size_bytes: None,
-            max_files: None,
+            ..FileExporter::default()
         },
         broken: false,
         cannot_rotate: false,
@@ -148,8 +147,8 @@ fn full_files_are_renamed_and_the_oldest_removed() {
     let (mut sink, queue, counters, _stop) = sink(&path);
     let mut line = Vec::new();
     json::traces_data_line(&mut line, &batch(1).bytes).unwrap();
-    sink.settings.max_size_bytes = Some(2 * line.len() as u64);
-    sink.settings.max_files = Some(2);
+    sink.config.max_size = Size(2 * line.len() as u64);
+    sink.config.max_files = 2;
     sink.broken = true;
     write(sink, &queue, 9, |_| {});
     let lines = |name: &str| {
@@ -174,7 +173,7 @@ fn a_file_that_cannot_be_renamed_grows_on() {
     );
     symlink(&path, &link).unwrap();
     let (mut sink, queue, counters, _stop) = sink(&link);
-    sink.settings.max_size_bytes = Some(1);
+    sink.config.max_size = Size(1);
     write(sink, &queue, 3, |_| {});
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
     assert!(link.is_symlink());

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt as _;
@@ -23,8 +23,8 @@ use tower::Service as _;
 use super::compress::Compressor;
 use super::message::{Message, PartialSuccess, base64_decode, percent_decode};
 use super::retry::{Refusal, code};
-use super::settings::{Compression, OtlpSettings, TlsSettings};
 use super::trust::Trust;
+use crate::config::{Compression, Otlp, Tls};
 
 const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const EXPORT_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -59,7 +59,7 @@ pub struct Client {
     method: &'static str,
     uri: Uri,
     compressor: Compressor,
-    settings: OtlpSettings,
+    config: Otlp,
     headers: HeaderMap,
     connection: Mutex<Connection>,
 }
@@ -80,34 +80,34 @@ struct TlsFiles {
 }
 
 impl Client {
-    /// A client of the trace service. Checks the settings and reads the files,
-    /// but connects at the first request only. Needs the runtime's context.
+    /// A client of the trace service. Reads the files, but connects at the
+    /// first request only. Needs the runtime's context.
     ///
     /// # Errors
-    /// An endpoint, header or file that cannot be used.
-    pub fn new(settings: OtlpSettings) -> anyhow::Result<Self> {
-        Self::with_method(settings, EXPORT_TRACES)
+    /// A file that cannot be used.
+    pub fn new(config: Otlp) -> anyhow::Result<Self> {
+        Self::with_method(config, EXPORT_TRACES)
     }
 
-    /// A client of the metrics service, with the same settings. The answers
+    /// A client of the metrics service, the same otherwise. The answers
     /// have one layout, so `rejected_spans` counts data points.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn of_metrics(settings: OtlpSettings) -> anyhow::Result<Self> {
-        Self::with_method(settings, EXPORT_METRICS)
+    pub fn of_metrics(config: Otlp) -> anyhow::Result<Self> {
+        Self::with_method(config, EXPORT_METRICS)
     }
 
-    fn with_method(settings: OtlpSettings, method: &'static str) -> anyhow::Result<Self> {
-        let uri = parse_endpoint(&settings)?;
-        let headers = request_headers(&settings)?;
-        let files = TlsFiles::read(&settings.tls)?;
-        let channel = connect(&uri, &settings, &files)?;
+    fn with_method(config: Otlp, method: &'static str) -> anyhow::Result<Self> {
+        let uri = config.endpoint.url().parse()?;
+        let headers = request_headers(&config)?;
+        let files = TlsFiles::read(&config.tls)?;
+        let channel = connect(&uri, &config, &files)?;
         Ok(Self {
             method,
             uri,
-            compressor: Compressor::new(settings.compression),
-            settings,
+            compressor: Compressor::new(config.compression),
+            config,
             headers,
             connection: Mutex::new(Connection {
                 channel,
@@ -121,7 +121,7 @@ impl Client {
     pub fn endpoint(&self) -> String {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self.uri.authority().map_or("", |part| part.as_str());
-        let proxy = self.settings.proxy.as_ref();
+        let proxy = self.config.proxy.as_ref();
         let through = proxy.and_then(|proxy| proxy.uri().authority());
         let through =
             through.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
@@ -138,7 +138,7 @@ impl Client {
             (connection.channel.clone(), connection.generation)
         };
         let call = self.call(channel, message);
-        let answer = tokio::time::timeout(self.settings.timeout, call)
+        let answer = tokio::time::timeout(self.config.timeout.0, call)
             .await
             .unwrap_or(Err(Failure::TimedOut));
         if answer == Err(Failure::TimedOut) {
@@ -202,7 +202,7 @@ impl Client {
     fn reconnect(&self, generation: u64) {
         let mut connection = self.lock();
         if connection.generation == generation
-            && let Ok(channel) = connect(&self.uri, &self.settings, &connection.files)
+            && let Ok(channel) = connect(&self.uri, &self.config, &connection.files)
         {
             connection.channel = channel;
             connection.generation += 1;
@@ -214,11 +214,11 @@ impl Client {
     /// # Errors
     /// Files that cannot be read or used; then the connection stays.
     pub fn reload(&self) -> anyhow::Result<bool> {
-        let files = TlsFiles::read(&self.settings.tls)?;
+        let files = TlsFiles::read(&self.config.tls)?;
         if self.lock().files == files {
             return Ok(false);
         }
-        let channel = connect(&self.uri, &self.settings, &files)?;
+        let channel = connect(&self.uri, &self.config, &files)?;
         let mut connection = self.lock();
         let generation = connection.generation + 1;
         *connection = Connection {
@@ -301,38 +301,26 @@ fn unreachable(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::Unreachable(text)
 }
 
-fn parse_endpoint(settings: &OtlpSettings) -> anyhow::Result<Uri> {
-    let text = settings.endpoint.trim();
-    let scheme = match (text.contains("://"), settings.tls.insecure) {
-        (true, _) => "",
-        (false, true) => "http://",
-        (false, false) => "https://",
-    };
-    let uri: Uri = format!("{scheme}{text}")
-        .parse()
-        .context("the OTLP endpoint is no URL")?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        bail!("the OTLP endpoint is neither http nor https");
-    }
-    let authority = uri.authority().context("the OTLP endpoint has no host")?;
-    if authority.as_str().contains('@') {
-        bail!("the OTLP endpoint holds a user name; give it by a header");
-    }
-    Ok(uri)
-}
-
-fn request_headers(settings: &OtlpSettings) -> anyhow::Result<HeaderMap> {
+fn request_headers(config: &Otlp) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
-    for (name, value) in &settings.headers {
+    let basic = config
+        .endpoint
+        .basic_authorization()
+        .filter(|_| !config.headers.contains_key(header::AUTHORIZATION.as_str()));
+    let basic = basic
+        .iter()
+        .map(|value| (header::AUTHORIZATION.as_str(), value));
+    let given = config.headers.iter();
+    for (name, value) in given
+        .map(|(name, value)| (name.as_str(), value))
+        .chain(basic)
+    {
         let parsed: HeaderName = name
-            .to_ascii_lowercase()
             .parse()
             .with_context(|| format!("{name:?} is no header name"))?;
-        if parsed == header::CONTENT_TYPE || parsed == header::TE || name.starts_with("grpc-") {
-            bail!("the header {name:?} is gRPC's own");
-        }
         // The value may be a secret: not in the error.
         let mut value: HeaderValue = value
+            .expose()
             .parse()
             .with_context(|| format!("the value of the header {name:?} is not valid"))?;
         value.set_sensitive(true);
@@ -343,54 +331,49 @@ fn request_headers(settings: &OtlpSettings) -> anyhow::Result<HeaderMap> {
         HeaderValue::from_static("application/grpc"),
     );
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    let encoding = match settings.compression {
-        Compression::None => None,
-        Compression::Gzip => Some("gzip"),
-        Compression::Zstd => Some("zstd"),
-    };
-    if let Some(encoding) = encoding {
-        headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
+    if config.compression != Compression::None {
+        let encoding = HeaderValue::from_static(config.compression.as_str());
+        headers.insert("grpc-encoding", encoding);
     }
-    let millis = settings.timeout.as_millis().clamp(1, 99_999_999);
+    let millis = config.timeout.0.as_millis().clamp(1, 99_999_999);
     headers.insert("grpc-timeout", format!("{millis}m").parse()?);
     Ok(headers)
 }
 
 impl TlsFiles {
-    fn read(settings: &TlsSettings) -> anyhow::Result<Self> {
-        if settings.cert_file.is_some() != settings.key_file.is_some() {
-            bail!("tls.cert_file and tls.key_file go together");
-        }
-        let read = |path: &Option<std::path::PathBuf>| {
-            let read = |path: &Path| {
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-            };
-            path.as_deref().map(read).transpose()
+    fn read(tls: &Tls) -> anyhow::Result<Self> {
+        let read = |path: &Path| {
+            let is_given = !path.as_os_str().is_empty();
+            let cannot = || format!("cannot read {}", path.display());
+            is_given
+                .then(|| std::fs::read(path).with_context(cannot))
+                .transpose()
         };
         Ok(Self {
-            ca: read(&settings.ca_file)?,
-            cert: read(&settings.cert_file)?,
-            key: read(&settings.key_file)?,
+            ca: read(&tls.ca_file)?,
+            cert: read(&tls.cert_file)?,
+            key: read(&tls.key_file)?,
         })
     }
 }
 
 /// A channel that connects when it is first used, and again when it broke.
-fn connect(uri: &Uri, settings: &OtlpSettings, files: &TlsFiles) -> anyhow::Result<Channel> {
+fn connect(uri: &Uri, config: &Otlp, files: &TlsFiles) -> anyhow::Result<Channel> {
     let mut endpoint = Endpoint::from(uri.clone())
         .user_agent(USER_AGENT)?
-        .connect_timeout(settings.timeout)
+        .connect_timeout(config.timeout.0)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEPALIVE))
         .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(settings.timeout)
+        .keep_alive_timeout(config.timeout.0)
         .keep_alive_while_idle(false);
     if uri.scheme_str() == Some("https") {
         let mut tls = ClientTlsConfig::new().assume_http2(true);
         if let (Some(cert), Some(key)) = (&files.cert, &files.key) {
             tls = tls.identity(Identity::from_pem(cert, key));
         }
-        if let Some(name) = &settings.tls.server_name_override {
+        let name = &config.tls.server_name_override;
+        if !name.is_empty() {
             tls = tls.domain_name(name);
         }
         let unusable = "the TLS files cannot be used";
@@ -403,7 +386,7 @@ fn connect(uri: &Uri, settings: &OtlpSettings, files: &TlsFiles) -> anyhow::Resu
         }
         .context(unusable)?;
     }
-    let Some(proxy) = &settings.proxy else {
+    let Some(proxy) = &config.proxy else {
         return Ok(endpoint.connect_lazy());
     };
     let mut to_proxy = HttpConnector::new();
@@ -414,57 +397,4 @@ fn connect(uri: &Uri, settings: &OtlpSettings, files: &TlsFiles) -> anyhow::Resu
         tunnel = tunnel.with_auth(authorization.clone());
     }
     Ok(endpoint.connect_with_connector_lazy(tunnel))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(change: impl FnOnce(&mut OtlpSettings)) -> anyhow::Result<Client> {
-        let mut settings = OtlpSettings::default();
-        change(&mut settings);
-        Client::new(settings)
-    }
-
-    #[tokio::test]
-    async fn endpoints_are_http_or_https_with_or_without_a_scheme() {
-        for (endpoint, insecure, expected) in [
-            ("http://localhost:4317", false, "http://localhost:4317"),
-            ("collector:4317", true, "http://collector:4317"),
-            ("collector:4317", false, "https://collector:4317"),
-            ("https://collector:4317/x", true, "https://collector:4317"),
-            ("http://[::1]:4317", false, "http://[::1]:4317"),
-        ] {
-            let uri = parse_endpoint(&OtlpSettings {
-                endpoint: endpoint.to_owned(),
-                tls: TlsSettings {
-                    insecure,
-                    ..TlsSettings::default()
-                },
-                ..OtlpSettings::default()
-            })
-            .unwrap();
-            let shown = uri.to_string();
-            assert!(shown.starts_with(expected), "{shown}");
-        }
-        for endpoint in ["", "ftp://x", "http://", "http://user:secret@host:1", "a b"] {
-            let error = with(|s| endpoint.clone_into(&mut s.endpoint)).unwrap_err();
-            assert!(!format!("{error:#}").contains("secret"));
-        }
-    }
-
-    #[tokio::test]
-    async fn headers_that_grpc_needs_are_not_ours_to_set() {
-        for (name, value) in [
-            ("grpc-timeout", "1"),
-            ("TE", "x"),
-            ("a b", "x"),
-            ("authorization", "secret\n"),
-        ] {
-            let header = (name.to_owned(), value.to_owned());
-            let error = with(|s| s.headers.push(header)).unwrap_err();
-            assert!(!format!("{error:#}").contains("secret"));
-        }
-        assert!(with(|s| s.headers.push(("Authorization".into(), "x".into()))).is_ok());
-    }
 }

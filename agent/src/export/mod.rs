@@ -25,7 +25,6 @@ pub mod queue;
 pub mod retry;
 mod rotate;
 mod sender;
-pub mod settings;
 mod shares;
 mod too_large;
 mod trust;
@@ -49,7 +48,8 @@ use file::{FileSink, Output};
 use grpc::Client;
 use queue::{Level, MemoryQueue, Queue};
 pub use sender::SpanSender;
-use settings::{ExportSettings, FileSettings, OtlpSettings};
+
+use crate::config::{Exporters, FileExporter, Otlp, Size};
 
 /// One destination: its queue and its counters.
 #[derive(Debug, Clone)]
@@ -95,12 +95,12 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts what the settings ask for, on this runtime. A collector that is
-    /// away is no error.
+    /// Starts what is configured, on this runtime. A collector that is away is
+    /// no error.
     ///
     /// # Errors
-    /// Settings that cannot work: an endpoint, a header, a TLS file or a path.
-    pub fn start(settings: ExportSettings, runtime: &Handle) -> anyhow::Result<(SpanSender, Self)> {
+    /// What cannot work: a TLS file, a directory or a path.
+    pub fn start(config: &Exporters, runtime: &Handle) -> anyhow::Result<(SpanSender, Self)> {
         let _context = runtime.enter();
         let mut exporter = Self {
             otlp: None,
@@ -111,34 +111,35 @@ impl Exporter {
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         };
-        if let Some(otlp) = settings.otlp {
-            exporter.start_otlp(otlp, runtime)?;
+        if config.otlp.enabled {
+            exporter.start_otlp(&config.otlp, runtime)?;
         }
-        if let Some(file) = settings.file {
-            exporter.start_file(file, runtime)?;
+        if !config.file.path.as_os_str().is_empty() {
+            let queue_size = config.otlp.sending_queue.queue_size;
+            exporter.start_file(config.file.clone(), queue_size, runtime)?;
         }
         let sinks = [&exporter.otlp, &exporter.file];
         let sinks = sinks.into_iter().flatten().cloned().collect();
-        Ok((SpanSender::new(&settings.batch, sinks), exporter))
+        Ok((SpanSender::new(&config.otlp.batch, sinks), exporter))
     }
 
-    fn start_otlp(&mut self, settings: OtlpSettings, runtime: &Handle) -> anyhow::Result<()> {
+    fn start_otlp(&mut self, otlp: &Otlp, runtime: &Handle) -> anyhow::Result<()> {
         let counters = Arc::<Counters>::default();
-        let client = Client::new(settings.clone())?;
-        let memory_bytes = settings.queue.size_bytes;
-        let queue = match &settings.queue.storage {
-            Some(storage) => {
-                let counters = Arc::clone(&counters);
-                Queue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
-            }
-            None => Queue::Memory(MemoryQueue::new(memory_bytes)),
+        let client = Client::new(otlp.clone())?;
+        let memory_bytes = otlp.sending_queue.queue_size.0;
+        let storage = &otlp.sending_queue.storage;
+        let queue = if storage.directory.as_os_str().is_empty() {
+            Queue::Memory(MemoryQueue::new(memory_bytes))
+        } else {
+            let counters = Arc::clone(&counters);
+            Queue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
         };
         let sink = Sink {
             queue: Arc::new(queue),
             counters,
         };
         let delivery = Arc::new(Delivery::new(
-            &settings,
+            otlp,
             client,
             (Arc::clone(&sink.queue), Arc::clone(&sink.counters)),
             self.closing.clone(),
@@ -146,25 +147,29 @@ impl Exporter {
         ));
         self.consumers
             .spawn_on(Arc::clone(&delivery).run(), runtime);
-        let every = settings.tls.reload_interval;
-        if !every.is_zero() {
+        if let Some(every) = otlp.tls.reload_interval.unless_zero() {
             runtime.spawn(reload(delivery, every, self.closing.clone()));
         }
         self.otlp = Some(sink);
         Ok(())
     }
 
-    fn start_file(&mut self, settings: FileSettings, runtime: &Handle) -> anyhow::Result<()> {
+    fn start_file(
+        &mut self,
+        config: FileExporter,
+        queue_size: Size,
+        runtime: &Handle,
+    ) -> anyhow::Result<()> {
         let sink = Sink {
-            queue: Arc::new(Queue::Memory(MemoryQueue::new(settings.queue_size_bytes))),
+            queue: Arc::new(Queue::Memory(MemoryQueue::new(queue_size.0))),
             counters: Arc::default(),
         };
         let (done, file_done) = oneshot::channel();
         let writer = FileSink {
             queue: Arc::clone(&sink.queue),
             counters: Arc::clone(&sink.counters),
-            output: Output::open(&settings.path)?,
-            settings,
+            output: Output::open(&config.path)?,
+            config,
             broken: false,
             cannot_rotate: false,
             reopen: Arc::clone(&self.reopen_file),

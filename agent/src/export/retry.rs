@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
+use crate::config::Retry;
 use crate::encode::wire::Fields;
 
-use super::settings::RetrySettings;
 use super::too_large::is_too_large;
 
 /// Numbers of gRPC status codes that are looked at by name.
@@ -108,16 +108,16 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
 /// The pauses of one request.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    settings: RetrySettings,
+    config: Retry,
     interval: Duration,
 }
 
 impl Backoff {
     /// Before any failure.
-    pub fn new(settings: RetrySettings) -> Self {
+    pub fn new(config: Retry) -> Self {
         Self {
-            settings,
-            interval: settings.initial_interval.min(settings.max_interval),
+            interval: config.initial_interval.0,
+            config,
         }
     }
 
@@ -130,20 +130,17 @@ impl Backoff {
         asked: Option<Duration>,
         random: f64,
     ) -> Option<Duration> {
-        let settings = &self.settings;
-        if !settings.enabled {
+        let config = &self.config;
+        if !config.enabled {
             return None;
         }
-        let spread = settings.randomization_factor.clamp(0.0, 1.0);
+        let spread = config.randomization_factor;
         let factor = 1.0 - spread + 2.0 * spread * random.clamp(0.0, 1.0);
         let pause = scale(self.interval, factor).max(asked.unwrap_or_default());
-        self.interval =
-            scale(self.interval, settings.multiplier.max(1.0)).min(settings.max_interval);
-        let limit = settings.max_elapsed_time;
-        if !limit.is_zero() && elapsed.saturating_add(pause) > limit {
-            return None;
-        }
-        Some(pause)
+        self.interval = scale(self.interval, config.multiplier).min(config.max_interval.0);
+        let limit = config.max_elapsed_time.unless_zero();
+        let is_over = limit.is_some_and(|limit| elapsed.saturating_add(pause) > limit);
+        (!is_over).then_some(pause)
     }
 }
 
@@ -154,6 +151,7 @@ fn scale(interval: Duration, factor: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HumanDuration;
 
     fn refusal(code: u8, message: &str) -> Refusal {
         Refusal {
@@ -214,7 +212,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_limit_within_the_spread() {
-        let mut backoff = Backoff::new(RetrySettings::default());
+        let mut backoff = Backoff::new(Retry::default());
         let middle: Vec<_> = (0..12)
             .filter_map(|_| backoff.next(Duration::ZERO, None, 0.5))
             .map(|pause| pause.as_millis())
@@ -225,7 +223,7 @@ mod tests {
         );
         assert_eq!(middle.last(), Some(&30_000));
         for (random, millis) in [(0.0, 500), (1.0, 1_500)] {
-            let mut backoff = Backoff::new(RetrySettings::default());
+            let mut backoff = Backoff::new(Retry::default());
             let pause = backoff.next(Duration::ZERO, None, random);
             assert_eq!(pause, Some(Duration::from_millis(millis)));
         }
@@ -234,7 +232,7 @@ mod tests {
     #[test]
     fn the_collector_may_ask_for_longer_only() {
         for (asked, expected) in [(7, 7), (0, 1)] {
-            let mut backoff = Backoff::new(RetrySettings::default());
+            let mut backoff = Backoff::new(Retry::default());
             let pause = backoff.next(Duration::ZERO, Some(Duration::from_secs(asked)), 0.5);
             assert_eq!(pause, Some(Duration::from_secs(expected)));
         }
@@ -242,19 +240,19 @@ mod tests {
 
     #[test]
     fn it_ends_when_the_time_is_up_or_retrying_is_off() {
-        let limited = RetrySettings {
-            max_elapsed_time: Duration::from_secs(10),
-            ..RetrySettings::default()
+        let limited = Retry {
+            max_elapsed_time: HumanDuration::seconds(10),
+            ..Retry::default()
         };
         let mut backoff = Backoff::new(limited);
         assert!(backoff.next(Duration::from_secs(9), None, 0.5).is_some());
         assert_eq!(backoff.next(Duration::from_secs(9), None, 0.5), None);
-        let off = RetrySettings {
+        let off = Retry {
             enabled: false,
-            ..RetrySettings::default()
+            ..Retry::default()
         };
         assert_eq!(Backoff::new(off).next(Duration::ZERO, None, 0.5), None);
-        let mut for_ever = Backoff::new(RetrySettings::default());
+        let mut for_ever = Backoff::new(Retry::default());
         assert!(for_ever.next(Duration::MAX, None, 0.5).is_some());
     }
 }

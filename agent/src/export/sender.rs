@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config;
 use crate::encode::{Batch, EncodedResource, Push};
 use crate::event::{MessageKey, ProcessKey};
 use crate::span::Span;
 
 use super::Sink;
 use super::counters::LossReason;
-use super::settings::BatchSettings;
 use super::shares::QueueShares;
 use crate::owner::{Owner, OwnerLoss, OwnerLosses};
 
@@ -41,12 +41,12 @@ const MAX_UNTOLD: usize = 65_536;
 const SPAN_BYTES: u64 = 640;
 
 impl SpanSender {
-    pub(super) fn new(settings: &BatchSettings, sinks: Vec<Sink>) -> Self {
-        let max_bytes = usize::try_from(settings.max_size_bytes).unwrap_or(usize::MAX);
+    pub(super) fn new(config: &config::Batch, sinks: Vec<Sink>) -> Self {
+        let max_bytes = usize::try_from(config.max_size.0).unwrap_or(usize::MAX);
         Self {
             batch: Batch::new(max_bytes),
             sinks,
-            flush_timeout: settings.flush_timeout,
+            flush_timeout: config.flush_timeout.0,
             since: None,
             pushed: 0,
             shares: QueueShares::default(),

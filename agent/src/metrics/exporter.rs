@@ -13,8 +13,8 @@ use tokio::time::MissedTickBehavior;
 use super::family::Collected;
 use super::otlp::requests;
 use super::source::Source;
+use crate::config::Otlp;
 use crate::export::grpc::{Client, Failure};
-use crate::export::settings::OtlpSettings;
 
 /// The last export must not hold up the end of the process.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ pub struct MetricsExporter {
     failing: AtomicBool,
 }
 
-/// A collector, as the settings have it.
+/// A collector.
 struct Collector {
     client: Client,
     /// The TLS files are looked at before each export.
@@ -35,10 +35,10 @@ struct Collector {
 }
 
 impl Collector {
-    fn new(settings: OtlpSettings) -> anyhow::Result<Arc<Self>> {
+    fn new(config: Otlp) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            reload: !settings.tls.reload_interval.is_zero(),
-            client: Client::of_metrics(settings)?,
+            reload: config.tls.reload_interval.unless_zero().is_some(),
+            client: Client::of_metrics(config)?,
         }))
     }
 }
@@ -47,15 +47,11 @@ impl MetricsExporter {
     /// Exports to the collector of the spans. Needs the runtime's context.
     ///
     /// # Errors
-    /// Settings that cannot work: an endpoint, a header or a TLS file.
-    pub fn new(
-        source: Arc<Source>,
-        settings: OtlpSettings,
-        interval: Duration,
-    ) -> anyhow::Result<Self> {
+    /// A TLS file that cannot be used.
+    pub fn new(source: Arc<Source>, config: Otlp, interval: Duration) -> anyhow::Result<Self> {
         Ok(Self {
             source,
-            collector: Mutex::new(Collector::new(settings)?),
+            collector: Mutex::new(Collector::new(config)?),
             interval,
             failing: AtomicBool::new(false),
         })
@@ -65,8 +61,8 @@ impl MetricsExporter {
     ///
     /// # Errors
     /// As [`Self::new`]; then the old one stays.
-    pub fn set_collector(&self, settings: OtlpSettings) -> anyhow::Result<()> {
-        let collector = Collector::new(settings)?;
+    pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
+        let collector = Collector::new(config)?;
         *self
             .collector
             .lock()

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mqspan::config::Correlation;
+use mqspan::config::{Exporters, HumanDuration, Otlp, Retry};
 use mqspan::encode::{self, EncodedResource};
 use mqspan::event::Call;
 use mqspan::export::counters::Snapshot;
-use mqspan::export::settings::{ExportSettings, OtlpSettings, RetrySettings};
 use mqspan::export::{Exporter, Left, SpanSender};
-use mqspan::span::{Correlation, Span};
+use mqspan::span::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -195,15 +196,15 @@ impl Collector {
 }
 
 /// Settings that retry fast.
-pub(crate) fn settings(address: SocketAddr) -> OtlpSettings {
-    OtlpSettings {
-        endpoint: format!("http://{address}"),
-        retry: RetrySettings {
-            initial_interval: Duration::from_millis(1),
-            max_interval: Duration::from_millis(20),
-            ..RetrySettings::default()
+pub(crate) fn settings(address: SocketAddr) -> Otlp {
+    Otlp {
+        endpoint: format!("http://{address}").parse().unwrap(),
+        retry_on_failure: Retry {
+            initial_interval: HumanDuration::millis(1),
+            max_interval: HumanDuration::millis(20),
+            ..Retry::default()
         },
-        ..OtlpSettings::default()
+        ..Otlp::default()
     }
 }
 
@@ -215,16 +216,16 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn start(otlp: OtlpSettings) -> Self {
-        Self::start_with(ExportSettings {
-            otlp: Some(otlp),
-            ..ExportSettings::default()
+    pub(crate) fn start(otlp: Otlp) -> Self {
+        Self::start_with(&Exporters {
+            otlp,
+            ..Exporters::default()
         })
     }
 
-    pub(crate) fn start_with(settings: ExportSettings) -> Self {
+    pub(crate) fn start_with(config: &Exporters) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        let (sender, exporter) = Exporter::start(settings, &runtime).unwrap();
+        let (sender, exporter) = Exporter::start(config, &runtime).unwrap();
         Self {
             sender,
             exporter,

@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use mqspan::config::{Correlation, Traces};
 use mqspan::encode::{self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout};
 use mqspan::ids::Ids;
 use mqspan::resource::{Resource, Value};
-use mqspan::span::{AttributeSink, Correlation, Link, Span, SpanSettings};
+use mqspan::span::{AttributeSink, Link, Span, SpanSettings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
@@ -89,8 +90,10 @@ pub(crate) fn process(pid: u32) -> ProcessKey {
 pub(crate) fn settings(correlation: Correlation) -> SpanSettings {
     SpanSettings {
         ids: Ids::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
-        correlation,
-        unset_status_errnos: vec![libc::EAGAIN, libc::ETIMEDOUT, libc::EINTR],
+        traces: Traces {
+            correlation,
+            ..Traces::default()
+        },
     }
 }
 

@@ -359,9 +359,10 @@ fn attached(backend: Backend, tracer: &Tracer) -> Finding {
 /// Whether the names of pods can be had, if they are wanted.
 pub(super) fn of_kubernetes(wanted: &Kubernetes) -> anyhow::Result<Option<Finding>> {
     const CHECK: &str = "kubernetes";
-    let Some(node_name) = wanted.node_name.as_deref().filter(|_| wanted.enabled) else {
+    let node_name = &wanted.node_name;
+    if !wanted.enabled {
         return Ok(None);
-    };
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

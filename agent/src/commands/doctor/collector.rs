@@ -11,11 +11,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::checks::{Finding, Grade};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, HumanDuration, Otlp};
 use crate::export::counters::code_name;
 use crate::export::grpc::{Client, Failure};
 use crate::export::retry::{Refusal, code};
-use crate::export::settings::OtlpSettings;
 
 const CHECK: &str = "collector";
 /// Nobody waits longer for the doctor, whatever `exporters.otlp.timeout` says.
@@ -24,16 +23,17 @@ const SET_ENDPOINT: &str = "set exporters.otlp.endpoint";
 
 /// A collector that is away or refuses does not stop `run`, which retries or
 /// counts; settings that cannot be used do.
-pub(super) fn of_collector(
-    endpoint: &Endpoint,
-    mut settings: OtlpSettings,
-) -> anyhow::Result<Finding> {
-    settings.timeout = settings.timeout.min(PATIENCE);
+pub(super) fn of_collector(otlp: &Otlp) -> anyhow::Result<Finding> {
+    let endpoint = &otlp.endpoint;
+    let patient = Otlp {
+        timeout: otlp.timeout.min(HumanDuration(PATIENCE)),
+        ..otlp.clone()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let sent = runtime.block_on(async {
-        let client = Client::new(settings)?;
+        let client = Client::new(patient)?;
         let message = client.message(Bytes::new())?;
         anyhow::Ok(client.send(&message).await)
     });

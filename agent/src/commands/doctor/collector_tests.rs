@@ -90,8 +90,7 @@ fn check(scheme: &str, address: SocketAddr, ca_file: &str) -> Finding {
     let config = load(None, &overrides, &Env::from_iter(none))
         .unwrap()
         .config;
-    let otlp = &config.exporters.otlp;
-    of_collector(&otlp.endpoint, crate::commands::settings::otlp(otlp)).unwrap()
+    of_collector(&config.exporters.otlp).unwrap()
 }
 
 #[test]

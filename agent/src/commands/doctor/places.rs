@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::checks::{Finding, Grade};
-use crate::config::{Config, FileTarget};
+use crate::config::Config;
 use crate::export;
 use crate::server;
 
@@ -12,11 +12,9 @@ pub(super) fn of_places(config: &Config) -> anyhow::Result<Vec<Finding>> {
         .enable_all()
         .build()?;
     let mut findings = Vec::new();
-    let health = config.health.address;
-    let metrics = config
-        .metrics
-        .prometheus_address
-        .filter(|same| health != Some(*same));
+    let health = config.health.address.0;
+    let metrics = config.metrics.prometheus.address.0;
+    let metrics = metrics.filter(|same| health != Some(*same));
     for (key, address) in [
         ("health.address", health),
         ("metrics.prometheus.address", metrics),
@@ -29,8 +27,8 @@ pub(super) fn of_places(config: &Config) -> anyhow::Result<Vec<Finding>> {
             ));
         }
     }
-    let storage = &config.exporters.otlp.sending_queue.storage.directory;
-    if let Some(directory) = storage {
+    let directory = &config.exporters.otlp.sending_queue.storage.directory;
+    if !directory.as_os_str().is_empty() {
         let tried = export::check_storage(directory);
         let mend = "let this user write there, or set exporters.otlp.sending_queue.storage.directory to a directory of its own";
         findings.push(of_path(
@@ -40,7 +38,8 @@ pub(super) fn of_places(config: &Config) -> anyhow::Result<Vec<Finding>> {
             mend,
         ));
     }
-    if let Some(FileTarget::Path(path)) = &config.exporters.file.target {
+    let path = &config.exporters.file.path;
+    if !["", "-"].iter().any(|no_file| path.as_os_str() == *no_file) {
         let tried = export::check_file(path);
         let mend = "make the directory and let this user write there, or set exporters.file.path";
         findings.push(of_path("file of spans", path.display(), tried, mend));
@@ -87,10 +86,10 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut config = Config::default();
-        config.health.address = Some(taken.local_addr().unwrap());
+        config.health.address.0 = Some(taken.local_addr().unwrap());
         let storage = &mut config.exporters.otlp.sending_queue.storage.directory;
-        *storage = Some(file.join("below"));
-        config.exporters.file.target = Some(FileTarget::Path(directory.path().join("none/spans")));
+        *storage = file.join("below");
+        config.exporters.file.path = directory.path().join("none/spans");
         let findings = of_places(&config).unwrap();
         assert_eq!(findings.len(), 3);
         assert!(
@@ -100,8 +99,8 @@ mod tests {
 
         drop(taken);
         let storage = &mut config.exporters.otlp.sending_queue.storage.directory;
-        *storage = Some(directory.path().join("new/queue"));
-        config.exporters.file.target = Some(FileTarget::Path(directory.path().join("spans")));
+        *storage = directory.path().join("new/queue");
+        config.exporters.file.path = directory.path().join("spans");
         let findings = of_places(&config).unwrap();
         assert!(!findings.iter().any(Finding::stops_run), "{findings:?}");
         let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();

@@ -37,8 +37,8 @@ impl Metrics {
         let metrics = &config.metrics;
         let otlp = if metrics.otlp.enabled && config.exporters.otlp.enabled {
             let _context = runtime.enter();
-            let collector = settings::otlp(&config.exporters.otlp);
-            let interval = metrics.otlp.interval;
+            let collector = config.exporters.otlp.clone();
+            let interval = metrics.otlp.interval.0;
             let exporter = MetricsExporter::new(Arc::clone(&source), collector, interval)?;
             let exporter = Arc::new(exporter);
             let task = runtime.spawn(Arc::clone(&exporter).run());
@@ -46,10 +46,10 @@ impl Metrics {
         } else {
             None
         };
-        let is_read = otlp.is_some() || metrics.prometheus_address.is_some();
+        let is_read = otlp.is_some() || metrics.prometheus.address.0.is_some();
         // The collector hears of a series once more after its last call.
         let heard = if metrics.otlp.enabled {
-            metrics.otlp.interval + Duration::from_secs(1)
+            metrics.otlp.interval.0 + Duration::from_secs(1)
         } else {
             Duration::ZERO
         };
@@ -64,7 +64,7 @@ impl Metrics {
             return;
         };
         let _context = runtime.enter();
-        if let Err(error) = exporter.set_collector(settings::otlp(&config.exporters.otlp)) {
+        if let Err(error) = exporter.set_collector(config.exporters.otlp.clone()) {
             // The exporter of spans took the same settings a moment ago.
             tracing::error!(%error, "metrics stay with the old collector");
         }

@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::super::settings;
 use super::metrics::Metrics;
-use crate::config::Config;
+use crate::config::{Config, Exporters};
 use crate::event::MessageKey;
 use crate::export::counters::Snapshot;
-use crate::export::settings::ExportSettings;
 use crate::export::{Exporter, Left, Sink, SpanSender};
 use crate::owner::OwnerLosses;
 use crate::process::Process;
@@ -37,7 +35,7 @@ impl<'a> Outputs<'a> {
         runtime: &'a Runtime,
         metrics: Metrics,
     ) -> anyhow::Result<(SpanSender, Self)> {
-        let (sender, current) = Exporter::start(settings::export(config), runtime.handle())?;
+        let (sender, current) = Exporter::start(&config.exporters, runtime.handle())?;
         metrics.source.add_exporter(&current);
         let outputs = Self {
             runtime,
@@ -72,8 +70,9 @@ impl<'a> Outputs<'a> {
             return Ok(sender);
         }
         flush();
-        let none = ExportSettings::default();
-        let (_, idle) = Exporter::start(none, self.runtime.handle()).map_err(NotReplaced::from)?;
+        let mut none = Exporters::default();
+        none.otlp.enabled = false;
+        let (_, idle) = Exporter::start(&none, self.runtime.handle()).map_err(NotReplaced::from)?;
         let retired = std::mem::replace(&mut self.current, idle);
         self.retire(retired, Duration::ZERO);
         if let Some(Retired { left, ending, .. }) = self.retired.last_mut()
@@ -108,7 +107,7 @@ impl<'a> Outputs<'a> {
     }
 
     fn start_another(&self, config: &Config) -> anyhow::Result<(SpanSender, Exporter)> {
-        Exporter::start(settings::export(config), self.runtime.handle())
+        Exporter::start(&config.exporters, self.runtime.handle())
     }
 
     fn retire(&mut self, exporter: Exporter, deadline: Duration) {
@@ -180,7 +179,7 @@ struct Retired {
 
 fn has_disk_queue(config: &Config) -> bool {
     let storage = &config.exporters.otlp.sending_queue.storage;
-    config.exporters.otlp.enabled && storage.directory.is_some()
+    config.exporters.otlp.enabled && !storage.directory.as_os_str().is_empty()
 }
 
 /// The exporter that the balance speaks of: the collector's, unless there is

@@ -21,7 +21,7 @@ use super::live::{self, Flags};
 use super::{Failure, settings};
 use crate::capture;
 use crate::cli::{Output, TraceArgs};
-use crate::config::Config;
+use crate::config::{Config, HumanDuration};
 use crate::host::Host;
 use crate::kernel::{KernelCounts, KernelMeters, Tracer};
 use crate::logs::{self, say};
@@ -79,7 +79,7 @@ fn configure(args: &TraceArgs) -> Result<Config, Failure> {
         backend: args.backend.as_deref(),
     })?;
     if let Some(min_duration) = args.min_duration {
-        config.filter.min_duration = min_duration;
+        config.filter.min_duration = HumanDuration(min_duration);
     }
     config.filter.errors_only |= args.errors;
     Ok(config)

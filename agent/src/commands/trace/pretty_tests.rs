@@ -1,6 +1,7 @@
 use super::*;
+use crate::config::Traces;
 use crate::ids::Ids;
-use crate::span::{Correlation, SpanSettings};
+use crate::span::SpanSettings;
 use crate::test_calls::receive;
 
 /// 2026-11-24T06:00:00Z, the second of the timeout in `receive`.
@@ -9,8 +10,7 @@ const TIMEOUT_SECOND: u64 = 1_795_500_000;
 fn line(call: &Call<'_>, start_unix_ns: u64, colours: bool) -> String {
     let settings = SpanSettings {
         ids: Ids::new(7),
-        correlation: Correlation::Parent,
-        unset_status_errnos: vec![110],
+        traces: Traces::default(),
     };
     let span = Span::new(call, &settings, (start_unix_ns, start_unix_ns + 1_500));
     let names = HashMap::from([(99, "shop\x1b".to_owned())]);

@@ -135,15 +135,15 @@ impl Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Traces;
     use crate::ids::Ids;
-    use crate::span::{Correlation, SpanSettings};
+    use crate::span::SpanSettings;
     use crate::test_calls::receive;
 
     fn settings() -> SpanSettings {
         SpanSettings {
             ids: Ids::new(7),
-            correlation: Correlation::None,
-            unset_status_errnos: Vec::new(),
+            traces: Traces::default(),
         }
     }
 

@@ -2,19 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::raw::RawConfig;
+use super::generated::repository;
 use crate::config::yaml::{Content, Node, Scalar, parse, resolve};
 use crate::config::{Config, Env, check, print};
-
-fn repository(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(path)
-}
 
 fn yaml_file() -> Node {
     let text = fs::read_to_string(repository("config/mqspan.yaml")).unwrap();
@@ -99,7 +92,7 @@ fn the_yaml_file_is_exactly_the_default() {
 
 #[test]
 fn the_yaml_file_lists_every_key_in_order() {
-    let raw = serde_json::to_value(RawConfig::default()).unwrap();
+    let raw = serde_json::to_value(Config::default()).unwrap();
     assert_eq!(all_paths(&to_json(&yaml_file())), all_paths(&raw));
 }
 
@@ -117,7 +110,7 @@ fn every_key_of_the_yaml_file_has_one_comment() {
 fn the_schema_has_the_keys_and_defaults_of_the_code() {
     let schema = schema();
     let defaults = schema_defaults(&schema, &schema);
-    let raw = serde_json::to_value(RawConfig::default()).unwrap();
+    let raw = serde_json::to_value(Config::default()).unwrap();
     let sorted = |value: &Value| all_paths(value).into_iter().collect::<BTreeSet<_>>();
     assert_eq!(sorted(&defaults), sorted(&raw));
     assert_eq!(to_json(&yaml_file()), defaults);

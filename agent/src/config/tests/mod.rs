@@ -3,6 +3,7 @@
 mod attribute_types;
 mod documents;
 mod errors;
+mod generated;
 mod layers;
 mod more_errors;
 mod round_trip;

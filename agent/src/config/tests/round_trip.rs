@@ -7,9 +7,9 @@ use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptes
 
 use super::{file, load_text};
 use crate::config::{
-    Abi, AlwaysKeep, AttributeValue, Backend, Capture, Compression, Config, Exporters,
-    FileExporter, FileTarget, Filter, Globs, Health, Kubernetes, LogLevel, Overrides, Payload,
-    Resource, Sampling, Selector, Syscall, Traces, print,
+    Abi, AlwaysKeep, AttributeValue, Backend, Capture, Compression, Config, ErrorCode, Exporters,
+    FileExporter, Filter, Globs, Health, HumanDuration, Kubernetes, ListenAddress, LogLevel,
+    NamespaceInode, Overrides, Payload, Resource, Sampling, Selector, Size, Syscall, Traces, print,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -51,14 +51,13 @@ fn selector() -> impl Strategy<Value = Selector> {
             comms,
             uids,
             queues,
-            namespaces,
+            namespaces: namespaces.into_iter().map(NamespaceInode).collect(),
             containers,
         },
     )
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    let off = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
     let first = (
         selector(),
         selector(),
@@ -82,9 +81,9 @@ fn config() -> impl Strategy<Value = Config> {
         Config {
             capture: Capture {
                 backend: Backend::ALL[port as usize % Backend::ALL.len()],
-                syscalls: vec![Syscall::MqOpen, Syscall::MqNotify],
-                abis: vec![Abi::Compat],
-                ring_buffer_size_bytes: 1 << ring.max(16),
+                syscalls: [Syscall::MqOpen, Syscall::MqNotify].into(),
+                abis: [Abi::Compat].into(),
+                ring_buffer_size: Size(1 << ring.max(16)),
                 max_in_flight: max_bytes,
                 payload: Payload {
                     enabled: errors_only,
@@ -94,42 +93,38 @@ fn config() -> impl Strategy<Value = Config> {
             filter: Filter {
                 include,
                 exclude,
-                min_duration: Duration::from_nanos(min),
+                min_duration: HumanDuration(Duration::from_nanos(min)),
                 errors_only,
             },
             sampling: Sampling {
                 ratio,
                 always_keep: AlwaysKeep {
                     errors: errors_only,
-                    slower_than: off(slower),
+                    slower_than: HumanDuration::millis(slower),
                 },
             },
             traces: Traces {
-                unset_status_errnos: vec![1, 110],
+                unset_status_errnos: [1, 110].map(ErrorCode).into(),
                 ..Traces::default()
             },
             enrich: crate::config::Enrich {
                 kubernetes: Kubernetes {
                     enabled: true,
-                    node_name: Some(node),
+                    node_name: node,
                 },
                 ..Default::default()
             },
             resource: Resource { attributes },
             exporters: Exporters {
                 file: FileExporter {
-                    target: Some(if path == "-" {
-                        FileTarget::Stdout
-                    } else {
-                        FileTarget::Path(path.into())
-                    }),
-                    max_size_bytes: (min > 0).then_some(min),
-                    max_files: (max_bytes > 9).then_some(max_bytes),
+                    path: path.into(),
+                    max_size: Size(min),
+                    max_files: max_bytes,
                 },
                 ..Exporters::default()
             },
             health: Health {
-                address: Some((ip, port).into()),
+                address: ListenAddress(Some((ip, port).into())),
             },
             ..Config::default()
         }

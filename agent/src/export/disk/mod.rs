@@ -33,11 +33,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
+use crate::config::Storage;
 use crate::encode::EncodedBatch;
 
 use super::counters::{Counters, LossReason};
 use super::queue::{Lease, Level};
-use super::settings::StorageSettings;
 use record::Found;
 use segments::{Directory, Segment};
 use writer::Writer;
@@ -143,14 +143,14 @@ impl DiskQueue {
     /// # Errors
     /// A directory that cannot be used, or is in use.
     pub fn open(
-        settings: &StorageSettings,
+        config: &Storage,
         staging_max_bytes: u64,
         counters: Arc<Counters>,
     ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            directory: Directory::open(&settings.directory)?,
+            directory: Directory::open(&config.directory)?,
             counters,
-            max_size_bytes: settings.max_size_bytes,
+            max_size_bytes: config.max_size.0,
             staging_max_bytes,
             state: Mutex::default(),
             work: Condvar::new(),

@@ -9,15 +9,16 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::Size;
 
 const MAX_SIZE: u64 = 40_000;
 
 fn open(path: &Path, counters: &Arc<Counters>) -> DiskQueue {
-    let settings = StorageSettings {
+    let config = Storage {
         directory: path.to_owned(),
-        max_size_bytes: MAX_SIZE,
+        max_size: Size(MAX_SIZE),
     };
-    DiskQueue::open(&settings, u64::MAX, Arc::clone(counters)).unwrap()
+    DiskQueue::open(&config, u64::MAX, Arc::clone(counters)).unwrap()
 }
 
 /// A batch that can be told from others, with marks of records in it.
@@ -303,11 +304,11 @@ async fn a_directory_has_one_owner() {
     let directory = tempfile::tempdir().unwrap();
     let counters = Arc::<Counters>::default();
     let first = open(directory.path(), &counters);
-    let settings = StorageSettings {
+    let config = Storage {
         directory: directory.path().to_owned(),
-        max_size_bytes: MAX_SIZE,
+        max_size: Size(MAX_SIZE),
     };
-    let error = DiskQueue::open(&settings, 1, counters.clone()).unwrap_err();
+    let error = DiskQueue::open(&config, 1, counters.clone()).unwrap_err();
     assert!(error.to_string().contains("in use"), "{error:#}");
     drop(first);
     drop(open(directory.path(), &counters));

@@ -5,8 +5,8 @@
 //! between commas; that of a mapping is a YAML mapping in braces, which is merged with the layers below. References and `$$` are
 //! not expanded here.
 
-use super::layer::{Findings, Layer, Writer};
 use super::load::Env;
+use super::node::{KeyPath, Layers, is_section};
 
 const PREFIX: &str = "MQSPAN__";
 
@@ -23,37 +23,35 @@ const SERVICE_ENDS: &[&str] = &[
     "_proto",
 ];
 
-/// The layer of all variables with the prefix. Unknown keys are kept; they are reported when the merged tree is read.
-pub(super) fn mqspan_layer(env: &Env, findings: &mut Findings) -> Layer {
-    let mut writer = Writer::new(findings);
-    let mut settings: Vec<(Vec<String>, &str, &str)> = env
+/// The layer of all variables with the prefix. Unknown keys are kept; they are reported when the tree is read.
+pub(super) fn own_layer(env: &Env, layers: &mut Layers) {
+    let mut settings: Vec<(KeyPath, &str, &str)> = env
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, value)| Some((levels(name)?, name, value)))
-        .filter(|(path, ..)| !is_of_a_service(path, &writer))
+        .filter(|(path, ..)| !is_of_a_service(path))
         .collect();
     // A variable for a whole mapping goes before those for single keys in it.
     settings.sort_by(|a, b| (a.0.len(), a.1).cmp(&(b.0.len(), b.1)));
-    let mut previous: Option<(Vec<String>, &str)> = None;
+    let mut previous: Option<(KeyPath, &str)> = None;
     for (path, name, value) in settings {
         if path.iter().any(String::is_empty) {
             let message = "found an empty level in the name, expected `MQSPAN__SECTION__KEY` with two underscores between the levels";
-            writer.problem(&path, name, message);
+            layers.problem(&path, name, message);
             continue;
         }
         if let Some((_, other)) = previous.as_ref().filter(|(same, _)| *same == path) {
-            writer.warning(format!(
+            layers.warnings.push(format!(
                 "{name}: overrides {other}, which sets the same key"
             ));
         }
-        writer.text(&path, value, name);
+        layers.text(&path, value, name);
         previous = Some((path, name));
     }
-    writer.layer
 }
 
 /// The levels of a variable's name, in lower case; `None` if it has another prefix.
-fn levels(name: &str) -> Option<Vec<String>> {
+fn levels(name: &str) -> Option<KeyPath> {
     let (prefix, rest) = name.split_at_checked(PREFIX.len())?;
     prefix.eq_ignore_ascii_case(PREFIX).then(|| {
         rest.to_ascii_lowercase()
@@ -64,9 +62,9 @@ fn levels(name: &str) -> Option<Vec<String>> {
 }
 
 /// Whether a name of one level is that of a Kubernetes service and not of a section.
-fn is_of_a_service(path: &[String], writer: &Writer<'_>) -> bool {
+fn is_of_a_service(path: &[String]) -> bool {
     match path {
-        [level] => !writer.is_section(level) && SERVICE_ENDS.iter().any(|end| level.ends_with(end)),
+        [level] => !is_section(level) && SERVICE_ENDS.iter().any(|end| level.ends_with(end)),
         _ => false,
     }
 }
