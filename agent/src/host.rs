@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use uuid::Uuid;
 
 use crate::event::ProcessKey;
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 
 /// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
@@ -83,7 +83,7 @@ impl Host {
     pub fn describe(&self, resource: &mut Resource) {
         resource.set_text("host.name", self.name.clone());
         resource.set_text("host.arch", host_arch());
-        resource.set("os.type", Value::String("linux".to_owned()));
+        resource.set("os.type", AttributeValue::String("linux".to_owned()));
         resource.set_text("telemetry.distro.name", "mqspan");
         resource.set_text("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
     }

@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading, Times};
-use crate::config::Correlation;
+use crate::config::{Config, Correlation};
 use crate::event::{Call, Event, MessageKey};
 use crate::filter::NameFilter;
-use crate::kernel::{CgroupVerdict, PendingLosses};
+use crate::host::Host;
+use crate::ids::Ids;
+use crate::kernel::{CgroupVerdict, KernelFilter, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
 use crate::sampling::whole::{OtherEnd, WholeTraces};
@@ -62,6 +64,20 @@ pub struct PipelineSettings {
     pub filter: NameFilter,
     /// Which spans are kept.
     pub sampling: Sampling,
+}
+
+impl PipelineSettings {
+    /// What a configuration says of the calls of this host.
+    pub fn new(config: &Config, host: &Host) -> Self {
+        Self {
+            span: SpanSettings {
+                ids: Ids::new(host.boot_seed()),
+                traces: config.traces.clone(),
+            },
+            filter: NameFilter::new(&config.filter, &KernelFilter::new(&config.filter)),
+            sampling: Sampling::of(config),
+        }
+    }
 }
 
 /// One owner of all state between ring buffer and sink.

@@ -1,9 +1,9 @@
 use super::*;
+use crate::config::Enrich;
 use crate::config::Filter;
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::KernelFilter;
-use crate::process::Enrichment;
 use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
 
 const IN_DOUBT: u32 = call_flag::CALL_SENDER_IN_CALL.0 | call_flag::CALL_SENDER_UNTOLD.0;
@@ -78,6 +78,16 @@ fn receive(number: u64, flags: u32) -> Vec<u8> {
     })
 }
 
+/// Of which nothing is told.
+fn untold_processes() -> Processes {
+    let enrich = Enrich {
+        process: false,
+        container: false,
+        ..Enrich::default()
+    };
+    Processes::new(Host::read(), &crate::config::Resource::default(), &enrich)
+}
+
 /// What becomes of the records, which are followed by a tick at each `None`.
 fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
     let mut filter = Filter::default();
@@ -90,11 +100,7 @@ fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
         filter: NameFilter::new(&filter, &KernelFilter::default()),
         sampling,
     };
-    let enrichment = Enrichment {
-        process: false,
-        container: false,
-    };
-    let processes = Processes::new(Host::read(), Vec::new(), enrichment);
+    let processes = untold_processes();
     let counts = PipelineCounts::default();
     let mut pipeline = Pipeline::new(settings, processes, Recorder::default(), &counts);
     let mut now = Instant::now();
@@ -209,17 +215,13 @@ fn what_the_sink_had_no_room_for_is_no_parent() {
         ..Recorder::default()
     };
     let counts = PipelineCounts::default();
-    let enrichment = Enrichment {
-        process: false,
-        container: false,
-    };
     let mut pipeline = Pipeline::new(
         PipelineSettings {
             span: settings(Ids::new(1)),
             filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
             sampling: all(),
         },
-        Processes::new(Host::read(), Vec::new(), enrichment),
+        untold_processes(),
         sink,
         &counts,
     );

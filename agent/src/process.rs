@@ -7,7 +7,7 @@ mod environment;
 mod lookups;
 mod proc;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +17,7 @@ pub use self::lookups::LookupLosses;
 use self::lookups::ProcLookups;
 use self::proc::{Missing, ProcFacts};
 use crate::clock::Anchors;
+use crate::config::{self, Enrich};
 use crate::container::Container;
 use crate::encode::{self, EncodedResource};
 use crate::event::{
@@ -26,7 +27,7 @@ use crate::hash::KeyHasher;
 use crate::host::Host;
 use crate::kubernetes::{Found, Pods};
 use crate::owner::{Owner, OwnerLosses};
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 use crate::span::Rfc3339;
 
 /// Processes remembered, by number and by the memory they take. Beyond it the
@@ -61,15 +62,6 @@ pub struct Process {
     pub key: ProcessKey,
 }
 
-/// What is told of a process: the section `enrich`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Enrichment {
-    /// Path of the executable, owner, environment.
-    pub process: bool,
-    /// The container, from the cgroup.
-    pub container: bool,
-}
-
 /// The processes that called, by their execution.
 pub struct Processes {
     known: HashMap<ProcessKey, Known, BuildHasherDefault<KeyHasher>>,
@@ -82,8 +74,8 @@ pub struct Processes {
     /// Thread group ids of what was forgotten since the last look.
     forgotten: Vec<u32>,
     host: Host,
-    extra: Vec<(String, Value)>,
-    enrichment: Enrichment,
+    extra: BTreeMap<String, AttributeValue>,
+    enrich: Enrich,
     pods: Option<Pods>,
     /// Counts look-ups, so that the oldest can be told.
     turn: u64,
@@ -113,8 +105,8 @@ impl Process {
 }
 
 impl Processes {
-    /// `extra` goes into every resource.
-    pub fn new(host: Host, extra: Vec<(String, Value)>, enrichment: Enrichment) -> Self {
+    /// What the configuration says of them: `resource` goes into each.
+    pub fn new(host: Host, resource: &config::Resource, enrich: &Enrich) -> Self {
         let lookup_losses = LookupLosses::default();
         Self {
             known: HashMap::default(),
@@ -125,8 +117,8 @@ impl Processes {
             owners: Arc::default(),
             forgotten: Vec::new(),
             host,
-            extra,
-            enrichment,
+            extra: resource.attributes.clone(),
+            enrich: enrich.clone(),
             pods: None,
             turn: 0,
         }
@@ -155,13 +147,13 @@ impl Processes {
     /// too.
     pub fn reconfigure(
         &mut self,
-        extra: Vec<(String, Value)>,
-        enrichment: Enrichment,
+        resource: &config::Resource,
+        enrich: &Enrich,
         pods: Option<Option<Pods>>,
     ) {
-        let tells_more = enrichment.process && !self.enrichment.process;
-        self.extra = extra;
-        self.enrichment = enrichment;
+        let tells_more = enrich.process && !self.enrich.process;
+        self.extra.clone_from(&resource.attributes);
+        self.enrich = enrich.clone();
         if let Some(pods) = pods {
             self.pods = pods;
         }
@@ -276,7 +268,7 @@ impl Processes {
 
     fn look_up(&mut self, pid: Option<u32>, facts: &Facts, missing: Missing) {
         if let Some(pid) = pid
-            && self.enrichment.process
+            && self.enrich.process
             && missing.anything()
         {
             let uid = facts.uid.unwrap_or(u32::MAX);
@@ -362,12 +354,12 @@ impl Processes {
     fn describe(&self, facts: &Facts, found: Option<Found<'_>>) -> Process {
         let mut resource = Resource::default();
         self.describe_service(&mut resource, facts, found);
-        resource.set("process.pid", Value::Int(facts.key.pid.into()));
+        resource.set("process.pid", AttributeValue::Int(facts.key.pid.into()));
         if let Some(vpid) = facts.vpid.filter(|vpid| *vpid != facts.key.pid) {
-            resource.set("process.vpid", Value::Int(vpid.into()));
+            resource.set("process.vpid", AttributeValue::Int(vpid.into()));
         }
         resource.set_text("process.executable.name", facts.exe_name.clone());
-        if self.enrichment.process {
+        if self.enrich.process {
             resource.set_text("process.executable.path", facts.exe_path.clone());
         }
         resource.set_text("process.creation.time", facts.created.clone());
@@ -379,7 +371,7 @@ impl Processes {
                 .unwrap_or_default(),
         );
         let container = &facts.container;
-        if self.enrichment.container {
+        if self.enrich.container {
             resource.set_text("container.id", container.id.clone().unwrap_or_default());
             resource.set_text("k8s.pod.uid", container.pod_uid.clone().unwrap_or_default());
         }
@@ -411,7 +403,7 @@ impl Processes {
     /// `service.*`: the process's own word, then the pod's, then what follows
     /// from executable and host.
     fn describe_service(&self, resource: &mut Resource, facts: &Facts, found: Option<Found<'_>>) {
-        let own = if self.enrichment.process {
+        let own = if self.enrich.process {
             facts.own.clone()
         } else {
             Environment::default()

@@ -7,6 +7,7 @@ pub mod whole;
 
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::span::Span;
 
 /// Bits of a trace id that are random for sure (W3C Trace Context Level 2, the
@@ -24,6 +25,19 @@ pub struct Sampling {
 }
 
 impl Sampling {
+    /// As configured; nothing is kept where spans go nowhere.
+    pub fn of(config: &Config) -> Self {
+        if config.exporters.is_none() {
+            return Self::new(0.0, false, None);
+        }
+        let keep = &config.sampling.always_keep;
+        Self::new(
+            config.sampling.ratio,
+            keep.errors,
+            keep.slower_than.unless_zero(),
+        )
+    }
+
     /// `ratio` from 0 to 1. Errors are calls that return an errno, and calls
     /// that a signal ended for good.
     pub fn new(ratio: f64, keep_errors: bool, keep_slower_than: Option<Duration>) -> Self {

@@ -97,7 +97,11 @@ async fn tls_is_with_the_collector_and_not_with_the_proxy() {
     let mut settings = settings(collector.address);
     settings.endpoint = "https://collector.invalid:4317".parse().unwrap();
     settings.tls.ca_file = ca_file;
-    settings.proxy = proxy_of(&settings.endpoint.url(), "https_proxy", &address.to_string());
+    settings.proxy = proxy_of(
+        &settings.endpoint.url(),
+        "https_proxy",
+        &address.to_string(),
+    );
     let mut agent = Agent::start(settings);
     agent.push(2);
     assert_eq!(agent.drain().await.exported, 2);

@@ -100,7 +100,7 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
         ..Otlp::default()
     };
     let (_, reader) = exchange();
-    let source = Arc::new(Source::new(reader, &[], Decoded::default));
+    let source = Arc::new(Source::new(reader, &BTreeMap::new(), Decoded::default));
     MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
 }
 

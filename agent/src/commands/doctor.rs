@@ -7,9 +7,10 @@ mod report;
 
 use std::process::ExitCode;
 
-use super::{Failure, settings};
+use super::Failure;
 use crate::cli::{DoctorArgs, Output};
 use crate::config::{self, Env, Overrides};
+use crate::kernel::KernelSettings;
 use crate::logs::say;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
@@ -20,10 +21,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         say!("warning: {warning}");
     }
     let mut findings = checks::of_machine();
-    findings.extend(checks::of_backends(
-        settings::backend(config.capture.backend),
-        &settings::kernel(&config),
-    ));
+    findings.extend(checks::of_backends(&KernelSettings::new(&config)));
     let otlp = &config.exporters.otlp;
     if otlp.enabled {
         findings.push(collector::of_collector(otlp)?);

@@ -48,6 +48,7 @@ fn serve(runtime: &Runtime, key: &str, address: SocketAddr, router: Router) -> a
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
 
@@ -78,7 +79,7 @@ mod tests {
     fn endpoints_share_an_address_or_have_their_own() {
         let runtime = Runtime::new().unwrap();
         let (_publisher, reader) = exchange();
-        let source = Arc::new(Source::new(reader, &[], Decoded::default));
+        let source = Arc::new(Source::new(reader, &BTreeMap::new(), Decoded::default));
         let health = Health::new(Arc::default());
         let (ok, not_yet) = ("HTTP/1.1 200 OK", "HTTP/1.1 503 Service Unavailable");
         let not_found = "HTTP/1.1 404 Not Found";

@@ -9,7 +9,6 @@ mod launch;
 mod listen;
 mod live;
 mod run;
-mod settings;
 mod text;
 mod top;
 mod trace;

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use self::metrics::Metrics;
 use self::output::{ExportSink, Outputs};
 use self::reload::Reload;
+use super::Failure;
 use super::listen::listen;
-use super::{Failure, settings};
 use crate::balance::Balance;
 use crate::capture;
 use crate::cli::RunArgs;
@@ -27,13 +27,14 @@ use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
 use crate::health::Health;
 use crate::host::Host;
-use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, Tracer};
+use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, KernelSettings, Tracer};
 use crate::kubernetes::Pods;
 use crate::logs;
 use crate::memory;
 use crate::metrics::{QueueMetrics, Source};
 use crate::panics;
-use crate::pipeline::{Pipeline, PipelineCounts};
+use crate::pipeline::{Pipeline, PipelineCounts, PipelineSettings};
+use crate::process::Processes;
 
 /// How long tasks may take to end once all spans are accounted for.
 const LEFTOVER_TASKS: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ struct Agent<'a> {
 impl<'a> Agent<'a> {
     fn start(config: &Config, runtime: &'a Runtime) -> anyhow::Result<Self> {
         // First, so that most pods are known when the first call comes.
-        let pods = settings::pods(config, runtime.handle())?;
+        let pods = Pods::watch(&config.enrich.kubernetes, runtime.handle())?;
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
         let (metrics, queue_metrics) = Metrics::start(config, runtime, &counts)?;
@@ -92,11 +93,8 @@ impl<'a> Agent<'a> {
         let stop = Arc::new(AtomicBool::new(false));
         panics::stop_by(&stop);
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
-        let tracer = Tracer::start(
-            settings::backend(config.capture.backend),
-            &settings::kernel(config),
-        )
-        .map_err(|error| explain(&error))?;
+        let tracer =
+            Tracer::start(&KernelSettings::new(config), false).map_err(|error| explain(&error))?;
         announce(&tracer);
         warn_of_pids(&tracer);
         let meters = tracer.meters().context("cannot keep the counters open")?;
@@ -125,12 +123,12 @@ impl<'a> Agent<'a> {
 
     fn run(mut self, config: Config, path: Option<&Path>) -> anyhow::Result<ExitCode> {
         let host = Host::read();
-        let processes = settings::processes(&config, host.clone())
+        let processes = Processes::new(host.clone(), &config.resource, &config.enrich)
             .with_pods(self.pods.take())
             .with_owners(Arc::clone(self.meters.owner_losses()));
         self.source.set_lookups(processes.lookup_losses());
         let pipeline = Pipeline::new(
-            settings::pipeline(&config, &host),
+            PipelineSettings::new(&config, &host),
             processes,
             ExportSink::new(self.sender, Arc::clone(self.meters.owner_losses())),
             &self.counts,

@@ -37,7 +37,7 @@ macro_rules! choice {
 
 choice! {
     /// How the agent hooks into the kernel (`capture.backend`).
-    Backend {
+    BackendChoice {
         /// The first of the others that really attaches.
         Auto = "auto",
         /// fentry and fexit programs on the entry functions.

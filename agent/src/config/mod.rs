@@ -33,7 +33,8 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{Abi, Backend, Compression, Correlation, LogFormat, LogLevel, Syscall};
+pub use crate::resource::AttributeValue;
+pub use choices::{Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Syscall};
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Problem};
 pub use globs::Globs;
@@ -41,4 +42,4 @@ pub use load::{Env, Loaded, Overrides, check, load};
 pub use proxy_env::Proxy;
 pub use tree::*;
 pub use units::{HumanDuration, Size};
-pub use values::{AttributeValue, ErrorCode, ListenAddress, NamespaceInode, Secret};
+pub use values::{ErrorCode, ListenAddress, NamespaceInode, Secret};

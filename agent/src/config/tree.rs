@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::{Abi, Backend, Compression, Correlation, LogFormat, LogLevel, Syscall};
+use super::choices::{Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Syscall};
 use super::endpoint::Endpoint;
 use super::globs::Globs;
 use super::proxy_env::Proxy;
 use super::units::{HumanDuration, Size};
-use super::values::{AttributeValue, ErrorCode, ListenAddress, NamespaceInode, Secret};
+use super::values::{ErrorCode, ListenAddress, NamespaceInode, Secret};
+use crate::resource::AttributeValue;
 
 /// Defines one mapping of the file. A key that is not given has its default.
 macro_rules! section {
@@ -70,7 +71,7 @@ section! {
     Capture {
         /// How to hook into the kernel: auto, fentry, kprobe or tracepoint. auto takes the first of the others that really attaches; kprobe
         /// first, fentry last, on kernels that take the CPU from threads inside system calls.
-        backend: Backend = Backend::Auto,
+        backend: BackendChoice = BackendChoice::Auto,
         /// The system calls to trace, each with all its ABI variants; at least one.
         #[cfg_attr(test, schemars(length(min = 1)))]
         syscalls: BTreeSet<Syscall> = Syscall::ALL.into(),

@@ -42,62 +42,6 @@ impl Serialize for Secret {
     }
 }
 
-/// The value of a resource attribute: the scalars of OTLP's `AnyValue`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum AttributeValue {
-    /// `string_value`.
-    String(String),
-    /// `int_value`.
-    Int(i64),
-    /// `double_value`, never NaN.
-    Double(f64),
-    /// `bool_value`.
-    Bool(bool),
-}
-
-impl<'de> Deserialize<'de> for AttributeValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AttributeVisitor)
-    }
-}
-
-struct AttributeVisitor;
-
-impl Visitor<'_> for AttributeVisitor {
-    type Value = AttributeValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, an integer, a finite number or a boolean")
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<AttributeValue, E> {
-        Ok(AttributeValue::String(value.to_owned()))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<AttributeValue, E> {
-        Ok(AttributeValue::Int(value))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<AttributeValue, E> {
-        match i64::try_from(value) {
-            Ok(value) => Ok(AttributeValue::Int(value)),
-            Err(_) => Ok(AttributeValue::String(value.to_string())),
-        }
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<AttributeValue, E> {
-        if value.is_finite() {
-            return Ok(AttributeValue::Double(value));
-        }
-        Err(E::invalid_value(serde::de::Unexpected::Float(value), &self))
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<AttributeValue, E> {
-        Ok(AttributeValue::Bool(value))
-    }
-}
-
 /// An inode number, written as a number, as a string of digits, or as `/proc/PID/ns/ipc` links to it: `ipc:[4026531839]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamespaceInode(pub u32);

@@ -1,6 +1,6 @@
 //! What stands before the spans of one process, encoded once per process.
 
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 
 use super::wire::{push_bytes, push_varint};
 use super::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
@@ -54,16 +54,16 @@ pub fn resource(resource: &Resource) -> EncodedResource {
 }
 
 /// A `KeyValue` of `common.proto`.
-fn key_value(key: &str, value: &Value) -> Vec<u8> {
+fn key_value(key: &str, value: &AttributeValue) -> Vec<u8> {
     let mut any = Vec::new();
     match value {
-        Value::String(text) => push_bytes(&mut any, 1, text.as_bytes()),
-        Value::Bool(value) => any.extend_from_slice(&[2 << 3, u8::from(*value)]),
-        Value::Int(value) => {
+        AttributeValue::String(text) => push_bytes(&mut any, 1, text.as_bytes()),
+        AttributeValue::Bool(value) => any.extend_from_slice(&[2 << 3, u8::from(*value)]),
+        AttributeValue::Int(value) => {
             any.push(3 << 3);
             push_varint(&mut any, value.cast_unsigned());
         }
-        Value::Double(value) => {
+        AttributeValue::Double(value) => {
             any.push(4 << 3 | 1);
             any.extend_from_slice(&value.to_le_bytes());
         }

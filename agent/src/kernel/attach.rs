@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Iter, Link, MapCore, MapHandle, ProgramMut};
 
-use super::backend::{Backend, BackendChoice};
+use super::backend::{Backend, candidates};
 use super::filter::{self, CgroupVerdict, KernelFilter};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
@@ -118,15 +118,17 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches by the first backend that can.
+    /// Loads and attaches by the first backend that can; as a guest, one that
+    /// an agent beside does not notice.
     ///
     /// # Errors
     /// When none can, with the reason of each.
-    pub fn start(choice: BackendChoice, settings: &KernelSettings) -> Result<Self, AttachError> {
+    pub fn start(settings: &KernelSettings, as_guest: bool) -> Result<Self, AttachError> {
         let symbols = KernelSymbols::read().map_err(AttachError::Symbols)?;
         let mut errors = Vec::new();
-        for backend in choice.candidates(kernel_is_preemptible()) {
-            match Self::with_backend(backend, choice == BackendChoice::Guest, settings, &symbols) {
+        let choice = settings.capture.backend;
+        for backend in candidates(choice, as_guest, kernel_is_preemptible()) {
+            match Self::with_backend(backend, as_guest, settings, &symbols) {
                 Ok(mut tracer) => {
                     tracer.passed_over = errors;
                     return Ok(tracer);
@@ -143,8 +145,7 @@ impl Tracer {
         }
     }
 
-    /// Loads and attaches by this backend; as a guest, as
-    /// [`BackendChoice::Guest`] does.
+    /// Loads and attaches by this backend; a guest goes without spares.
     ///
     /// # Errors
     /// When the kernel refuses a program or a hook.

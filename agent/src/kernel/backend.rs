@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::BackendChoice;
+
 /// A kind of hook; see `bpf/backend_*.bpf.h` for what each can and misses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -38,34 +40,22 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Which backends may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BackendChoice {
-    /// The first that attaches, of those that see every call on this kernel
-    /// and then of the others.
-    #[default]
-    Auto,
-    /// The first that attaches, and those last that an agent beside notices
-    /// when they come and go: new fentry programs make the kernel build a
-    /// function's trampoline anew, and fentry programs of others lose the
-    /// returns of calls that are blocked in the old one.
-    Guest,
-    /// This one or none.
-    Only(Backend),
-}
-
-impl BackendChoice {
-    /// The backends to try, in order, on a kernel that preempts threads inside
-    /// system calls or not; see [`super::kernel_is_preemptible`].
-    pub fn candidates(self, preemptible: bool) -> Vec<Backend> {
-        match self {
-            Self::Guest => vec![Backend::Kprobe, Backend::Tracepoint, Backend::Fentry],
-            Self::Auto if preemptible => {
-                vec![Backend::Kprobe, Backend::Tracepoint, Backend::Fentry]
-            }
-            Self::Auto => Backend::ALL.to_vec(),
-            Self::Only(backend) => vec![backend],
+/// The backends to try, in order, on a kernel that preempts threads inside
+/// system calls or not; see [`super::kernel_is_preemptible`]. Of its own choice
+/// the agent takes first those that see every call on this kernel. A guest
+/// takes those last that an agent beside notices when they come and go: new
+/// fentry programs make the kernel build a function's trampoline anew, and
+/// fentry programs of others lose the returns of calls that are blocked in the
+/// old one.
+pub fn candidates(choice: BackendChoice, as_guest: bool, preemptible: bool) -> Vec<Backend> {
+    match choice {
+        BackendChoice::Auto if as_guest || preemptible => {
+            vec![Backend::Kprobe, Backend::Tracepoint, Backend::Fentry]
         }
+        BackendChoice::Auto => Backend::ALL.to_vec(),
+        BackendChoice::Fentry => vec![Backend::Fentry],
+        BackendChoice::Kprobe => vec![Backend::Kprobe],
+        BackendChoice::Tracepoint => vec![Backend::Tracepoint],
     }
 }
 
@@ -75,15 +65,12 @@ mod tests {
 
     #[test]
     fn what_misses_calls_comes_last() {
-        let of = |choice: BackendChoice, preemptible| choice.candidates(preemptible);
-        assert_eq!(of(BackendChoice::Auto, false), Backend::ALL);
-        assert_eq!(of(BackendChoice::Auto, true).last(), Some(&Backend::Fentry));
-        assert_eq!(of(BackendChoice::Auto, true).len(), Backend::ALL.len());
-        assert_eq!(
-            of(BackendChoice::Guest, false),
-            of(BackendChoice::Auto, true)
-        );
-        let only = BackendChoice::Only(Backend::Fentry);
-        assert_eq!(of(only, true), [Backend::Fentry]);
+        let of = |as_guest, preemptible| candidates(BackendChoice::Auto, as_guest, preemptible);
+        assert_eq!(of(false, false), Backend::ALL);
+        assert_eq!(of(false, true).last(), Some(&Backend::Fentry));
+        assert_eq!(of(false, true).len(), Backend::ALL.len());
+        assert_eq!(of(true, false), of(false, true));
+        let only = candidates(BackendChoice::Fentry, true, true);
+        assert_eq!(only, [Backend::Fentry]);
     }
 }

@@ -5,6 +5,7 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags};
 use super::load::KernelSettings;
 use super::name_table::NameTable;
 use super::processes::ProcessTable;
+use crate::config::{Abi, Filter, Globs, Selector, Syscall};
 use crate::skel::types::{
     self, bss, call_op, cgroup_verdict, filter_settings, id_key, id_kind, name_kind,
 };
@@ -80,6 +81,54 @@ impl IdList {
 }
 
 impl KernelFilter {
+    /// What the kernel can decide of a filter.
+    pub fn new(filter: &Filter) -> Self {
+        let (include, exclude) = (&filter.include, &filter.exclude);
+        let is_about =
+            |list: fn(&Selector) -> &Globs| !list(include).is_empty() || !list(exclude).is_empty();
+        let inodes = |selector: &Selector| {
+            let inodes = selector.namespaces.iter();
+            inodes.map(|inode| inode.0).collect()
+        };
+        let mut uids = IdList {
+            include: include.uids.clone(),
+            exclude: exclude.uids.clone(),
+        };
+        let mut namespaces = IdList {
+            include: inodes(include),
+            exclude: inodes(exclude),
+        };
+        let ids_fit = IdList::fit([&uids, &namespaces]);
+        if !ids_fit {
+            (uids, namespaces) = (IdList::default(), IdList::default());
+        }
+        let by_comm = is_about(|list| &list.comms);
+        let by_queue = is_about(|list| &list.queues);
+        let by_container = is_about(|list| &list.containers);
+        let comms = by_comm
+            .then(|| NameTable::new(&include.comms, &exclude.comms))
+            .flatten();
+        let queues = by_queue
+            .then(|| NameTable::of_queues(&include.queues, &exclude.queues))
+            .flatten();
+        Self {
+            include_pids: include.pids.clone(),
+            exclude_pids: exclude.pids.clone(),
+            min_duration_ns: u64::try_from(filter.min_duration.0.as_nanos()).unwrap_or(u64::MAX),
+            errors_only: filter.errors_only,
+            without_queue: include.queues.is_empty(),
+            agent_decides: by_container
+                || !ids_fit
+                || by_comm && comms.is_none()
+                || by_queue && queues.is_none(),
+            comms,
+            queues,
+            uids,
+            namespaces,
+            by_container,
+        }
+    }
+
     pub(super) fn by_process(&self) -> bool {
         !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
     }
@@ -106,24 +155,24 @@ fn raw(wanted: bool) -> u8 {
 fn operations(settings: &KernelSettings) -> u32 {
     let bit = |op: call_op| 1_u32 << op.0;
     settings
+        .capture
         .syscalls
         .iter()
-        .map(|name| match name.as_str() {
-            "mq_open" => bit(call_op::CALL_OPEN),
-            "mq_unlink" => bit(call_op::CALL_UNLINK),
-            "mq_timedsend" => {
+        .map(|call| match call {
+            Syscall::MqOpen => bit(call_op::CALL_OPEN),
+            Syscall::MqUnlink => bit(call_op::CALL_UNLINK),
+            Syscall::MqTimedsend => {
                 bit(call_op::CALL_TIMEDSEND)
                     | bit(call_op::CALL_TIMEDSEND_TIME32)
                     | bit(call_op::CALL_TIMEDSEND_TIME64)
             }
-            "mq_timedreceive" => {
+            Syscall::MqTimedreceive => {
                 bit(call_op::CALL_TIMEDRECEIVE)
                     | bit(call_op::CALL_TIMEDRECEIVE_TIME32)
                     | bit(call_op::CALL_TIMEDRECEIVE_TIME64)
             }
-            "mq_notify" => bit(call_op::CALL_NOTIFY),
-            "mq_getsetattr" => bit(call_op::CALL_GETSETATTR),
-            _ => 0,
+            Syscall::MqNotify => bit(call_op::CALL_NOTIFY),
+            Syscall::MqGetsetattr => bit(call_op::CALL_GETSETATTR),
         })
         .fold(0, |bits, bit| bits | bit)
 }
@@ -133,8 +182,8 @@ fn filter_of(settings: &KernelSettings, generation: u32) -> filter_settings {
     filter_settings {
         min_duration_ns: filter.min_duration_ns,
         operations: operations(settings),
-        native: settings.native.into(),
-        compat: settings.compat.into(),
+        native: settings.traces(Abi::Native).into(),
+        compat: settings.traces(Abi::Compat).into(),
         errors_only: filter.errors_only.into(),
         by_caller: (!filter.uids.is_empty() || filter.by_container || filter.comms.is_some())
             .into(),

@@ -12,25 +12,16 @@ use super::filter::{self, KernelFilter};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::preemption::kernel_is_preemptible;
 use super::symbols::KernelSymbols;
+use crate::config::{Abi, Capture, Config};
 use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
 
 /// What the programs are to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct KernelSettings {
-    /// Base names of system calls, such as `mq_timedsend`.
-    pub syscalls: Vec<String>,
-    /// Trace the 64-bit ABI.
-    pub native: bool,
-    /// Trace the 32-bit ABI.
-    pub compat: bool,
-    /// Bytes of the ring buffer: a power of two and a multiple of the page.
-    pub ring_buffer_size: u32,
-    /// Threads that are followed at the same time.
-    pub max_in_flight: u32,
+    /// What is hooked, and how much is remembered.
+    pub capture: Capture,
     /// What to leave out.
     pub filter: KernelFilter,
-    /// Bytes of each message to capture, at most 4096; 0 for none.
-    pub payload_max: u32,
     /// Send the environments of processes.
     pub environments: bool,
 }
@@ -39,11 +30,38 @@ pub struct KernelSettings {
 const MAX_THREADS_WITH_PAYLOAD: u32 = 8192;
 
 impl KernelSettings {
+    /// What the programs are told of a configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            capture: config.capture.clone(),
+            filter: KernelFilter::new(&config.filter),
+            environments: config.enrich.process,
+        }
+    }
+
     pub(super) fn max_threads(&self) -> u32 {
-        if self.payload_max == 0 {
-            self.max_in_flight
+        match self.payload_max() {
+            0 => self.capture.max_in_flight,
+            _ => self.capture.max_in_flight.min(MAX_THREADS_WITH_PAYLOAD),
+        }
+    }
+
+    pub(super) fn traces(&self, abi: Abi) -> bool {
+        self.capture.abis.contains(&abi)
+    }
+
+    /// Bytes of the ring: a power of two and a multiple of the page.
+    fn ring_bytes(&self) -> u32 {
+        u32::try_from(self.capture.ring_buffer_size.0).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes of each message to capture; 0 for none.
+    fn payload_max(&self) -> u32 {
+        let payload = &self.capture.payload;
+        if payload.enabled {
+            payload.max_bytes
         } else {
-            self.max_in_flight.min(MAX_THREADS_WITH_PAYLOAD)
+            0
         }
     }
 }
@@ -149,16 +167,22 @@ fn is_needed(
     if is_other && !stands_in || hook.spare && !spares {
         return false;
     }
-    let traces = |name: &str| settings.syscalls.iter().any(|call| call == name);
+    let traces = |name: &str| {
+        settings
+            .capture
+            .syscalls
+            .iter()
+            .any(|call| call.as_str() == name)
+    };
     match hook.purpose() {
         Purpose::Call { name, compat } => {
             // A native function can be shared with the 32-bit ABI (arm64).
             let shared = !compat && cfg!(target_arch = "aarch64");
             traces(name)
                 && if compat {
-                    settings.compat
+                    settings.traces(Abi::Compat)
                 } else {
-                    settings.native || shared
+                    settings.traces(Abi::Native) || shared
                 }
         }
         Purpose::Transfer | Purpose::HandlerReturn => {
@@ -235,13 +259,13 @@ fn prepare(
     rodata.hooks_every_call = backend == Backend::Tracepoint;
     rodata.follows_messages = backend.knows_messages();
     rodata.use_casts = backend != Backend::Kprobe && symbols.has_rdonly_cast();
-    rodata.payload_max = settings.payload_max;
+    rodata.payload_max = settings.payload_max();
     rodata.max_threads = settings.max_threads().into();
-    rodata.ring_bytes = settings.ring_buffer_size.into();
-    rodata.pressure_bytes = u64::from(settings.ring_buffer_size) / 8;
-    rodata.wakeup_bytes = u64::from(settings.ring_buffer_size) / 8;
+    rodata.ring_bytes = settings.ring_bytes().into();
+    rodata.pressure_bytes = u64::from(settings.ring_bytes()) / 8;
+    rodata.wakeup_bytes = u64::from(settings.ring_bytes()) / 8;
     // A small ring could fill between two looks that are far apart.
-    rodata.look_mask = if settings.ring_buffer_size < 1 << 20 {
+    rodata.look_mask = if settings.ring_bytes() < 1 << 20 {
         0
     } else {
         31
@@ -254,10 +278,8 @@ fn prepare(
     filter::store(settings, FIRST_GENERATION, bss);
     bss.send_environment = settings.environments.into();
 
-    open.maps
-        .events
-        .set_max_entries(settings.ring_buffer_size)?;
-    let payload = settings.payload_max != 0;
+    open.maps.events.set_max_entries(settings.ring_bytes())?;
+    let payload = settings.payload_max() != 0;
     let maps = &mut open.maps;
     maps.threads.set_autocreate(task_storage && !payload)?;
     maps.threads_payload

@@ -21,7 +21,7 @@ mod symbols;
 mod waiting;
 
 pub use attach::{AttachError, HookState, HookStatus, Tracer};
-pub use backend::{Backend, BackendChoice};
+pub use backend::{Backend, candidates};
 pub use counters::KernelCounts;
 pub use filter::{CgroupVerdict, IdList, KernelFilter};
 pub use hooks::{Hook, HookTarget};

@@ -25,6 +25,7 @@ pub use self::table::{MAX_CONTAINERS, MAX_PODS};
 pub use self::watch::NoCluster;
 
 use self::table::PodTable;
+use crate::config::Kubernetes;
 use crate::container::Container;
 use crate::resource::Resource;
 
@@ -90,25 +91,30 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Watches the pods of this node through the API server that the
-    /// surroundings name. One that cannot be reached is tried again for ever.
+    /// Watches the pods of the node, if they are wanted, through the API server
+    /// that the surroundings name. One that cannot be reached is tried again
+    /// for ever.
     ///
     /// # Errors
     /// [`NoCluster`] when the surroundings name none, and when the client
     /// cannot be made, such as by a certificate that cannot be read.
-    pub fn watch(node_name: &str, runtime: &Handle) -> anyhow::Result<Self> {
+    pub fn watch(wanted: &Kubernetes, runtime: &Handle) -> anyhow::Result<Option<Self>> {
+        if !wanted.enabled {
+            return Ok(None);
+        }
+        let node_name = &wanted.node_name;
         let client = runtime
             .block_on(watch::connect())
             .context("enrich.kubernetes")?;
         let (mut pods, changes) = Self::new(node_name);
         let task = watch::run(
             client,
-            node_name.to_owned(),
+            node_name.clone(),
             changes,
             watch::DefaultBackoff::default(),
         );
         pods.watch = Some(AbortOnDropHandle::new(runtime.spawn(task)));
-        Ok(pods)
+        Ok(Some(pods))
     }
 
     /// No pods yet, and the way to tell of some.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 
 /// Annotations with this prefix are attributes.
 const PREFIX: &str = "resource.opentelemetry.io/";
@@ -139,7 +139,7 @@ impl Found<'_> {
     pub fn describe_rest(&self, resource: &mut Resource) {
         for (key, value) in &self.pod.attributes {
             if resource.get(key).is_none() {
-                resource.set(key.clone(), Value::String(value.clone()));
+                resource.set(key.clone(), AttributeValue::String(value.clone()));
             }
         }
     }
@@ -248,21 +248,22 @@ mod tests {
             container: None,
         };
         let mut resource = Resource::default();
-        resource.set("c.pid", Value::Int(100));
+        resource.set("c.pid", AttributeValue::Int(100));
         found.describe_rest(&mut resource);
-        let team = Value::String("orders".to_owned());
+        let team = AttributeValue::String("orders".to_owned());
         assert_eq!(resource.get("a.team"), Some(&team));
         assert_eq!(resource.get("b.long"), None);
-        assert_eq!(resource.get("c.pid"), Some(&Value::Int(100)));
+        assert_eq!(resource.get("c.pid"), Some(&AttributeValue::Int(100)));
         assert_eq!(resource.attributes.len(), MAX_ATTRIBUTES);
         found.describe(&mut resource);
         let texts = ["k8s.pod.uid", "k8s.pod.name", "k8s.namespace.name"];
-        let expected = ["u", "api-6b-x", "shop"].map(|text| Value::String(text.to_owned()));
+        let expected =
+            ["u", "api-6b-x", "shop"].map(|text| AttributeValue::String(text.to_owned()));
         assert_eq!(
             texts.map(|key| resource.get(key).cloned().unwrap()),
             expected
         );
-        let deployment = Value::String("api".to_owned());
+        let deployment = AttributeValue::String("api".to_owned());
         assert_eq!(resource.get("k8s.deployment.name"), Some(&deployment));
     }
 }

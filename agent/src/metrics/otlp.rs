@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use super::family::{Collected, Family, Kind, Label, Labels, Number, Point};
 use super::histogram::{Histogram, bounds};
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 
 /// Points in one request. A histogram's is a kilobyte, and at most two with the
 /// longest name, so a request stays far below the 4 MiB
@@ -46,10 +46,10 @@ pub fn requests(collected: &Collected, resource: &Resource) -> Vec<ExportMetrics
 fn request(metrics: Vec<Metric>, resource: &Resource) -> ExportMetricsServiceRequest {
     let attributes = resource.attributes.iter().map(|(key, value)| {
         let value = match value {
-            Value::String(text) => ProtoValue::StringValue(text.clone()),
-            Value::Int(number) => ProtoValue::IntValue(*number),
-            Value::Double(number) => ProtoValue::DoubleValue(*number),
-            Value::Bool(yes) => ProtoValue::BoolValue(*yes),
+            AttributeValue::String(text) => ProtoValue::StringValue(text.clone()),
+            AttributeValue::Int(number) => ProtoValue::IntValue(*number),
+            AttributeValue::Double(number) => ProtoValue::DoubleValue(*number),
+            AttributeValue::Bool(yes) => ProtoValue::BoolValue(*yes),
         };
         attribute(key, value)
     });

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::family::{Collected, Family, Kind, Label, Labels, Number};
 use super::histogram::{Histogram, bounds};
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 
 /// For the header `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -53,10 +53,10 @@ fn target_info(out: &mut String, resource: &Resource) {
     out.push_str("# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info{");
     for (at, (key, value)) in resource.attributes.iter().enumerate() {
         let value = match value {
-            Value::String(text) => Cow::Borrowed(text.as_str()),
-            Value::Int(number) => number.to_string().into(),
-            Value::Double(number) => number.to_string().into(),
-            Value::Bool(yes) => yes.to_string().into(),
+            AttributeValue::String(text) => Cow::Borrowed(text.as_str()),
+            AttributeValue::Int(number) => number.to_string().into(),
+            AttributeValue::Double(number) => number.to_string().into(),
+            AttributeValue::Bool(yes) => yes.to_string().into(),
         };
         write_label(out, at == 0, &snake(key), &value);
     }

@@ -1,5 +1,6 @@
 //! Reads every number there is, on request.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::exchange::Reader;
@@ -15,7 +16,7 @@ use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
 use crate::process::LookupLosses;
-use crate::resource::{Resource, Value};
+use crate::resource::{AttributeValue, Resource};
 use crate::{logs, panics};
 
 /// `otel.component.type` of the two exporters of spans. The conventions have
@@ -57,7 +58,7 @@ impl Source {
     /// by [`Self::set_kernel`] once there are any.
     pub fn new(
         queues: Reader,
-        attributes: &[(String, Value)],
+        attributes: &BTreeMap<String, AttributeValue>,
         decoded: impl Fn() -> Decoded + Send + Sync + 'static,
     ) -> Self {
         let start = Reading::now();
@@ -205,7 +206,11 @@ impl Source {
 
 /// The agent's own resource. Attributes that the configuration adds stand over
 /// what is known of the host, not over who the agent is.
-fn resource(host: &Host, attributes: &[(String, Value)], start_unix_ns: u64) -> Resource {
+fn resource(
+    host: &Host,
+    attributes: &BTreeMap<String, AttributeValue>,
+    start_unix_ns: u64,
+) -> Resource {
     let mut resource = Resource::default();
     host.describe(&mut resource);
     for (key, value) in attributes {
@@ -228,11 +233,11 @@ mod tests {
 
     #[test]
     fn the_configuration_names_the_host_and_not_the_agent() {
-        let text = |value: &str| Value::String(value.to_owned());
-        let attributes = [
+        let text = |value: &str| AttributeValue::String(value.to_owned());
+        let attributes = BTreeMap::from([
             ("host.name".to_owned(), text("node-1")),
             ("service.name".to_owned(), text("other")),
-        ];
+        ]);
         let resource = resource(&Host::read(), &attributes, 1);
         assert_eq!(resource.get("host.name"), Some(&text("node-1")));
         assert_eq!(resource.get("service.name"), Some(&text("mqspan")));

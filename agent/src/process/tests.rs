@@ -11,10 +11,12 @@ use crate::test_calls::receive;
 const ID: &str = "3f4f5a0e9c1d2b7a8e6f5d4c3b2a19081726354453627180f9e8d7c6b5a49382";
 const POD: &str = "1f0c1b2a-3d4e-4f50-8a9b-0c1d2e3f4a5b";
 
-const ALL: Enrichment = Enrichment {
-    process: true,
-    container: true,
-};
+/// What the configuration adds to each.
+fn extra(attributes: impl IntoIterator<Item = (String, AttributeValue)>) -> config::Resource {
+    config::Resource {
+        attributes: attributes.into_iter().collect(),
+    }
+}
 
 fn seen(key: ProcessKey) -> ProcessSeen<'static> {
     ProcessSeen {
@@ -51,9 +53,10 @@ struct Node {
 
 impl Node {
     /// A process in a container of the pod has called.
-    fn new(extra: Vec<(String, Value)>) -> Self {
+    fn new(more: Vec<(String, AttributeValue)>) -> Self {
         let (pods, changes) = Pods::new("n1");
-        let processes = Processes::new(Host::read(), extra, ALL).with_pods(Some(pods));
+        let processes =
+            Processes::new(Host::read(), &extra(more), &Enrich::default()).with_pods(Some(pods));
         let mut node = Self {
             processes,
             anchors: Anchors::new(Reading::now()),
@@ -111,7 +114,7 @@ impl Node {
 
 fn text(process: &Process, key: &str) -> String {
     match process.resource.get(key) {
-        Some(Value::String(text)) => text.clone(),
+        Some(AttributeValue::String(text)) => text.clone(),
         None => "-".to_owned(),
         other => panic!("{key}: {other:?}"),
     }
@@ -216,7 +219,7 @@ fn a_pod_known_before_the_first_call_is_there_at_once() {
 fn the_process_and_the_configuration_beat_the_pod() {
     let mut node = Node::new(vec![(
         "k8s.node.name".to_owned(),
-        Value::String("other".to_owned()),
+        AttributeValue::String("other".to_owned()),
     )]);
     node.tell_pod(started());
     node.processes.known.clear();
@@ -231,7 +234,7 @@ fn the_process_and_the_configuration_beat_the_pod() {
 }
 
 fn processes() -> (Processes, Anchors) {
-    let processes = Processes::new(Host::read(), Vec::new(), ALL);
+    let processes = Processes::new(Host::read(), &extra([]), &Enrich::default());
     (processes, Anchors::new(Reading::now()))
 }
 
@@ -261,14 +264,17 @@ fn the_kernel_tells_all_that_is_wanted() {
         ),
         ["/usr/bin/orders", "orders", "shop"]
     );
-    assert_eq!(process.resource.get("process.vpid"), Some(&Value::Int(7)));
+    assert_eq!(
+        process.resource.get("process.vpid"),
+        Some(&AttributeValue::Int(7))
+    );
     assert!(processes.seen(&seen, &anchors).is_none(), "again");
     // By another configuration, of what is known.
     processes.reconfigure(
-        vec![("a".to_owned(), Value::Int(1))],
-        Enrichment {
+        &extra([("a".to_owned(), AttributeValue::Int(1))]),
+        &Enrich {
             process: false,
-            container: true,
+            ..Enrich::default()
         },
         None,
     );
@@ -277,9 +283,9 @@ fn the_kernel_tells_all_that_is_wanted() {
         texts(&process, ["process.executable.path", "service.name"]),
         ["-", "orders"]
     );
-    assert_eq!(process.resource.get("a"), Some(&Value::Int(1)));
+    assert_eq!(process.resource.get("a"), Some(&AttributeValue::Int(1)));
     assert_eq!(processes.take_forgotten(), [0_u32; 0]);
-    processes.reconfigure(Vec::new(), ALL, None);
+    processes.reconfigure(&extra([]), &Enrich::default(), None);
     assert_eq!(processes.take_forgotten(), [seen.key.pid]);
 }
 

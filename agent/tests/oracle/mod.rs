@@ -10,7 +10,7 @@ use mqspan::config::{Correlation, Traces};
 use mqspan::encode::{self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout};
 use mqspan::ids::Ids;
-use mqspan::resource::{Resource, Value};
+use mqspan::resource::{AttributeValue, Resource};
 use mqspan::span::{AttributeSink, Link, Span, SpanSettings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
@@ -105,15 +105,15 @@ pub(crate) fn resource(pid: u32) -> Resource {
         "service.instance.id",
         "627cc493-f310-47de-96bd-71410b7dec09",
     );
-    resource.set("process.pid", Value::Int(pid.into()));
+    resource.set("process.pid", AttributeValue::Int(pid.into()));
     resource.set_text("process.executable.name", "order-service");
     resource.set_text("process.creation.time", "2026-11-24T05:58:30.120Z");
     resource.set_text("host.name", "node-1");
     resource.set_text("host.arch", "amd64");
     resource.set_text("os.type", "linux");
     resource.set_text("telemetry.distro.name", "mqspan");
-    resource.set("posix_mq.test", Value::Bool(true));
-    resource.set("posix_mq.load", Value::Double(-0.5));
+    resource.set("posix_mq.test", AttributeValue::Bool(true));
+    resource.set("posix_mq.load", AttributeValue::Double(-0.5));
     resource
 }
 
@@ -216,10 +216,10 @@ pub(crate) fn proto_resource(resource: &Resource) -> ProtoResource {
         attributes.push(
             key,
             match value {
-                Value::String(text) => any_value::Value::StringValue(text.clone()),
-                Value::Int(value) => any_value::Value::IntValue(*value),
-                Value::Double(value) => any_value::Value::DoubleValue(*value),
-                Value::Bool(value) => any_value::Value::BoolValue(*value),
+                AttributeValue::String(text) => any_value::Value::StringValue(text.clone()),
+                AttributeValue::Int(value) => any_value::Value::IntValue(*value),
+                AttributeValue::Double(value) => any_value::Value::DoubleValue(*value),
+                AttributeValue::Bool(value) => any_value::Value::BoolValue(*value),
             },
         );
     }

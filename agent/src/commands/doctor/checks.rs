@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::Kubernetes;
+use crate::config::{BackendChoice, Kubernetes};
 use crate::host::Host;
 use crate::kernel::{
-    AttachError, Backend, BackendChoice, Capabilities, HookState, KernelSettings, KernelSymbols,
-    LoadError, Tracer, kernel_is_preemptible,
+    AttachError, Backend, Capabilities, HookState, KernelSettings, KernelSymbols, LoadError,
+    Tracer, candidates, kernel_is_preemptible,
 };
 use crate::kubernetes::{self, CheckError};
 
@@ -224,8 +224,9 @@ fn of_pid_namespace() -> Finding {
 }
 
 /// Tries every backend, and says which one `run` would take.
-pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> Vec<Finding> {
-    let wanted = choice.candidates(kernel_is_preemptible());
+pub(super) fn of_backends(settings: &KernelSettings) -> Vec<Finding> {
+    let choice = settings.capture.backend;
+    let wanted = candidates(choice, false, kernel_is_preemptible());
     let mut findings = Vec::new();
     let mut attachable = Vec::new();
     let symbols = KernelSymbols::read().unwrap_or_default();
@@ -264,10 +265,8 @@ pub(super) fn of_backends(choice: BackendChoice, settings: &KernelSettings) -> V
             ),
         )
         .mend(match choice {
-            BackendChoice::Auto | BackendChoice::Guest => {
-                "mend what is marked above; most often it is privileges"
-            }
-            BackendChoice::Only(_) => "set capture.backend: auto",
+            BackendChoice::Auto => "mend what is marked above; most often it is privileges",
+            _ => "set capture.backend: auto",
         }),
     });
     findings

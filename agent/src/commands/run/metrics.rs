@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::super::settings;
 use crate::config::Config;
 use crate::metrics::exchange::exchange;
 use crate::metrics::{MetricsExporter, QueueMetrics, Source};
@@ -31,8 +30,8 @@ impl Metrics {
     ) -> anyhow::Result<(Self, Option<QueueMetrics>)> {
         let (publisher, reader) = exchange();
         let counts = Arc::clone(counts);
-        let attributes = settings::resource_attributes(config);
-        let source = Source::new(reader, &attributes, move || counts.decoded());
+        let attributes = &config.resource.attributes;
+        let source = Source::new(reader, attributes, move || counts.decoded());
         let source = Arc::new(source);
         let metrics = &config.metrics;
         let otlp = if metrics.otlp.enabled && config.exporters.otlp.enabled {

@@ -7,13 +7,12 @@ use anyhow::Context;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::super::settings;
 use super::output::{ExportSink, Outputs};
 use crate::config::{self, Config, Env, Overrides};
 use crate::host::Host;
-use crate::kernel::Tracer;
+use crate::kernel::{KernelSettings, Tracer};
 use crate::kubernetes::Pods;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, PipelineSettings};
 
 /// The configuration in use, and those that SIGHUP brings.
 pub(super) struct Reload {
@@ -102,16 +101,13 @@ impl Reload {
             }
         }
         self.keep_what_needs_a_restart(&mut config, kept);
-        if let Err(error) = tracer.set_filter(&settings::kernel(&config)) {
+        if let Err(error) = tracer.set_filter(&KernelSettings::new(&config)) {
             tracing::error!(%error, "the kernel does not take the new filter");
         }
-        pipeline.set_settings(settings::pipeline(&config, &self.host));
+        pipeline.set_settings(PipelineSettings::new(&config, &self.host));
         if (&config.resource, &config.enrich) != (&self.current.resource, &self.current.enrich) {
-            pipeline.processes_mut().reconfigure(
-                settings::resource_attributes(&config),
-                settings::enrichment(&config),
-                new_pods,
-            );
+            let processes = pipeline.processes_mut();
+            processes.reconfigure(&config.resource, &config.enrich, new_pods);
         }
         super::warn_of_pids(tracer);
         self.current = config;
@@ -147,7 +143,7 @@ impl Reload {
     fn new_pods(&self, config: &Config) -> anyhow::Result<Option<Option<Pods>>> {
         let is_same = config.enrich.kubernetes == self.current.enrich.kubernetes;
         (!is_same)
-            .then(|| settings::pods(config, &self.runtime))
+            .then(|| Pods::watch(&config.enrich.kubernetes, &self.runtime))
             .transpose()
     }
 }

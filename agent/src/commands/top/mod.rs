@@ -44,16 +44,17 @@ use self::look::Look;
 use self::picture::Setting;
 use self::sink::{Handover, TopSink};
 use self::ui::Ui;
+use super::Failure;
 use super::live::{self, Flags};
-use super::{Failure, settings};
 use crate::capture;
 use crate::cli::TopArgs;
-use crate::config::{self, Config};
+use crate::config::{BackendChoice, Config};
 use crate::host::Host;
-use crate::kernel::{BackendChoice, Tracer};
+use crate::kernel::{KernelSettings, Tracer};
 use crate::logs::{self, say};
 use crate::panics;
-use crate::pipeline::{Pipeline, PipelineCounts};
+use crate::pipeline::{Pipeline, PipelineCounts, PipelineSettings};
+use crate::process::Processes;
 
 /// How long the display may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -74,7 +75,9 @@ pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     panics::stop_by(&stop);
     stop_on_signal(Arc::clone(&stop))?;
-    let mut tracer = Tracer::start(backend(&config), &settings::kernel(&config))
+    // It comes and goes beside an agent that is to notice nothing.
+    let as_guest = config.capture.backend == BackendChoice::Auto;
+    let mut tracer = Tracer::start(&KernelSettings::new(&config), as_guest)
         .map_err(|error| super::run::explain(&error))?;
     live::demand_known_pids(&tracer)?;
     if let Some(warning) = tracer.backend().warning() {
@@ -95,14 +98,6 @@ fn configure(args: &TopArgs) -> Result<Config, Failure> {
     config.sampling.ratio = 1.0;
     config.capture.payload.enabled = false;
     Ok(config)
-}
-
-/// It comes and goes beside an agent that is to notice nothing.
-fn backend(config: &Config) -> BackendChoice {
-    match config.capture.backend {
-        config::Backend::Auto => BackendChoice::Guest,
-        backend => settings::backend(backend),
-    }
 }
 
 /// Counts on this thread and displays on another one, until that one ends or
@@ -132,8 +127,8 @@ fn watch(
         first += args.interval;
     }
     let pipeline = Pipeline::new(
-        settings::pipeline(config, &host),
-        settings::processes(config, host),
+        PipelineSettings::new(config, &host),
+        Processes::new(host, &config.resource, &config.enrich),
         TopSink::new(handover, args.interval, first),
         &counts,
     );

@@ -17,16 +17,17 @@ use anyhow::{Context, anyhow};
 use self::child::Child;
 use self::colours::Colours;
 use self::summary::Summary;
+use super::Failure;
 use super::live::{self, Flags};
-use super::{Failure, settings};
 use crate::capture;
 use crate::cli::{Output, TraceArgs};
 use crate::config::{Config, HumanDuration};
 use crate::host::Host;
-use crate::kernel::{KernelCounts, KernelMeters, Tracer};
+use crate::kernel::{KernelCounts, KernelMeters, KernelSettings, Tracer};
 use crate::logs::{self, say};
 use crate::panics;
-use crate::pipeline::{Pipeline, PipelineCounts};
+use crate::pipeline::{Pipeline, PipelineCounts, PipelineSettings};
+use crate::process::Processes;
 use crate::sink::SpanSink;
 
 pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
@@ -40,11 +41,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
             Some(child)
         }
     };
-    let mut tracer = Tracer::start(
-        settings::backend(config.capture.backend),
-        &settings::kernel(&config),
-    )
-    .map_err(|error| super::run::explain(&error))?;
+    let mut tracer = Tracer::start(&KernelSettings::new(&config), false)
+        .map_err(|error| super::run::explain(&error))?;
     live::demand_known_pids(&tracer)?;
     let meters = tracer.meters().context("cannot keep the counters open")?;
     say!("tracing by {}", tracer.backend());
@@ -98,8 +96,8 @@ impl Traced<'_> {
     fn follow<S: SpanSink>(&mut self, sink: S) -> Result<ExitCode, Failure> {
         let host = Host::read();
         let pipeline = Pipeline::new(
-            settings::pipeline(self.config, &host),
-            settings::processes(self.config, host),
+            PipelineSettings::new(self.config, &host),
+            Processes::new(host, &self.config.resource, &self.config.enrich),
             sink,
             self.counts,
         );

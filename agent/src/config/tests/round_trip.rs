@@ -7,9 +7,10 @@ use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptes
 
 use super::{file, load_text};
 use crate::config::{
-    Abi, AlwaysKeep, AttributeValue, Backend, Capture, Compression, Config, ErrorCode, Exporters,
-    FileExporter, Filter, Globs, Health, HumanDuration, Kubernetes, ListenAddress, LogLevel,
-    NamespaceInode, Overrides, Payload, Resource, Sampling, Selector, Size, Syscall, Traces, print,
+    Abi, AlwaysKeep, AttributeValue, BackendChoice, Capture, Compression, Config, ErrorCode,
+    Exporters, FileExporter, Filter, Globs, Health, HumanDuration, Kubernetes, ListenAddress,
+    LogLevel, NamespaceInode, Overrides, Payload, Resource, Sampling, Selector, Size, Syscall,
+    Traces, print,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -80,7 +81,7 @@ fn config() -> impl Strategy<Value = Config> {
         let (attributes, ring, max_bytes, path, ip, port) = second;
         Config {
             capture: Capture {
-                backend: Backend::ALL[port as usize % Backend::ALL.len()],
+                backend: BackendChoice::ALL[port as usize % BackendChoice::ALL.len()],
                 syscalls: [Syscall::MqOpen, Syscall::MqNotify].into(),
                 abis: [Abi::Compat].into(),
                 ring_buffer_size: Size(1 << ring.max(16)),

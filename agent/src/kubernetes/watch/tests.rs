@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::*;
 use crate::container::Container;
 use crate::kubernetes::Pods;
-use crate::resource::{Resource, Value as Attribute};
+use crate::resource::{AttributeValue as Attribute, Resource};
 
 /// Nothing that is awaited takes this long.
 const LONG: Duration = Duration::from_secs(20);
