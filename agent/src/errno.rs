@@ -1,162 +1,55 @@
-//! Names and numbers of Linux error codes.
+//! Names and numbers of Linux error codes, which x86 and Arm use in all their ABIs, and of signals.
 //!
-//! The numbers are those of the kernel's `include/uapi/asm-generic/errno-base.h` and `errno.h`, which x86 and Arm use
-//! in all their ABIs. Where two names share a number, [`name`] gives the one that the kernel defines by its number and
-//! [`number`] knows both.
+//! Where two names share a number, [`name`] gives the one that the kernel defines by its number and [`number`] knows both.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 /// `ERESTARTSYS` of the kernel's `include/linux/errno.h`: a call that a signal interrupted and that the kernel either
 /// restarts or ends with `EINTR` in user space. A hook on the kernel's return sees 512, never 4.
 pub const ERESTARTSYS: i32 = 512;
 
-/// Number of `EINTR`, which is what user space sees instead of [`ERESTARTSYS`].
-pub const EINTR: i32 = 4;
+/// The highest number, `EHWPOISON`.
+const LAST: i32 = libc::EHWPOISON;
 
-/// Every error code by number, in ascending order. 41 and 58 are not assigned.
-const TABLE: &[(i32, &str)] = &[
-    (1, "EPERM"),
-    (2, "ENOENT"),
-    (3, "ESRCH"),
-    (4, "EINTR"),
-    (5, "EIO"),
-    (6, "ENXIO"),
-    (7, "E2BIG"),
-    (8, "ENOEXEC"),
-    (9, "EBADF"),
-    (10, "ECHILD"),
-    (11, "EAGAIN"),
-    (12, "ENOMEM"),
-    (13, "EACCES"),
-    (14, "EFAULT"),
-    (15, "ENOTBLK"),
-    (16, "EBUSY"),
-    (17, "EEXIST"),
-    (18, "EXDEV"),
-    (19, "ENODEV"),
-    (20, "ENOTDIR"),
-    (21, "EISDIR"),
-    (22, "EINVAL"),
-    (23, "ENFILE"),
-    (24, "EMFILE"),
-    (25, "ENOTTY"),
-    (26, "ETXTBSY"),
-    (27, "EFBIG"),
-    (28, "ENOSPC"),
-    (29, "ESPIPE"),
-    (30, "EROFS"),
-    (31, "EMLINK"),
-    (32, "EPIPE"),
-    (33, "EDOM"),
-    (34, "ERANGE"),
-    (35, "EDEADLK"),
-    (36, "ENAMETOOLONG"),
-    (37, "ENOLCK"),
-    (38, "ENOSYS"),
-    (39, "ENOTEMPTY"),
-    (40, "ELOOP"),
-    (42, "ENOMSG"),
-    (43, "EIDRM"),
-    (44, "ECHRNG"),
-    (45, "EL2NSYNC"),
-    (46, "EL3HLT"),
-    (47, "EL3RST"),
-    (48, "ELNRNG"),
-    (49, "EUNATCH"),
-    (50, "ENOCSI"),
-    (51, "EL2HLT"),
-    (52, "EBADE"),
-    (53, "EBADR"),
-    (54, "EXFULL"),
-    (55, "ENOANO"),
-    (56, "EBADRQC"),
-    (57, "EBADSLT"),
-    (59, "EBFONT"),
-    (60, "ENOSTR"),
-    (61, "ENODATA"),
-    (62, "ETIME"),
-    (63, "ENOSR"),
-    (64, "ENONET"),
-    (65, "ENOPKG"),
-    (66, "EREMOTE"),
-    (67, "ENOLINK"),
-    (68, "EADV"),
-    (69, "ESRMNT"),
-    (70, "ECOMM"),
-    (71, "EPROTO"),
-    (72, "EMULTIHOP"),
-    (73, "EDOTDOT"),
-    (74, "EBADMSG"),
-    (75, "EOVERFLOW"),
-    (76, "ENOTUNIQ"),
-    (77, "EBADFD"),
-    (78, "EREMCHG"),
-    (79, "ELIBACC"),
-    (80, "ELIBBAD"),
-    (81, "ELIBSCN"),
-    (82, "ELIBMAX"),
-    (83, "ELIBEXEC"),
-    (84, "EILSEQ"),
-    (85, "ERESTART"),
-    (86, "ESTRPIPE"),
-    (87, "EUSERS"),
-    (88, "ENOTSOCK"),
-    (89, "EDESTADDRREQ"),
-    (90, "EMSGSIZE"),
-    (91, "EPROTOTYPE"),
-    (92, "ENOPROTOOPT"),
-    (93, "EPROTONOSUPPORT"),
-    (94, "ESOCKTNOSUPPORT"),
-    (95, "EOPNOTSUPP"),
-    (96, "EPFNOSUPPORT"),
-    (97, "EAFNOSUPPORT"),
-    (98, "EADDRINUSE"),
-    (99, "EADDRNOTAVAIL"),
-    (100, "ENETDOWN"),
-    (101, "ENETUNREACH"),
-    (102, "ENETRESET"),
-    (103, "ECONNABORTED"),
-    (104, "ECONNRESET"),
-    (105, "ENOBUFS"),
-    (106, "EISCONN"),
-    (107, "ENOTCONN"),
-    (108, "ESHUTDOWN"),
-    (109, "ETOOMANYREFS"),
-    (110, "ETIMEDOUT"),
-    (111, "ECONNREFUSED"),
-    (112, "EHOSTDOWN"),
-    (113, "EHOSTUNREACH"),
-    (114, "EALREADY"),
-    (115, "EINPROGRESS"),
-    (116, "ESTALE"),
-    (117, "EUCLEAN"),
-    (118, "ENOTNAM"),
-    (119, "ENAVAIL"),
-    (120, "EISNAM"),
-    (121, "EREMOTEIO"),
-    (122, "EDQUOT"),
-    (123, "ENOMEDIUM"),
-    (124, "EMEDIUMTYPE"),
-    (125, "ECANCELED"),
-    (126, "ENOKEY"),
-    (127, "EKEYEXPIRED"),
-    (128, "EKEYREVOKED"),
-    (129, "EKEYREJECTED"),
-    (130, "EOWNERDEAD"),
-    (131, "ENOTRECOVERABLE"),
-    (132, "ERFKILL"),
-    (133, "EHWPOISON"),
-];
+/// What is known of a number, at its place.
+static CODES: LazyLock<Vec<Option<Code>>> = LazyLock::new(|| (0..=LAST).map(Code::of).collect());
 
-/// Second names of a number, from the same header files and, for `ENOTSUP`, from the C library.
-const ALIASES: &[(&str, i32)] = &[("EWOULDBLOCK", 11), ("EDEADLOCK", 35), ("ENOTSUP", 95)];
+struct Code {
+    name: String,
+    description: &'static str,
+}
+
+impl Code {
+    fn of(number: i32) -> Option<Self> {
+        let errno = Errno::from_raw(number);
+        (number != 0 && errno != Errno::UnknownErrno).then(|| Self {
+            name: format!("{errno:?}"),
+            description: errno.desc(),
+        })
+    }
+}
+
+fn code(errno: i32) -> Option<&'static Code> {
+    let at = usize::try_from(as_seen_by_user_space(errno)).ok()?;
+    CODES.get(at)?.as_ref()
+}
 
 /// The symbol of a positive error number, for example `ETIMEDOUT` for 110.
 ///
 /// The kernel's internal 512 reads `EINTR`, as user space would see it. `None` for a number that has no name.
 #[must_use]
 pub fn name(errno: i32) -> Option<&'static str> {
-    let errno = as_seen_by_user_space(errno);
-    let index = TABLE.binary_search_by_key(&errno, |row| row.0).ok()?;
-    TABLE.get(index).map(|row| row.1)
+    Some(code(errno)?.name.as_str())
+}
+
+/// What a positive error number means, in English; 512 as for [`name`].
+#[must_use]
+pub fn description(errno: i32) -> Option<&'static str> {
+    Some(code(errno)?.description)
 }
 
 /// The positive error number of a symbol, for example 110 for `ETIMEDOUT`; second names such as `EWOULDBLOCK` are known too.
@@ -164,19 +57,38 @@ pub fn name(errno: i32) -> Option<&'static str> {
 /// `None` for a name that the kernel does not define. Names are upper case.
 #[must_use]
 pub fn number(name: &str) -> Option<i32> {
-    let named = TABLE.iter().find(|row| row.1 == name).map(|row| row.0);
-    named.or_else(|| ALIASES.iter().find(|row| row.0 == name).map(|row| row.1))
+    match name {
+        "EWOULDBLOCK" => Some(libc::EWOULDBLOCK),
+        "EDEADLOCK" => Some(libc::EDEADLOCK),
+        "ENOTSUP" => Some(libc::ENOTSUP),
+        _ => (1..=LAST).find(|number| self::name(*number) == Some(name)),
+    }
 }
 
 /// The number that user space gets for `errno`: `EINTR` for the kernel's internal 512, every other number as it is.
 #[must_use]
 pub fn as_seen_by_user_space(errno: i32) -> i32 {
-    if errno == ERESTARTSYS { EINTR } else { errno }
+    if errno == ERESTARTSYS {
+        libc::EINTR
+    } else {
+        errno
+    }
 }
 
 /// All symbols, in the order of their numbers.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|row| row.1)
+    (1..=LAST).filter_map(name)
+}
+
+/// `SIGKILL` and the like; a real-time signal as `SIGRTMIN+1`.
+#[must_use]
+pub fn signal_name(signal: u32) -> Cow<'static, str> {
+    let known = i32::try_from(signal).ok();
+    match known.and_then(|signal| Signal::try_from(signal).ok()) {
+        Some(signal) => signal.as_str().into(),
+        None if signal >= 34 => format!("SIGRTMIN+{}", signal - 34).into(),
+        None => format!("SIG{signal}").into(),
+    }
 }
 
 #[cfg(test)]
@@ -191,8 +103,7 @@ mod tests {
                 None => assert!(errno == 41 || errno == 58, "{errno}"),
             }
         }
-        assert!(TABLE.is_sorted_by_key(|row| row.0));
-        assert_eq!(TABLE.len(), 131);
+        assert_eq!(names().count(), 131);
     }
 
     #[test]

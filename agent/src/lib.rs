@@ -30,6 +30,7 @@ pub mod recent;
 
 pub mod event;
 pub mod owner;
+mod percent;
 
 pub mod clock;
 pub mod ids;

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
 use crate::clock::Times;
 use crate::config::{Correlation, ErrorCode, Traces};
@@ -251,7 +250,7 @@ impl<'a> Span<'a> {
 
 fn error_type(call: &Call<'_>) -> Option<Cow<'static, str>> {
     if let Some(signal) = call.death_signal {
-        return Some(signal_name(signal));
+        return Some(errno::signal_name(signal));
     }
     if call.ret >= 0 {
         return None;
@@ -276,75 +275,15 @@ fn is_unset(call: &Call<'_>, settings: &SpanSettings) -> bool {
             .contains(&ErrorCode(number))
 }
 
-/// The description of an `ERROR` status, in the words of `strerror(3)`.
+/// The description of an `ERROR` status.
 fn error_text(call: &Call<'_>) -> &'static str {
-    static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-        (0..=133)
-            .map(|number| {
-                let text = std::io::Error::from_raw_os_error(number).to_string();
-                text.split(" (os error")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned()
-            })
-            .collect()
-    });
     if call.death_signal.is_some() {
         return "the thread was killed in the call";
     }
-    let number = match call.ret {
-        -512 => libc::EINTR.unsigned_abs().into(),
-        ret => ret.unsigned_abs(),
-    };
-    usize::try_from(number)
-        .ok()
-        .and_then(|number| TEXTS.get(number))
-        .map_or("unknown error", String::as_str)
-}
-
-/// `SIGKILL` and the like, by `asm-generic/signal.h`.
-pub fn signal_name(signal: u32) -> Cow<'static, str> {
-    const NAMES: [&str; 31] = [
-        "SIGHUP",
-        "SIGINT",
-        "SIGQUIT",
-        "SIGILL",
-        "SIGTRAP",
-        "SIGABRT",
-        "SIGBUS",
-        "SIGFPE",
-        "SIGKILL",
-        "SIGUSR1",
-        "SIGSEGV",
-        "SIGUSR2",
-        "SIGPIPE",
-        "SIGALRM",
-        "SIGTERM",
-        "SIGSTKFLT",
-        "SIGCHLD",
-        "SIGCONT",
-        "SIGSTOP",
-        "SIGTSTP",
-        "SIGTTIN",
-        "SIGTTOU",
-        "SIGURG",
-        "SIGXCPU",
-        "SIGXFSZ",
-        "SIGVTALRM",
-        "SIGPROF",
-        "SIGWINCH",
-        "SIGIO",
-        "SIGPWR",
-        "SIGSYS",
-    ];
-    match (signal as usize)
-        .checked_sub(1)
-        .and_then(|at| NAMES.get(at))
-    {
-        Some(name) => Cow::Borrowed(name),
-        None if signal >= 34 => Cow::Owned(format!("SIGRTMIN+{}", signal - 34)),
-        None => Cow::Owned(format!("SIG{signal}")),
-    }
+    let number = i32::try_from(call.ret.unsigned_abs()).ok();
+    number
+        .and_then(errno::description)
+        .unwrap_or("unknown error")
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::values::{REDACTED, Secret};
+use crate::percent::percent_decode;
 
 /// What an endpoint looks like, for error messages.
 const FORM: &str = "`http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`";
@@ -209,19 +210,6 @@ fn credentials(userinfo: &str) -> Result<String, &'static str> {
         );
     }
     Ok(format!("{user}:{password}"))
-}
-
-/// Undoes percent-encoding; `None` if a `%` is not followed by two hexadecimal digits or the bytes are no UTF-8.
-pub(super) fn percent_decode(text: &str) -> Option<String> {
-    let is_whole = |part: &str| {
-        let digits = part.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !text.split('%').skip(1).all(is_whole) {
-        return None;
-    }
-    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
-    decoded.ok().map(Into::into)
 }
 
 /// Authority and path of a URL.

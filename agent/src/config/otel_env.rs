@@ -9,13 +9,14 @@
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::endpoint::{Endpoint, percent_decode};
+use super::endpoint::Endpoint;
 use super::error::expected_one_of;
 use super::load::Env;
 use super::node::{Layers, Node};
 use super::otel_ignored::ignored_variables;
 use super::units::HumanDuration;
 use super::{Compression, LogLevel};
+use crate::percent::percent_decode;
 
 /// Reads the text of a variable, or says what was expected instead of it.
 type Parse = fn(&str) -> Result<Value, String>;

@@ -9,6 +9,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -114,54 +117,21 @@ impl PartialSuccess {
 
 /// The text of a `grpc-message` header.
 pub fn percent_decode(text: &[u8]) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let hex = |at: usize| after.get(at).and_then(|&b| char::from(b).to_digit(16));
-        match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                decoded.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_encoding::percent_decode(text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 /// The bytes of a `-bin` header: standard base64, padded or not; `None` for
 /// anything else.
 pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
-    let digits = text.iter().position(|&byte| byte == b'=');
-    let digits = text.get(..digits.unwrap_or(text.len()))?;
-    let mut decoded = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    for chunk in digits.chunks(4) {
-        let mut bits = 0;
-        for &digit in chunk {
-            bits = bits << 6 | u32::from(base64_digit(digit)?);
-        }
-        if chunk.len() == 1 {
-            return None;
-        }
-        let missing = 4 - chunk.len() as u32;
-        let [_, bytes @ ..] = (bits << (6 * missing)).to_be_bytes();
-        decoded.extend_from_slice(bytes.get(..3 - missing as usize)?);
-    }
-    Some(decoded)
-}
-
-fn base64_digit(digit: u8) -> Option<u8> {
-    Some(match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    })
+    const PADDED_OR_NOT: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    PADDED_OR_NOT.decode(text).ok()
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::errno;
 use crate::event::{Call, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
 use crate::kernel::{LostCalls, LostKind, QueueKey};
-use crate::span::signal_name;
 
 /// Series of queues, the one for what is beyond included: the default
 /// cardinality limit of the OpenTelemetry SDK specification ("Metrics SDK",
@@ -67,7 +66,7 @@ impl Outcome {
             return None;
         }
         if self.0 & Self::SIGNAL != 0 {
-            return Some(signal_name(u32::from(self.0 & !Self::SIGNAL)));
+            return Some(errno::signal_name(u32::from(self.0 & !Self::SIGNAL)));
         }
         Some(match errno::name(self.0.into()) {
             Some(name) => Cow::Borrowed(name),

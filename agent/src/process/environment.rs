@@ -1,6 +1,8 @@
 //! What a process says of itself in its environment, by the OpenTelemetry
 //! specification ("Environment Variable Specification", "Resource SDK").
 
+use crate::percent::percent_decode;
+
 /// Bytes of a value; what is longer is cut, on a character.
 pub(super) const VALUE_MAX_BYTES: usize = 256;
 
@@ -59,7 +61,7 @@ impl Environment {
             let Some((key, value)) = pair.split_once('=') else {
                 return;
             };
-            let Some(value) = percent_decoded(value.trim()) else {
+            let Some(value) = percent_decode(value.trim()) else {
                 return;
             };
             let value = Some(bounded(&value).to_owned()).filter(|value| !value.is_empty());
@@ -81,21 +83,6 @@ pub(super) fn bounded(text: &str) -> &str {
         .rev()
         .find_map(|end| text.get(..end))
         .unwrap_or_default()
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            let digits = std::str::from_utf8(&digits).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ impl AttributeSink for Arguments {
 
     fn int(&mut self, key: &'static str, value: i64) {
         if let ("posix_mq.notify_signal", Some(notify)) = (key, &mut self.notify) {
-            let signal = crate::span::signal_name(u32::try_from(value).unwrap_or(0));
+            let signal = crate::errno::signal_name(u32::try_from(value).unwrap_or(0));
             write!(notify, " {signal}").unwrap_or_default();
         }
     }

@@ -14,7 +14,6 @@
 //!
 //! Order of giving up: the new batch, when the disk or staging is full.
 
-mod crc32c;
 mod record;
 mod segments;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::crc32c::crc32c;
+use crc32c::crc32c;
 
 /// Bytes of a header.
 pub(crate) const HEADER_LEN: u64 = 20;

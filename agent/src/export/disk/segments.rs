@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fchmod, flock, fstat, openat, renameat, unlinkat};
 use tracing::warn;
 
-use super::crc32c::crc32c;
 use crate::export::paths::{is_of_others, refuse_links_of_others};
+use crc32c::crc32c;
 
 /// Bytes for `consumed`, its successor in the making, and `lock`.
 pub(crate) const OVERHEAD: u64 = 64;
