@@ -5,8 +5,8 @@
 //!  bpf/*.bpf.c     kernel::ring    event      ids, span     process    encode     export
 //! ```
 //!
-//! Modules stand in the order in which data flows; none uses a later one,
-//! and `pipeline` wires them.
+//! Which module may use which is in ARCHITECTURE.md, "Layers"; `pipeline`
+//! wires them.
 
 #![cfg_attr(
     test,
@@ -25,6 +25,7 @@ pub(crate) mod terminal;
 
 pub mod errno;
 pub(crate) mod hash;
+pub mod histogram;
 pub mod kernel;
 pub mod recent;
 

@@ -96,7 +96,7 @@ impl<'a> Agent<'a> {
         let tracer =
             Tracer::start(&KernelSettings::new(config), false).map_err(|error| explain(&error))?;
         announce(&tracer);
-        warn_of_pids(&tracer);
+        reload::warn_of_pids(&tracer);
         let meters = tracer.meters().context("cannot keep the counters open")?;
         let meters = Arc::new(meters);
         source.set_kernel(Arc::clone(&meters));
@@ -183,19 +183,6 @@ async fn make_room_for_losses(meters: Arc<KernelMeters>, calls_were_lost: Arc<No
             Err(error) => tracing::error!(%error, "lost calls are not read"),
         }
         tokio::time::sleep(BETWEEN_LOSSES).await;
-    }
-}
-
-/// Of process ids in a filter that are nobody's.
-fn warn_of_pids(tracer: &Tracer) {
-    let unknown = tracer.unknown_pids();
-    if !unknown.is_empty() {
-        tracing::warn!(
-            pids = ?unknown,
-            "no such process in this PID namespace: filter.include.pids and filter.exclude.pids \
-             take the ids that the agent sees; start it in the host's (hostPID: true, --pid=host) \
-             to name others"
-        );
     }
 }
 

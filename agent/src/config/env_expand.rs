@@ -10,7 +10,7 @@
 //! - A scalar that is one single reference takes the type that its key wants. A reference among other text makes a string, and so do quotes
 //!   around one where the key takes values of any type.
 
-use super::load::Env;
+use super::env::Env;
 
 /// Variables that refer to each other deeper than this are taken for a circle.
 const MAX_DEPTH: usize = 100;

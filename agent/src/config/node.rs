@@ -11,9 +11,9 @@ use indexmap::map::Entry;
 
 use super::Config;
 use super::attribute_types::{is_attribute, is_string_attribute};
+use super::env::Env;
 use super::env_expand::expand;
 use super::error::{Problem, key_path};
-use super::load::Env;
 use super::yaml::{Content as YamlContent, Node as YamlNode, Position, Scalar, parse, resolve};
 
 /// A path from the root; list items are their index.

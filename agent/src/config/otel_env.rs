@@ -10,8 +10,8 @@ use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
+use super::env::Env;
 use super::error::expected_one_of;
-use super::load::Env;
 use super::node::{Layers, Node};
 use super::otel_ignored::ignored_variables;
 use super::units::HumanDuration;

@@ -1,6 +1,6 @@
 //! Standard variables that have no key here: none is passed over in silence, unless it asks for what is so anyway.
 
-use super::load::Env;
+use super::env::Env;
 
 /// A variable, or all that begin so if it ends in `*`; what to do instead; and the value that changes nothing.
 pub(super) struct Ignored {

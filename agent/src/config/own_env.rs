@@ -5,7 +5,7 @@
 //! between commas; that of a mapping is a YAML mapping in braces, which is merged with the layers below. References and `$$` are
 //! not expanded here.
 
-use super::load::Env;
+use super::env::Env;
 use super::node::{KeyPath, Layers, is_section};
 
 const PREFIX: &str = "MQSPAN__";

@@ -4,7 +4,7 @@ use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::Endpoint;
-use super::load::Env;
+use super::env::Env;
 
 /// A proxy that carries connections by HTTP CONNECT. `Debug` shows no password.
 #[derive(Clone, Debug, PartialEq, Eq)]

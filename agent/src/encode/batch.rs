@@ -4,44 +4,15 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::event::ProcessKey;
 use crate::hash::KeyHasher;
 use crate::span::Span;
 
+use super::encoded::EncodedBatch;
+use super::otlp;
 use super::resource::EncodedResource;
 use super::spare::SpareBuffer;
 use super::wire::{Writer, padded_varint};
-use super::{otlp, split};
-
-/// A request, ready to be sent. Clones share the bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedBatch {
-    /// An `ExportTraceServiceRequest`.
-    pub bytes: Bytes,
-    /// Spans in it.
-    pub spans: u32,
-}
-
-impl EncodedBatch {
-    /// Two requests with half of the spans each; `None` for fewer than two
-    /// spans.
-    ///
-    /// # Errors
-    /// Bytes that are no such request, as a damaged disk could give them.
-    pub fn split(&self) -> Result<Option<(Self, Self)>, super::wire::Malformed> {
-        split::halves(&self.bytes)
-    }
-
-    /// Two requests with half of the processes each; `None` for one process.
-    ///
-    /// # Errors
-    /// Bytes that are no such request.
-    pub fn split_processes(&self) -> Result<Option<(Self, Self)>, super::wire::Malformed> {
-        split::process_halves(self)
-    }
-}
 
 /// What became of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

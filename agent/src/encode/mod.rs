@@ -6,6 +6,7 @@
 //! files of opentelemetry-proto 1.x, against which the tests compare.
 
 pub mod batch;
+pub mod encoded;
 pub mod json;
 pub mod otlp;
 pub mod resource;
@@ -13,7 +14,8 @@ mod spare;
 pub mod split;
 pub mod wire;
 
-pub use batch::{Batch, EncodedBatch, Push};
+pub use batch::{Batch, Push};
+pub use encoded::EncodedBatch;
 pub use resource::{EncodedResource, resource};
 
 /// Name of the instrumentation scope.

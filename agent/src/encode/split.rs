@@ -2,8 +2,27 @@
 
 use bytes::Bytes;
 
-use super::batch::EncodedBatch;
+use super::encoded::EncodedBatch;
 use super::wire::{Fields, Malformed, push_bytes};
+
+impl EncodedBatch {
+    /// Two requests with half of the spans each; `None` for fewer than two
+    /// spans.
+    ///
+    /// # Errors
+    /// Bytes that are no such request, as a damaged disk could give them.
+    pub fn split(&self) -> Result<Option<(Self, Self)>, Malformed> {
+        halves(&self.bytes)
+    }
+
+    /// Two requests with half of the processes each; `None` for one process.
+    ///
+    /// # Errors
+    /// Bytes that are no such request.
+    pub fn split_processes(&self) -> Result<Option<(Self, Self)>, Malformed> {
+        process_halves(self)
+    }
+}
 
 /// One `ScopeSpans` taken apart.
 struct Group<'a> {

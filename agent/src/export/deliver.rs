@@ -21,7 +21,8 @@ use super::counters::{Counters, LossReason, RejectReason, code_name};
 use super::grpc::{Client, Failure};
 use super::message::{Message, PartialSuccess};
 use super::queue::{Lease, Queue};
-use super::retry::{Backoff, Verdict, code};
+use super::refusal::code;
+use super::retry::{Backoff, Verdict};
 
 /// From the queue to one collector.
 pub(crate) struct Delivery {

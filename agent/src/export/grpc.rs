@@ -22,7 +22,7 @@ use tower::Service as _;
 
 use super::compress::Compressor;
 use super::message::{Message, PartialSuccess, base64_decode, percent_decode};
-use super::retry::{Refusal, code};
+use super::refusal::{Refusal, code};
 use super::trust::Trust;
 use crate::config::{Compression, Otlp, Tls};
 

@@ -3,7 +3,7 @@
 //! gRPC has no code of its own for it: libraries answer with a code that also means overload, and say the rest in words. What is too large
 //! will be so at the next try too, so these answers must not be taken for overload.
 
-use super::retry::{Refusal, code};
+use super::refusal::{Refusal, code};
 
 /// Codes that gRPC libraries give a message beyond their limit. `INVALID_ARGUMENT`, `INTERNAL` and `UNIMPLEMENTED` are those of old ones.
 const OF_LIBRARIES: &[u8] = &[

@@ -10,16 +10,18 @@ use libbpf_rs::skel::Skel;
 use libbpf_rs::{Iter, Link, MapCore, MapHandle, ProgramMut};
 
 use super::backend::{Backend, candidates};
-use super::filter::{self, CgroupVerdict, KernelFilter};
+use super::bpf_error::into_io;
+use super::filter::{self, CgroupVerdict};
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::kretprobe::ReturnProbes;
-use super::load::{FIRST_GENERATION, Form, KernelSettings, LoadError, Loaded, load};
+use super::load::{FIRST_GENERATION, Form, LoadError, Loaded, load};
 use super::lost::LostTables;
 use super::preemption::kernel_is_preemptible;
 use super::probes::{EntryProgram, KernelMeters};
 use super::processes::ProcessTable;
 use super::queues::NotedQueues;
 use super::ring::CaptureRing;
+use super::settings::{KernelFilter, KernelSettings};
 use super::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;
 
@@ -628,8 +630,4 @@ fn find_blocked(link: &Link) {
 
 fn attach_to_event(program: &ProgramMut<'_>, event: i32) -> io::Result<Link> {
     program.attach_perf_event(event).map_err(into_io)
-}
-
-pub(super) fn into_io(error: libbpf_rs::Error) -> io::Error {
-    io::Error::other(format!("{error:#}"))
 }

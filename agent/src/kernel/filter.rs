@@ -2,50 +2,12 @@
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags};
 
-use super::load::KernelSettings;
-use super::name_table::NameTable;
 use super::processes::ProcessTable;
-use crate::config::{Abi, Filter, Globs, Selector, Syscall};
+use super::settings::{KernelFilter, KernelSettings};
+use crate::config::{Abi, Syscall};
 use crate::skel::types::{
     self, bss, call_op, cgroup_verdict, filter_settings, id_key, id_kind, name_kind,
 };
-
-/// The part of a filter that the kernel decides.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KernelFilter {
-    /// Only these processes and their children, by their ids in the agent's
-    /// PID namespace; empty for all.
-    pub include_pids: Vec<u32>,
-    /// Not these processes and their children.
-    pub exclude_pids: Vec<u32>,
-    /// Calls shorter than this are dropped, nanoseconds; 0 for none.
-    pub min_duration_ns: u64,
-    /// Calls that succeed are dropped.
-    pub errors_only: bool,
-    /// Names of threads; `None` for all.
-    pub comms: Option<NameTable>,
-    /// Queues; `None` for all.
-    pub queues: Option<NameTable>,
-    /// What is true of a call that has no name of a queue.
-    pub without_queue: bool,
-    /// Real user ids.
-    pub uids: IdList,
-    /// IPC namespaces, by inode number.
-    pub namespaces: IdList,
-    /// The kernel asks for the verdict on a cgroup, see [`CgroupVerdict`].
-    pub by_container: bool,
-    /// The agent drops some of what the kernel lets pass.
-    pub agent_decides: bool,
-}
-
-/// Users or namespaces that are wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct IdList {
-    /// Only these; empty for all.
-    pub include: Vec<u32>,
-    /// Not these.
-    pub exclude: Vec<u32>,
-}
 
 /// Whether calls from a cgroup are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,84 +16,6 @@ pub struct CgroupVerdict {
     pub cgroup_id: u64,
     /// The verdict.
     pub wanted: bool,
-}
-
-/// Entries of the map `ids`, for two filters.
-const MAX_IDS: usize = 1024;
-
-impl IdList {
-    /// Whether it lets everything pass.
-    pub fn is_empty(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
-    }
-
-    fn verdicts(&self) -> impl Iterator<Item = (u32, u8)> {
-        verdicts(&self.include, &self.exclude)
-    }
-
-    /// Whether the map has room for both lists besides those of another
-    /// filter.
-    pub fn fit(lists: [&Self; 2]) -> bool {
-        let sum: usize = lists
-            .iter()
-            .map(|list| list.include.len() + list.exclude.len())
-            .sum();
-        sum <= MAX_IDS / 2
-    }
-}
-
-impl KernelFilter {
-    /// What the kernel can decide of a filter.
-    pub fn new(filter: &Filter) -> Self {
-        let (include, exclude) = (&filter.include, &filter.exclude);
-        let is_about =
-            |list: fn(&Selector) -> &Globs| !list(include).is_empty() || !list(exclude).is_empty();
-        let inodes = |selector: &Selector| {
-            let inodes = selector.namespaces.iter();
-            inodes.map(|inode| inode.0).collect()
-        };
-        let mut uids = IdList {
-            include: include.uids.clone(),
-            exclude: exclude.uids.clone(),
-        };
-        let mut namespaces = IdList {
-            include: inodes(include),
-            exclude: inodes(exclude),
-        };
-        let ids_fit = IdList::fit([&uids, &namespaces]);
-        if !ids_fit {
-            (uids, namespaces) = (IdList::default(), IdList::default());
-        }
-        let by_comm = is_about(|list| &list.comms);
-        let by_queue = is_about(|list| &list.queues);
-        let by_container = is_about(|list| &list.containers);
-        let comms = by_comm
-            .then(|| NameTable::new(&include.comms, &exclude.comms))
-            .flatten();
-        let queues = by_queue
-            .then(|| NameTable::of_queues(&include.queues, &exclude.queues))
-            .flatten();
-        Self {
-            include_pids: include.pids.clone(),
-            exclude_pids: exclude.pids.clone(),
-            min_duration_ns: u64::try_from(filter.min_duration.0.as_nanos()).unwrap_or(u64::MAX),
-            errors_only: filter.errors_only,
-            without_queue: include.queues.is_empty(),
-            agent_decides: by_container
-                || !ids_fit
-                || by_comm && comms.is_none()
-                || by_queue && queues.is_none(),
-            comms,
-            queues,
-            uids,
-            namespaces,
-            by_container,
-        }
-    }
-
-    pub(super) fn by_process(&self) -> bool {
-        !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
-    }
 }
 
 /// Of what is named; what is named twice is unwanted.
@@ -285,7 +169,7 @@ pub(super) fn set_ids(
         (id_kind::ID_NAMESPACE, &filter.namespaces),
     ];
     for (kind, list) in lists {
-        for (id, verdict) in list.verdicts() {
+        for (id, verdict) in verdicts(&list.include, &list.exclude) {
             let key = id_key {
                 slot,
                 kind: u16::try_from(kind.0).unwrap_or(0),

@@ -8,63 +8,13 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{PrintLevel, ProgramAttachType, set_print};
 
 use super::backend::Backend;
-use super::filter::{self, KernelFilter};
+use super::filter;
 use super::hooks::{Hook, HookTarget, Purpose};
 use super::preemption::kernel_is_preemptible;
+use super::settings::KernelSettings;
 use super::symbols::KernelSymbols;
-use crate::config::{Abi, Capture, Config};
+use crate::config::Abi;
 use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
-
-/// What the programs are to do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KernelSettings {
-    /// What is hooked, and how much is remembered.
-    pub capture: Capture,
-    /// What to leave out.
-    pub filter: KernelFilter,
-    /// Send the environments of processes.
-    pub environments: bool,
-}
-
-/// Threads followed where payloads are captured: each takes 4 KiB more.
-const MAX_THREADS_WITH_PAYLOAD: u32 = 8192;
-
-impl KernelSettings {
-    /// What the programs are told of a configuration.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            capture: config.capture.clone(),
-            filter: KernelFilter::new(&config.filter),
-            environments: config.enrich.process,
-        }
-    }
-
-    pub(super) fn max_threads(&self) -> u32 {
-        match self.payload_max() {
-            0 => self.capture.max_in_flight,
-            _ => self.capture.max_in_flight.min(MAX_THREADS_WITH_PAYLOAD),
-        }
-    }
-
-    pub(super) fn traces(&self, abi: Abi) -> bool {
-        self.capture.abis.contains(&abi)
-    }
-
-    /// Bytes of the ring: a power of two and a multiple of the page.
-    fn ring_bytes(&self) -> u32 {
-        u32::try_from(self.capture.ring_buffer_size.0).unwrap_or(u32::MAX)
-    }
-
-    /// Bytes of each message to capture; 0 for none.
-    fn payload_max(&self) -> u32 {
-        let payload = &self.capture.payload;
-        if payload.enabled {
-            payload.max_bytes
-        } else {
-            0
-        }
-    }
-}
 
 /// Number of the filter that the programs begin with; no record has a verdict
 /// of the one before.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut};
 
 use super::queues::QueueKey;
-use crate::metrics::histogram::Histogram;
+use crate::histogram::Histogram;
 use crate::owner::{Owner, OwnerLoss, OwnerLosses};
 use crate::skel::MqspanMaps;
 use crate::skel::types::{durations, lost_calls, lost_key, lost_owner_key, owner_loss};

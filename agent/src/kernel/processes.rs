@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 
 use libbpf_rs::{Iter, Link};
 
-use super::attach::into_io;
+use super::bpf_error::into_io;
 use crate::skel::types::process_entry;
 
 /// All processes at one moment, from the iterator `it_processes`.

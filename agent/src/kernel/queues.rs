@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use libbpf_rs::{MapCore as _, MapHandle};
 
-use super::attach::into_io;
+use super::bpf_error::into_io;
 use super::waiting::run_iterator;
 use crate::skel::types::{queue_entry, queue_key};
 

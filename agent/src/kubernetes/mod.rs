@@ -6,6 +6,7 @@
 //! locks: a span is never held back for a pod that is not known yet.
 
 mod api;
+mod change;
 mod image;
 mod pod;
 mod table;
@@ -24,6 +25,7 @@ pub use self::pod::{Found, Pod, PodContainer, Service};
 pub use self::table::{MAX_CONTAINERS, MAX_PODS};
 pub use self::watch::NoCluster;
 
+pub(crate) use self::change::Change;
 use self::table::PodTable;
 use crate::config::Kubernetes;
 use crate::container::Container;
@@ -64,19 +66,6 @@ pub async fn check(node_name: &str, within: Duration) -> Result<usize, CheckErro
             error: format!("no answer within {within:?}"),
         }),
     }
-}
-
-/// What the watch tells.
-#[derive(Debug)]
-pub(crate) enum Change {
-    /// A list of all pods begins.
-    ListBegins,
-    /// A pod as it is now.
-    Seen(Box<Pod>),
-    /// The pod with this UID is no more.
-    Gone(String),
-    /// The list is complete: pods that are not in it are no more.
-    ListEnds,
 }
 
 /// The pods of a node.

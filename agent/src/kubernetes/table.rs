@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Change;
+use super::change::Change;
 use super::pod::{Found, Pod};
 use crate::container::Container;
 

@@ -16,8 +16,8 @@ use tokio::sync::mpsc::Sender;
 
 pub(super) use kube::runtime::watcher::DefaultBackoff;
 
-use super::Change;
 use super::api::ApiPod;
+use super::change::Change;
 
 /// Longest time without an answer, so that a connection that died unnoticed
 /// is given up. A watch is answered every minute, and ends after 290 s.

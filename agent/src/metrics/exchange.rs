@@ -8,36 +8,34 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::queues::Snapshot;
-
 /// A reader that got no answer for this long takes what was handed out last:
 /// the capture thread stands still, or has not begun.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-struct Published {
+struct Published<T> {
     /// The last question that this answers.
     answers: u64,
-    snapshot: Arc<Snapshot>,
+    snapshot: Arc<T>,
 }
 
 /// The side of the capture thread.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct Publisher<T> {
     questions: Arc<AtomicU64>,
     answered: u64,
-    published: watch::Sender<Published>,
+    published: watch::Sender<Published<T>>,
 }
 
 /// The side of those who ask.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct Reader<T> {
     questions: Arc<AtomicU64>,
-    published: watch::Receiver<Published>,
+    published: watch::Receiver<Published<T>>,
 }
 
 /// Both sides.
-pub fn exchange() -> (Publisher, Reader) {
+pub fn exchange<T: Default>() -> (Publisher<T>, Reader<T>) {
     let questions = Arc::<AtomicU64>::default();
     let (sender, receiver) = watch::channel(Published::default());
     let publisher = Publisher {
@@ -52,7 +50,7 @@ pub fn exchange() -> (Publisher, Reader) {
     (publisher, reader)
 }
 
-impl Publisher {
+impl<T> Publisher<T> {
     /// Does somebody wait for an answer?
     #[inline]
     pub fn is_asked(&self) -> bool {
@@ -60,7 +58,7 @@ impl Publisher {
     }
 
     /// Answers every question so far.
-    pub fn publish(&mut self, snapshot: Snapshot) {
+    pub fn publish(&mut self, snapshot: T) {
         self.answered = self.questions.load(Ordering::Acquire);
         self.published.send_replace(Published {
             answers: self.answered,
@@ -69,10 +67,10 @@ impl Publisher {
     }
 }
 
-impl Reader {
+impl<T> Reader<T> {
     /// What is counted up to now. Once the capture thread has ended, its last
     /// word.
-    pub async fn read(&self) -> Arc<Snapshot> {
+    pub async fn read(&self) -> Arc<T> {
         let mut published = self.published.clone();
         let question = self.questions.fetch_add(1, Ordering::AcqRel) + 1;
         let answer = published.wait_for(|published| published.answers >= question);
@@ -85,7 +83,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queues::Series;
+    use super::super::queues::{Series, Snapshot};
     use super::*;
 
     fn snapshot(sent: u64) -> Snapshot {

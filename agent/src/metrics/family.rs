@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,6 @@ pub mod endpoint;
 pub mod exchange;
 pub mod exporter;
 pub mod family;
-pub mod histogram;
 pub mod otlp;
 pub mod own;
 pub mod prometheus;

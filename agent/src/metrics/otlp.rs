@@ -10,8 +10,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::family::{Collected, Family, Kind, Label, Labels, Number, Point};
-use super::histogram::{Histogram, bounds};
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+use crate::histogram::{Histogram, bounds};
 use crate::resource::{AttributeValue, Resource};
 
 /// Points in one request. A histogram's is a kilobyte, and at most two with the

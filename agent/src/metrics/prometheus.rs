@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::family::{Collected, Family, Kind, Label, Labels, Number};
-use super::histogram::{Histogram, bounds};
+use crate::histogram::{Histogram, bounds};
 use crate::resource::{AttributeValue, Resource};
 
 /// For the header `Content-Type`.

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::Publisher;
-use super::histogram::Histogram;
 use crate::clock::Reading;
 use crate::errno;
 use crate::event::{Call, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
+use crate::histogram::Histogram;
 use crate::kernel::{LostCalls, LostKind, QueueKey};
 
 /// Series of queues, the one for what is beyond included: the default
@@ -275,17 +275,17 @@ pub struct QueueMetrics {
     max_series: usize,
     /// How long what nobody calls is kept, unless the queue is there.
     keep_ns: u64,
-    publisher: Publisher,
+    publisher: Publisher<Snapshot>,
 }
 
 impl QueueMetrics {
     /// Nothing counted yet; `publisher` hands out what is. Series of queues that
     /// are gone are kept for so long after their last call.
-    pub fn new(publisher: Publisher, keep: Duration) -> Self {
+    pub fn new(publisher: Publisher<Snapshot>, keep: Duration) -> Self {
         Self::with_limit(publisher, keep, MAX_SERIES)
     }
 
-    fn with_limit(publisher: Publisher, keep: Duration, max_series: usize) -> Self {
+    fn with_limit(publisher: Publisher<Snapshot>, keep: Duration, max_series: usize) -> Self {
         Self {
             cache: HashMap::default(),
             by_identity: HashMap::new(),

@@ -30,7 +30,7 @@ pub struct Source {
     start_ns: u64,
     anchors: Mutex<Anchors>,
     resource: Resource,
-    queues: Reader,
+    queues: Reader<QueueSnapshot>,
     decoded: Box<dyn Fn() -> Decoded + Send + Sync>,
     sinks: Mutex<Vec<Sinks>>,
     kernel: OnceLock<Arc<KernelMeters>>,
@@ -57,7 +57,7 @@ impl Source {
     /// Exporters are added by [`Self::add_exporter`], and the kernel's numbers
     /// by [`Self::set_kernel`] once there are any.
     pub fn new(
-        queues: Reader,
+        queues: Reader<QueueSnapshot>,
         attributes: &BTreeMap<String, AttributeValue>,
         decoded: impl Fn() -> Decoded + Send + Sync + 'static,
     ) -> Self {

@@ -14,7 +14,7 @@ use super::checks::{Finding, Grade};
 use crate::config::{Endpoint, HumanDuration, Otlp};
 use crate::export::counters::code_name;
 use crate::export::grpc::{Client, Failure};
-use crate::export::retry::{Refusal, code};
+use crate::export::refusal::{Refusal, code};
 
 const CHECK: &str = "collector";
 /// Nobody waits longer for the doctor, whatever `exporters.otlp.timeout` says.

@@ -109,7 +109,7 @@ impl Reload {
             let processes = pipeline.processes_mut();
             processes.reconfigure(&config.resource, &config.enrich, new_pods);
         }
-        super::warn_of_pids(tracer);
+        warn_of_pids(tracer);
         self.current = config;
         tracing::info!("the new configuration is in use");
     }
@@ -186,5 +186,18 @@ async fn read_at(mut hangup: Signal, path: Option<PathBuf>, send: Sender<Option<
         if send.send(config).is_err() {
             return;
         }
+    }
+}
+
+/// Of process ids in a filter that are nobody's.
+pub(super) fn warn_of_pids(tracer: &Tracer) {
+    let unknown = tracer.unknown_pids();
+    if !unknown.is_empty() {
+        tracing::warn!(
+            pids = ?unknown,
+            "no such process in this PID namespace: filter.include.pids and filter.exclude.pids \
+             take the ids that the agent sees; start it in the host's (hostPID: true, --pid=host) \
+             to name others"
+        );
     }
 }

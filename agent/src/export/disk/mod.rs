@@ -36,7 +36,7 @@ use crate::config::Storage;
 use crate::encode::EncodedBatch;
 
 use super::counters::{Counters, LossReason};
-use super::queue::{Lease, Level};
+use super::lease::{Lease, Level};
 use record::Found;
 use segments::{Directory, Segment};
 use writer::Writer;

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn bounds_are_inclusive_and_the_kernels() {
         assert!(BOUNDS_NS.is_sorted_by(|a, b| a < b));
-        let kernel = include_str!("../../../bpf/lost.bpf.h");
+        let kernel = include_str!("../../bpf/lost.bpf.h");
         let table = kernel.split_once("bucket_bounds[").unwrap().1;
         let (_, table) = table.split_once('{').unwrap();
         let table = table.split_once('}').unwrap().0.split(',');

@@ -1,0 +1,32 @@
+//! What a collector answers when it does not take a request.
+
+/// Numbers of gRPC status codes that are looked at by name.
+pub mod code {
+    #![expect(missing_docs, reason = "the names are those of the codes")]
+    pub const CANCELLED: u8 = 1;
+    pub const UNKNOWN: u8 = 2;
+    pub const INVALID_ARGUMENT: u8 = 3;
+    pub const DEADLINE_EXCEEDED: u8 = 4;
+    pub const PERMISSION_DENIED: u8 = 7;
+    pub const RESOURCE_EXHAUSTED: u8 = 8;
+    pub const ABORTED: u8 = 10;
+    pub const OUT_OF_RANGE: u8 = 11;
+    pub const UNIMPLEMENTED: u8 = 12;
+    pub const INTERNAL: u8 = 13;
+    pub const UNAVAILABLE: u8 = 14;
+    pub const DATA_LOSS: u8 = 15;
+    pub const UNAUTHENTICATED: u8 = 16;
+}
+
+/// An answer that is not OK.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusal {
+    /// gRPC status code, 0 to 16.
+    pub code: u8,
+    /// The collector's words.
+    pub message: String,
+    /// `grpc-status-details-bin`, a `google.rpc.Status`.
+    pub details: Vec<u8>,
+    /// The HTTP status, where it is not 200.
+    pub http_status: Option<u16>,
+}
