@@ -59,6 +59,11 @@ chart: programs ## render the Helm chart in each of its shapes, and compare; bui
 	tests/install-deps.sh --for chart
 	HELM=$$(tests/helm.sh) helm/check.sh
 
+generate: programs ## config/mqspan.yaml, its schema and the chart's, from the keys in agent/src/config/tree.rs
+	tests/install-deps.sh --for chart
+	MQSPAN_GENERATE=1 cargo test -q -p mqspan --lib config::tests::generated
+	HELM=$$(tests/helm.sh) helm/check.sh --write
+
 deb: programs ## a Debian package in target/debian, with unit, manual pages and completions; tried in a fresh Debian, under systemd in QEMU; as root
 	tests/install-deps.sh --for deb
 	tests/deb/run.sh
