@@ -59,9 +59,10 @@ chart: programs ## render the Helm chart in each of its shapes, and compare; bui
 	tests/install-deps.sh --for chart
 	HELM=$$(tests/helm.sh) helm/check.sh
 
-generate: programs ## config/mqspan.yaml, its schema and the chart's, from the keys in agent/src/config/tree.rs
+generate: programs ## config/mqspan.yaml, its schema and the chart's, from agent/src/config/tree.rs; tables of losses and metrics in the documents
 	tests/install-deps.sh --for chart
 	MQSPAN_GENERATE=1 cargo test -q -p mqspan --lib config::tests::generated
+	MQSPAN_GENERATE=1 cargo test -q -p mqspan --test documents
 	HELM=$$(tests/helm.sh) helm/check.sh --write
 
 deb: programs ## a Debian package in target/debian, with unit, manual pages and completions; tried in a fresh Debian, under systemd in QEMU; as root

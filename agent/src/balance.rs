@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::export::counters::Snapshot;
 use crate::kernel::KernelCounts;
+use crate::loss::{Loss, Losses};
 
 /// `seen = exported + filtered + sampled_out + rejected + lost + pending`,
 /// exactly, once the agent has stopped.
@@ -19,8 +20,8 @@ pub struct Balance {
     pub sampled_out: u64,
     /// Refused by the collector.
     pub rejected: u64,
-    /// Lost, by reason; zeros are left out.
-    pub lost: Vec<(&'static str, u64)>,
+    /// Lost, by reason.
+    pub lost: Losses,
     /// Calls that have not returned, sends that sampling has yet to decide on,
     /// and spans on their way.
     pub pending: u64,
@@ -53,20 +54,19 @@ impl Balance {
     /// counters of a running agent are read one after the other, so calls
     /// under way can be counted twice or not at all; at rest they are exact.
     pub fn new(kernel: &KernelCounts, decoded: Decoded, sink: &Snapshot, left: u64) -> Self {
-        let mut lost = vec![
-            ("ring_full", kernel.ring_full),
-            ("in_flight_full", kernel.in_flight_full),
-            ("entry_missed", kernel.entry_missed),
-            ("return_missed", kernel.return_missed),
-            ("undecodable", decoded.undecodable),
-            ("shutdown", left),
-        ];
-        lost.extend(sink.lost.iter().copied());
-        lost.retain(|(_, calls)| *calls != 0);
+        let mut lost = Losses::from_iter([
+            (Loss::RingFull, kernel.ring_full),
+            (Loss::InFlightFull, kernel.in_flight_full),
+            (Loss::EntryMissed, kernel.entry_missed),
+            (Loss::ReturnMissed, kernel.return_missed),
+            (Loss::Undecodable, decoded.undecodable),
+            (Loss::Shutdown, left),
+        ]);
+        lost.add_all(&sink.lost);
         let rejected = sink.rejected_total();
         let in_ring = kernel.submitted.saturating_sub(decoded.total());
         let on_their_way = (decoded.spans + sink.recovered)
-            .saturating_sub(sink.exported + rejected + sink.lost_total() + left);
+            .saturating_sub(sink.exported + rejected + sink.lost.total() + left);
         Self {
             seen: kernel.seen() + sink.recovered,
             exported: sink.exported,
@@ -78,11 +78,6 @@ impl Balance {
         }
     }
 
-    /// Calls lost for any reason.
-    pub fn lost_total(&self) -> u64 {
-        self.lost.iter().map(|(_, calls)| calls).sum()
-    }
-
     /// Does the sum come out even?
     pub fn is_even(&self) -> bool {
         self.seen
@@ -90,7 +85,7 @@ impl Balance {
                 + self.filtered
                 + self.sampled_out
                 + self.rejected
-                + self.lost_total()
+                + self.lost.total()
                 + self.pending
     }
 }
@@ -105,15 +100,10 @@ impl fmt::Display for Balance {
             self.filtered,
             self.sampled_out,
             self.rejected,
-            self.lost_total()
+            self.lost.total()
         )?;
-        if !self.lost.is_empty() {
-            let reasons: Vec<String> = self
-                .lost
-                .iter()
-                .map(|(reason, calls)| format!("{reason} {calls}"))
-                .collect();
-            write!(f, " ({})", reasons.join(", "))?;
+        if self.lost.total() != 0 {
+            write!(f, " ({})", self.lost)?;
         }
         write!(f, " + pending {}", self.pending)
     }
@@ -151,7 +141,7 @@ mod tests {
             pushed: 80,
             exported: 60,
             rejected: vec![("invalid_argument", 4)],
-            lost: vec![("queue_full", 6)],
+            lost: Losses::from_iter([(Loss::QueueFull, 6)]),
             ..Snapshot::default()
         };
         let balance = Balance::new(&kernel(), decoded, &sink, 7);

@@ -30,6 +30,7 @@ pub mod kernel;
 pub mod recent;
 
 pub mod event;
+pub mod loss;
 pub mod owner;
 mod percent;
 

@@ -5,6 +5,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hash::KeyHasher;
+use crate::loss::Loss;
 use crate::skel::types::{owner, tenant_kind};
 
 /// Owners whose losses are told apart, and names of containers remembered;
@@ -57,27 +58,6 @@ impl Owner {
     }
 }
 
-/// Why a call was lost whose owner is known: the reasons of the balance that
-/// are about room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names are those of the balance")]
-pub enum OwnerLoss {
-    RingFull,
-    InFlightFull,
-    QueueFull,
-}
-
-impl OwnerLoss {
-    /// As the balance spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RingFull => "ring_full",
-            Self::InFlightFull => "in_flight_full",
-            Self::QueueFull => "queue_full",
-        }
-    }
-}
-
 /// Calls lost by one owner for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LostByOwner {
@@ -85,8 +65,8 @@ pub struct LostByOwner {
     pub owner: Option<Owner>,
     /// The container's name, where the owner is in one that is known.
     pub container: Option<Arc<str>>,
-    /// Why.
-    pub reason: OwnerLoss,
+    /// Why: one that is about room.
+    pub reason: Loss,
     /// How many.
     pub calls: u64,
 }
@@ -98,13 +78,13 @@ pub struct OwnerLosses(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    calls: HashMap<(Option<Owner>, OwnerLoss), u64>,
+    calls: HashMap<(Option<Owner>, Loss), u64>,
     containers: HashMap<u64, Arc<str>, BuildHasherDefault<KeyHasher>>,
 }
 
 impl Inner {
-    fn users_of(&self, tenant: Tenant, reason: OwnerLoss) -> usize {
-        let same = |key: &&(Option<Owner>, OwnerLoss)| {
+    fn users_of(&self, tenant: Tenant, reason: Loss) -> usize {
+        let same = |key: &&(Option<Owner>, Loss)| {
             key.1 == reason && key.0.is_some_and(|owner| owner.tenant == tenant)
         };
         self.calls.keys().filter(same).count()
@@ -117,7 +97,7 @@ impl OwnerLosses {
     }
 
     /// Counts losses; of no owner those of all that found no place.
-    pub fn add(&self, owner: Option<Owner>, reason: OwnerLoss, calls: u64) {
+    pub fn add(&self, owner: Option<Owner>, reason: Loss, calls: u64) {
         let mut inner = self.lock();
         let known = inner.calls.contains_key(&(owner, reason));
         let owner = owner.map(|owner| {
@@ -187,9 +167,9 @@ mod tests {
     fn owners_beyond_the_limit_are_counted_together() {
         let losses = OwnerLosses::default();
         for id in 0..1_000 {
-            losses.add(Some(user(id)), OwnerLoss::RingFull, 2);
+            losses.add(Some(user(id)), Loss::RingFull, 2);
         }
-        losses.add(Some(user(3)), OwnerLoss::RingFull, 5);
+        losses.add(Some(user(3)), Loss::RingFull, 5);
         let all = losses.snapshot();
         assert_eq!(all.len(), MAX_OWNERS + 1);
         assert_eq!(all.iter().map(|lost| lost.calls).sum::<u64>(), 2_005);
@@ -203,9 +183,9 @@ mod tests {
         let losses = OwnerLosses::default();
         let tenant = Tenant::Container(77);
         for user in 0..1_000 {
-            losses.add(Some(Owner { tenant, user }), OwnerLoss::RingFull, 1);
+            losses.add(Some(Owner { tenant, user }), Loss::RingFull, 1);
         }
-        losses.add(Some(user(3)), OwnerLoss::RingFull, 5);
+        losses.add(Some(user(3)), Loss::RingFull, 5);
         let all = losses.snapshot();
         assert_eq!(all.len(), MAX_USERS + 2);
         let any = Owner {
@@ -224,7 +204,7 @@ mod tests {
             tenant: Tenant::Container(77),
             user: 0,
         };
-        losses.add(Some(owner), OwnerLoss::QueueFull, 1);
+        losses.add(Some(owner), Loss::QueueFull, 1);
         assert_eq!(losses.snapshot()[0].container, None);
         losses.name_container(owner, "abc");
         losses.name_container(user(1), "none");

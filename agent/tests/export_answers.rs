@@ -11,6 +11,7 @@ use std::time::Duration;
 use collector::{Agent, Answer, Collector, Options, settings};
 use mqspan::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
 use mqspan::event::Call;
+use mqspan::loss::{Loss, Losses};
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -169,7 +170,7 @@ async fn what_the_collector_finds_too_large_is_split() {
     agent.push_calls(&calls);
     let counters = agent.drain().await;
     assert_eq!(counters.exported, 100);
-    assert_eq!(counters.lost, [("too_large", 1)]);
+    assert_eq!(counters.lost, Losses::from_iter([(Loss::TooLarge, 1)]));
     assert!(counters.splits > 10);
     let mut accepted = collector.seen.borrow().accepted.clone();
     accepted.sort();
@@ -201,7 +202,11 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
         agent.push_calls(&calls);
         let counters = agent.drain().await;
         assert_eq!(counters.exported, 500, "{words}");
-        assert_eq!(counters.lost, [("too_large", 1)], "{words}");
+        assert_eq!(
+            counters.lost,
+            Losses::from_iter([(Loss::TooLarge, 1)]),
+            "{words}"
+        );
         assert_eq!(counters.retries, 0, "{words}");
         assert_eq!(collector.accepted(), 500);
     }
@@ -227,7 +232,7 @@ async fn no_request_exceeds_our_own_limits() {
     agent.push_calls(&calls);
     let counters = agent.drain().await;
     assert_eq!(counters.exported, 100);
-    assert_eq!(counters.lost, [("too_large", 1)]);
+    assert_eq!(counters.lost, Losses::from_iter([(Loss::TooLarge, 1)]));
     assert_eq!(counters.retries, 0);
 }
 
@@ -242,7 +247,10 @@ async fn retrying_ends_where_it_is_told_to() {
         let mut agent = Agent::start(otlp);
         agent.push(4);
         let counters = agent.drain().await;
-        assert_eq!(counters.lost, [("retries_exhausted", 4)]);
+        assert_eq!(
+            counters.lost,
+            Losses::from_iter([(Loss::RetriesExhausted, 4)])
+        );
         assert_eq!(counters.retries > 0, enabled);
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use collector::{Agent, Answer, Collector, Options, settings};
 use mqspan::config::{Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage};
 use mqspan::export::{Exporter, Left};
+use mqspan::loss::{Loss, Losses};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -212,7 +213,8 @@ async fn a_full_queue_gives_up_what_is_new() {
     .await;
     let counters = agent.drain().await;
     assert!(counters.exported >= 12, "{counters:?}");
-    assert_eq!(counters.lost, [("queue_full", 80 - counters.exported)]);
+    let lost = [(Loss::QueueFull, 80 - counters.exported)];
+    assert_eq!(counters.lost, Losses::from_iter(lost));
     assert_eq!(collector.accepted() as u64, counters.exported);
 }
 
@@ -296,7 +298,10 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
     agent.push(2);
     drop(agent.sender);
     agent.exporter.shutdown(Duration::from_secs(20)).await;
-    assert_eq!(sink.counters().lost, [("storage", 5)]);
+    assert_eq!(
+        sink.counters().lost,
+        Losses::from_iter([(Loss::Storage, 5)])
+    );
     assert!(sink.counters().unreachable);
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use collector::{Agent, Collector, Options, settings};
 use mqspan::config::{HumanDuration, Otlp, Size, Storage};
 use mqspan::event::Call;
+use mqspan::loss::{Loss, Losses};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tonic::{Code, Status};
 
@@ -55,7 +56,7 @@ async fn finish(agent: Agent, collector: &Collector, refused: u64, wanted: u64) 
     let accepted = &collector.seen.borrow().accepted;
     assert!(accepted.iter().all(|name| name.ends_with(WANTED)));
     assert_eq!((counters.exported, left.otlp_spans), (wanted, refused));
-    assert!(counters.lost.is_empty(), "{:?}", counters.lost);
+    assert_eq!(counters.lost, Losses::default());
 }
 
 #[tokio::test]
@@ -119,8 +120,8 @@ async fn what_is_refused_leaves_room_for_what_is_not() {
         }
         let (counters, left) = agent.finish(Duration::from_millis(100)).await;
         assert_eq!(counters.exported, 100);
-        let given_up = counters.lost.iter().map(|(reason, spans)| {
-            assert!(["retries_exhausted", "queue_full"].contains(reason));
+        let given_up = counters.lost.some().map(|(reason, spans)| {
+            assert!([Loss::RetriesExhausted, Loss::QueueFull].contains(&reason));
             spans
         });
         let given_up: u64 = given_up.sum();

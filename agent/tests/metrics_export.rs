@@ -6,7 +6,7 @@
 mod oracle;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,14 +21,18 @@ use mqspan::event::{Call, Operation, Queue};
 use mqspan::export::Exporter;
 use mqspan::export::queue::Level;
 use mqspan::kernel::{ProbeRuns, ProbeStats, Waiting};
+use mqspan::loss::{Loss, Losses};
+use mqspan::metrics::catalog::{OWN_METRICS, QUEUE_METRICS};
 use mqspan::metrics::exchange::exchange;
-use mqspan::metrics::otlp::requests;
-use mqspan::metrics::own::{OwnState, SinkState, own_families};
+use mqspan::metrics::instruments::Instruments;
 use mqspan::metrics::prometheus;
-use mqspan::metrics::queue_families::queue_families;
+use mqspan::metrics::proto::Period;
+use mqspan::metrics::queue_metrics::queue_metrics;
 use mqspan::metrics::queues::{MAX_SERIES, Snapshot};
-use mqspan::metrics::{Collected, MetricsExporter, QueueMetrics, Source};
-use mqspan::owner::{LostByOwner, OwnerLoss};
+use mqspan::metrics::requests::requests;
+use mqspan::metrics::state::{OwnState, SinkState};
+use mqspan::metrics::{MetricsExporter, QueueMetrics, Source};
+use mqspan::owner::LostByOwner;
 use mqspan::resource::Resource;
 use mqspan::span::Span;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -116,29 +120,34 @@ async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<Snapshot>
     reader.read().await
 }
 
-fn collected(snapshot: &Snapshot) -> Collected {
+const PERIOD: Period = Period {
+    start_unix_ns: 1_000,
+    unix_ns: 2_000,
+};
+
+fn of_queues(snapshot: &Snapshot) -> Vec<Metric> {
     let waiting = [Waiting {
         queue: Some("/orders".to_owned()),
         ipc_namespace: 4_026_531_839,
         send: false,
         callers: 2,
     }];
-    let mut families = queue_families(snapshot, &waiting, |boot_ns| boot_ns);
-    families.extend(own_families(&OwnState {
+    queue_metrics(snapshot, &waiting, PERIOD, |boot_ns| boot_ns)
+}
+
+fn collected(snapshot: &Snapshot) -> Vec<Metric> {
+    let own = OwnState {
         balance: Balance {
             seen: 12,
             exported: 7,
-            lost: vec![("ring_full", 3)],
+            lost: Losses::from_iter([(Loss::RingFull, 3)]),
             pending: 2,
             ..Balance::default()
         },
         ..OwnState::default()
-    }));
-    Collected {
-        start_unix_ns: 1_000,
-        unix_ns: 2_000,
-        families,
-    }
+    };
+    let own = Instruments::default().collect(own, PERIOD);
+    of_queues(snapshot).into_iter().chain(own).collect()
 }
 
 /// Attributes as `key=value`, sorted.
@@ -246,7 +255,7 @@ async fn a_collector_gets_what_was_counted() {
         async move { collector.serve(listener).await }
     });
     let snapshot = counted(some_calls()).await;
-    exporter.export(&collected(&snapshot)).await;
+    exporter.export(collected(&snapshot)).await;
 
     {
         let requests = collector.requests.lock().unwrap();
@@ -345,7 +354,7 @@ async fn many_queues_are_split_and_the_rest_shares_one_series() {
         ..oracle::receive()
     });
     let snapshot = counted(calls).await;
-    exporter.export(&collected(&snapshot)).await;
+    exporter.export(collected(&snapshot)).await;
 
     let mut points = BTreeMap::new();
     for metric in collector.metrics() {
@@ -376,8 +385,8 @@ async fn a_collector_that_is_away_holds_nothing_up_and_may_come_back() {
     let exporter = exporter(address);
     let metrics = collected(&*counted(some_calls()).await);
     let start = Instant::now();
-    exporter.export(&metrics).await;
-    exporter.export(&metrics).await;
+    exporter.export(metrics.clone()).await;
+    exporter.export(metrics.clone()).await;
     assert!(start.elapsed() < Duration::from_secs(2));
 
     let listener = TcpListener::bind(address).await.unwrap();
@@ -386,7 +395,7 @@ async fn a_collector_that_is_away_holds_nothing_up_and_may_come_back() {
         let collector = collector.clone();
         async move { collector.serve(listener).await }
     });
-    exporter.export(&metrics).await;
+    exporter.export(metrics.clone()).await;
     assert_eq!(collector.requests.lock().unwrap().len(), 1);
 }
 
@@ -471,7 +480,6 @@ fn name_by_collector(metric: &Metric) -> (String, &'static str) {
 #[tokio::test]
 async fn scrapes_and_collectors_call_every_metric_the_same() {
     let snapshot = counted(some_calls()).await;
-    let mut collected = collected(&snapshot);
     let mut own = OwnState {
         probes: vec![ProbeStats {
             program: "fe_recv".into(),
@@ -485,7 +493,7 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
         owners: vec![LostByOwner {
             owner: None,
             container: None,
-            reason: OwnerLoss::RingFull,
+            reason: Loss::RingFull,
             calls: 1,
         }],
         ..OwnState::default()
@@ -495,22 +503,18 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
         counters: mqspan::export::counters::Snapshot::default(),
         queue: Level::default(),
     });
-    let of_queues = collected
-        .families
-        .drain(..)
-        .filter(|family| !family.name.starts_with("mqspan") && !family.name.starts_with("otel"));
-    let families: Vec<_> = of_queues.chain(own_families(&own)).collect();
-    collected.families = families;
-    for family in &collected.families {
-        assert!(!family.points.is_empty(), "{} has no point", family.name);
-    }
+    let mut metrics = of_queues(&snapshot);
+    metrics.extend(Instruments::default().collect(own, PERIOD));
+    let names: BTreeSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    let known = QUEUE_METRICS.iter().chain(OWN_METRICS);
+    assert_eq!(names, known.map(|metric| metric.name).collect());
 
-    let by_collector: BTreeMap<String, &str> = requests(&collected, &Resource::default())
+    let by_collector: BTreeMap<String, &str> = requests(metrics.clone(), &Resource::default())
         .iter()
         .flat_map(|request| &request.resource_metrics[0].scope_metrics[0].metrics)
         .map(name_by_collector)
         .collect();
-    let text = prometheus::text(&collected, &Resource::default());
+    let text = prometheus::text(&metrics, &Resource::default());
     let scraped: BTreeMap<String, &str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

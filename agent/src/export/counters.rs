@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::loss::{Loss, Losses};
+
 /// Why the collector did not take spans that reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
@@ -58,35 +60,6 @@ impl RejectReason {
     }
 }
 
-/// Why spans were given up on this side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossReason {
-    /// The queue had no room.
-    QueueFull,
-    /// One span alone exceeds the size limit, ours or the collector's.
-    TooLarge,
-    /// `max_elapsed_time` passed, or retrying is off.
-    RetriesExhausted,
-    /// The sender outlived the exporter.
-    Closed,
-    /// The disk or the file could not be written.
-    Storage,
-    /// A record on disk was damaged.
-    Corrupt,
-}
-
-impl LossReason {
-    /// Every reason by its name.
-    pub const NAMES: [&str; 6] = [
-        "queue_full",
-        "too_large",
-        "retries_exhausted",
-        "closed",
-        "storage",
-        "corrupt",
-    ];
-}
-
 /// An error and its time.
 #[derive(Debug, Clone)]
 pub struct LastError {
@@ -103,7 +76,7 @@ pub struct Counters {
     recovered: AtomicU64,
     exported: AtomicU64,
     rejected: [AtomicU64; RejectReason::COUNT],
-    lost: [AtomicU64; LossReason::NAMES.len()],
+    lost: [AtomicU64; Loss::ALL.len()],
     corrupt_records: AtomicU64,
     in_flight: AtomicU64,
     requests: AtomicU64,
@@ -125,8 +98,8 @@ pub struct Snapshot {
     pub exported: u64,
     /// Refused by the collector, by reason, zeros left out.
     pub rejected: Vec<(&'static str, u64)>,
-    /// Given up on this side, by reason, zeros left out.
-    pub lost: Vec<(&'static str, u64)>,
+    /// Given up on this side.
+    pub lost: Losses,
     /// Records on disk whose number of spans could not be told.
     pub corrupt_records: u64,
     /// In requests under way or between tries.
@@ -148,19 +121,16 @@ pub struct Snapshot {
 impl Snapshot {
     /// Adds what another sink counted. Gauges and the last error stay.
     pub fn add(&mut self, other: &Self) {
-        let add_named = |to: &mut Vec<(&'static str, u64)>, from: &[(&'static str, u64)]| {
-            for &(name, spans) in from {
-                match to.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, sum)) => *sum += spans,
-                    None => to.push((name, spans)),
-                }
-            }
-        };
         self.pushed += other.pushed;
         self.recovered += other.recovered;
         self.exported += other.exported;
-        add_named(&mut self.rejected, &other.rejected);
-        add_named(&mut self.lost, &other.lost);
+        for &(code, spans) in &other.rejected {
+            match self.rejected.iter_mut().find(|(known, _)| *known == code) {
+                Some((_, sum)) => *sum += spans,
+                None => self.rejected.push((code, spans)),
+            }
+        }
+        self.lost.add_all(&other.lost);
         self.corrupt_records += other.corrupt_records;
         self.in_flight += other.in_flight;
         self.requests += other.requests;
@@ -173,31 +143,24 @@ impl Snapshot {
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().map(|(_, spans)| spans).sum()
     }
-
-    /// Spans lost for any reason.
-    pub fn lost_total(&self) -> u64 {
-        self.lost.iter().map(|(_, spans)| spans).sum()
-    }
 }
 
 impl Counters {
     /// All counters. Each is exact; together they are exact at rest only.
     pub fn snapshot(&self) -> Snapshot {
-        let named = |(at, counter): (usize, &AtomicU64), name: fn(usize) -> &'static str| {
+        let rejected = |(at, counter): (usize, &AtomicU64)| {
             let spans = counter.load(Relaxed);
-            (spans > 0).then(|| (name(at), spans))
+            (spans > 0).then(|| (RejectReason::name(at), spans))
         };
-        let loss_name = |at: usize| LossReason::NAMES.get(at).copied().unwrap_or_default();
+        let lost = self.lost.iter().map(|counter| counter.load(Relaxed));
         Snapshot {
             pushed: self.pushed.load(Relaxed),
             recovered: self.recovered.load(Relaxed),
             exported: self.exported.load(Relaxed),
             rejected: (self.rejected.iter().enumerate())
-                .filter_map(|entry| named(entry, RejectReason::name))
+                .filter_map(rejected)
                 .collect(),
-            lost: (self.lost.iter().enumerate())
-                .filter_map(|entry| named(entry, loss_name))
-                .collect(),
+            lost: Loss::ALL.iter().copied().zip(lost).collect(),
             corrupt_records: self.corrupt_records.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             requests: self.requests.load(Relaxed),
@@ -228,7 +191,7 @@ impl Counters {
         }
     }
 
-    pub(crate) fn lost(&self, reason: LossReason, spans: u64) {
+    pub(crate) fn lost(&self, reason: Loss, spans: u64) {
         if let Some(counter) = self.lost.get(reason as usize) {
             counter.fetch_add(spans, Relaxed);
         }

@@ -15,9 +15,10 @@ use tracing::{error, info, warn};
 
 use crate::config::{Otlp, Retry};
 use crate::encode::EncodedBatch;
+use crate::loss::Loss;
 
 use super::aside::Aside;
-use super::counters::{Counters, LossReason, RejectReason, code_name};
+use super::counters::{Counters, RejectReason, code_name};
 use super::grpc::{Client, Failure};
 use super::message::{Message, PartialSuccess};
 use super::queue::{Lease, Queue};
@@ -232,7 +233,7 @@ impl Delivery {
             part.failed_before = Some(is_exhausted(&failure, asked));
             let elapsed = part.first_tried.elapsed();
             let Some(pause) = part.backoff.next(elapsed, asked, random()) else {
-                self.lost(LossReason::RetriesExhausted, &part.batch);
+                self.lost(Loss::RetriesExhausted, &part.batch);
                 return End::Done;
             };
             let is_answer = matches!(&failure, Failure::Refused(r) if r.http_status.is_none());
@@ -259,7 +260,7 @@ impl Delivery {
             part.message = self.client.message(part.batch.bytes.clone()).ok();
         }
         if part.message.is_none() {
-            self.lost(LossReason::TooLarge, &part.batch);
+            self.lost(Loss::TooLarge, &part.batch);
         }
         part.message.clone()
     }
@@ -272,8 +273,8 @@ impl Delivery {
                 let halves = [self.part(first), self.part(second)];
                 return End::Split(Box::new(halves), Some(slot));
             }
-            Ok(None) => self.lost(LossReason::TooLarge, &part.batch),
-            Err(_) => self.lost(LossReason::Corrupt, &part.batch),
+            Ok(None) => self.lost(Loss::TooLarge, &part.batch),
+            Err(_) => self.lost(Loss::Corrupt, &part.batch),
         }
         End::Done
     }
@@ -316,7 +317,7 @@ impl Delivery {
             _ = given_up => None,
         };
         if !self.aside.leave(key) {
-            self.lost(LossReason::RetriesExhausted, &part.batch);
+            self.lost(Loss::RetriesExhausted, &part.batch);
             return Next::Done;
         }
         slot.map_or(Next::Stop, Next::Try)
@@ -420,7 +421,7 @@ impl Delivery {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn lost(&self, reason: LossReason, part: &EncodedBatch) {
+    fn lost(&self, reason: Loss, part: &EncodedBatch) {
         self.counters.lost(reason, part.spans.into());
     }
 }

@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 
 use crate::config::FileExporter;
 use crate::encode::json;
+use crate::loss::Loss;
 
-use super::counters::{Counters, LossReason};
+use super::counters::Counters;
 use super::paths::{is_of_others, refuse_links_of_others};
 use super::queue::{Lease, Queue};
 use super::rotate::{is_at, rotate};
@@ -192,7 +193,7 @@ impl FileSink {
                 let broken = self.broken;
                 self.write(after_break(line, broken), spans);
             }
-            Err(_) => self.counters.lost(LossReason::Corrupt, spans),
+            Err(_) => self.counters.lost(Loss::Corrupt, spans),
         }
         self.counters.leave_flight(spans);
         self.queue.done(lease);
@@ -291,7 +292,7 @@ impl FileSink {
                 }
             }
             Err(cause) => {
-                self.counters.lost(LossReason::Storage, spans);
+                self.counters.lost(Loss::Storage, spans);
                 self.counters.error(cause.to_string());
                 if !self.counters.set_unreachable(true) {
                     error!(%cause, "spans cannot be written to the file");

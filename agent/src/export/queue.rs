@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 
 use crate::encode::EncodedBatch;
 
-use super::counters::LossReason;
 use super::disk::DiskQueue;
 pub use super::lease::{Lease, Level};
+use crate::loss::Loss;
 
 /// In memory or on disk.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Queue {
     ///
     /// # Errors
     /// Why the batch was given up; its spans are the caller's to count.
-    pub fn push(&self, batch: EncodedBatch) -> Result<(), LossReason> {
+    pub fn push(&self, batch: EncodedBatch) -> Result<(), Loss> {
         match self {
             Self::Memory(queue) => queue.push(batch),
             Self::Disk(queue) => queue.push(batch),
@@ -123,14 +123,14 @@ impl MemoryQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, batch: EncodedBatch) -> Result<(), LossReason> {
+    fn push(&self, batch: EncodedBatch) -> Result<(), Loss> {
         let mut state = self.lock();
         if state.closed {
-            return Err(LossReason::Closed);
+            return Err(Loss::Closed);
         }
         let bytes = state.level.bytes + batch.bytes.len() as u64;
         if bytes > self.capacity_bytes {
-            return Err(LossReason::QueueFull);
+            return Err(Loss::QueueFull);
         }
         state.level.bytes = bytes;
         state.level.spans += u64::from(batch.spans);
@@ -199,13 +199,13 @@ mod tests {
     async fn room_is_held_until_done() {
         let queue = Queue::Memory(MemoryQueue::new(100));
         assert_eq!(queue.push(batch(60, 1)), Ok(()));
-        assert_eq!(queue.push(batch(41, 2)), Err(LossReason::QueueFull));
+        assert_eq!(queue.push(batch(41, 2)), Err(Loss::QueueFull));
         assert_eq!(queue.push(batch(40, 4)), Ok(()));
         let level = queue.level();
         assert_eq!((level.bytes, level.spans), (100, 5));
         let lease = queue.pop().await.unwrap();
         assert_eq!(lease.batch.spans, 1);
-        assert_eq!(queue.push(batch(1, 1)), Err(LossReason::QueueFull));
+        assert_eq!(queue.push(batch(1, 1)), Err(Loss::QueueFull));
         queue.done(lease);
         assert_eq!(queue.push(batch(60, 1)), Ok(()));
     }
@@ -215,7 +215,7 @@ mod tests {
         let queue = Queue::Memory(MemoryQueue::new(100));
         assert_eq!(queue.push(batch(1, 1)), Ok(()));
         queue.close();
-        assert_eq!(queue.push(batch(1, 1)), Err(LossReason::Closed));
+        assert_eq!(queue.push(batch(1, 1)), Err(Loss::Closed));
         assert!(queue.pop().await.is_some());
         assert!(queue.pop().await.is_none());
     }

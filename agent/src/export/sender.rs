@@ -9,9 +9,9 @@ use crate::event::{MessageKey, ProcessKey};
 use crate::span::Span;
 
 use super::Sink;
-use super::counters::LossReason;
 use super::shares::QueueShares;
-use crate::owner::{Owner, OwnerLoss, OwnerLosses};
+use crate::loss::Loss;
+use crate::owner::{Owner, OwnerLosses};
 
 /// Takes spans on the capture thread. Nothing in it waits: a span is encoded
 /// where it stands, and a batch goes to a queue or is counted as lost.
@@ -78,9 +78,9 @@ impl SpanSender {
             sink.counters.set_pushed(self.pushed);
         }
         if !self.shares.take(owner, self.span_bytes) {
-            self.owners.add(owner, OwnerLoss::QueueFull, 1);
+            self.owners.add(owner, Loss::QueueFull, 1);
             for sink in &self.sinks {
-                sink.counters.lost(LossReason::QueueFull, 1);
+                sink.counters.lost(Loss::QueueFull, 1);
             }
             self.is_untold(sent);
             return;
@@ -99,7 +99,7 @@ impl SpanSender {
             }
             Push::Full | Push::TooLarge => {
                 for sink in &self.sinks {
-                    sink.counters.lost(LossReason::TooLarge, 1);
+                    sink.counters.lost(Loss::TooLarge, 1);
                 }
                 self.is_untold(sent);
             }

@@ -10,7 +10,8 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut};
 
 use super::queues::QueueKey;
 use crate::histogram::Histogram;
-use crate::owner::{Owner, OwnerLoss, OwnerLosses};
+use crate::loss::Loss;
+use crate::owner::{Owner, OwnerLosses};
 use crate::skel::MqspanMaps;
 use crate::skel::types::{durations, lost_calls, lost_key, lost_owner_key, owner_loss};
 
@@ -200,8 +201,8 @@ impl LostTables {
             let calls = u64::from_ne_bytes(calls);
             let owner = (key.reason != 0).then(|| Owner::from_raw(&key.owner));
             let reason = match owner_loss(key.reason) {
-                owner_loss::LOST_IN_FLIGHT_FULL => OwnerLoss::InFlightFull,
-                _ => OwnerLoss::RingFull,
+                owner_loss::LOST_IN_FLIGHT_FULL => Loss::InFlightFull,
+                _ => Loss::RingFull,
             };
             if calls != 0 {
                 owners.add(owner, reason, calls);

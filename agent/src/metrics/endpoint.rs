@@ -50,8 +50,8 @@ async fn metrics(State((source, answers)): State<(Arc<Source>, Answers)>) -> Res
 }
 
 async fn text(source: Arc<Source>) -> Option<Vec<u8>> {
-    let collected = source.collect(0).await?;
-    let writing = move || prometheus::text(&collected, source.resource()).into_bytes();
+    let metrics = source.collect(0).await?;
+    let writing = move || prometheus::text(&metrics, source.resource()).into_bytes();
     tokio::task::spawn_blocking(writing).await.ok()
 }
 

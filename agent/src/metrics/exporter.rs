@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message as _;
 use tokio::time::MissedTickBehavior;
 
-use super::family::Collected;
-use super::otlp::requests;
+use super::requests::requests;
 use super::source::Source;
 use crate::config::Otlp;
 use crate::export::grpc::{Client, Failure};
@@ -87,8 +87,8 @@ impl MetricsExporter {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            if let Some(collected) = self.source.collect(0).await {
-                self.export(&collected).await;
+            if let Some(metrics) = self.source.collect(0).await {
+                self.export(metrics).await;
             }
         }
     }
@@ -96,8 +96,8 @@ impl MetricsExporter {
     /// Exports for the last time; `left` as in [`Source::collect`].
     pub async fn finish(&self, left: u64) {
         let last = async {
-            if let Some(collected) = self.source.collect(left).await {
-                self.export(&collected).await;
+            if let Some(metrics) = self.source.collect(left).await {
+                self.export(metrics).await;
             }
         };
         if tokio::time::timeout(LAST_EXPORT, last).await.is_err() {
@@ -106,7 +106,7 @@ impl MetricsExporter {
     }
 
     /// Sends the metrics in one or more requests; says once what is wrong.
-    pub async fn export(&self, collected: &Collected) {
+    pub async fn export(&self, metrics: Vec<Metric>) {
         let collector = self.collector();
         let client = &collector.client;
         if collector.reload && client.reload().is_err() {
@@ -114,7 +114,7 @@ impl MetricsExporter {
             tracing::debug!("the TLS files cannot be used");
         }
         let mut rejected = 0;
-        for request in requests(collected, self.source.resource()) {
+        for request in requests(metrics, self.source.resource()) {
             let message = match client.message(request.encode_to_vec().into()) {
                 Ok(message) => message,
                 Err(error) => return self.failed(&error.to_string()),

@@ -2,15 +2,14 @@
 //!
 //! ```text
 //!  capture thread                  tokio tasks
-//!  QueueMetrics ──> exchange ──> Source ──> Collected ──> otlp ──> collector
-//!                                  ^                └───> prometheus ──> /metrics
+//!  QueueMetrics ──> exchange ──> Source ──> Vec<Metric> ──> requests ──> collector
+//!                                  ^                └─────> prometheus ──> /metrics
 //!  kernel counters, Counters ──────┘
 //! ```
 //!
-//! The numbers are summed here, so that they are exact whatever the sampling
-//! of spans. The OpenTelemetry SDK takes single measurements only, and its
-//! data types cannot be made from sums, so both outputs are made from
-//! [`Collected`]: OTLP with the message types of opentelemetry-proto.
+//! The agent's own figures are observable instruments of the OpenTelemetry SDK.
+//! Those of queues are summed by the capture thread, exactly whatever the
+//! sampling of spans, and join them as messages of opentelemetry-proto.
 //!
 //! What is counted how:
 //! - A call counts when it has passed the filters, whether its span is kept or
@@ -25,18 +24,19 @@
 //!   attribute `otel.metric.overflow`; its counts are those of the calls that
 //!   found no series of their own.
 
+pub mod catalog;
 pub mod endpoint;
 pub mod exchange;
 pub mod exporter;
-pub mod family;
-pub mod otlp;
-pub mod own;
+pub mod instruments;
 pub mod prometheus;
-pub mod queue_families;
+pub mod proto;
+pub mod queue_metrics;
 pub mod queues;
+pub mod requests;
 pub mod source;
+pub mod state;
 
 pub use exporter::MetricsExporter;
-pub use family::Collected;
 pub use queues::QueueMetrics;
 pub use source::Source;

@@ -8,33 +8,47 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::family::{Collected, Family, Kind, Label, Labels, Number};
-use crate::histogram::{Histogram, bounds};
-use crate::resource::{AttributeValue, Resource};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric, NumberDataPoint};
+
+use super::proto;
+use super::requests::points;
+use crate::resource::Resource;
 
 /// For the header `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The whole answer to a scrape.
-pub fn text(collected: &Collected, resource: &Resource) -> String {
+pub fn text(metrics: &[Metric], resource: &Resource) -> String {
     let mut out = String::with_capacity(16 << 10);
-    target_info(&mut out, resource);
-    for family in &collected.families {
-        write_family(&mut out, family);
+    // The resource, as the specification has it.
+    out.push_str("# HELP target_info Target metadata\n# TYPE target_info gauge\n");
+    let attributes = proto::resource(resource).attributes;
+    write_series(&mut out, "target_info", &attributes, None);
+    out.push_str(" 1\n");
+    for metric in metrics {
+        write_metric(&mut out, metric);
     }
     out
 }
 
+fn is_counter(metric: &Metric) -> bool {
+    matches!(&metric.data, Some(Data::Sum(sum)) if sum.is_monotonic)
+}
+
 /// The name of a metric.
-pub fn name(family: &Family) -> String {
-    let mut name = snake(family.name);
-    let unit = match family.unit {
+fn name(metric: &Metric) -> String {
+    let mut name = snake(&metric.name);
+    let unit = match metric.unit.as_str() {
         "s" => "_seconds",
         "By" => "_bytes",
         _ => "",
     };
     name.push_str(unit);
-    if family.kind == Kind::Counter {
+    if is_counter(metric) {
         name.push_str("_total");
     }
     name
@@ -48,65 +62,56 @@ fn snake(key: &str) -> String {
         .collect()
 }
 
-/// The resource, as the specification has it.
-fn target_info(out: &mut String, resource: &Resource) {
-    out.push_str("# HELP target_info Target metadata\n# TYPE target_info gauge\ntarget_info{");
-    for (at, (key, value)) in resource.attributes.iter().enumerate() {
-        let value = match value {
-            AttributeValue::String(text) => Cow::Borrowed(text.as_str()),
-            AttributeValue::Int(number) => number.to_string().into(),
-            AttributeValue::Double(number) => number.to_string().into(),
-            AttributeValue::Bool(yes) => yes.to_string().into(),
-        };
-        write_label(out, at == 0, &snake(key), &value);
-    }
-    out.push_str("} 1\n");
-}
-
-fn write_family(out: &mut String, family: &Family) {
-    if family.points.is_empty() {
+fn write_metric(out: &mut String, metric: &Metric) {
+    if points(metric) == 0 {
         return;
     }
-    let name = name(family);
-    let kind = match family.kind {
-        Kind::Counter => "counter",
-        Kind::UpDownCounter | Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
+    let name = name(metric);
+    let kind = match &metric.data {
+        Some(Data::Histogram(_)) => "histogram",
+        _ if is_counter(metric) => "counter",
+        _ => "gauge",
     };
     push(out, format_args!("# HELP {name} "));
-    escape(out, family.description, false);
+    escape(out, &metric.description, false);
     push(out, format_args!("\n# TYPE {name} {kind}\n"));
-    for point in &family.points {
-        match &point.number {
-            Number::Count(count) => {
-                write_series(out, &name, &point.labels, None);
-                push(out, format_args!(" {count}\n"));
+    match &metric.data {
+        Some(Data::Sum(sum)) => write_numbers(out, &name, &sum.data_points),
+        Some(Data::Gauge(gauge)) => write_numbers(out, &name, &gauge.data_points),
+        Some(Data::Histogram(histogram)) => {
+            for point in &histogram.data_points {
+                write_histogram(out, &name, point);
             }
-            Number::Double(number) => {
-                write_series(out, &name, &point.labels, None);
-                push(out, format_args!(" {number}\n"));
-            }
-            Number::Durations(histogram) => {
-                write_histogram(out, &name, &point.labels, histogram);
-            }
+        }
+        _ => {}
+    }
+}
+
+fn write_numbers(out: &mut String, name: &str, points: &[NumberDataPoint]) {
+    for point in points {
+        write_series(out, name, &point.attributes, None);
+        match point.value {
+            Some(Number::AsInt(number)) => push(out, format_args!(" {number}\n")),
+            Some(Number::AsDouble(number)) => push(out, format_args!(" {number}\n")),
+            None => out.push_str(" NaN\n"),
         }
     }
 }
 
 /// Buckets are cumulative here, and the last one is that of all.
-fn write_histogram(out: &mut String, name: &str, labels: &Labels, histogram: &Histogram) {
+fn write_histogram(out: &mut String, name: &str, point: &HistogramDataPoint) {
     let bucket_name = format!("{name}_bucket");
     let mut cumulative = 0;
-    let bounds = bounds().map(bound_text);
+    let bounds = point.explicit_bounds.iter().map(|bound| bound_text(*bound));
     let bounds = bounds.chain(std::iter::once("+Inf".to_owned()));
-    for (bound, count) in bounds.zip(histogram.buckets()) {
+    for (bound, count) in bounds.zip(&point.bucket_counts) {
         cumulative += count;
-        write_series(out, &bucket_name, labels, Some(&bound));
+        write_series(out, &bucket_name, &point.attributes, Some(&bound));
         push(out, format_args!(" {cumulative}\n"));
     }
-    write_series(out, &format!("{name}_sum"), labels, None);
-    push(out, format_args!(" {}\n", histogram.sum()));
-    write_series(out, &format!("{name}_count"), labels, None);
+    write_series(out, &format!("{name}_sum"), &point.attributes, None);
+    push(out, format_args!(" {}\n", point.sum.unwrap_or_default()));
+    write_series(out, &format!("{name}_count"), &point.attributes, None);
     push(out, format_args!(" {cumulative}\n"));
 }
 
@@ -122,25 +127,30 @@ fn bound_text(bound: f64) -> String {
     }
 }
 
-fn write_series(out: &mut String, name: &str, labels: &Labels, bound: Option<&str>) {
+fn write_series(out: &mut String, name: &str, attributes: &[KeyValue], bound: Option<&str>) {
     out.push_str(name);
-    if labels.is_empty() && bound.is_none() {
+    if attributes.is_empty() && bound.is_none() {
         return;
     }
     out.push('{');
-    for (at, (key, label)) in labels.iter().enumerate() {
-        let value = match label {
-            Label::Static(text) => Cow::Borrowed(*text),
-            Label::Text(text) => Cow::Borrowed(text.as_ref()),
-            Label::Int(number) => number.to_string().into(),
-            Label::Bool(yes) => yes.to_string().into(),
-        };
-        write_label(out, at == 0, &snake(key), &value);
+    for (at, attribute) in attributes.iter().enumerate() {
+        let value = value_text(attribute.value.as_ref());
+        write_label(out, at == 0, &snake(&attribute.key), &value);
     }
     if let Some(bound) = bound {
-        write_label(out, labels.is_empty(), "le", bound);
+        write_label(out, attributes.is_empty(), "le", bound);
     }
     out.push('}');
+}
+
+fn value_text(value: Option<&AnyValue>) -> Cow<'_, str> {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.as_str().into(),
+        Some(Value::IntValue(number)) => number.to_string().into(),
+        Some(Value::DoubleValue(number)) => number.to_string().into(),
+        Some(Value::BoolValue(yes)) => yes.to_string().into(),
+        _ => "".into(),
+    }
 }
 
 fn write_label(out: &mut String, first: bool, key: &str, value: &str) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::metrics::family::Point;
+use crate::histogram::Histogram;
+use crate::metrics::catalog::{Definition, Kind};
+use crate::metrics::proto::{Period, durations, histograms, int, number, numbers, text as label};
 
 /// A sample: name and labels, and the value as text.
 type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
@@ -54,10 +56,13 @@ fn unescape(text: &str) -> (String, &str) {
     panic!("no closing quote");
 }
 
-fn collected(families: Vec<Family>) -> Collected {
-    Collected {
-        families,
-        ..Collected::default()
+fn define(name: &'static str, kind: Kind, unit: &'static str) -> Definition {
+    Definition {
+        name,
+        kind,
+        unit,
+        attributes: "",
+        description: "",
     }
 }
 
@@ -83,8 +88,13 @@ fn names_have_unit_and_total() {
         ("a.memory", Kind::UpDownCounter, "By", "a_memory_bytes"),
         ("a.depth", Kind::Gauge, "{message}", "a_depth"),
     ] {
-        let family = Family::new(name, kind, unit, "");
-        assert_eq!(super::name(&family), expected);
+        let definition = define(name, kind, unit);
+        let metric = if kind == Kind::Histogram {
+            histograms(&definition, Vec::new())
+        } else {
+            numbers(&definition, Vec::new())
+        };
+        assert_eq!(super::name(&metric), expected);
     }
 }
 
@@ -98,17 +108,16 @@ fn any_queue_name_comes_back_and_breaks_no_line() {
         "/{a=\"b\",c} 7",
         "/ümlaut \u{fffd} \u{2028}",
     ];
-    let mut family = Family::new(
-        "q.depth",
-        Kind::Gauge,
-        "{message}",
-        "Two\nlines \\ \"here\"",
-    );
-    for (at, name) in names.into_iter().enumerate() {
-        let label = ("messaging.destination.name", Label::Text(name.into()));
-        family.count(vec![label], at as u64);
-    }
-    let text = text(&collected(vec![family]), &Resource::default());
+    let definition = Definition {
+        description: "Two\nlines \\ \"here\"",
+        ..define("q.depth", Kind::Gauge, "{message}")
+    };
+    let points = names.into_iter().enumerate().map(|(at, name)| {
+        let label = label("messaging.destination.name", name);
+        number(Period::default(), vec![label], at as u64)
+    });
+    let metric = numbers(&definition, points.collect());
+    let text = text(&[metric], &Resource::default());
     assert!(text.contains("# HELP q_depth Two\\nlines \\\\ \"here\"\n"));
     let samples = parse(&text);
     assert_eq!(samples.len(), names.len() + 1);
@@ -124,15 +133,11 @@ fn buckets_add_up() {
     for ns in [1, 5_000_000, 5_000_001, 80_000_000, 60_000_000_000] {
         histogram.record(ns);
     }
-    let family = Family {
-        points: vec![Point {
-            labels: vec![("posix_mq.ipc_namespace", Label::Int(7))],
-            start_unix_ns: None,
-            number: Number::Durations(Box::new(histogram)),
-        }],
-        ..Family::new("m.duration", Kind::Histogram, "s", "")
-    };
-    let samples = parse(&text(&collected(vec![family]), &Resource::default()));
+    let labels = vec![int("posix_mq.ipc_namespace", 7)];
+    let point = durations(Period::default(), labels, &histogram);
+    let definition = define("m.duration", Kind::Histogram, "s");
+    let metric = histograms(&definition, vec![point]);
+    let samples = parse(&text(&[metric], &Resource::default()));
     let bucket = |le: &str| {
         let labels = [("posix_mq_ipc_namespace", "7"), ("le", le)];
         get(&samples, "m_duration_seconds_bucket", &labels)
@@ -157,12 +162,17 @@ fn buckets_add_up() {
 
 #[test]
 fn empty_metrics_are_left_out_and_numbers_without_labels_have_no_braces() {
-    let empty = Family::new("a.empty", Kind::Counter, "s", "");
-    let number =
-        Family::new("a.time", Kind::Counter, "s", "x").with(Labels::new(), Number::Double(1.5));
+    let empty = numbers(&define("a.empty", Kind::Counter, "s"), Vec::new());
+    let mut point = number(Period::default(), Vec::new(), 0);
+    point.value = Some(Number::AsDouble(1.5));
+    let definition = Definition {
+        description: "x",
+        ..define("a.time", Kind::Counter, "s")
+    };
+    let number = numbers(&definition, vec![point]);
     let mut resource = Resource::default();
     resource.set_text("service.name", "mq\"span");
-    let text = text(&collected(vec![empty, number]), &resource);
+    let text = text(&[empty, number], &resource);
     assert_eq!(
         text,
         "# HELP target_info Target metadata\n# TYPE target_info gauge\n\

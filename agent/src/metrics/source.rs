@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+
 use super::exchange::Reader;
-use super::family::Collected;
-use super::own::{OwnState, ProcessState, SinkState, own_families};
-use super::queue_families::queue_families;
+use super::instruments::Instruments;
+use super::proto::Period;
+use super::queue_metrics::queue_metrics;
 use super::queues::Snapshot as QueueSnapshot;
+use super::state::{OwnState, ProcessState, SinkState};
 use crate::balance::{Balance, Decoded};
 use crate::clock::{Anchors, Reading};
 use crate::event::ProcessKey;
@@ -35,6 +38,7 @@ pub struct Source {
     sinks: Mutex<Vec<Sinks>>,
     kernel: OnceLock<Arc<KernelMeters>>,
     lookups: OnceLock<LookupLosses>,
+    instruments: Instruments,
 }
 
 /// The destinations of one exporter.
@@ -72,6 +76,7 @@ impl Source {
             sinks: Mutex::default(),
             kernel: OnceLock::new(),
             lookups: OnceLock::new(),
+            instruments: Instruments::default(),
         }
     }
 
@@ -111,7 +116,7 @@ impl Source {
 
     /// All numbers; `None` before the programs are loaded. `left` is how many
     /// spans the deadline of a shutdown left for good, 0 while the agent runs.
-    pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Collected> {
+    pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Vec<Metric>> {
         let kernel = Arc::clone(self.kernel.get()?);
         // The capture thread adds them to what it hands out.
         let taken = tokio::task::spawn_blocking(move || {
@@ -130,7 +135,7 @@ impl Source {
         reading.await.ok()?
     }
 
-    fn read(&self, mut queues: Arc<QueueSnapshot>, left: u64) -> Option<Collected> {
+    fn read(&self, mut queues: Arc<QueueSnapshot>, left: u64) -> Option<Vec<Metric>> {
         let kernel = self.kernel.get()?;
         let left_over = kernel.pending_losses().peek();
         if !left_over.is_empty() {
@@ -142,14 +147,13 @@ impl Source {
         });
         let (now, unix_ns) = self.clock();
         let past = |boot_ns: u64| now.to_past_unix_ns(boot_ns, unix_ns);
-        let mut families = queue_families(&queues, &waiting, past);
-        let own = self.own_state(left)?;
-        families.extend(own_families(&own));
-        Some(Collected {
+        let period = Period {
             start_unix_ns: past(self.start_ns),
             unix_ns,
-            families,
-        })
+        };
+        let mut metrics = queue_metrics(&queues, &waiting, period, past);
+        metrics.extend(self.instruments.collect(self.own_state(left)?, period));
+        Some(metrics)
     }
 
     /// The clock's past, and Unix nanoseconds of now.

@@ -276,7 +276,7 @@ impl Agent {
         let counters = sink.counters();
         assert_eq!(
             counters.pushed + counters.recovered,
-            counters.exported + counters.rejected_total() + counters.lost_total() + left.otlp_spans,
+            counters.exported + counters.rejected_total() + counters.lost.total() + left.otlp_spans,
             "{counters:?} {left:?}"
         );
         assert_eq!(counters.in_flight, 0);

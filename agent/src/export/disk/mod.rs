@@ -34,8 +34,9 @@ use tokio::sync::Notify;
 
 use crate::config::Storage;
 use crate::encode::EncodedBatch;
+use crate::loss::Loss;
 
-use super::counters::{Counters, LossReason};
+use super::counters::Counters;
 use super::lease::{Lease, Level};
 use record::Found;
 use segments::{Directory, Segment};
@@ -168,14 +169,14 @@ impl DiskQueue {
         })
     }
 
-    pub(super) fn push(&self, batch: EncodedBatch) -> Result<(), LossReason> {
+    pub(super) fn push(&self, batch: EncodedBatch) -> Result<(), Loss> {
         let mut state = self.shared.lock();
         if state.closed {
-            return Err(LossReason::Closed);
+            return Err(Loss::Closed);
         }
         let bytes = state.staging_bytes + batch.bytes.len() as u64;
         if bytes > self.shared.staging_max_bytes {
-            return Err(LossReason::QueueFull);
+            return Err(Loss::QueueFull);
         }
         state.staging_bytes = bytes;
         state.spans += u64::from(batch.spans);
@@ -335,7 +336,7 @@ impl Shared {
             match skipped_spans {
                 Some(spans) => {
                     state.spans = state.spans.saturating_sub(spans);
-                    self.counters.lost(LossReason::Corrupt, spans);
+                    self.counters.lost(Loss::Corrupt, spans);
                 }
                 None => self.counters.corrupt_record(),
             }

@@ -138,12 +138,12 @@ async fn run(path: &Path, ops: &[Op]) -> Run {
         match op {
             Op::Push(len) => {
                 let next = run.pushed.len() as u64;
-                let lost = run.counters.snapshot().lost_total();
+                let lost = run.counters.snapshot().lost.total();
                 run.pushed.insert(next, batch(next, *len));
                 run.queue.push(batch(next, *len)).unwrap();
                 run.queue.sync();
                 assert!(size(path) <= MAX_SIZE);
-                if run.counters.snapshot().lost_total() == lost {
+                if run.counters.snapshot().lost.total() == lost {
                     waiting.push(next);
                     run.owed.push(next);
                 }
@@ -235,7 +235,7 @@ proptest! {
             for batch in &found {
                 assert_eq!(batch, &run.pushed[&id(batch)]);
             }
-            assert_eq!(counters.recovered, spans(&found) + counters.lost_total());
+            assert_eq!(counters.recovered, spans(&found) + counters.lost.total());
             // And once more: now all is consumed.
             let (again, _) = reopen(left.path()).await;
             assert_eq!(again, []);
@@ -290,11 +290,11 @@ proptest! {
             let missing: Vec<_> = run.owed.iter().filter(|id| !ids.contains(id)).collect();
             let missing_spans = spans(missing.iter().map(|id| &run.pushed[id]));
             assert!(
-                missing_spans <= counters.lost_total()
+                missing_spans <= counters.lost.total()
                     || counters.corrupt_records > 0,
                 "{missing:?} {counters:?}"
             );
-            assert_eq!(counters.recovered, spans(&found) + counters.lost_total());
+            assert_eq!(counters.recovered, spans(&found) + counters.lost.total());
         });
     }
 }
@@ -323,7 +323,7 @@ async fn a_full_disk_queue_gives_up_what_is_new_and_has_room_again() {
         queue.push(batch(id, 1_000)).unwrap();
     }
     queue.sync();
-    let lost = counters.snapshot().lost_total();
+    let lost = counters.snapshot().lost.total();
     assert!(lost > 0 && size(directory.path()) <= MAX_SIZE);
     let mut found = 0;
     while queue.level().spans > 0 {
@@ -335,6 +335,6 @@ async fn a_full_disk_queue_gives_up_what_is_new_and_has_room_again() {
     assert!(found > 30);
     queue.push(batch(100, 30_000)).unwrap();
     queue.sync();
-    assert_eq!(counters.snapshot().lost_total(), lost);
+    assert_eq!(counters.snapshot().lost.total(), lost);
     assert_eq!(id(&queue.pop().await.unwrap().batch), 100);
 }

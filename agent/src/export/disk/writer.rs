@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 
 use crate::encode::EncodedBatch;
-use crate::export::counters::LossReason;
+use crate::loss::Loss;
 
 use super::record::{self, Found, Header};
 use super::segments::{OVERHEAD, Segment};
@@ -174,11 +174,11 @@ impl Writer {
 
     fn append(&mut self, batch: &EncodedBatch) {
         let Some(header) = Header::of(&batch.bytes, batch.spans) else {
-            return self.lost(LossReason::TooLarge, batch.spans);
+            return self.lost(Loss::TooLarge, batch.spans);
         };
         let need = header.record_len();
         if !self.has_room(need) {
-            return self.lost(LossReason::QueueFull, batch.spans);
+            return self.lost(Loss::QueueFull, batch.spans);
         }
         match self.write(header, &batch.bytes) {
             Ok(()) => {
@@ -194,7 +194,7 @@ impl Writer {
             }
             Err(cause) => {
                 self.failed(&cause);
-                self.lost(LossReason::Storage, batch.spans);
+                self.lost(Loss::Storage, batch.spans);
             }
         }
     }
@@ -309,7 +309,7 @@ impl Writer {
         }
     }
 
-    fn lost(&self, reason: LossReason, spans: u32) {
+    fn lost(&self, reason: Loss, spans: u32) {
         self.shared.counters.lost(reason, spans.into());
         let mut state = self.shared.lock();
         state.spans = state.spans.saturating_sub(spans.into());

@@ -1,0 +1,159 @@
+//! What was counted of calls, as metrics.
+//!
+//! They are summed by the capture thread, and the SDK has no way in for
+//! histograms that were summed elsewhere. Names, units and attributes are those
+//! of "Semantic conventions for messaging client metrics", but for one thing: a
+//! send that fails put no message into the queue, so it is not in
+//! `messaging.client.sent.messages`; the histogram counts it, with its
+//! `error.type`.
+
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+};
+
+use super::catalog::{
+    BLOCKED_CALLERS, CONSUMED_MESSAGES, Definition, OPERATION_DURATION, QUEUE_DEPTH,
+    QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
+};
+use super::proto::{Period, durations, histograms, int, number, numbers, overflow, text};
+use super::queues::{Depth, Identity, MAX_SERIES, Series, Snapshot};
+use crate::kernel::Waiting;
+
+/// The metrics of all queues. `waiting` are the callers that are blocked now;
+/// `unix_ns` leads from boot time to Unix time, in nanoseconds.
+pub fn queue_metrics(
+    snapshot: &Snapshot,
+    waiting: &[Waiting],
+    period: Period,
+    unix_ns: impl Fn(u64) -> u64,
+) -> Vec<Metric> {
+    let (mut duration, mut time_in_queue) = (Vec::new(), Vec::new());
+    let (mut sent, mut consumed) = (Vec::new(), Vec::new());
+    for series in &snapshot.series {
+        let is_overflow = series.identity.is_none();
+        if is_overflow && series.duration.count() == 0 {
+            continue;
+        }
+        let attributes = attributes(series);
+        let start_unix_ns = series.start_ns.map_or(period.start_unix_ns, &unix_ns);
+        let period = Period {
+            start_unix_ns,
+            ..period
+        };
+        let succeeded = |is_kind: fn(&Identity) -> bool| match &series.identity {
+            Some(identity) => is_kind(identity) && identity.outcome.is_success(),
+            None => true,
+        };
+        if succeeded(|identity| identity.operation.is_send()) {
+            sent.push(number(period, attributes.clone(), series.sent));
+        }
+        if succeeded(|identity| identity.operation.is_receive()) {
+            consumed.push(number(period, attributes.clone(), series.consumed));
+        }
+        if let Some(histogram) = &series.time_in_queue {
+            time_in_queue.push(durations(period, attributes.clone(), histogram));
+        }
+        duration.push(durations(period, attributes, &series.duration));
+    }
+    vec![
+        histograms(&OPERATION_DURATION, duration),
+        numbers(&SENT_MESSAGES, sent),
+        numbers(&CONSUMED_MESSAGES, consumed),
+        histograms(&TIME_IN_QUEUE, time_in_queue),
+        gauge(snapshot, period, &QUEUE_DEPTH, |depth| depth.messages),
+        gauge(snapshot, period, &QUEUE_MAX_MESSAGES, |depth| {
+            depth.max_messages
+        }),
+        blocked_callers(snapshot, waiting, period),
+    ]
+}
+
+/// One gauge of each queue that is there.
+fn gauge(
+    snapshot: &Snapshot,
+    period: Period,
+    definition: &Definition,
+    value: impl Fn(&Depth) -> Option<u32>,
+) -> Metric {
+    let now = Period {
+        start_unix_ns: 0,
+        ..period
+    };
+    let points = snapshot.depths.iter().filter_map(|depth| {
+        let attributes = vec![
+            system(),
+            queue(&depth.queue),
+            namespace(depth.ipc_namespace),
+        ];
+        Some(number(now, attributes, value(depth)?.into()))
+    });
+    numbers(definition, points.collect())
+}
+
+/// Zeros too, for queues that are there: a series that comes and goes is hard to
+/// watch.
+fn blocked_callers(snapshot: &Snapshot, waiting: &[Waiting], period: Period) -> Metric {
+    let mut callers: BTreeMap<(Option<&str>, u32, bool), u64> = BTreeMap::new();
+    for depth in snapshot.depths.iter().filter(|d| d.messages.is_some()) {
+        for send in [false, true] {
+            callers.insert((Some(&depth.queue), depth.ipc_namespace, send), 0);
+        }
+    }
+    let mut beyond = 0;
+    for group in waiting {
+        let key = (group.queue.as_deref(), group.ipc_namespace, group.send);
+        let has_room = callers.len() < 2 * MAX_SERIES;
+        match callers.get_mut(&key) {
+            Some(sum) => *sum += group.callers,
+            None if has_room => drop(callers.insert(key, group.callers)),
+            None => beyond += group.callers,
+        }
+    }
+    let mut points = Vec::with_capacity(callers.len() + 1);
+    for ((name, ipc_namespace, send), sum) in callers {
+        let kind = if send { "send" } else { "receive" };
+        let mut attributes = vec![system(), text(MESSAGING_OPERATION_TYPE, kind)];
+        attributes.extend(name.map(queue));
+        attributes.push(namespace(ipc_namespace));
+        points.push(number(period, attributes, sum));
+    }
+    if beyond > 0 {
+        points.push(number(period, vec![overflow()], beyond));
+    }
+    numbers(&BLOCKED_CALLERS, points)
+}
+
+fn system() -> KeyValue {
+    text(MESSAGING_SYSTEM, "posix_mq")
+}
+
+fn queue(name: &str) -> KeyValue {
+    text(MESSAGING_DESTINATION_NAME, name)
+}
+
+fn namespace(inode: u32) -> KeyValue {
+    int("posix_mq.ipc_namespace", inode.into())
+}
+
+fn attributes(series: &Series) -> Vec<KeyValue> {
+    let Some(identity) = &series.identity else {
+        return vec![overflow()];
+    };
+    let operation = identity.operation;
+    let mut attributes = vec![system(), text(MESSAGING_OPERATION_NAME, operation.name())];
+    if operation.is_send() {
+        attributes.push(text(MESSAGING_OPERATION_TYPE, "send"));
+    } else if operation.is_receive() {
+        attributes.push(text(MESSAGING_OPERATION_TYPE, "receive"));
+    }
+    attributes.extend(identity.queue.as_deref().map(queue));
+    attributes.push(namespace(identity.ipc_namespace));
+    let error = identity.outcome.error_type();
+    attributes.extend(error.map(|error| text(ERROR_TYPE, error)));
+    attributes
+}

@@ -1,0 +1,102 @@
+//! Metrics as OTLP requests of a bounded size.
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum,
+};
+
+use super::proto;
+use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
+use crate::resource::Resource;
+
+/// Points in one request. A histogram's is a kilobyte, and at most two with the
+/// longest name, so a request stays far below the 4 MiB
+/// that gRPC servers take.
+const MAX_POINTS: usize = 1_000;
+
+/// The metrics in requests; a metric with many points is in several.
+pub fn requests(
+    metrics: impl IntoIterator<Item = Metric>,
+    resource: &Resource,
+) -> Vec<ExportMetricsServiceRequest> {
+    let mut requests = Vec::new();
+    let mut full = Vec::new();
+    let mut room = MAX_POINTS;
+    for mut metric in metrics {
+        loop {
+            let rest = split_off(&mut metric, room);
+            room -= points(&metric).min(room);
+            full.push(metric);
+            if room == 0 {
+                requests.push(request(std::mem::take(&mut full), resource));
+                room = MAX_POINTS;
+            }
+            match rest {
+                Some(rest) => metric = rest,
+                None => break,
+            }
+        }
+    }
+    if !full.is_empty() {
+        requests.push(request(full, resource));
+    }
+    requests
+}
+
+fn request(metrics: Vec<Metric>, resource: &Resource) -> ExportMetricsServiceRequest {
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(proto::resource(resource)),
+            scope_metrics: vec![ScopeMetrics {
+                scope: Some(InstrumentationScope {
+                    name: SCOPE_NAME.to_owned(),
+                    version: SCOPE_VERSION.to_owned(),
+                    ..InstrumentationScope::default()
+                }),
+                metrics,
+                schema_url: SCHEMA_URL.to_owned(),
+            }],
+            schema_url: SCHEMA_URL.to_owned(),
+        }],
+    }
+}
+
+/// How many points a metric has.
+pub(super) fn points(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        _ => 0,
+    }
+}
+
+/// The metric's points from the one at `at` on, as a metric of their own.
+fn split_off(metric: &mut Metric, at: usize) -> Option<Metric> {
+    if points(metric) <= at {
+        return None;
+    }
+    let rest = match metric.data.as_mut()? {
+        Data::Sum(sum) => Data::Sum(Sum {
+            data_points: sum.data_points.split_off(at),
+            ..*sum
+        }),
+        Data::Gauge(gauge) => Data::Gauge(Gauge {
+            data_points: gauge.data_points.split_off(at),
+        }),
+        Data::Histogram(histogram) => Data::Histogram(Histogram {
+            data_points: histogram.data_points.split_off(at),
+            ..*histogram
+        }),
+        _ => return None,
+    };
+    Some(Metric {
+        name: metric.name.clone(),
+        description: metric.description.clone(),
+        unit: metric.unit.clone(),
+        metadata: Vec::new(),
+        data: Some(rest),
+    })
+}
