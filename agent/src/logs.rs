@@ -9,10 +9,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
+use tracing::Event;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::lossy::Lossy;
@@ -23,6 +27,8 @@ use crate::terminal::takes_colours;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 static LINES: OnceLock<Lossy> = OnceLock::new();
+static RECORDS: OnceLock<OpenTelemetryTracingBridge<SdkLoggerProvider, SdkLogger>> =
+    OnceLock::new();
 
 /// Standard error without the lock of `std::io::stderr()`, which a thread that
 /// is stuck in a write would keep.
@@ -68,10 +74,31 @@ pub fn start(logs: &Logs) -> anyhow::Result<()> {
             .boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    let registry = tracing_subscriber::registry().with(layer);
+    let records = logs
+        .otlp
+        .enabled
+        .then(|| Records.with_filter(of_agent(level)));
+    let registry = tracing_subscriber::registry().with(layer).with(records);
     // A logger that is there already stays; there is nobody to tell.
     drop(registry.with(filter(level)).try_init());
     Ok(())
+}
+
+/// From now on events are log records, too, where `logs.otlp` asks for them.
+/// Only the first call has an effect.
+pub(crate) fn send_to(provider: &SdkLoggerProvider) {
+    RECORDS.get_or_init(|| OpenTelemetryTracingBridge::new(provider));
+}
+
+/// Makes records of events once there is somebody who takes them.
+struct Records;
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if let Some(bridge) = RECORDS.get() {
+            bridge.on_event(event, context);
+        }
+    }
 }
 
 /// Has [`start`] been called? Else there is nobody who takes events.
@@ -119,6 +146,14 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// What goes over OTLP: the agent's own events. Those of its libraries, and what
+/// it says of the export of its log, would make more of themselves.
+fn of_agent(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_target("mqspan", level)
+        .with_target("mqspan::export::logs", LevelFilter::OFF)
+}
+
 /// What the client of Kubernetes logs of each failed try, up to ERROR, is for
 /// debugging only: `kubernetes` logs the first.
 fn filter(level: LevelFilter) -> Targets {
@@ -148,5 +183,14 @@ mod tests {
         let debug = filter(LevelFilter::DEBUG);
         assert!(debug.would_enable("kube_client::client::builder", &Level::ERROR));
         assert!(!debug.would_enable("mqspan::kubernetes", &Level::TRACE));
+    }
+
+    #[test]
+    fn an_export_of_the_log_makes_no_records() {
+        let trace = of_agent(LevelFilter::TRACE);
+        assert!(trace.would_enable("mqspan::export::deliver", &Level::TRACE));
+        for target in ["mqspan::export::logs", "h2::client", "hyper_util", "tonic"] {
+            assert!(!trace.would_enable(target, &Level::ERROR), "{target}");
+        }
     }
 }

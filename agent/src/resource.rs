@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -106,6 +109,29 @@ impl Resource {
         match self.attributes.iter_mut().find(|(k, _)| *k == key) {
             Some((_, old)) => *old = value,
             None => self.attributes.push((key, value)),
+        }
+    }
+}
+
+/// As OTLP has it.
+impl From<&Resource> for ProtoResource {
+    fn from(resource: &Resource) -> Self {
+        let attributes = resource.attributes.iter().map(|(key, value)| {
+            let value = match value {
+                AttributeValue::String(text) => Value::StringValue(text.clone()),
+                AttributeValue::Int(number) => Value::IntValue(*number),
+                AttributeValue::Double(number) => Value::DoubleValue(*number),
+                AttributeValue::Bool(yes) => Value::BoolValue(*yes),
+            };
+            KeyValue {
+                key: key.clone().into_owned(),
+                value: Some(AnyValue { value: Some(value) }),
+                ..KeyValue::default()
+            }
+        });
+        Self {
+            attributes: attributes.collect(),
+            ..Self::default()
         }
     }
 }

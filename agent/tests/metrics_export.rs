@@ -19,6 +19,7 @@ use mqspan::config::{
 use mqspan::encode;
 use mqspan::event::{Call, Operation, Queue};
 use mqspan::export::Exporter;
+use mqspan::export::logs::LogCounts;
 use mqspan::export::queue::Level;
 use mqspan::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::loss::{Loss, Losses};
@@ -490,6 +491,7 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
                 time: Duration::from_secs(1),
             }),
         }],
+        log_records: Some(LogCounts::default()),
         owners: vec![LostByOwner {
             owner: None,
             container: None,

@@ -25,6 +25,7 @@ use crate::capture;
 use crate::cli::RunArgs;
 use crate::config::{self, Config, Env, Overrides};
 use crate::export::SpanSender;
+use crate::export::logs::LogsExporter;
 use crate::health::Health;
 use crate::host::Host;
 use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, KernelSettings, Tracer};
@@ -78,6 +79,7 @@ struct Agent<'a> {
     source: Arc<Source>,
     stop: Arc<AtomicBool>,
     pods: Option<Pods>,
+    log: Option<Arc<LogsExporter>>,
 }
 
 impl<'a> Agent<'a> {
@@ -89,7 +91,8 @@ impl<'a> Agent<'a> {
         let (metrics, queue_metrics) = Metrics::start(config, runtime, &counts)?;
         let source = Arc::clone(&metrics.source);
         listen(config, runtime, health.clone(), &source)?;
-        let (sender, outputs) = Outputs::start(config, runtime, metrics)?;
+        let log = send_log(config, runtime, &source)?;
+        let (sender, outputs) = Outputs::start(config, runtime, metrics, log.clone())?;
         let stop = Arc::new(AtomicBool::new(false));
         panics::stop_by(&stop);
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
@@ -118,6 +121,7 @@ impl<'a> Agent<'a> {
             source,
             stop,
             pods,
+            log,
         })
     }
 
@@ -166,8 +170,26 @@ impl<'a> Agent<'a> {
         } else {
             tracing::error!(%balance, "stopped; the sum does not come out even");
         }
+        if let Some(log) = self.log {
+            log.finish();
+        }
         captured.map(|()| ExitCode::SUCCESS)
     }
+}
+
+/// The log's way to the collector, where there is one.
+fn send_log(
+    config: &Config,
+    runtime: &Runtime,
+    source: &Source,
+) -> anyhow::Result<Option<Arc<LogsExporter>>> {
+    if !(config.logs.otlp.enabled && config.exporters.otlp.enabled) {
+        return Ok(None);
+    }
+    let _context = runtime.enter();
+    let log = LogsExporter::start(config.exporters.otlp.clone(), source.resource())?;
+    source.set_logs(log.counts());
+    Ok(Some(Arc::new(log)))
 }
 
 /// The kernel's tables of lost calls are small: they are emptied while calls are

@@ -49,6 +49,12 @@ pub(super) fn check(config: &mut Config, page_size: u64) -> Findings {
     );
     findings.exporters(&mut config.exporters);
     findings.above_zero("metrics.otlp.interval", config.metrics.otlp.interval);
+    if config.logs.otlp.enabled && !config.exporters.otlp.enabled {
+        findings.warning(
+            "logs.otlp.enabled",
+            "the log goes to standard error only, since exporters.otlp.enabled is false",
+        );
+    }
     findings
 }
 

@@ -382,5 +382,16 @@ section! {
         level: LogLevel = LogLevel::Info,
         /// text or json.
         format: LogFormat = LogFormat::Text,
+        /// The log over OTLP, besides standard error.
+        otlp: OtlpLogs = OtlpLogs::default(),
+    }
+}
+
+section! {
+    /// `logs.otlp`
+    OtlpLogs {
+        /// Whether to send it to the endpoint of exporters.otlp, as log records. Up to 2,000 wait; what finds no room is dropped and counted:
+        /// otel.sdk.processor.log.processed.
+        enabled: bool = false,
     }
 }

@@ -27,6 +27,7 @@ use super::trust::Trust;
 use crate::config::{Compression, Otlp, Tls};
 
 const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const EXPORT_LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const EXPORT_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// By "User Agent" of the OTLP exporter specification, our name first.
 const USER_AGENT: &str = concat!(
@@ -96,6 +97,14 @@ impl Client {
     /// As [`Self::new`].
     pub fn of_metrics(config: Otlp) -> anyhow::Result<Self> {
         Self::with_method(config, EXPORT_METRICS)
+    }
+
+    /// A client of the logs service, whose answers count log records.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_logs(config: Otlp) -> anyhow::Result<Self> {
+        Self::with_method(config, EXPORT_LOGS)
     }
 
     fn with_method(config: Otlp, method: &'static str) -> anyhow::Result<Self> {
@@ -227,6 +236,14 @@ impl Client {
             generation,
         };
         Ok(true)
+    }
+
+    /// [`Self::reload`] where `tls.reload_interval` asks for it. What is wrong
+    /// with the files the exporter of spans says, which looks at the same ones.
+    pub(crate) fn refresh(&self) {
+        if self.config.tls.reload_interval.unless_zero().is_some() {
+            self.reload().unwrap_or_default();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

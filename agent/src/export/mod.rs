@@ -20,6 +20,7 @@ pub mod disk;
 mod file;
 pub mod grpc;
 mod lease;
+pub mod logs;
 pub mod message;
 mod paths;
 pub mod queue;

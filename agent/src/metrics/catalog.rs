@@ -100,6 +100,12 @@ metrics! {
             "What is missing of a call's identity though the call itself is not lost.";
         LOG_LOST: Counter "{line}" = "mqspan.log.lost", "",
             "Lines of the agent's log that were not written: standard error takes none, or not as many.";
+        LOG_RECORDS_EXPORTED: Counter "{log_record}" = semconv::OTEL_SDK_EXPORTER_LOG_EXPORTED,
+            "`otel.component.type`, `otel.component.name`, `error.type`",
+            "Records of the agent's log whose export over OTLP has ended, with error.type where it failed.";
+        LOG_RECORDS_PROCESSED: Counter "{log_record}" = semconv::OTEL_SDK_PROCESSOR_LOG_PROCESSED,
+            "`otel.component.type`, `otel.component.name`, `error.type`",
+            "Records of the agent's log that found no room on their way to the exporter.";
         PANIC_COUNT: Counter "{panic}" = "mqspan.panic.count", "",
             "Panics of the agent, each of which is a defect. It stops after the first.";
         SPANS_EXPORTED: Counter "{span}" = semconv::OTEL_SDK_EXPORTER_SPAN_EXPORTED,

@@ -4,7 +4,7 @@
 //! next one brings what it would have. Nothing waits for it but this task.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::Metric;
@@ -22,25 +22,9 @@ const LAST_EXPORT: Duration = Duration::from_secs(3);
 /// The metrics' way to a collector.
 pub struct MetricsExporter {
     source: Arc<Source>,
-    collector: Mutex<Arc<Collector>>,
+    client: Mutex<Arc<Client>>,
     interval: Duration,
     failing: AtomicBool,
-}
-
-/// A collector.
-struct Collector {
-    client: Client,
-    /// The TLS files are looked at before each export.
-    reload: bool,
-}
-
-impl Collector {
-    fn new(config: Otlp) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            reload: config.tls.reload_interval.unless_zero().is_some(),
-            client: Client::of_metrics(config)?,
-        }))
-    }
 }
 
 impl MetricsExporter {
@@ -51,7 +35,7 @@ impl MetricsExporter {
     pub fn new(source: Arc<Source>, config: Otlp, interval: Duration) -> anyhow::Result<Self> {
         Ok(Self {
             source,
-            collector: Mutex::new(Collector::new(config)?),
+            client: Mutex::new(Arc::new(Client::of_metrics(config)?)),
             interval,
             failing: AtomicBool::new(false),
         })
@@ -62,21 +46,13 @@ impl MetricsExporter {
     /// # Errors
     /// As [`Self::new`]; then the old one stays.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
-        let collector = Collector::new(config)?;
-        *self
-            .collector
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = collector;
+        let client = Arc::new(Client::of_metrics(config)?);
+        *self.lock() = client;
         Ok(())
     }
 
-    fn collector(&self) -> Arc<Collector> {
-        Arc::clone(
-            &self
-                .collector
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    fn lock(&self) -> MutexGuard<'_, Arc<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Exports once an interval, for ever.
@@ -107,12 +83,8 @@ impl MetricsExporter {
 
     /// Sends the metrics in one or more requests; says once what is wrong.
     pub async fn export(&self, metrics: Vec<Metric>) {
-        let collector = self.collector();
-        let client = &collector.client;
-        if collector.reload && client.reload().is_err() {
-            // The exporter of spans looks at the same files, and says so.
-            tracing::debug!("the TLS files cannot be used");
-        }
+        let client = Arc::clone(&self.lock());
+        client.refresh();
         let mut rejected = 0;
         for request in requests(metrics, self.source.resource()) {
             let message = match client.message(request.encode_to_vec().into()) {
@@ -138,7 +110,7 @@ impl MetricsExporter {
 
     fn failed(&self, cause: &str) {
         if !self.failing.swap(true, Ordering::Relaxed) {
-            let endpoint = self.collector().client.endpoint();
+            let endpoint = self.lock().endpoint();
             tracing::warn!(endpoint, cause, "metrics cannot be exported");
         }
     }

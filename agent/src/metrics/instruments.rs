@@ -258,6 +258,21 @@ impl Observed {
         self.counter(catalog::LOG_LOST, |state, observer| {
             observer.observe(state.log_lines_lost, &[]);
         });
+        self.counter(catalog::LOG_RECORDS_EXPORTED, |state, observer| {
+            if let Some(records) = &state.log_records {
+                let [kind, name] = component("otlp_grpc_log_exporter", "0");
+                let failed = KeyValue::new(ERROR_TYPE, "_OTHER");
+                observer.observe(records.exported, &[kind.clone(), name.clone()]);
+                observer.observe(records.failed, &[kind, name, failed]);
+            }
+        });
+        self.counter(catalog::LOG_RECORDS_PROCESSED, |state, observer| {
+            if let Some(records) = &state.log_records {
+                let [kind, name] = component("batching_log_processor", "0");
+                let full = KeyValue::new(ERROR_TYPE, "queue_full");
+                observer.observe(records.queue_full, &[kind, name, full]);
+            }
+        });
         self.counter(catalog::PANIC_COUNT, |state, observer| {
             observer.observe(state.panics, &[]);
         });
@@ -348,20 +363,20 @@ fn describe(owner: &Owner, container: Option<&Arc<str>>, attributes: &mut Vec<Ke
     }
 }
 
-fn exporter(sink: &SinkState) -> [KeyValue; 2] {
+fn component(kind: &'static str, name: &str) -> [KeyValue; 2] {
     [
-        KeyValue::new(OTEL_COMPONENT_TYPE, sink.exporter),
-        KeyValue::new(OTEL_COMPONENT_NAME, format!("{}/0", sink.exporter)),
+        KeyValue::new(OTEL_COMPONENT_TYPE, kind),
+        KeyValue::new(OTEL_COMPONENT_NAME, format!("{kind}/{name}")),
     ]
+}
+
+fn exporter(sink: &SinkState) -> [KeyValue; 2] {
+    component(sink.exporter, "0")
 }
 
 /// One queue for each exporter, so its name tells the exporter.
 fn processor(sink: &SinkState) -> [KeyValue; 2] {
-    let name = format!("batching_span_processor/{}", sink.exporter);
-    [
-        KeyValue::new(OTEL_COMPONENT_TYPE, "batching_span_processor"),
-        KeyValue::new(OTEL_COMPONENT_NAME, name),
-    ]
+    component("batching_span_processor", sink.exporter)
 }
 
 /// Spans that an exporter had and did not deliver. A reason can be both the

@@ -13,8 +13,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric, NumberDataPoint};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
-use super::proto;
 use super::requests::points;
 use crate::resource::Resource;
 
@@ -26,7 +26,7 @@ pub fn text(metrics: &[Metric], resource: &Resource) -> String {
     let mut out = String::with_capacity(16 << 10);
     // The resource, as the specification has it.
     out.push_str("# HELP target_info Target metadata\n# TYPE target_info gauge\n");
-    let attributes = proto::resource(resource).attributes;
+    let attributes = ProtoResource::from(resource).attributes;
     write_series(&mut out, "target_info", &attributes, None);
     out.push_str(" 1\n");
     for metric in metrics {

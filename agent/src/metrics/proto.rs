@@ -6,11 +6,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
     metric, number_data_point,
 };
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::catalog::{Definition, Kind};
 use crate::histogram::{Histogram as Durations, bounds};
-use crate::resource::{AttributeValue, Resource};
 
 /// The time that numbers are about, in Unix nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,23 +40,6 @@ fn attribute(key: &str, value: Value) -> KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue { value: Some(value) }),
         ..KeyValue::default()
-    }
-}
-
-/// A resource as OTLP has it.
-pub fn resource(resource: &Resource) -> ProtoResource {
-    let attributes = resource.attributes.iter().map(|(key, value)| {
-        let value = match value {
-            AttributeValue::String(text) => Value::StringValue(text.clone()),
-            AttributeValue::Int(number) => Value::IntValue(*number),
-            AttributeValue::Double(number) => Value::DoubleValue(*number),
-            AttributeValue::Bool(yes) => Value::BoolValue(*yes),
-        };
-        attribute(key, value)
-    });
-    ProtoResource {
-        attributes: attributes.collect(),
-        ..ProtoResource::default()
     }
 }
 

@@ -7,7 +7,6 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum,
 };
 
-use super::proto;
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use crate::resource::Resource;
 
@@ -48,7 +47,7 @@ pub fn requests(
 fn request(metrics: Vec<Metric>, resource: &Resource) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: Some(proto::resource(resource)),
+            resource: Some(resource.into()),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(InstrumentationScope {
                     name: SCOPE_NAME.to_owned(),

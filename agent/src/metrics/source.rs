@@ -15,6 +15,7 @@ use crate::balance::{Balance, Decoded};
 use crate::clock::{Anchors, Reading};
 use crate::event::ProcessKey;
 use crate::export::counters::Snapshot;
+use crate::export::logs::LogCounts;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
@@ -38,6 +39,7 @@ pub struct Source {
     sinks: Mutex<Vec<Sinks>>,
     kernel: OnceLock<Arc<KernelMeters>>,
     lookups: OnceLock<LookupLosses>,
+    logs: OnceLock<Box<dyn Fn() -> LogCounts + Send + Sync>>,
     instruments: Instruments,
 }
 
@@ -76,6 +78,7 @@ impl Source {
             sinks: Mutex::default(),
             kernel: OnceLock::new(),
             lookups: OnceLock::new(),
+            logs: OnceLock::new(),
             instruments: Instruments::default(),
         }
     }
@@ -102,6 +105,11 @@ impl Source {
     /// From now on look-ups in `/proc` are counted here.
     pub fn set_lookups(&self, lookups: LookupLosses) {
         drop(self.lookups.set(lookups));
+    }
+
+    /// From now on the records of the agent's log are counted here.
+    pub fn set_logs(&self, counts: impl Fn() -> LogCounts + Send + Sync + 'static) {
+        drop(self.logs.set(Box::new(counts)));
     }
 
     /// The agent itself.
@@ -201,6 +209,7 @@ impl Source {
             owners: meters.owner_losses().snapshot(),
             lookups: self.lookups.get().cloned().unwrap_or_default(),
             log_lines_lost: logs::lost(),
+            log_records: self.logs.get().map(|counts| counts()),
             panics: panics::count(),
             process: ProcessState::read(),
             sinks: otlp.into_iter().chain(file).collect(),

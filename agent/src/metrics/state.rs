@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::balance::Balance;
 use crate::export::Sink;
 use crate::export::counters::Snapshot;
+use crate::export::logs::LogCounts;
 use crate::export::queue::Level;
 use crate::kernel::ProbeStats;
 use crate::owner::LostByOwner;
@@ -94,6 +95,8 @@ pub struct OwnState {
     pub lookups: LookupLosses,
     /// Lines of the agent's log that were not written.
     pub log_lines_lost: u64,
+    /// What became of its records over OTLP, where they are sent.
+    pub log_records: Option<LogCounts>,
     /// Defects that showed.
     pub panics: u64,
     /// Destinations of spans.

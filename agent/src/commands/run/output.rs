@@ -10,6 +10,7 @@ use super::metrics::Metrics;
 use crate::config::{Config, Exporters};
 use crate::event::MessageKey;
 use crate::export::counters::Snapshot;
+use crate::export::logs::LogsExporter;
 use crate::export::{Exporter, Left, Sink, SpanSender};
 use crate::owner::OwnerLosses;
 use crate::process::Process;
@@ -27,6 +28,7 @@ pub(super) struct Outputs<'a> {
     current: Exporter,
     retired: Vec<Retired>,
     metrics: Metrics,
+    logs: Option<Arc<LogsExporter>>,
 }
 
 impl<'a> Outputs<'a> {
@@ -34,6 +36,7 @@ impl<'a> Outputs<'a> {
         config: &Config,
         runtime: &'a Runtime,
         metrics: Metrics,
+        logs: Option<Arc<LogsExporter>>,
     ) -> anyhow::Result<(SpanSender, Self)> {
         let (sender, current) = Exporter::start(&config.exporters, runtime.handle())?;
         metrics.source.add_exporter(&current);
@@ -42,6 +45,7 @@ impl<'a> Outputs<'a> {
             current,
             retired: Vec::new(),
             metrics,
+            logs,
         };
         Ok((sender, outputs))
     }
@@ -64,7 +68,7 @@ impl<'a> Outputs<'a> {
             let (sender, exporter) = self.start_another(new).map_err(NotReplaced::from)?;
             flush();
             self.metrics.source.add_exporter(&exporter);
-            self.metrics.follow(new, self.runtime);
+            self.follow(new);
             let retired = std::mem::replace(&mut self.current, exporter);
             self.retire(retired, SHUTDOWN_DEADLINE);
             return Ok(sender);
@@ -91,13 +95,26 @@ impl<'a> Outputs<'a> {
         self.current = exporter;
         match refused {
             None => {
-                self.metrics.follow(new, self.runtime);
+                self.follow(new);
                 Ok(sender)
             }
             Some(error) => Err(NotReplaced {
                 error,
                 sender: Some(Box::new(sender)),
             }),
+        }
+    }
+
+    /// Metrics and the log go to where the spans go from now on.
+    fn follow(&self, config: &Config) {
+        self.metrics.follow(config, self.runtime);
+        let Some(logs) = &self.logs else {
+            return;
+        };
+        let _context = self.runtime.enter();
+        if let Err(error) = logs.set_collector(config.exporters.otlp.clone()) {
+            // The exporter of spans took the same settings a moment ago.
+            tracing::error!(%error, "the log stays with the old collector");
         }
     }
 

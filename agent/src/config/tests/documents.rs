@@ -203,7 +203,7 @@ exporters:
   file: {path: /f89, max_size: 90MiB, max_files: 94}
 metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}}
 health: {address: "10.0.0.2:93"}
-logs: {level: trace, format: json}
+logs: {level: trace, format: json, otlp: {enabled: true}}
 "#;
 
 #[test]

@@ -20,7 +20,7 @@ fn all_problems_of_a_file_are_reported_at_once() {
                 r#"mqspan.yaml:2:10: filter.min_duration: found `1`, expected a duration with a unit, such as "5s", "200ms" or "1m30s""#,
                 "mqspan.yaml:1:18: logs.format: found the integer `2`, expected one of `text`, `json`",
                 "mqspan.yaml:1:8: logs.level: found the integer `1`, expected one of `error`, `warn`, `info`, `debug`, `trace`",
-                "mqspan.yaml:1:29: logs.x: unknown key, expected one of `level`, `format`",
+                "mqspan.yaml:1:29: logs.x: unknown key, expected one of `level`, `format`, `otlp`",
             ],
         ),
     ] {

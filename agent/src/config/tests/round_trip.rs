@@ -156,7 +156,7 @@ fn the_default_prints_as_documented() {
         "{printed}"
     );
     assert!(
-        printed.ends_with("logs:\n  level: info\n  format: text\n"),
+        printed.ends_with("logs:\n  level: info\n  format: text\n  otlp:\n    enabled: false\n"),
         "{printed}"
     );
     assert_eq!(file(&printed).unwrap().config, Config::default());

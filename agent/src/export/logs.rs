@@ -1,0 +1,240 @@
+//! The agent's own log, to the collector of the spans.
+//!
+//! The SDK's batch processor collects what opentelemetry-appender-tracing makes
+//! of events; it goes out by [`Client`], which has the way of the spans. The
+//! exporter of opentelemetry-otlp goes through `tonic::client::Grpc`, and a
+//! collector can make that panic (see [`super::grpc`]).
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::logs::{
+    BatchConfigBuilder, BatchLogProcessor, LogBatch, LogExporter, LogProcessor, SdkLogRecord,
+    SdkLoggerProvider,
+};
+use prost::Message as _;
+use tokio::runtime::Handle;
+
+use super::grpc::{Client, Failure};
+use crate::config::Otlp;
+use crate::encode::SCHEMA_URL;
+use crate::logs;
+use crate::resource::Resource;
+
+/// Records that may wait or be under way.
+const MAX_WAITING: usize = 2_000;
+/// The last records must not hold up the end of the process.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
+
+/// The log's way to a collector.
+pub struct LogsExporter {
+    provider: SdkLoggerProvider,
+    shared: Arc<Shared>,
+}
+
+/// What became of log records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogCounts {
+    /// The collector took them.
+    pub exported: u64,
+    /// It did not, or did not answer.
+    pub failed: u64,
+    /// They found no room.
+    pub queue_full: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    client: Mutex<Arc<Client>>,
+    runtime: Handle,
+    resource: ProtoResource,
+    waiting: AtomicUsize,
+    exported: AtomicU64,
+    failed: AtomicU64,
+    queue_full: AtomicU64,
+    was_told: Mutex<bool>,
+}
+
+impl LogsExporter {
+    /// From now on the log goes to the collector, too. Needs the runtime's
+    /// context.
+    ///
+    /// # Errors
+    /// A TLS file that cannot be used.
+    pub fn start(config: Otlp, resource: &Resource) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared {
+            client: Mutex::new(Arc::new(Client::of_logs(config)?)),
+            runtime: Handle::current(),
+            resource: resource.into(),
+            waiting: AtomicUsize::new(0),
+            exported: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            queue_full: AtomicU64::new(0),
+            was_told: Mutex::new(false),
+        });
+        // It has room for all that get past [`Bounded`], which counts the others.
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(MAX_WAITING + 1)
+            .build();
+        let batches = BatchLogProcessor::builder(ByClient(Arc::clone(&shared)))
+            .with_batch_config(config)
+            .build();
+        let provider = SdkLoggerProvider::builder()
+            .with_log_processor(Bounded {
+                batches,
+                shared: Arc::clone(&shared),
+            })
+            .build();
+        logs::send_to(&provider);
+        Ok(Self { provider, shared })
+    }
+
+    /// Exports to another collector from now on. Needs the runtime's context.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; then the old one stays.
+    pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
+        let client = Arc::new(Client::of_logs(config)?);
+        *lock(&self.shared.client) = client;
+        Ok(())
+    }
+
+    /// What became of the records so far, from any thread.
+    pub fn counts(&self) -> impl Fn() -> LogCounts + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || LogCounts {
+            exported: shared.exported.load(Relaxed),
+            failed: shared.failed.load(Relaxed),
+            queue_full: shared.queue_full.load(Relaxed),
+        }
+    }
+
+    /// Sends what there is, and nothing later. Blocks, but not for ever; the
+    /// runtime must still run.
+    pub fn finish(&self) {
+        if let Err(error) = self.provider.shutdown_with_timeout(LAST_RECORDS) {
+            self.shared.tell_failure(&error.to_string());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// This is not sent itself: [`logs`] leaves out what this module says.
+    fn tell_failure(&self, cause: &str) {
+        if !std::mem::replace(&mut *lock(&self.was_told), true) {
+            let endpoint = lock(&self.client).endpoint();
+            tracing::warn!(endpoint, cause, "the log cannot be exported");
+        }
+    }
+
+    fn tell_success(&self) {
+        if std::mem::take(&mut *lock(&self.was_told)) {
+            tracing::info!("the log is exported again");
+        }
+    }
+
+    fn request(&self, batch: &LogBatch<'_>) -> ExportLogsServiceRequest {
+        let none = ResourceAttributesWithSchema::default();
+        let mut resource_logs = group_logs_by_resource_and_scope(batch, &none);
+        for logs in &mut resource_logs {
+            logs.resource = Some(self.resource.clone());
+            SCHEMA_URL.clone_into(&mut logs.schema_url);
+            let records = logs.scope_logs.iter_mut().flat_map(|s| &mut s.log_records);
+            for record in records {
+                // What tracing calls events without a name: it is a place, and
+                // changes with each version.
+                if record.event_name.starts_with("event ") {
+                    record.event_name.clear();
+                }
+            }
+        }
+        ExportLogsServiceRequest { resource_logs }
+    }
+
+    /// The number of records that the collector rejected.
+    async fn send(&self, request: ExportLogsServiceRequest) -> Result<u64, String> {
+        let client = Arc::clone(&lock(&self.client));
+        let message = client
+            .message(request.encode_to_vec().into())
+            .map_err(|error| error.to_string())?;
+        // The batch processor's thread is none of the runtime's.
+        let sending = self.runtime.spawn(async move {
+            client.refresh();
+            client.send(&message).await
+        });
+        match sending.await {
+            Ok(Ok(partial)) => Ok(partial.rejected_spans),
+            Ok(Err(Failure::Refused(refusal))) => {
+                Err(format!("{:?}: {}", refusal.code, refusal.message))
+            }
+            Ok(Err(Failure::Unreachable(cause))) => Err(cause),
+            Ok(Err(Failure::TimedOut)) => Err("no answer in time".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Counts what finds no room, which the SDK's processor does not tell.
+#[derive(Debug)]
+struct Bounded {
+    batches: BatchLogProcessor,
+    shared: Arc<Shared>,
+}
+
+impl LogProcessor for Bounded {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        if self.shared.waiting.fetch_add(1, Relaxed) < MAX_WAITING {
+            self.batches.emit(record, scope);
+        } else {
+            self.shared.waiting.fetch_sub(1, Relaxed);
+            self.shared.queue_full.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.batches.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.batches.shutdown_with_timeout(timeout)
+    }
+}
+
+#[derive(Debug)]
+struct ByClient(Arc<Shared>);
+
+impl LogExporter for ByClient {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        let shared = &self.0;
+        let records = batch.iter().count();
+        let sent = shared.send(shared.request(&batch)).await;
+        shared.waiting.fetch_sub(records, Relaxed);
+        let records = records as u64;
+        let rejected = sent.as_ref().map_or(records, |rejected| *rejected);
+        let rejected = rejected.min(records);
+        shared.failed.fetch_add(rejected, Relaxed);
+        shared.exported.fetch_add(records - rejected, Relaxed);
+        match sent {
+            Ok(0) => shared.tell_success(),
+            Ok(rejected) => {
+                shared.tell_failure(&format!("the collector rejected {rejected} records"));
+            }
+            Err(cause) => {
+                shared.tell_failure(&cause);
+                return Err(OTelSdkError::InternalFailure(cause));
+            }
+        }
+        Ok(())
+    }
+}

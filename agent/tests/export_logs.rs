@@ -1,0 +1,144 @@
+//! The agent's log over OTLP, as a collector gets it. The log is the process's,
+//! so there is one test.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mqspan::config::{HumanDuration, Logs, Otlp, OtlpLogs};
+use mqspan::export::logs::{LogCounts, LogsExporter};
+use mqspan::logs;
+use mqspan::resource::Resource;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// Keeps requests; refuses the first.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<ExportLogsServiceRequest>>>);
+
+#[tonic::async_trait]
+impl LogsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let mut requests = self.0.lock().unwrap();
+        requests.push(request.into_inner());
+        if requests.len() > 1 {
+            return Ok(Response::new(ExportLogsServiceResponse::default()));
+        }
+        Err(Status::invalid_argument("not this one"))
+    }
+}
+
+impl Collector {
+    fn records(&self) -> Vec<LogRecord> {
+        let requests = self.0.lock().unwrap();
+        let resources = requests.iter().flat_map(|request| &request.resource_logs);
+        let resources = resources.inspect(|logs| {
+            let resource = logs.resource.as_ref().unwrap();
+            assert_eq!(text(&resource.attributes, "service.name"), "mqspan");
+        });
+        let scopes = resources.flat_map(|logs| &logs.scope_logs);
+        scopes.flat_map(|scope| scope.log_records.clone()).collect()
+    }
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == key);
+    string(found.unwrap().value.as_ref())
+}
+
+fn string(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_records_whatever_the_collector_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let collector = Collector::default();
+    let service = LogsServiceServer::new(collector.clone());
+    let server = Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    logs::start(&Logs {
+        otlp: OtlpLogs { enabled: true },
+        ..Logs::default()
+    })
+    .unwrap();
+    let mut resource = Resource::default();
+    resource.set_text("service.name", "mqspan");
+    let config = Otlp {
+        endpoint: format!("http://{address}").parse().unwrap(),
+        timeout: HumanDuration::seconds(5),
+        ..Otlp::default()
+    };
+    let exporter = Arc::new(LogsExporter::start(config, &resource).unwrap());
+    let counts = exporter.counts();
+    let queue = "/orders\n\u{fffd}";
+    tracing::warn!(target: "mqspan::test", queue, calls = 3, "refused");
+    until(|| counts().failed == 1).await;
+    tracing::info!(target: "mqspan::test", "kept");
+    tracing::info!(target: "h2::client", "a library's");
+    tracing::debug!(target: "mqspan::test", "below the level");
+    until(|| counts().exported == 1).await;
+
+    // More than may wait, with nobody who takes them away.
+    let runtime = tokio::runtime::Handle::current();
+    let burst = runtime.spawn_blocking(|| {
+        for _ in 0..10_000 {
+            tracing::error!(target: "mqspan::test", "many");
+        }
+    });
+    burst.await.unwrap();
+    let finish = Arc::clone(&exporter);
+    runtime
+        .spawn_blocking(move || finish.finish())
+        .await
+        .unwrap();
+
+    let records = collector.records();
+    let [refused, kept, many @ ..] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    assert_eq!(string(refused.body.as_ref()), "refused");
+    assert_eq!(refused.severity_text, "WARN");
+    assert_eq!(text(&refused.attributes, "queue"), queue);
+    assert_eq!(refused.event_name, "");
+    assert_eq!(string(kept.body.as_ref()), "kept");
+    assert!(
+        many.iter()
+            .all(|record| string(record.body.as_ref()) == "many")
+    );
+    let LogCounts {
+        exported,
+        failed,
+        queue_full,
+    } = counts();
+    assert_eq!(failed, 1);
+    assert_eq!(exported, 1 + many.len() as u64);
+    assert_eq!(exported + failed + queue_full, 10_002);
+    assert!(queue_full > 0);
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
