@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use opentelemetry_semantic_conventions::attribute as semconv;
 use uuid::Uuid;
 
 use crate::event::ProcessKey;
@@ -81,11 +82,11 @@ impl Host {
 
     /// Sets the attributes of the host and of this distribution.
     pub fn describe(&self, resource: &mut Resource) {
-        resource.set_text("host.name", self.name.clone());
-        resource.set_text("host.arch", host_arch());
-        resource.set("os.type", AttributeValue::String("linux".to_owned()));
-        resource.set_text("telemetry.distro.name", "mqspan");
-        resource.set_text("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
+        resource.set_text(semconv::HOST_NAME, self.name.clone());
+        resource.set_text(semconv::HOST_ARCH, host_arch());
+        resource.set(semconv::OS_TYPE, AttributeValue::String("linux".to_owned()));
+        resource.set_text(semconv::TELEMETRY_DISTRO_NAME, "mqspan");
+        resource.set_text(semconv::TELEMETRY_DISTRO_VERSION, env!("CARGO_PKG_VERSION"));
     }
 }
 

@@ -12,6 +12,8 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Instant;
 
+use opentelemetry_semantic_conventions::attribute as semconv;
+
 use self::environment::Environment;
 pub use self::lookups::LookupLosses;
 use self::lookups::ProcLookups;
@@ -354,17 +356,20 @@ impl Processes {
     fn describe(&self, facts: &Facts, found: Option<Found<'_>>) -> Process {
         let mut resource = Resource::default();
         self.describe_service(&mut resource, facts, found);
-        resource.set("process.pid", AttributeValue::Int(facts.key.pid.into()));
+        resource.set(
+            semconv::PROCESS_PID,
+            AttributeValue::Int(facts.key.pid.into()),
+        );
         if let Some(vpid) = facts.vpid.filter(|vpid| *vpid != facts.key.pid) {
-            resource.set("process.vpid", AttributeValue::Int(vpid.into()));
+            resource.set(semconv::PROCESS_VPID, AttributeValue::Int(vpid.into()));
         }
-        resource.set_text("process.executable.name", facts.exe_name.clone());
+        resource.set_text(semconv::PROCESS_EXECUTABLE_NAME, facts.exe_name.clone());
         if self.enrich.process {
-            resource.set_text("process.executable.path", facts.exe_path.clone());
+            resource.set_text(semconv::PROCESS_EXECUTABLE_PATH, facts.exe_path.clone());
         }
-        resource.set_text("process.creation.time", facts.created.clone());
+        resource.set_text(semconv::PROCESS_CREATION_TIME, facts.created.clone());
         resource.set_text(
-            "process.owner",
+            semconv::PROCESS_OWNER,
             facts
                 .uid
                 .map(|uid| self.host.user_name(uid))
@@ -372,8 +377,14 @@ impl Processes {
         );
         let container = &facts.container;
         if self.enrich.container {
-            resource.set_text("container.id", container.id.clone().unwrap_or_default());
-            resource.set_text("k8s.pod.uid", container.pod_uid.clone().unwrap_or_default());
+            resource.set_text(
+                semconv::CONTAINER_ID,
+                container.id.clone().unwrap_or_default(),
+            );
+            resource.set_text(
+                semconv::K8S_POD_UID,
+                container.pod_uid.clone().unwrap_or_default(),
+            );
         }
         if let Some(pods) = &self.pods {
             pods.describe_node(&mut resource);
@@ -413,16 +424,19 @@ impl Processes {
         let instance_id = own.service_instance_id.or(of_pod.instance_id);
         for (key, value) in [
             (
-                "service.name",
+                semconv::SERVICE_NAME,
                 name.or_else(|| Some(facts.exe_name.clone())),
             ),
             (
-                "service.namespace",
+                semconv::SERVICE_NAMESPACE,
                 own.service_namespace.or(of_pod.namespace),
             ),
-            ("service.version", own.service_version.or(of_pod.version)),
             (
-                "service.instance.id",
+                semconv::SERVICE_VERSION,
+                own.service_version.or(of_pod.version),
+            ),
+            (
+                semconv::SERVICE_INSTANCE_ID,
                 instance_id.or_else(|| Some(self.host.instance_id(&facts.key))),
             ),
         ] {

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use opentelemetry_semantic_conventions::attribute as semconv;
+
 use crate::clock::Times;
 use crate::config::{Correlation, ErrorCode, Traces};
 use crate::errno;
@@ -155,15 +157,15 @@ impl<'a> Span<'a> {
     pub fn attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
         let operation = call.operation;
-        sink.text("messaging.system", "posix_mq");
-        sink.text("messaging.operation.name", operation.name());
+        sink.text(semconv::MESSAGING_SYSTEM, "posix_mq");
+        sink.text(semconv::MESSAGING_OPERATION_NAME, operation.name());
         if operation.is_send() {
-            sink.text("messaging.operation.type", "send");
+            sink.text(semconv::MESSAGING_OPERATION_TYPE, "send");
         } else if operation.is_receive() {
-            sink.text("messaging.operation.type", "receive");
+            sink.text(semconv::MESSAGING_OPERATION_TYPE, "receive");
         }
         if let Some(name) = &call.name {
-            sink.text("messaging.destination.name", name);
+            sink.text(semconv::MESSAGING_DESTINATION_NAME, name);
         }
         sink.text("posix_mq.abi", call.abi.name());
         if let Some(mqdes) = call.mqdes {
@@ -182,7 +184,7 @@ impl<'a> Span<'a> {
         }
         sink.int("posix_mq.return", call.ret);
         if let Some(error_type) = &self.error_type {
-            sink.text("error.type", error_type);
+            sink.text(semconv::ERROR_TYPE, error_type);
         }
         if let Some(depth) = call.depth {
             sink.int("posix_mq.queue.depth", depth.into());
@@ -204,8 +206,8 @@ impl<'a> Span<'a> {
             sink.double("posix_mq.clock_step", step_ns as f64 / 1e9);
         }
         sink.int("posix_mq.ipc_namespace", call.ipc_namespace.into());
-        sink.int("thread.id", call.tid.into());
-        sink.text("thread.name", &call.comm);
+        sink.int(semconv::THREAD_ID, call.tid.into());
+        sink.text(semconv::THREAD_NAME, &call.comm);
     }
 
     /// What only sends and receives have.
@@ -213,7 +215,7 @@ impl<'a> Span<'a> {
     fn transfer_attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
         if let Some(size) = call.body_size() {
-            sink.int("messaging.message.body.size", size);
+            sink.int(semconv::MESSAGING_MESSAGE_BODY_SIZE, size);
         }
         sink.int("posix_mq.msg_len", call.msg_len.cast_signed());
         if let Some(priority) = call.priority

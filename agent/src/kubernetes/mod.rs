@@ -16,6 +16,7 @@ mod workload;
 use std::time::Duration;
 
 use anyhow::Context;
+use opentelemetry_semantic_conventions::attribute as semconv;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
@@ -142,6 +143,6 @@ impl Pods {
 
     /// Sets what holds for every process on the node.
     pub fn describe_node(&self, resource: &mut Resource) {
-        resource.set_text("k8s.node.name", self.node_name.clone());
+        resource.set_text(semconv::K8S_NODE_NAME, self.node_name.clone());
     }
 }

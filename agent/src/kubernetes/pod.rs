@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::resource::{AttributeValue, Resource};
 
@@ -85,14 +86,14 @@ impl Pod {
         };
         let service = Service {
             name: annotated
-                .remove("service.name")
+                .remove(semconv::SERVICE_NAME)
                 .or_else(|| label("instance"))
                 .or_else(|| label("name")),
-            namespace: annotated.remove("service.namespace"),
+            namespace: annotated.remove(semconv::SERVICE_NAMESPACE),
             version: annotated
-                .remove("service.version")
+                .remove(semconv::SERVICE_VERSION)
                 .or_else(|| label("version")),
-            instance_id: annotated.remove("service.instance.id"),
+            instance_id: annotated.remove(semconv::SERVICE_INSTANCE_ID),
         };
         Some(Self {
             uid: pod.uid?,
@@ -124,11 +125,11 @@ impl Found<'_> {
 
     /// Sets `k8s.*`.
     pub fn describe(&self, resource: &mut Resource) {
-        resource.set_text("k8s.pod.uid", self.pod.uid.clone());
-        resource.set_text("k8s.pod.name", self.pod.name.clone());
-        resource.set_text("k8s.namespace.name", self.pod.namespace.clone());
+        resource.set_text(semconv::K8S_POD_UID, self.pod.uid.clone());
+        resource.set_text(semconv::K8S_POD_NAME, self.pod.name.clone());
+        resource.set_text(semconv::K8S_NAMESPACE_NAME, self.pod.namespace.clone());
         if let Some(container) = self.container {
-            resource.set_text("k8s.container.name", container.name.clone());
+            resource.set_text(semconv::K8S_CONTAINER_NAME, container.name.clone());
         }
         for (key, name) in &self.pod.workloads {
             resource.set_text(key, name.clone());

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use opentelemetry_semantic_conventions::attribute as semconv;
 
 /// How long before a pod its Job can have been due: a Job can wait for quota
 /// and tries again when pods fail.
@@ -27,14 +28,14 @@ pub(super) fn workloads(pod: &ObjectMeta) -> Vec<(&'static str, String)> {
     let name = owner.name.as_str();
     let (key, above) = match (group(owner), owner.kind.as_str()) {
         ("apps", "ReplicaSet") => (
-            "k8s.replicaset.name",
-            deployment(name, pod.labels.as_ref()).map(|name| ("k8s.deployment.name", name)),
+            semconv::K8S_REPLICASET_NAME,
+            deployment(name, pod.labels.as_ref()).map(|name| (semconv::K8S_DEPLOYMENT_NAME, name)),
         ),
-        ("apps", "StatefulSet") => ("k8s.statefulset.name", None),
-        ("apps", "DaemonSet") => ("k8s.daemonset.name", None),
+        ("apps", "StatefulSet") => (semconv::K8S_STATEFULSET_NAME, None),
+        ("apps", "DaemonSet") => (semconv::K8S_DAEMONSET_NAME, None),
         ("batch", "Job") => (
-            "k8s.job.name",
-            cron_job(name, created_s(pod)).map(|name| ("k8s.cronjob.name", name)),
+            semconv::K8S_JOB_NAME,
+            cron_job(name, created_s(pod)).map(|name| (semconv::K8S_CRONJOB_NAME, name)),
         ),
         _ => return Vec::new(),
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_semantic_conventions::attribute as semconv;
 
 use super::exchange::Reader;
 use super::instruments::Instruments;
@@ -229,14 +230,14 @@ fn resource(
     for (key, value) in attributes {
         resource.set(key.clone(), value.clone());
     }
-    resource.set_text("service.name", "mqspan");
-    resource.set_text("service.version", env!("CARGO_PKG_VERSION"));
+    resource.set_text(semconv::SERVICE_NAME, "mqspan");
+    resource.set_text(semconv::SERVICE_VERSION, env!("CARGO_PKG_VERSION"));
     let itself = ProcessKey {
         pid: std::process::id(),
         start_ns: start_unix_ns,
         exec_id: 0,
     };
-    resource.set_text("service.instance.id", host.instance_id(&itself));
+    resource.set_text(semconv::SERVICE_INSTANCE_ID, host.instance_id(&itself));
     resource
 }
 

@@ -1,6 +1,8 @@
 //! What a process says of itself in its environment, by the OpenTelemetry
 //! specification ("Environment Variable Specification", "Resource SDK").
 
+use opentelemetry_semantic_conventions::attribute as semconv;
+
 use crate::percent::percent_decode;
 
 /// Bytes of a value; what is longer is cut, on a character.
@@ -66,10 +68,10 @@ impl Environment {
             };
             let value = Some(bounded(&value).to_owned()).filter(|value| !value.is_empty());
             match key.trim() {
-                "service.name" => taken.service_name = value,
-                "service.namespace" => taken.service_namespace = value,
-                "service.version" => taken.service_version = value,
-                "service.instance.id" => taken.service_instance_id = value,
+                semconv::SERVICE_NAME => taken.service_name = value,
+                semconv::SERVICE_NAMESPACE => taken.service_namespace = value,
+                semconv::SERVICE_VERSION => taken.service_version = value,
+                semconv::SERVICE_INSTANCE_ID => taken.service_instance_id = value,
                 _ => {}
             }
         }
