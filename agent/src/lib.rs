@@ -37,6 +37,7 @@ mod percent;
 pub mod clock;
 pub mod ids;
 pub mod resource;
+mod rfc3339;
 pub mod sampling;
 pub mod span;
 

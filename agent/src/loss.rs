@@ -49,7 +49,7 @@ losses! {
         RingFull = "ring_full",
             "the buffer between kernel and agent was full, or the caller's owner had its share of it",
             "`capture.ring_buffer_size`",
-            "return, `bpf/call.bpf.h`";
+            "return, `bpf/lost.bpf.h`";
         InFlightFull = "in_flight_full",
             "no room to follow one more thread: the limit, the owner's share of it, or no memory",
             "`capture.max_in_flight`",

@@ -30,7 +30,7 @@ use crate::host::Host;
 use crate::kubernetes::{Found, Pods};
 use crate::owner::{Owner, OwnerLosses};
 use crate::resource::{AttributeValue, Resource};
-use crate::span::Rfc3339;
+use crate::rfc3339::Rfc3339;
 
 /// Processes remembered, by number and by the memory they take. Beyond it the
 /// half not seen for longest is forgotten, and the kernel tells of them again

@@ -11,8 +11,9 @@ use opentelemetry_semantic_conventions::attribute as semconv;
 use crate::clock::Times;
 use crate::config::{Correlation, ErrorCode, Traces};
 use crate::errno;
-use crate::event::{Call, Notify, OpenArguments, Timeout};
+use crate::event::{Call, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
+use crate::rfc3339::Rfc3339;
 
 /// What spans depend on besides the call.
 #[derive(Debug, Clone)]
@@ -376,50 +377,5 @@ impl<const N: usize> std::fmt::Write for Text<N> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         self.push(text);
         Ok(())
-    }
-}
-
-/// Room for `2026-11-24T05:58:30.123456789Z`.
-#[derive(Default)]
-pub struct Rfc3339 {
-    bytes: [u8; 30],
-}
-
-impl Rfc3339 {
-    /// The time as RFC 3339 in UTC with nanoseconds; `None` where it is not
-    /// valid or beyond the year 9999, which RFC 3339 cannot say. The calendar
-    /// is the algorithm of Howard Hinnant, "chrono-compatible low-level date
-    /// algorithms".
-    pub fn format(&mut self, time: Timeout) -> Option<&str> {
-        if !time.is_valid() || time.sec > 253_402_300_799 {
-            return None;
-        }
-        let (days, second) = (time.sec / 86_400, time.sec % 86_400);
-        let z = days + 719_468;
-        let era = z / 146_097;
-        let doe = z % 146_097;
-        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let day = doy - (153 * mp + 2) / 5 + 1;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        let year = yoe + era * 400 + i64::from(month <= 2);
-        self.bytes = *b"0000-00-00T00:00:00.000000000Z";
-        self.digits(0, 4, year);
-        self.digits(5, 2, month);
-        self.digits(8, 2, day);
-        self.digits(11, 2, second / 3_600);
-        self.digits(14, 2, second / 60 % 60);
-        self.digits(17, 2, second % 60);
-        self.digits(20, 9, time.nsec);
-        std::str::from_utf8(&self.bytes).ok()
-    }
-
-    fn digits(&mut self, at: usize, count: usize, mut value: i64) {
-        let room = self.bytes.get_mut(at..at + count).unwrap_or_default();
-        for digit in room.iter_mut().rev() {
-            *digit = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
     }
 }

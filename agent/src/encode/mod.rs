@@ -23,4 +23,4 @@ pub const SCOPE_NAME: &str = "mqspan";
 /// Version of the instrumentation scope.
 pub const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The semantic conventions that names follow.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+pub const SCHEMA_URL: &str = opentelemetry_semantic_conventions::SCHEMA_URL;

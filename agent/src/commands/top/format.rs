@@ -2,7 +2,7 @@
 
 use super::blocked::Deadline;
 use crate::event::Timeout;
-use crate::span::Rfc3339;
+use crate::rfc3339::Rfc3339;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_S: i64 = 86_400;

@@ -10,8 +10,9 @@ use super::colours::Colours;
 use crate::commands::text::{Escaped, Nanoseconds};
 use crate::event::{Call, Timeout};
 use crate::process::Process;
+use crate::rfc3339::Rfc3339;
 use crate::sink::SpanSink;
-use crate::span::{AttributeSink, Rfc3339, Span};
+use crate::span::{AttributeSink, Span};
 
 /// Calls shorter than this are filled up, so that results stand in one column.
 const RESULT_COLUMN: usize = 66;
