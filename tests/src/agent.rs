@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use mqspan_testkit::{free_address, http};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,9 +17,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::balance::Balance;
-use crate::sink::free_address;
 use crate::spawn::cannot_run;
-use crate::{Bench, http, signal};
+use crate::{Bench, signal};
 
 /// How often something is looked at that cannot tell by itself that it has changed.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
@@ -71,7 +71,7 @@ impl Agent {
     pub(crate) async fn start(bench: &Bench, mut config: Value) -> Result<Agent> {
         let dir = TempDir::with_prefix("mqspan-e2e")?;
         let path = config_path(&dir);
-        let health = free_address().await?;
+        let health = free_address()?;
         merge(&mut config, listening_on(health));
         std::fs::write(&path, serde_json::to_string_pretty(&config)?)?;
         Self::launch(bench, dir, &path, &[], health).await
