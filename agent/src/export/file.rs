@@ -307,5 +307,4 @@ fn after_break(line: &[u8], broken: bool) -> &[u8] {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;
