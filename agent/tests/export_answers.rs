@@ -8,7 +8,7 @@ mod reference;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use exporting::{Agent, scripted, settings, until};
+use exporting::{Agent, Log, scripted, settings, until};
 use mqspan::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
 use mqspan::event::Call;
 use mqspan_testkit::collector::{Answer, Collector, Options};
@@ -37,12 +37,13 @@ const CODES: [(Code, &str, bool); 16] = [
 #[tokio::test]
 async fn every_code_is_retried_or_rejected() {
     for (code, name, retried) in CODES {
+        let log = Log::begin();
         let collector = scripted([Answer::Refuse(Status::new(code, "50% ü"))]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(3);
         let counters = agent.drain().await;
-        let error = counters.last_error.unwrap();
-        assert_eq!(error.text, format!("{name}: 50% ü"));
+        let cause = format!("cause={name}: 50% ü");
+        assert!(log.text().contains(&cause), "{}", log.text());
         if retried {
             assert_eq!(counters.exported, 3, "{name}");
             assert_eq!((counters.requests, counters.retries), (2, 1), "{name}");
@@ -102,28 +103,32 @@ async fn the_collector_says_how_long_to_wait() {
 #[tokio::test]
 async fn partial_success_counts_and_is_not_retried() {
     for (rejected, exported, counted) in [(2, 3, 2), (0, 5, 0), (99, 0, 5), (-1, 5, 0)] {
+        let log = Log::begin();
         let collector = scripted([Answer::partial(rejected, "some were bad")]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(5);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (exported, 1));
         assert_eq!(counters.rejected_total(), counted);
-        assert_eq!(counters.last_error.unwrap().text, "some were bad");
+        assert!(log.text().contains("cause=some were bad\n"));
     }
 }
 
 #[tokio::test]
 async fn of_a_long_answer_the_beginning_is_kept() {
     for len in [100, 200_000, 3_000_000] {
+        let log = Log::begin();
         let collector = scripted([Answer::partial(0, "x".repeat(len))]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(3);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (3, 1), "{len}");
-        let kept = counters.last_error.map(|error| error.text.len());
+        let text = log.text();
+        let kept = text.split_once("cause=").map(|(_, cause)| cause.trim_end());
+        assert!(kept.is_none_or(|kept| kept.bytes().all(|byte| byte == b'x')));
         // What has no end within 256 KiB is no message.
         let wanted = (len < 256 << 10).then(|| len.min(1024));
-        assert_eq!(kept, wanted, "{len}");
+        assert_eq!(kept.map(str::len), wanted, "{len}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use exporting::{Agent, settings, until};
+use exporting::{Agent, Log, settings, until};
 use mqspan::config::{HumanDuration, Otlp, Tls};
 use mqspan_testkit::certificates::{Authority, SelfSigned};
 use mqspan_testkit::collector::Collector;
@@ -42,10 +42,10 @@ fn agent_with_three(collector: &Collector, tls: Tls) -> Agent {
 }
 
 /// The three spans stay with the agent, because of the collector's certificate.
-async fn ensure_untrusted(agent: Agent, case: impl Debug) {
+async fn ensure_untrusted(agent: Agent, log: &Log, case: impl Debug) {
     let (counters, left) = agent.finish(Duration::from_millis(300)).await;
     assert_eq!((counters.exported, left.otlp_spans), (0, 3), "{case:?}");
-    let text = counters.last_error.unwrap().text;
+    let text = log.text();
     assert!(text.contains("certificate"), "{text}");
 }
 
@@ -80,6 +80,7 @@ async fn a_self_signed_certificate_is_its_own_authority() {
         ("elsewhere", SelfSigned::Authority, None, false),
         ("localhost", SelfSigned::Authority, Some(&other), false),
     ] {
+        let log = Log::begin();
         let issued = kind.issue(name).unwrap();
         let trusted_pem = &trusted.unwrap_or(&issued).certificate;
         let ca_file = write(directory.path(), "ca.pem", trusted_pem);
@@ -89,7 +90,7 @@ async fn a_self_signed_certificate_is_its_own_authority() {
         if works {
             assert_eq!(agent.drain().await.exported, 3, "{case:?}");
         } else {
-            ensure_untrusted(agent, case).await;
+            ensure_untrusted(agent, &log, case).await;
         }
     }
 }
@@ -100,10 +101,11 @@ async fn an_untrusted_collector_gets_none() {
     let other = Authority::new().unwrap().pem();
     let other = write(directory.path(), "ca.pem", &other);
     for ca_file in [other, PathBuf::new()] {
+        let log = Log::begin();
         let issued = Authority::new().unwrap().issue("localhost").unwrap();
         let collector = Collector::start_tls(issued.server()).unwrap();
         let agent = agent_with_three(&collector, trusting(&ca_file));
-        ensure_untrusted(agent, ca_file).await;
+        ensure_untrusted(agent, &log, ca_file).await;
         assert_eq!(collector.count(), 0);
     }
 }

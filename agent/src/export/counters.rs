@@ -1,9 +1,7 @@
 //! What became of spans, by number. For each sink, at rest:
-//! pushed + recovered = exported + rejected + lost + left.
+//! given to it + recovered = exported + rejected + lost + left.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 /// Why the collector did not take spans that reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,19 +85,9 @@ impl LossReason {
     ];
 }
 
-/// An error and its time.
-#[derive(Debug, Clone)]
-pub struct LastError {
-    /// With its causes; no secrets.
-    pub text: String,
-    /// When it was met.
-    pub at: SystemTime,
-}
-
 /// Counters of one sink. All but the gauges only grow.
 #[derive(Debug, Default)]
 pub struct Counters {
-    pushed: AtomicU64,
     recovered: AtomicU64,
     exported: AtomicU64,
     rejected: [AtomicU64; RejectReason::COUNT],
@@ -111,14 +99,11 @@ pub struct Counters {
     exhausted_retries: AtomicU64,
     splits: AtomicU64,
     unreachable: AtomicBool,
-    last_error: Mutex<Option<LastError>>,
 }
 
 /// The counters at one moment, in spans where nothing else is said.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Given by the capture thread, those still in its batch included.
-    pub pushed: u64,
     /// Found on disk at the start.
     pub recovered: u64,
     /// Accepted by the collector, or written to the file.
@@ -139,14 +124,10 @@ pub struct Snapshot {
     pub exhausted_retries: u64,
     /// Requests cut in two because the collector found them too large.
     pub splits: u64,
-    /// The last try did not reach the collector.
-    pub unreachable: bool,
-    /// The last error.
-    pub last_error: Option<LastError>,
 }
 
 impl Snapshot {
-    /// Adds what another sink counted. Gauges and the last error stay.
+    /// Adds what another sink counted. Gauges stay.
     pub fn add(&mut self, other: &Self) {
         let add_named = |to: &mut Vec<(&'static str, u64)>, from: &[(&'static str, u64)]| {
             for &(name, spans) in from {
@@ -156,7 +137,6 @@ impl Snapshot {
                 }
             }
         };
-        self.pushed += other.pushed;
         self.recovered += other.recovered;
         self.exported += other.exported;
         add_named(&mut self.rejected, &other.rejected);
@@ -189,7 +169,6 @@ impl Counters {
         };
         let loss_name = |at: usize| LossReason::NAMES.get(at).copied().unwrap_or_default();
         Snapshot {
-            pushed: self.pushed.load(Relaxed),
             recovered: self.recovered.load(Relaxed),
             exported: self.exported.load(Relaxed),
             rejected: (self.rejected.iter().enumerate())
@@ -204,14 +183,7 @@ impl Counters {
             retries: self.retries.load(Relaxed),
             exhausted_retries: self.exhausted_retries.load(Relaxed),
             splits: self.splits.load(Relaxed),
-            unreachable: self.unreachable.load(Relaxed),
-            last_error: self.lock_error().clone(),
         }
-    }
-
-    /// Sets the sum of spans pushed; has one writer, the capture thread.
-    pub(crate) fn set_pushed(&self, spans: u64) {
-        self.pushed.store(spans, Relaxed);
     }
 
     pub(crate) fn recovered(&self, spans: u64) {
@@ -263,18 +235,5 @@ impl Counters {
     /// Returns whether that was so before.
     pub(crate) fn set_unreachable(&self, unreachable: bool) -> bool {
         self.unreachable.swap(unreachable, Relaxed)
-    }
-
-    pub(crate) fn error(&self, text: String) {
-        *self.lock_error() = Some(LastError {
-            text,
-            at: SystemTime::now(),
-        });
-    }
-
-    fn lock_error(&self) -> std::sync::MutexGuard<'_, Option<LastError>> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

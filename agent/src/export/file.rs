@@ -292,7 +292,6 @@ impl FileSink {
             }
             Err(cause) => {
                 self.counters.lost(LossReason::Storage, spans);
-                self.counters.error(cause.to_string());
                 if !self.counters.set_unreachable(true) {
                     error!(%cause, "spans cannot be written to the file");
                 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mqspan::config::Correlation;
@@ -14,6 +14,8 @@ use mqspan::export::counters::Snapshot;
 use mqspan::export::{Exporter, Left, SpanSender};
 use mqspan::span::Span;
 use mqspan_testkit::collector::{Answer, Collector, Seen};
+use tempfile::NamedTempFile;
+use tracing::subscriber::DefaultGuard;
 
 use crate::reference;
 
@@ -40,6 +42,35 @@ pub(crate) fn fast_retry() -> Retry {
     }
 }
 
+/// What this thread logs, until it is dropped.
+pub(crate) struct Log {
+    file: NamedTempFile,
+    _guard: DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn begin() -> Self {
+        let file = NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(Mutex::new(file.reopen().unwrap()))
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        Self {
+            file,
+            _guard: guard,
+        }
+    }
+
+    pub(crate) fn count(&self, message: &str) -> usize {
+        self.text().matches(message).count()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        std::fs::read_to_string(self.file.path()).unwrap()
+    }
+}
+
 /// Settings that retry fast.
 pub(crate) fn settings(address: SocketAddr) -> Otlp {
     Otlp {
@@ -54,6 +85,8 @@ pub(crate) struct Agent {
     pub(crate) sender: SpanSender,
     pub(crate) exporter: Exporter,
     resource: Arc<EncodedResource>,
+    /// Spans so far.
+    pushed: u64,
 }
 
 impl Agent {
@@ -71,6 +104,7 @@ impl Agent {
             sender,
             exporter,
             resource: Arc::new(encode::resource(&reference::resource(1))),
+            pushed: 0,
         }
     }
 
@@ -102,6 +136,7 @@ impl Agent {
 
     fn hold_with(&mut self, resource: &Arc<EncodedResource>, calls: &[Call<'_>]) {
         let settings = reference::settings(Correlation::Parent);
+        self.pushed += calls.len() as u64;
         for call in calls {
             let span = Span::new(call, &settings, reference::unix_ns(call));
             self.sender
@@ -116,7 +151,7 @@ impl Agent {
         let left = self.exporter.shutdown(deadline).await;
         let counters = sink.counters();
         assert_eq!(
-            counters.pushed + counters.recovered,
+            self.pushed + counters.recovered,
             counters.exported + counters.rejected_total() + counters.lost_total() + left.otlp_spans,
             "{counters:?} {left:?}"
         );
