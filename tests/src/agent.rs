@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use mqspan_testkit::collector::Collector;
 use mqspan_testkit::{free_address, http};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -75,6 +76,15 @@ impl Agent {
         merge(&mut config, listening_on(health));
         std::fs::write(&path, serde_json::to_string_pretty(&config)?)?;
         Self::launch(bench, dir, &path, &[], health).await
+    }
+
+    /// One that sends to this collector, with `over` laid on its configuration.
+    pub(crate) async fn sending_to(
+        bench: &Bench,
+        collector: &Collector,
+        over: Value,
+    ) -> Result<Agent> {
+        Self::start(bench, config(bench, &collector.endpoint(), over)).await
     }
 
     /// With a configuration that is there already, and these variables, which say more; its health is at the address.

@@ -34,7 +34,7 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
     let calls = workload.run(bench).await?;
     collector
@@ -86,7 +86,7 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
         "sampling": {"ratio": 0.5},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let program = program?;
     let workload = Workload::new(program.clone(), &["flood", "20000"])?;
     // What the kernel tells of its process has no room, at any of its four calls.
@@ -124,7 +124,7 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     const CALLS: u64 = 2 * THREADS + 2;
     let collector = Collector::start()?;
     let config = json!({"capture": {"max_in_flight": 16}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
     workload.run(bench).await?;
     let may_miss = agent.may_miss();
@@ -145,7 +145,7 @@ async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     const CALLS: u64 = PROCESSES * 10_002;
     let collector = Collector::start()?;
     let config = json!({"capture": {"ring_buffer_size": "32MiB"}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let program = program?;
     let floods = (0..PROCESSES)
         .map(|_| Workload::new(program.clone(), &["flood", "5000"]))

@@ -66,11 +66,7 @@ pub(super) fn cases() -> Vec<Case> {
 async fn blocked_1000(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     let workload = Workload::new(program?, &["blocked", "1000"])?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     if !agent.may_miss() {
         return run_and_compare(bench, &workload, &collector, agent).await;
     }
@@ -119,11 +115,7 @@ async fn blocked_before_attach(bench: &'static Bench, program: Result<PathBuf>) 
 async fn check_late_agent(bench: &Bench, workload: &Workload, held: Held) -> Result<()> {
     let collector = Collector::start()?;
     let starting_ns = now_ns()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let ready_ns = now_ns()?;
     held.release(bench).await?;
 
@@ -152,11 +144,7 @@ async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>)
     const BLOCKED: u64 = 100;
     let workload = Workload::new(program?, &["blocked", "100", "hold"])?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let held = workload.hold(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
     // Other programs may be blocked on this machine too.
@@ -199,11 +187,7 @@ async fn stopped_before_attach(bench: &'static Bench, program: Result<PathBuf>) 
     signal::send(held.pid()?, Signal::STOP)?;
     wait_until_stopped(bench, held.pid()?).await?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     signal::send(held.pid()?, Signal::CONT)?;
     held.release(bench).await?;
     let receives = |traced: &Traced| {

@@ -7,7 +7,7 @@ use mqspan_testkit::collector::Collector;
 
 use super::{Case, case, comparison, defaults, scenario};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::is_of;
 use crate::workload::Workload;
 
@@ -36,11 +36,7 @@ async fn refused(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> 
     const REFUSED: u64 = 1_000;
     let workload = Workload::new(program?, &["refused", &REFUSED.to_string()])?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let calls = workload.run(bench).await?;
     collector
         .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))

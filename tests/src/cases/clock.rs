@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::identity::in_namespace;
 use super::{Case, case, comparison, defaults, run_and_compare};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::is_of;
 use crate::expect::{CLOCK_TOLERANCE_NS, Want};
 use crate::spawn::cannot_run;
@@ -30,11 +30,7 @@ async fn time_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
     let inside = in_namespace(bench, "time-namespace", scripts.path())?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        &inside,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(&inside, &collector, defaults()).await?;
     let workload = Workload::new(bench.workload()?, &["waits"])?;
     run_and_compare(bench, &workload, &collector, agent).await
 }
@@ -61,11 +57,7 @@ pub(super) fn set_clock(unix_seconds: i64) -> Result<()> {
 /// Spans before, after a step forward, and after a step back all have the time that the workload had.
 async fn clock_step(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (step_seconds, steps) in [(0, 0), (7200, 1), (-10_000, 2)] {
         if step_seconds != 0 {
             set_clock(unix_seconds()? + step_seconds)?;
@@ -89,11 +81,7 @@ async fn clock_step(bench: &'static Bench) -> Result<()> {
 /// A receive that blocks while the clock is set lasts what passed, and tells by how much it was set.
 async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (step_seconds, steps) in [(7200_i32, 1), (-7200, 2)] {
         let workload = Workload::new(bench.workload()?, &["blocked", "4", "hold"])?;
         let begun = Instant::now();

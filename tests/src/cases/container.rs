@@ -118,11 +118,7 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
     let prefix = host.prefix().to_owned();
     let bundle = Bundle::new(&program, &["--prefix", &prefix, "paced", "20"]).await?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let on_host = host.run(bench).await?;
     let inside = bundle.run(bench).await?;
     let queue = on_host.iter().find_map(|call| call.queue.clone());
@@ -195,8 +191,7 @@ async fn forms(bench: &'static Bench) -> Result<()> {
             let id = Value::from(groups.id.as_str());
             let collector = Collector::start()?;
             let config = json!({"filter": {way: {"containers": [&groups.id]}}});
-            let agent =
-                Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+            let agent = Agent::sending_to(bench, &collector, config).await?;
             let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
             ensure!(made == u64::from(GROUPS), "{form}: {made} calls");
             agent.stop_balanced(bench).await?;
@@ -232,8 +227,7 @@ async fn hybrid(bench: &'static Bench) -> Result<()> {
         for way in ["include", "exclude"] {
             let collector = Collector::start()?;
             let config = json!({"filter": {way: {"containers": [&a.id]}}});
-            let agent =
-                Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+            let agent = Agent::sending_to(bench, &collector, config).await?;
             for groups in [&a, &b, &a, &b] {
                 let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
                 ensure!(made == u64::from(CALLS), "{made} calls");

@@ -107,7 +107,7 @@ async fn sigterm_drains(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let late = json!({"exporters": {"otlp": {"batch":
         {"flush_timeout": "600s", "max_size": "4MiB"}}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), late)).await?;
+    let agent = Agent::sending_to(bench, &collector, late).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
@@ -119,7 +119,7 @@ async fn file_exporter(bench: &'static Bench) -> Result<()> {
     let path = dir.path().join("spans.jsonl");
     let collector = Collector::start()?;
     let to_file = json!({"exporters": {"file": {"path": path}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), to_file)).await?;
+    let agent = Agent::sending_to(bench, &collector, to_file).await?;
     let workload = Workload::new(bench.workload()?, &["basic"])?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
@@ -138,7 +138,7 @@ async fn file_alone(bench: &'static Bench) -> Result<()> {
         "filter": {"include": {"pids": [std::process::id()]}},
         "metrics": {"otlp": {"enabled": true}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), to_file)).await?;
+    let agent = Agent::sending_to(bench, &collector, to_file).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
@@ -245,7 +245,7 @@ async fn compressed(bench: &'static Bench, how: &'static str) -> Result<()> {
     let workload = paced(bench)?;
     let config = json!({"exporters": {"otlp": {"compression": how}}});
     let collector = Collector::start()?;
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let encoding = collector.metadata("grpc-encoding");
@@ -260,7 +260,7 @@ async fn headers(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["paced", "1"])?;
     let config = json!({"exporters": {"otlp": {"headers": {"x-tenant": "queues"}}}});
     let collector = Collector::start()?;
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let tenant = collector.metadata("x-tenant");

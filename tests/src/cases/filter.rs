@@ -102,7 +102,7 @@ async fn check_kept(
     keeps: fn(&Call) -> bool,
 ) -> Result<()> {
     let collector = Collector::start()?;
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let ours = is_of(&calls);
@@ -206,7 +206,7 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["waits", "50"])?;
     let collector = Collector::start()?;
     let config = json!({"filter": {"min_duration": "15ms"}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let ours = is_of(&calls);

@@ -6,7 +6,7 @@ use mqspan_testkit::http;
 
 use super::{Case, case, defaults};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![case!("health", health)]
@@ -14,11 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 async fn health(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/nothing", 404)] {
         let response = http::get(agent.health, path).await?;
         ensure!(

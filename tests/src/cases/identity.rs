@@ -16,7 +16,7 @@ use tokio::process::Command;
 use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, defaults};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::attack::Attack;
 use crate::compare::is_of;
 use crate::workload::Workload;
@@ -60,11 +60,7 @@ fn resident_now(pid: u32) -> Result<u64> {
 async fn environ_huge(bench: &'static Bench) -> Result<()> {
     const GROWTH: u64 = 16 << 20;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let pid = agent.pid()?;
     let before = resident_now(pid)?;
     let grown = async {
@@ -98,7 +94,7 @@ async fn environ_hanging(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let prometheus = free_address()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     // Until then nobody gets an answer.
     let hanging_until = Instant::now() + bench.bound(SECONDS.into());
     let traced = async {
@@ -134,11 +130,7 @@ async fn environ_hanging(bench: &'static Bench) -> Result<()> {
 async fn values_cut(bench: &'static Bench) -> Result<()> {
     const LENGTH: usize = 100_000;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for character in ["n", "é", "€", "🐇"] {
         for shift in 0..4 {
             let value = "_".repeat(shift) + &character.repeat(LENGTH / character.len());
@@ -196,11 +188,7 @@ async fn ensure_cut(
 async fn short_life(bench: &'static Bench) -> Result<()> {
     const PROGRAMS: usize = 20;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let program = bench.beside_workload("hostile")?;
     agent.pause()?;
     for number in 0..PROGRAMS {
@@ -250,11 +238,7 @@ async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
     let inside = in_namespace(bench, "pid-namespace", scripts.path())?;
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        &inside,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(&inside, &collector, defaults()).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?
         .with_variable("OTEL_SERVICE_NAME", "outside");
     let held = workload.hold(bench).await?;
@@ -286,7 +270,7 @@ async fn environ_unwanted(bench: &'static Bench) -> Result<()> {
         let secret = format!("secret-{name}-{}", std::process::id());
         let collector = Collector::start()?;
         let over = json!({"enrich": {"process": wanted}});
-        let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), over)).await?;
+        let agent = Agent::sending_to(bench, &collector, over).await?;
         let mut child = Command::new(&program)
             .arg("once")
             .env("PASSWORD", &secret)

@@ -50,7 +50,7 @@ async fn traced(
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
     agent::merge(&mut over, config);
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), over)).await?;
+    let agent = Agent::sending_to(bench, collector, over).await?;
     let calls = workload.run(bench).await?;
     count(bench, prometheus, &calls).await?;
     Ok((agent, calls))
@@ -123,7 +123,7 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
         "ratio": 0.0,
         "always_keep": {"errors": false, "slower_than": "5ms"},
     }});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let held = workload.hold(bench).await?;
     // All are blocked, and from now on for longer than the limit.
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -186,7 +186,7 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
     let collector = Collector::start()?;
     let config = json!({"filter": {"min_duration": "10ms"}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let held = workload.hold(bench).await?;
     // All are blocked, and from now on for longer than the limit.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -207,7 +207,7 @@ async fn filtered_by_the_agent(bench: &'static Bench) -> Result<()> {
         "capture": {"ring_buffer_size": "64MiB"},
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     ensure_roots_with_links(bench, &collector.spans_that(is_of(&calls)))
@@ -236,7 +236,7 @@ async fn lost_sends(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["flood", "3000"])?;
     let collector = Collector::start()?;
     let config = json!({"capture": {"ring_buffer_size": "4KiB"}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     workload.run_untold(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(

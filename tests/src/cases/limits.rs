@@ -12,7 +12,7 @@ use serde_json::json;
 use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::attack::Attack;
 use crate::bpf_map::BpfMap;
 use crate::cgroup::ContainerGroups;
@@ -41,7 +41,7 @@ async fn threads_limit(bench: &'static Bench) -> Result<()> {
     const CALLERS: u32 = 1000;
     let collector = Collector::start()?;
     let config = json!({"capture": {"max_in_flight": LIMIT}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let attack = Attack::new("threads-many", 1).with_count(CALLERS);
     let made = attack.run_for(bench, USER, 1).await?;
     let may_miss = agent.may_miss();
@@ -67,7 +67,7 @@ async fn lost_names(bench: &'static Bench) -> Result<()> {
         "capture": {"ring_buffer_size": "4KiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let names = Attack::new("flood-unlink", 1).with_count(1200);
     agent.pause()?;
     names.run_for(bench, USER, 1).await?;
@@ -115,7 +115,7 @@ async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
     const CALLS: u64 = 40_002;
     let collector = Collector::start()?;
     let payload = json!({"capture": {"payload": {"enabled": true}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), payload)).await?;
+    let agent = Agent::sending_to(bench, &collector, payload).await?;
     let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
     // The agent polls ever less often while nothing comes.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -142,7 +142,7 @@ async fn messages(bench: &'static Bench) -> Result<()> {
         "capture": {"ring_buffer_size": "64MiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let attack = Attack::new("messages-many", 1).with_count(MESSAGES);
     attack.run_for(bench, 0, 1).await?;
     let wrong = |text: &str| {
@@ -162,11 +162,7 @@ async fn processes(bench: &'static Bench) -> Result<()> {
     const REMEMBERED: u64 = 16_384;
     const NAME: &str = "here-from-the-start";
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), json!({})),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, json!({})).await?;
     let steady = Workload::new(bench.beside_workload("steady")?, &["20"])?
         .with_variable("OTEL_SERVICE_NAME", NAME);
     let held = steady.hold_once(bench, "steady").await?;
@@ -205,7 +201,7 @@ async fn kretprobes(bench: &'static Bench) -> Result<()> {
     collector.keep_only(|_| false);
     let prometheus = free_address()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let scenario = ["blocked", &THREADS.to_string(), "stay"];
     let workload = Workload::new(bench.workload()?, &scenario)?.with_user(USER)?;
     let mut held = workload.hold(bench).await?;
@@ -252,8 +248,7 @@ async fn cgroups(bench: &'static Bench) -> Result<()> {
             "filter": {way: {"containers": [&groups.id]}},
             "capture": {"ring_buffer_size": "64MiB"},
         });
-        let agent =
-            Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+        let agent = Agent::sending_to(bench, &collector, config).await?;
         let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
         ensure!(
             made == u64::from(GROUPS),
@@ -293,7 +288,7 @@ async fn children(bench: &'static Bench) -> Result<()> {
         "filter": {"include": {"pids": [std::process::id()]}},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let pids = BpfMap::of(agent.pid()?, "pids")?;
     for (is_full, wanted) in [(false, true), (true, false), (false, true)] {
         if is_full {

@@ -122,7 +122,7 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
         "capture": {"ring_buffer_size": "64KiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     // Whose calls are lost is told once some are.
     agent.pause()?;
     let flood = Workload::new(bench.workload()?, &["flood", "2000"])?;
@@ -160,7 +160,7 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
         "sampling": {"ratio": 0.1},
         "resource": {"attributes": {"deployment.environment.name": "e2e"}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
     let calls = workload.run(bench).await?;
     let queue = calls
@@ -190,7 +190,7 @@ async fn blocked_callers(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let held = workload.hold(bench).await?;
     // A caller that the backend has missed, as it has said it may, is not known to be blocked.
@@ -252,7 +252,7 @@ async fn start_filtered(
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
         "filter": filter,
     });
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let left_out = f64::from(9 - counted.iter().sum::<u32>());
     wait_for_metrics(bench, prometheus, 10, |text| {
         let callers = held.map(|workload| {
@@ -273,7 +273,7 @@ async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let removed = Workload::new(bench.workload()?, &["left"])?;
     removed.run(bench).await?;
     let with_namespace = Workload::new(bench.workload()?, &["left"])?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Case, case, comparison};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::{Comparison, Correlation, is_of};
 use crate::workload::Workload;
 
@@ -33,7 +33,7 @@ async fn compared(
 ) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["pingpong", "50"])?;
     let collector = Collector::start()?;
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     collector
         .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))

@@ -197,11 +197,7 @@ async fn batch(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
 /// blocked meanwhile included.
 async fn beside_run(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let held = workload.hold(bench).await?;
     let busy = Workload::new(bench.workload()?, &["pingpong", "2000"])?;

@@ -238,11 +238,7 @@ fn descriptors(agent: &Agent) -> Result<usize> {
 /// Two hundred who connect and ask for nothing, or byte by byte, do not keep a probe out.
 async fn slow_clients(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
-    let agent = Agent::start(
-        bench,
-        agent::config(bench, &collector.endpoint(), defaults()),
-    )
-    .await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let before = descriptors(&agent)?;
     let mut clients = try_join_all((0..200).map(|_| TcpStream::connect(agent.health))).await?;
     for path in ["/healthz", "/readyz"] {
@@ -266,7 +262,7 @@ async fn scrapes_shared(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let prometheus = free_address()?;
     let metrics = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &collector.endpoint(), metrics)).await?;
+    let agent = Agent::sending_to(bench, &collector, metrics).await?;
     let began = tokio::time::Instant::now();
     let mut collections = Vec::new();
     for _ in 0..10 {
