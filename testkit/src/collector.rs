@@ -145,7 +145,7 @@ pub struct Options {
 pub struct Collector {
     pub address: SocketAddr,
     state: Arc<State>,
-    /// Its own, so that all connections end with it. Only [`Collector::kill`] and the end take it.
+    /// Its own, so that all connections end with it; always there but in a drop.
     runtime: Option<Runtime>,
 }
 

@@ -78,7 +78,7 @@ fn unique(spans: Vec<Traced>) -> Result<Vec<Traced>> {
     Ok(by_id.into_values().collect())
 }
 
-/// All calls were seen and all their spans are in the collector.
+/// All calls were seen and all their spans have arrived.
 fn ensure_all(balance: &Balance, collector: &Collector, calls: u64) -> Result<()> {
     let arrived = u64::try_from(unique(collector.spans())?.len())?;
     ensure!(
