@@ -7,13 +7,14 @@ RUN apt-get update \
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY agent/Cargo.toml agent/
+COPY testkit/Cargo.toml testkit/
 COPY tests/Cargo.toml tests/
 # Crates that do nothing stand for ours, so that all that ours need are built. Cargo wants every file that a manifest names, and the lints
 # want documents.
-RUN mkdir -p agent/src agent/benches tests/src/bin \
+RUN mkdir -p agent/src agent/benches testkit/src tests/src/bin \
     && for file in agent/build.rs agent/src/main.rs agent/benches/encode.rs $(sed -n 's|^path = "\(.*\)"|tests/\1|p' tests/Cargo.toml); do \
         printf '//! Nothing.\nfn main() {}\n' >"$file" || exit; done \
-    && echo '//! Nothing.' | tee agent/src/lib.rs >tests/src/lib.rs \
+    && echo '//! Nothing.' | tee agent/src/lib.rs testkit/src/lib.rs >tests/src/lib.rs \
     && cargo build --release --locked -p mqspan
 COPY agent agent
 COPY bpf bpf

@@ -14,7 +14,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 	exit 2
 }
 copy=$root/target/mutants
-rm -rf "${copy:?}/bpf" "$copy/agent" "$copy/tests"
+rm -rf "${copy:?}/bpf" "$copy/agent" "$copy/testkit" "$copy/tests"
 mkdir -p "$copy/target"
 # What is built of other crates is the same.
 if [ ! -d "$copy/target/debug" ] && [ -d "$root/target/debug/deps" ]; then

@@ -13,7 +13,7 @@ if [ "$(cat "$cache/version" 2>/dev/null)" != "$version" ]; then
 	echo "$version" >"$cache/version"
 fi
 mkdir -p target/dist
-trap 'rm -f agent/mqspan.cdx.json tests/mqspan.cdx.json' EXIT
+trap 'rm -f agent/mqspan.cdx.json testkit/mqspan.cdx.json tests/mqspan.cdx.json' EXIT
 "$cache/bin/cargo-cyclonedx" cyclonedx --quiet --manifest-path agent/Cargo.toml --format json --spec-version 1.5 --target all --override-filename mqspan.cdx
 mv agent/mqspan.cdx.json target/dist/mqspan.cdx.json
 jq -e '.bomFormat == "CycloneDX" and any(.components[]; .name == "libbpf-sys")' target/dist/mqspan.cdx.json >/dev/null

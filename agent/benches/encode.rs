@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-#[path = "../tests/oracle/mod.rs"]
-mod oracle;
+#[path = "../tests/reference/mod.rs"]
+mod reference;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ impl AttributeSink for Count {
 }
 
 fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
-    let settings = oracle::settings(Correlation::Parent);
-    let span = Span::new(call, &settings, oracle::unix_ns(call));
+    let settings = reference::settings(Correlation::Parent);
+    let span = Span::new(call, &settings, reference::unix_ns(call));
     let mut count = Count::default();
     span.attributes(&mut count);
     let mut room = vec![0; 1 << 12];
@@ -55,7 +55,7 @@ fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
     });
     group.bench_function("ours, from the call", |b| {
         b.iter(|| {
-            let span = Span::new(black_box(call), &settings, oracle::unix_ns(call));
+            let span = Span::new(black_box(call), &settings, reference::unix_ns(call));
             otlp::span(Writer::new(black_box(&mut room)), &span).finish()
         });
     });
@@ -63,13 +63,13 @@ fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
     group.bench_function("opentelemetry-proto, build and encode", |b| {
         b.iter(|| {
             out.clear();
-            oracle::proto_span(black_box(&span))
+            reference::proto_span(black_box(&span))
                 .encode(&mut out)
                 .unwrap();
             out.len()
         });
     });
-    let message = oracle::proto_span(&span);
+    let message = reference::proto_span(&span);
     group.bench_function("opentelemetry-proto, encode only", |b| {
         b.iter(|| {
             out.clear();
@@ -81,24 +81,24 @@ fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
 }
 
 fn spans(c: &mut Criterion) {
-    span_bytes(c, "receive", &oracle::receive());
+    span_bytes(c, "receive", &reference::receive());
     span_bytes(
         c,
         "receive with timeout and sender",
-        &oracle::full_receive(),
+        &reference::full_receive(),
     );
 }
 
 fn batches(c: &mut Criterion) {
-    let call = oracle::receive();
-    let settings = oracle::settings(Correlation::Parent);
-    let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+    let call = reference::receive();
+    let settings = reference::settings(Correlation::Parent);
+    let span = Span::new(&call, &settings, reference::unix_ns(&call));
     let mut group = c.benchmark_group("batch of 1 MiB, a span");
     for processes in [1_u32, 2, 1_000] {
         let resources: Vec<_> = (0..processes)
-            .map(|pid| Arc::new(encode::resource(&oracle::resource(pid))))
+            .map(|pid| Arc::new(encode::resource(&reference::resource(pid))))
             .collect();
-        let keys: Vec<_> = (0..processes).map(oracle::process).collect();
+        let keys: Vec<_> = (0..processes).map(reference::process).collect();
         let mut batch = Batch::new(1 << 20);
         let mut fill = || {
             let mut at = 0;
@@ -127,16 +127,16 @@ fn batches(c: &mut Criterion) {
 
 /// A batch of spans that differ as real ones do.
 fn compression(c: &mut Criterion) {
-    let settings = oracle::settings(Correlation::Parent);
-    let resource = Arc::new(encode::resource(&oracle::resource(1)));
+    let settings = reference::settings(Correlation::Parent);
+    let resource = Arc::new(encode::resource(&reference::resource(1)));
     let mut batch = Batch::new(1 << 20);
     for at in 0_u32.. {
-        let mut call = oracle::full_receive();
+        let mut call = reference::full_receive();
         call.start_ns += u64::from(at) * 104_729;
         call.end_ns = call.start_ns + 9_000 + u64::from(at.wrapping_mul(2_654_435_761) >> 18);
         call.tid += at % 8;
         call.ret = i64::from(at.wrapping_mul(40_503) % 512);
-        let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+        let span = Span::new(&call, &settings, reference::unix_ns(&call));
         if batch.push(call.process, &resource, &span) != Push::Added {
             break;
         }

@@ -138,7 +138,6 @@ mod tests {
             undecodable: 1,
         };
         let sink = Snapshot {
-            pushed: 80,
             exported: 60,
             rejected: vec![("invalid_argument", 4)],
             lost: Losses::from_iter([(Loss::QueueFull, 6)]),

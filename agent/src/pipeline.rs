@@ -372,5 +372,4 @@ fn cgroup_verdict(filter: &NameFilter, process: &Process) -> Option<CgroupVerdic
 }
 
 #[cfg(test)]
-#[path = "pipeline_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod counting;
-mod oracle;
+mod reference;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,10 +16,10 @@ use mqspan::span::Span;
 /// One test only: the counter is the whole process's.
 #[test]
 fn a_batch_costs_its_own_bytes_and_no_more() {
-    let calls = [oracle::receive(), oracle::full_receive()];
-    let settings = oracle::settings(Correlation::Parent);
+    let calls = [reference::receive(), reference::full_receive()];
+    let settings = reference::settings(Correlation::Parent);
     let resources: Vec<_> = (0..100)
-        .map(|pid| Arc::new(encode::resource(&oracle::resource(pid))))
+        .map(|pid| Arc::new(encode::resource(&reference::resource(pid))))
         .collect();
     let mut batch = Batch::new(1 << 20);
     let mut fill = || {
@@ -27,9 +27,9 @@ fn a_batch_costs_its_own_bytes_and_no_more() {
             let span = Span::new(
                 &calls[round % 2],
                 &settings,
-                oracle::unix_ns(&calls[round % 2]),
+                reference::unix_ns(&calls[round % 2]),
             );
-            let process = oracle::process((round % 100) as u32);
+            let process = reference::process((round % 100) as u32);
             if batch.push(process, &resources[round % 100], &span) != Push::Added {
                 break;
             }

@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod collector;
-mod oracle;
+mod exporting;
+mod reference;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use collector::{Agent, Answer, Collector, Options, settings};
+use exporting::{Agent, Log, scripted, settings, until};
 use mqspan::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
 use mqspan::event::Call;
 use mqspan::loss::{Loss, Losses};
+use mqspan_testkit::collector::{Answer, Collector, Options};
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -37,17 +38,17 @@ const CODES: [(Code, &str, bool); 16] = [
 #[tokio::test]
 async fn every_code_is_retried_or_rejected() {
     for (code, name, retried) in CODES {
-        let script = vec![Answer::Refuse(Status::new(code, "50% ü"))];
-        let collector = Collector::scripted(script).await;
+        let log = Log::begin();
+        let collector = scripted([Answer::Refuse(Status::new(code, "50% ü"))]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(3);
         let counters = agent.drain().await;
-        let error = counters.last_error.unwrap();
-        assert_eq!(error.text, format!("{name}: 50% ü"));
+        let cause = format!("cause={name}: 50% ü");
+        assert!(log.text().contains(&cause), "{}", log.text());
         if retried {
             assert_eq!(counters.exported, 3, "{name}");
             assert_eq!((counters.requests, counters.retries), (2, 1), "{name}");
-            assert_eq!(collector.accepted(), 3);
+            assert_eq!(collector.count(), 3);
         } else {
             assert_eq!(counters.rejected, [(name, 3)]);
             assert_eq!((counters.requests, counters.retries), (1, 0), "{name}");
@@ -59,7 +60,7 @@ async fn every_code_is_retried_or_rejected() {
 
 #[tokio::test]
 async fn ok_is_exported_with_the_right_head() {
-    let collector = Collector::scripted(Vec::new()).await;
+    let collector = Collector::start().unwrap();
     let mut agent = Agent::start(Otlp {
         headers: [("x-tenant".to_owned(), Secret::new("orders"))].into(),
         ..settings(collector.address)
@@ -67,13 +68,15 @@ async fn ok_is_exported_with_the_right_head() {
     agent.push(5);
     let counters = agent.drain().await;
     assert_eq!((counters.exported, counters.requests), (5, 1));
-    let seen = collector.seen.borrow();
-    let header = |name: &str| seen.metadata.get(name).unwrap().to_str().unwrap();
+    let header = |name: &str| collector.metadata(name).unwrap();
     assert_eq!(header("x-tenant"), "orders");
     assert_eq!(header("grpc-timeout"), "10000m");
     assert!(header("user-agent").starts_with("mqspan/"));
     assert!(header("user-agent").contains(" OTel-OTLP-Exporter-Rust/"));
-    assert_eq!(seen.accepted[0], "mq_timedreceive_time32 /orders");
+    assert_eq!(
+        collector.spans()[0].span.name,
+        "mq_timedreceive_time32 /orders"
+    );
 }
 
 /// `google.rpc.Status` with a `RetryInfo` of 0.15 s.
@@ -85,16 +88,15 @@ const RETRY_INFO: &[u8] = b"\x08\x0e\x1a\x33\
 async fn the_collector_says_how_long_to_wait() {
     for code in [Code::Unavailable, Code::ResourceExhausted] {
         let status = Status::with_details(code, "busy", RETRY_INFO.into());
-        let collector = Collector::scripted(vec![Answer::Refuse(status)]).await;
+        let collector = scripted([Answer::Refuse(status)]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(1);
         // The pause is cut short by a shutdown, so wait for its end first.
-        let mut collector = collector;
-        collector.until(|seen| seen.requests.len() == 2).await;
+        until(&collector, |seen| seen.came.len() == 2).await;
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.exhausted_retries), (1, 0));
-        let seen = collector.seen.borrow();
-        let pause = seen.requests[1] - seen.requests[0];
+        let came = &collector.seen().came;
+        let pause = came[1] - came[0];
         assert!(pause >= Duration::from_millis(150), "{pause:?}");
     }
 }
@@ -102,35 +104,39 @@ async fn the_collector_says_how_long_to_wait() {
 #[tokio::test]
 async fn partial_success_counts_and_is_not_retried() {
     for (rejected, exported, counted) in [(2, 3, 2), (0, 5, 0), (99, 0, 5), (-1, 5, 0)] {
-        let collector = Collector::scripted(vec![Answer::Partial(rejected)]).await;
+        let log = Log::begin();
+        let collector = scripted([Answer::partial(rejected, "some were bad")]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(5);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (exported, 1));
         assert_eq!(counters.rejected_total(), counted);
-        assert_eq!(counters.last_error.unwrap().text, "some were bad");
+        assert!(log.text().contains("cause=some were bad\n"));
     }
 }
 
 #[tokio::test]
 async fn of_a_long_answer_the_beginning_is_kept() {
     for len in [100, 200_000, 3_000_000] {
-        let collector = Collector::scripted(vec![Answer::Long(len)]).await;
+        let log = Log::begin();
+        let collector = scripted([Answer::partial(0, "x".repeat(len))]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(3);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (3, 1), "{len}");
-        let kept = counters.last_error.map(|error| error.text.len());
+        let text = log.text();
+        let kept = text.split_once("cause=").map(|(_, cause)| cause.trim_end());
+        assert!(kept.is_none_or(|kept| kept.bytes().all(|byte| byte == b'x')));
         // What has no end within 256 KiB is no message.
         let wanted = (len < 256 << 10).then(|| len.min(1024));
-        assert_eq!(kept, wanted, "{len}");
+        assert_eq!(kept.map(str::len), wanted, "{len}");
     }
 }
 
 #[tokio::test]
 async fn requests_are_compressed() {
     for compression in [Compression::Gzip, Compression::Zstd] {
-        let collector = Collector::scripted(Vec::new()).await;
+        let collector = Collector::start().unwrap();
         let mut agent = Agent::start(Otlp {
             compression,
             ..settings(collector.address)
@@ -138,13 +144,12 @@ async fn requests_are_compressed() {
         agent.push(1_000);
         let counters = agent.drain().await;
         assert_eq!(counters.exported, 1_000);
-        assert_eq!(collector.accepted(), 1_000);
-        let seen = collector.seen.borrow();
+        assert_eq!(collector.count(), 1_000);
         let expected = match compression {
             Compression::Gzip => "gzip",
             _ => "zstd",
         };
-        assert_eq!(seen.metadata.get("grpc-encoding").unwrap(), expected);
+        assert_eq!(collector.metadata("grpc-encoding").unwrap(), expected);
     }
 }
 
@@ -152,18 +157,22 @@ fn numbered(count: usize, name_len: usize) -> Vec<Call<'static>> {
     (0..count)
         .map(|at| Call {
             name: Some(Cow::Owned(format!("/{at:0>name_len$}"))),
-            ..oracle::receive()
+            ..reference::receive()
         })
         .collect()
 }
 
-#[tokio::test]
-async fn what_the_collector_finds_too_large_is_split() {
-    let collector = Collector::start(Options {
-        max_message: Some(5_000),
+fn taking_at_most(bytes: usize) -> Collector {
+    Collector::start_with(Options {
+        max_request_bytes: Some(bytes),
         ..Options::default()
     })
-    .await;
+    .unwrap()
+}
+
+#[tokio::test]
+async fn what_the_collector_finds_too_large_is_split() {
+    let collector = taking_at_most(5_000);
     let mut agent = Agent::start(settings(collector.address));
     let mut calls = numbered(100, 5);
     calls.extend(numbered(1, 5_000));
@@ -172,7 +181,8 @@ async fn what_the_collector_finds_too_large_is_split() {
     assert_eq!(counters.exported, 100);
     assert_eq!(counters.lost, Losses::from_iter([(Loss::TooLarge, 1)]));
     assert!(counters.splits > 10);
-    let mut accepted = collector.seen.borrow().accepted.clone();
+    let spans = collector.spans();
+    let mut accepted: Vec<_> = spans.iter().map(|came| &came.span.name).collect();
     accepted.sort();
     accepted.dedup();
     assert_eq!(accepted.len(), 100);
@@ -189,13 +199,14 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
         (Code::ResourceExhausted, "Payload Too Large"),
         (Code::Unknown, "request responded with HTTP Status Code 413"),
     ] {
-        let collector = Collector::start(Options {
-            refuses: Some(Box::new(move |request| {
-                (request.encoded_len() > 20_000).then(|| Status::new(code, words))
-            })),
-            ..Options::default()
-        })
-        .await;
+        let collector = Collector::start().unwrap();
+        collector.answer(move |request| {
+            if request.encoded_len() > 20_000 {
+                Answer::Refuse(Status::new(code, words))
+            } else {
+                Answer::Accept
+            }
+        });
         let mut agent = Agent::start(settings(collector.address));
         let mut calls = numbered(500, 5);
         calls.extend(numbered(1, 20_000));
@@ -208,17 +219,13 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
             "{words}"
         );
         assert_eq!(counters.retries, 0, "{words}");
-        assert_eq!(collector.accepted(), 500);
+        assert_eq!(collector.count(), 500);
     }
 }
 
 #[tokio::test]
 async fn no_request_exceeds_our_own_limits() {
-    let collector = Collector::start(Options {
-        max_message: Some(9_000),
-        ..Options::default()
-    })
-    .await;
+    let collector = taking_at_most(9_000);
     let mut agent = Agent::start(Otlp {
         batch: Batch {
             max_size: Size(30_000),
@@ -238,9 +245,8 @@ async fn no_request_exceeds_our_own_limits() {
 
 #[tokio::test]
 async fn retrying_ends_where_it_is_told_to() {
-    let unavailable = || Answer::Refuse(Status::unavailable("no"));
     for enabled in [false, true] {
-        let collector = Collector::scripted((0..500).map(|_| unavailable()).collect()).await;
+        let collector = scripted(vec![Answer::unavailable(); 500]);
         let mut otlp = settings(collector.address);
         otlp.retry_on_failure.enabled = enabled;
         otlp.retry_on_failure.max_elapsed_time = HumanDuration::millis(50);

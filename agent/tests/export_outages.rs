@@ -2,78 +2,67 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod collector;
-mod oracle;
+mod exporting;
+mod reference;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use collector::{Agent, Answer, Collector, Options, settings};
+use exporting::{Agent, LONG, Log, scripted, settings, until};
 use mqspan::config::{Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage};
 use mqspan::export::{Exporter, Left};
 use mqspan::loss::{Loss, Losses};
-use opentelemetry_proto::tonic::trace::v1::TracesData;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::free_address;
+use mqspan_testkit::otlp_json::traces_data_lines;
+use mqspan_testkit::proxy::{Mode, TcpProxy};
 
-/// A port that nobody listens on, for now.
-async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
-}
+/// What is logged once of a collector that is away.
+const AWAY: &str = "the collector takes no spans";
 
 /// Waits for a counter, which no event tells of.
-async fn until(mut so: impl FnMut() -> bool) {
+async fn until_counted(mut so: impl FnMut() -> bool) {
     let wait = async {
         while !so() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait)
+    tokio::time::timeout(LONG, wait)
         .await
         .expect("the counter did not move in time");
 }
 
 #[tokio::test]
 async fn a_collector_may_come_late_go_and_come_back() {
-    let address = free_address().await;
+    let log = Log::begin();
+    let address = free_address().unwrap();
     let mut agent = Agent::start(settings(address));
     let sink = agent.exporter.otlp().unwrap().clone();
     agent.push(3);
-    until(|| sink.counters().unreachable).await;
+    until_counted(|| log.count(AWAY) == 1).await;
     assert_eq!(sink.counters().exported, 0);
 
-    let options = || Options {
-        address: Some(address),
-        ..Options::default()
-    };
-    let first = Collector::start(options()).await;
-    until(|| sink.counters().exported == 3).await;
-    assert!(!sink.counters().unreachable);
-    first.kill().await;
+    let first = Collector::start_on(address).unwrap();
+    until_counted(|| sink.counters().exported == 3).await;
+    until_counted(|| log.count("takes spans again") == 1).await;
+    first.kill().await.unwrap();
 
     agent.push(4);
-    until(|| sink.counters().unreachable).await;
-    let second = Collector::start(options()).await;
-    until(|| sink.counters().exported == 7).await;
-    assert_eq!(second.accepted(), 4);
-    let counters = agent.drain().await;
-    assert!(
-        counters
-            .last_error
-            .unwrap()
-            .text
-            .contains("onnection refused")
-    );
+    until_counted(|| log.count(AWAY) == 2).await;
+    let second = Collector::start_on(address).unwrap();
+    until_counted(|| sink.counters().exported == 7).await;
+    assert_eq!(second.count(), 4);
+    agent.drain().await;
+    assert!(log.text().contains("onnection refused"));
 }
 
 #[tokio::test]
 async fn the_last_batch_of_a_capture_that_panics_arrives() {
-    let collector = Collector::scripted(vec![]).await;
+    let collector = Collector::start().unwrap();
     let mut agent = Agent::start(settings(collector.address));
     agent.push(2);
-    agent.hold(&[oracle::receive()]);
+    agent.hold(&[reference::receive()]);
     let Agent {
         sender, exporter, ..
     } = agent;
@@ -82,13 +71,14 @@ async fn the_last_batch_of_a_capture_that_panics_arrives() {
         panic!("on purpose")
     });
     assert_eq!(captured.unwrap_err().to_string(), "a defect: on purpose");
-    let left = exporter.shutdown(Duration::from_secs(20)).await;
-    assert_eq!((collector.accepted(), left), (3, Left::default()));
+    let left = exporter.shutdown(LONG).await;
+    assert_eq!((collector.count(), left), (3, Left::default()));
 }
 
 #[tokio::test]
 async fn a_stalled_request_is_tried_again_on_a_new_connection() {
-    let collector = Collector::scripted(vec![Answer::Stall, Answer::Stall]).await;
+    let log = Log::begin();
+    let collector = scripted([Answer::Stall, Answer::Stall]);
     let mut agent = Agent::start(Otlp {
         timeout: HumanDuration::millis(100),
         ..settings(collector.address)
@@ -96,74 +86,29 @@ async fn a_stalled_request_is_tried_again_on_a_new_connection() {
     agent.push(3);
     let counters = agent.drain().await;
     assert_eq!((counters.exported, counters.retries), (3, 2));
-    assert_eq!(
-        counters.last_error.unwrap().text,
-        "no answer within the timeout"
-    );
-}
-
-/// Forwards; the first connection is reset `after` bytes into what the
-/// collector sends once it has seen the request.
-async fn cutting_proxy(collector: Collector, after: usize) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let mut server = TcpStream::connect(collector.address).await.unwrap();
-        let (mut from_server, mut to_server) = server.split();
-        let (mut from_client, mut to_client) = client.split();
-        let there = async {
-            tokio::io::copy(&mut from_client, &mut to_server)
-                .await
-                .unwrap();
-        };
-        let back = async {
-            let mut left = None;
-            let mut bytes = [0; 16];
-            while left != Some(0) {
-                let read = from_server.read(&mut bytes).await.unwrap();
-                if left.is_none() && !collector.seen.borrow().requests.is_empty() {
-                    left = Some(after);
-                }
-                let sent = left.map_or(read, |left| read.min(left));
-                to_client.write_all(&bytes[..sent]).await.unwrap();
-                left = left.map(|left| left - sent);
-            }
-        };
-        tokio::select! { () = there => {}, () = back => {} }
-        client.set_zero_linger().unwrap();
-        drop((client, server));
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut server = TcpStream::connect(collector.address).await.unwrap();
-            tokio::spawn(async move {
-                tokio::io::copy_bidirectional(&mut client, &mut server)
-                    .await
-                    .unwrap_or_default()
-            });
-        }
-    });
-    address
+    assert!(log.text().contains("cause=no answer within the timeout\n"));
 }
 
 #[tokio::test]
 async fn a_connection_reset_in_the_answer_is_tried_again() {
     for after in [1, 9, 20, 40] {
-        let collector = Collector::scripted(Vec::new()).await;
-        let seen = collector.seen.clone();
-        let address = cutting_proxy(collector, after).await;
-        let mut agent = Agent::start(settings(address));
+        let collector = Collector::start().unwrap();
+        let proxy = TcpProxy::start(collector.address).await.unwrap();
+        proxy.set(Mode::ResetInResponse { after });
+        let mut agent = Agent::start(settings(proxy.address));
         agent.push(3);
+        proxy.wait_for_resets(1, LONG).await.unwrap();
+        proxy.set(Mode::Open);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.retries), (3, 1), "{after}");
         // At least once: the collector took the first try too.
-        assert_eq!(seen.borrow().accepted.len(), 6);
+        assert_eq!(collector.count(), 6);
     }
 }
 
 #[tokio::test]
 async fn the_deadline_of_a_shutdown_leaves_what_it_must() {
-    let mut agent = Agent::start(settings(free_address().await));
+    let mut agent = Agent::start(settings(free_address().unwrap()));
     for _ in 0..10 {
         agent.push(7);
     }
@@ -171,7 +116,7 @@ async fn the_deadline_of_a_shutdown_leaves_what_it_must() {
     assert_eq!(left.otlp_spans, 70);
     assert_eq!(counters.exported, 0);
 
-    let collector = Collector::scripted((0..4).map(|_| Answer::Stall).collect()).await;
+    let collector = scripted(vec![Answer::Stall; 4]);
     let mut agent = Agent::start(settings(collector.address));
     for _ in 0..10 {
         agent.push(7);
@@ -183,19 +128,19 @@ async fn the_deadline_of_a_shutdown_leaves_what_it_must() {
 #[tokio::test]
 async fn a_shutdown_cuts_a_long_pause_short() {
     let refusal = tonic::Status::unavailable("later");
-    let mut collector = Collector::scripted(vec![Answer::Refuse(refusal)]).await;
+    let collector = scripted([Answer::Refuse(refusal)]);
     let mut otlp = settings(collector.address);
     otlp.retry_on_failure.initial_interval = HumanDuration::seconds(3_600);
     otlp.retry_on_failure.max_interval = HumanDuration::seconds(3_600);
     let mut agent = Agent::start(otlp);
     agent.push(3);
-    collector.until(|seen| seen.requests.len() == 1).await;
+    until(&collector, |seen| seen.came.len() == 1).await;
     assert_eq!(agent.drain().await.exported, 3);
 }
 
 #[tokio::test]
 async fn a_full_queue_gives_up_what_is_new() {
-    let address = free_address().await;
+    let address = free_address().unwrap();
     let mut agent = Agent::start(Otlp {
         sending_queue: SendingQueue {
             queue_size: Size(10_000),
@@ -206,30 +151,23 @@ async fn a_full_queue_gives_up_what_is_new() {
     for _ in 0..20 {
         agent.push(4);
     }
-    let collector = Collector::start(Options {
-        address: Some(address),
-        ..Options::default()
-    })
-    .await;
+    let collector = Collector::start_on(address).unwrap();
     let counters = agent.drain().await;
     assert!(counters.exported >= 12, "{counters:?}");
     let lost = [(Loss::QueueFull, 80 - counters.exported)];
     assert_eq!(counters.lost, Losses::from_iter(lost));
-    assert_eq!(collector.accepted() as u64, counters.exported);
+    assert_eq!(collector.count() as u64, counters.exported);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sums_balance_under_load_and_trouble() {
     let refuse = |code| Answer::Refuse(tonic::Status::new(code, "trouble"));
-    let script = (0..400)
-        .map(|at| match at % 8 {
-            0 => refuse(tonic::Code::Unavailable),
-            3 => refuse(tonic::Code::InvalidArgument),
-            5 => Answer::Partial(2),
-            _ => Answer::Ok,
-        })
-        .collect();
-    let collector = Collector::scripted(script).await;
+    let collector = scripted((0..400).map(|at| match at % 8 {
+        0 => refuse(tonic::Code::Unavailable),
+        3 => refuse(tonic::Code::InvalidArgument),
+        5 => Answer::partial(2, ""),
+        _ => Answer::Accept,
+    }));
     let mut agent = Agent::start(settings(collector.address));
     for spans in 1..=300 {
         agent.push(spans % 17 + 2);
@@ -242,7 +180,7 @@ async fn sums_balance_under_load_and_trouble() {
         .find(|(name, _)| *name == "partial_success");
     // The mock keeps also what it says that it rejected.
     assert_eq!(
-        collector.accepted() as u64,
+        collector.count() as u64,
         counters.exported + partial.unwrap().1
     );
 }
@@ -271,16 +209,13 @@ async fn the_file_gets_a_line_a_batch() {
         agent.push(spans);
     }
     drop(agent.sender);
-    let left = agent.exporter.shutdown(Duration::from_secs(20)).await;
+    let left = agent.exporter.shutdown(LONG).await;
     assert_eq!(left, Left::default());
-    assert_eq!((sink.counters().pushed, sink.counters().exported), (7, 7));
+    assert_eq!(sink.counters().exported, 7);
     let text = std::fs::read_to_string(&path).unwrap();
     let spans: Vec<_> = text
         .lines()
-        .map(|line| {
-            let data: TracesData = serde_json::from_str(line).unwrap();
-            data.resource_spans[0].scope_spans[0].spans.len()
-        })
+        .map(|line| traces_data_lines(line).unwrap().len())
         .collect();
     assert_eq!(spans, [3, 4]);
 
@@ -297,12 +232,9 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
     agent.push(3);
     agent.push(2);
     drop(agent.sender);
-    agent.exporter.shutdown(Duration::from_secs(20)).await;
-    assert_eq!(
-        sink.counters().lost,
-        Losses::from_iter([(Loss::Storage, 5)])
-    );
-    assert!(sink.counters().unreachable);
+    agent.exporter.shutdown(LONG).await;
+    let lost = Losses::from_iter([(Loss::Storage, 5)]);
+    assert_eq!(sink.counters().lost, lost);
 }
 
 /// Settings with a queue on disk.
@@ -322,19 +254,19 @@ fn on_disk(address: SocketAddr, directory: &Path) -> Otlp {
 #[tokio::test]
 async fn a_queue_on_disk_keeps_spans_for_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(on_disk(free_address().await, directory.path()));
+    let mut agent = Agent::start(on_disk(free_address().unwrap(), directory.path()));
     for _ in 0..10 {
         agent.push(7);
     }
     let (_, left) = agent.finish(Duration::from_millis(100)).await;
     assert_eq!((left.otlp_spans, left.otlp_kept), (70, true));
 
-    let collector = Collector::scripted(Vec::new()).await;
+    let collector = Collector::start().unwrap();
     let mut agent = Agent::start(on_disk(collector.address, directory.path()));
     agent.push(5);
     let counters = agent.drain().await;
-    assert_eq!((counters.recovered, counters.pushed), (70, 5));
-    assert_eq!((counters.exported, collector.accepted()), (75, 75));
+    assert_eq!(counters.recovered, 70);
+    assert_eq!((counters.exported, collector.count()), (75, 75));
 
     let agent = Agent::start(on_disk(collector.address, directory.path()));
     assert_eq!(agent.drain().await.recovered, 0);
@@ -347,13 +279,13 @@ async fn child_that_is_killed() {
     let Ok(directory) = std::env::var("MQSPAN_TEST_DIRECTORY") else {
         return;
     };
-    let mut agent = Agent::start(on_disk(free_address().await, directory.as_ref()));
+    let mut agent = Agent::start(on_disk(free_address().unwrap(), directory.as_ref()));
     for _ in 0..10 {
         agent.push(7);
     }
     let sink = agent.exporter.otlp().unwrap().clone();
     // In flight means read back from disk, so all before it is appended.
-    until(|| sink.counters().in_flight == 28).await;
+    until_counted(|| sink.counters().in_flight == 28).await;
     println!("appended");
     std::future::pending::<()>().await;
 }
@@ -382,7 +314,7 @@ async fn what_was_appended_survives_a_kill() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let collector = Collector::scripted(Vec::new()).await;
+    let collector = Collector::start().unwrap();
     let agent = Agent::start(on_disk(collector.address, directory.path()));
     let counters = agent.drain().await;
     // At least what consumers had read, and in whole batches.

@@ -2,19 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod collector;
-mod oracle;
+mod exporting;
+mod reference;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use collector::{Agent, Collector, Options, settings};
-use mqspan::config::{Env, Overrides, Proxy, load};
-use rcgen::{CertificateParams, KeyPair};
+use exporting::{Agent, fast_retry};
+use mqspan::config::{Env, Otlp, Overrides, load};
+use mqspan_testkit::certificates::SelfSigned;
+use mqspan_testkit::collector::Collector;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tonic::transport::{Identity, ServerTlsConfig};
 
 /// A proxy that leads every host to one place; what it is asked comes out.
 async fn proxy(
@@ -54,26 +54,28 @@ const CARRIES: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 const WANTS_A_PASSWORD: &str =
     "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
 
-fn proxy_of(endpoint: &str, variable: &str, value: &str) -> Option<Proxy> {
+/// Settings with this endpoint, which no resolver knows, and the proxy that a variable names.
+fn through(endpoint: &str, variable: &str, value: &str) -> Otlp {
     let overrides = Overrides::new().set("--endpoint", "exporters.otlp.endpoint", endpoint);
     let env: Env = [(variable, value)].into_iter().collect();
     let loaded = load(None, &overrides, &env).unwrap();
-    loaded.config.exporters.otlp.proxy
+    Otlp {
+        retry_on_failure: fast_retry(),
+        ..loaded.config.exporters.otlp
+    }
 }
 
 #[tokio::test]
 async fn spans_go_through_the_proxy_with_its_password() {
-    let collector = Collector::start(Options::default()).await;
+    let collector = Collector::start().unwrap();
     let (address, mut requests) = proxy(collector.address, CARRIES).await;
-    let mut settings = settings(collector.address);
-    settings.endpoint = "http://collector.invalid:4317".parse().unwrap();
     let value = format!("http://user:secret@{address}");
-    settings.proxy = proxy_of(&settings.endpoint.url(), "HTTP_PROXY", &value);
+    let settings = through("http://collector.invalid:4317", "HTTP_PROXY", &value);
     let mut agent = Agent::start(settings);
     agent.push(3);
     let counted = agent.drain().await;
     assert_eq!(counted.exported, 3);
-    assert_eq!(collector.accepted(), 3);
+    assert_eq!(collector.count(), 3);
     let request = requests.recv().await.unwrap();
     assert!(request.starts_with("CONNECT collector.invalid:4317 HTTP/1.1\r\n"));
     assert!(request.contains("Basic dXNlcjpzZWNyZXQ="), "{request}");
@@ -81,27 +83,15 @@ async fn spans_go_through_the_proxy_with_its_password() {
 
 #[tokio::test]
 async fn tls_is_with_the_collector_and_not_with_the_proxy() {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["collector.invalid".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap().pem();
-    let identity = Identity::from_pem(&certificate, key.serialize_pem());
-    let collector = Collector::start(Options {
-        tls: Some(ServerTlsConfig::new().identity(identity)),
-        ..Options::default()
-    })
-    .await;
+    let issued = SelfSigned::Server.issue("collector.invalid").unwrap();
+    let collector = Collector::start_tls(issued.server()).unwrap();
     let (address, mut requests) = proxy(collector.address, CARRIES).await;
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
-    std::fs::write(&ca_file, certificate).unwrap();
-    let mut settings = settings(collector.address);
-    settings.endpoint = "https://collector.invalid:4317".parse().unwrap();
+    std::fs::write(&ca_file, issued.certificate).unwrap();
+    let value = address.to_string();
+    let mut settings = through("https://collector.invalid:4317", "https_proxy", &value);
     settings.tls.ca_file = ca_file;
-    settings.proxy = proxy_of(
-        &settings.endpoint.url(),
-        "https_proxy",
-        &address.to_string(),
-    );
     let mut agent = Agent::start(settings);
     agent.push(2);
     assert_eq!(agent.drain().await.exported, 2);
@@ -111,18 +101,15 @@ async fn tls_is_with_the_collector_and_not_with_the_proxy() {
 
 #[tokio::test]
 async fn a_proxy_that_refuses_is_tried_again() {
-    let collector = Collector::start(Options::default()).await;
+    let collector = Collector::start().unwrap();
     let (address, mut requests) = proxy(collector.address, WANTS_A_PASSWORD).await;
-    let mut settings = settings(collector.address);
-    settings.endpoint = "http://collector.invalid:4317".parse().unwrap();
-    settings.proxy = proxy_of(&settings.endpoint.url(), "ALL_PROXY", &address.to_string());
-    settings.retry_on_failure.initial_interval = mqspan::config::HumanDuration::millis(1);
-    settings.retry_on_failure.max_interval = mqspan::config::HumanDuration::millis(1);
+    let value = address.to_string();
+    let settings = through("http://collector.invalid:4317", "ALL_PROXY", &value);
     let mut agent = Agent::start(settings);
     agent.push(1);
     for _ in 0..2 {
         requests.recv().await.unwrap();
     }
     let (counted, _) = agent.finish(Duration::ZERO).await;
-    assert_eq!((counted.exported, collector.accepted()), (0, 0));
+    assert_eq!((counted.exported, collector.count()), (0, 0));
 }

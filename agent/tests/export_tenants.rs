@@ -2,17 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod collector;
-mod oracle;
+mod exporting;
+mod reference;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use collector::{Agent, Collector, Options, settings};
+use exporting::{Agent, scripted, settings, until};
 use mqspan::config::{HumanDuration, Otlp, Size, Storage};
 use mqspan::event::Call;
 use mqspan::loss::{Loss, Losses};
+use mqspan_testkit::collector::{Answer, Collector};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tonic::{Code, Status};
 
@@ -22,7 +23,7 @@ const WANTED: &str = "/wanted";
 fn calls(queue: &'static str, count: usize) -> Vec<Call<'static>> {
     let call = Call {
         name: Some(Cow::Borrowed(queue)),
-        ..oracle::receive()
+        ..reference::receive()
     };
     vec![call; count]
 }
@@ -34,14 +35,16 @@ fn has_refused(request: &ExportTraceServiceRequest) -> bool {
         .any(|span| span.name.ends_with(REFUSED))
 }
 
-async fn refusing(code: Code) -> Collector {
-    Collector::start(Options {
-        refuses: Some(Box::new(move |request| {
-            has_refused(request).then(|| Status::new(code, "the quota of this tenant is used up"))
-        })),
-        ..Options::default()
-    })
-    .await
+fn refusing(code: Code) -> Collector {
+    let collector = Collector::start().unwrap();
+    collector.answer(move |request| {
+        if has_refused(request) {
+            Answer::Refuse(Status::new(code, "the quota of this tenant is used up"))
+        } else {
+            Answer::Accept
+        }
+    });
+    collector
 }
 
 /// Retries that leave the collector time for others.
@@ -53,8 +56,8 @@ fn slower(address: SocketAddr) -> Otlp {
 
 async fn finish(agent: Agent, collector: &Collector, refused: u64, wanted: u64) {
     let (counters, left) = agent.finish(Duration::from_millis(100)).await;
-    let accepted = &collector.seen.borrow().accepted;
-    assert!(accepted.iter().all(|name| name.ends_with(WANTED)));
+    let accepted = collector.spans();
+    assert!(accepted.iter().all(|came| came.span.name.ends_with(WANTED)));
     assert_eq!((counters.exported, left.otlp_spans), (wanted, refused));
     assert_eq!(counters.lost, Losses::default());
 }
@@ -67,7 +70,7 @@ async fn batches_that_are_refused_hold_up_no_others() {
         Code::Aborted,
         Code::DataLoss,
     ] {
-        let mut collector = refusing(code).await;
+        let collector = refusing(code);
         let mut agent = Agent::start(slower(collector.address));
         for _ in 0..100 {
             agent.push_calls(&calls(REFUSED, 3));
@@ -75,14 +78,14 @@ async fn batches_that_are_refused_hold_up_no_others() {
         for _ in 0..10 {
             agent.push_calls(&calls(WANTED, 2));
         }
-        collector.until(|seen| seen.accepted.len() == 20).await;
+        until(&collector, |seen| seen.spans.len() == 20).await;
         finish(agent, &collector, 300, 20).await;
     }
 }
 
 #[tokio::test]
 async fn one_process_of_a_batch_is_refused_alone() {
-    let mut collector = refusing(Code::ResourceExhausted).await;
+    let collector = refusing(Code::ResourceExhausted);
     let mut agent = Agent::start(settings(collector.address));
     for _ in 0..6 {
         for pid in 1..=9 {
@@ -91,7 +94,7 @@ async fn one_process_of_a_batch_is_refused_alone() {
         }
         agent.sender.flush();
     }
-    collector.until(|seen| seen.accepted.len() == 240).await;
+    until(&collector, |seen| seen.spans.len() == 240).await;
     finish(agent, &collector, 30, 240).await;
 }
 
@@ -105,7 +108,7 @@ async fn what_is_refused_leaves_room_for_what_is_not() {
             max_size: Size::mib(64),
         },
     ] {
-        let mut collector = refusing(Code::ResourceExhausted).await;
+        let collector = refusing(Code::ResourceExhausted);
         let mut otlp = Otlp {
             max_request_size: Size::mib(1),
             ..slower(collector.address)
@@ -116,7 +119,7 @@ async fn what_is_refused_leaves_room_for_what_is_not() {
         for round in 1..=100 {
             agent.push_calls(&calls(REFUSED, 100));
             agent.push_calls(&calls(WANTED, 1));
-            collector.until(|seen| seen.accepted.len() == round).await;
+            until(&collector, |seen| seen.spans.len() == round).await;
         }
         let (counters, left) = agent.finish(Duration::from_millis(100)).await;
         assert_eq!(counters.exported, 100);
@@ -132,12 +135,8 @@ async fn what_is_refused_leaves_room_for_what_is_not() {
 
 #[tokio::test]
 async fn nothing_is_given_up_while_all_is_refused() {
-    let script = (0..400).map(|_| {
-        collector::Answer::Refuse(Status::resource_exhausted(
-            "data refused due to high memory usage",
-        ))
-    });
-    let collector = Collector::scripted(script.collect()).await;
+    let refusal = Status::resource_exhausted("data refused due to high memory usage");
+    let collector = scripted(vec![Answer::Refuse(refusal); 400]);
     let mut otlp = settings(collector.address);
     otlp.sending_queue.queue_size = Size::mib(1);
     let mut agent = Agent::start(otlp);

@@ -2,47 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod collector;
-mod oracle;
+mod exporting;
+mod reference;
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use collector::{Agent, Collector, Options, settings};
+use exporting::{Agent, Log, settings, until};
 use mqspan::config::{HumanDuration, Otlp, Tls};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-
-/// A certificate authority.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self {
-            pem: params.self_signed(&key).unwrap().pem(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// Certificate and key in PEM.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn server(&self, name: &str) -> ServerTlsConfig {
-        let (certificate, key) = self.issue(name);
-        ServerTlsConfig::new().identity(Identity::from_pem(certificate, key))
-    }
-}
+use mqspan_testkit::certificates::{Authority, SelfSigned};
+use mqspan_testkit::collector::Collector;
+use tonic::transport::Certificate;
 
 fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
     let path = directory.join(name);
@@ -50,93 +21,76 @@ fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-async fn listen(tls: ServerTlsConfig) -> Collector {
-    Collector::start(Options {
-        tls: Some(tls),
-        ..Options::default()
-    })
-    .await
+fn trusting(ca_file: &Path) -> Tls {
+    Tls {
+        ca_file: ca_file.to_owned(),
+        ..Tls::default()
+    }
 }
 
-fn https(collector: &Collector, tls: Tls) -> Otlp {
-    Otlp {
+/// An agent that has three spans for the collector, which it knows as `localhost`.
+fn agent_with_three(collector: &Collector, tls: Tls) -> Agent {
+    let mut agent = Agent::start(Otlp {
         endpoint: format!("https://localhost:{}", collector.address.port())
             .parse()
             .unwrap(),
         tls,
         ..settings(collector.address)
-    }
+    });
+    agent.push(3);
+    agent
+}
+
+/// The three spans stay with the agent, because of the collector's certificate.
+async fn ensure_untrusted(agent: Agent, log: &Log, case: impl Debug) {
+    let (counters, left) = agent.finish(Duration::from_millis(300)).await;
+    assert_eq!((counters.exported, left.otlp_spans), (0, 3), "{case:?}");
+    let text = log.text();
+    assert!(text.contains("certificate"), "{text}");
 }
 
 #[tokio::test]
 async fn a_trusted_collector_gets_the_spans() {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let ca_file = write(directory.path(), "ca.pem", &authority.pem);
+    let authority = Authority::new().unwrap();
+    let ca_file = write(directory.path(), "ca.pem", &authority.pem());
     for (name, server_name_override) in [
         ("localhost", ""),
         ("collector.example", "collector.example"),
     ] {
-        let collector = listen(authority.server(name)).await;
-        let mut agent = Agent::start(https(
-            &collector,
-            Tls {
-                ca_file: ca_file.clone(),
-                server_name_override: server_name_override.to_owned(),
-                ..Tls::default()
-            },
-        ));
-        agent.push(3);
+        let issued = authority.issue(name).unwrap();
+        let collector = Collector::start_tls(issued.server()).unwrap();
+        let tls = Tls {
+            server_name_override: server_name_override.to_owned(),
+            ..trusting(&ca_file)
+        };
+        let agent = agent_with_three(&collector, tls);
         assert_eq!(agent.drain().await.exported, 3, "{name}");
     }
-}
-
-/// As `openssl req -x509` makes it.
-fn self_signed(name: &str, is_ca: bool, is_expired: bool) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    if is_ca {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }
-    if is_expired {
-        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    }
-    let certificate = params.self_signed(&key).unwrap();
-    (certificate.pem(), key.serialize_pem())
 }
 
 #[tokio::test]
 async fn a_self_signed_certificate_is_its_own_authority() {
     let directory = tempfile::tempdir().unwrap();
-    let other = self_signed("localhost", true, false).0;
-    for (name, is_ca, is_expired, trusted, works) in [
-        ("localhost", true, false, None, true),
-        ("localhost", false, false, None, true),
-        ("localhost", true, true, None, false),
-        ("elsewhere", true, false, None, false),
-        ("localhost", true, false, Some(&other), false),
+    let other = SelfSigned::Authority.issue("localhost").unwrap();
+    for (name, kind, trusted, works) in [
+        ("localhost", SelfSigned::Authority, None, true),
+        ("localhost", SelfSigned::Server, None, true),
+        ("localhost", SelfSigned::ExpiredAuthority, None, false),
+        ("elsewhere", SelfSigned::Authority, None, false),
+        ("localhost", SelfSigned::Authority, Some(&other), false),
     ] {
-        let (certificate, key) = self_signed(name, is_ca, is_expired);
-        let pem = trusted.unwrap_or(&certificate);
-        let ca_file = write(directory.path(), "ca.pem", pem);
-        let identity = Identity::from_pem(&certificate, key);
-        let collector = listen(ServerTlsConfig::new().identity(identity)).await;
-        let mut agent = Agent::start(https(
-            &collector,
-            Tls {
-                ca_file,
-                ..Tls::default()
-            },
-        ));
-        agent.push(3);
-        let case = (name, is_ca, is_expired, trusted.is_some());
+        let log = Log::begin();
+        let issued = kind.issue(name).unwrap();
+        let trusted_pem = &trusted.unwrap_or(&issued).certificate;
+        let ca_file = write(directory.path(), "ca.pem", trusted_pem);
+        let collector = Collector::start_tls(issued.server()).unwrap();
+        let agent = agent_with_three(&collector, trusting(&ca_file));
+        let case = (name, kind, trusted.is_some());
         if works {
             assert_eq!(agent.drain().await.exported, 3, "{case:?}");
         } else {
-            let (counters, left) = agent.finish(Duration::from_millis(300)).await;
-            assert_eq!((counters.exported, left.otlp_spans), (0, 3), "{case:?}");
-            let error = counters.last_error.unwrap().text;
-            assert!(error.contains("certificate"), "{error}");
+            ensure_untrusted(agent, &log, case).await;
         }
     }
 }
@@ -144,58 +98,39 @@ async fn a_self_signed_certificate_is_its_own_authority() {
 #[tokio::test]
 async fn an_untrusted_collector_gets_none() {
     let directory = tempfile::tempdir().unwrap();
-    let other = write(directory.path(), "ca.pem", &Authority::new().pem);
+    let other = Authority::new().unwrap().pem();
+    let other = write(directory.path(), "ca.pem", &other);
     for ca_file in [other, PathBuf::new()] {
-        let collector = listen(Authority::new().server("localhost")).await;
-        let mut agent = Agent::start(https(
-            &collector,
-            Tls {
-                ca_file,
-                ..Tls::default()
-            },
-        ));
-        agent.push(3);
-        let (counters, left) = agent.finish(Duration::from_millis(300)).await;
-        assert_eq!((counters.exported, left.otlp_spans), (0, 3));
-        let error = counters.last_error.unwrap().text;
-        assert!(error.contains("certificate"), "{error}");
-        assert_eq!(collector.accepted(), 0);
+        let log = Log::begin();
+        let issued = Authority::new().unwrap().issue("localhost").unwrap();
+        let collector = Collector::start_tls(issued.server()).unwrap();
+        let agent = agent_with_three(&collector, trusting(&ca_file));
+        ensure_untrusted(agent, &log, ca_file).await;
+        assert_eq!(collector.count(), 0);
     }
 }
 
 #[tokio::test]
 async fn the_collector_may_ask_for_a_certificate() {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let (certificate, key) = authority.issue("agent");
-    let ca_file = write(directory.path(), "ca.pem", &authority.pem);
-    let cert_file = write(directory.path(), "cert.pem", &certificate);
-    let key_file = write(directory.path(), "key.pem", &key);
-    let server = authority
-        .server("localhost")
-        .client_ca_root(Certificate::from_pem(&authority.pem));
-    let collector = listen(server).await;
+    let authority = Authority::new().unwrap();
+    let issued = authority.issue("agent").unwrap();
+    let ca_file = write(directory.path(), "ca.pem", &authority.pem());
+    let cert_file = write(directory.path(), "cert.pem", &issued.certificate);
+    let key_file = write(directory.path(), "key.pem", &issued.key);
+    let server = authority.issue("localhost").unwrap().server();
+    let server = server.client_ca_root(Certificate::from_pem(authority.pem()));
+    let collector = Collector::start_tls(server).unwrap();
 
-    let mut agent = Agent::start(https(
-        &collector,
-        Tls {
-            ca_file: ca_file.clone(),
-            cert_file,
-            key_file,
-            ..Tls::default()
-        },
-    ));
-    agent.push(3);
+    let tls = Tls {
+        cert_file,
+        key_file,
+        ..trusting(&ca_file)
+    };
+    let agent = agent_with_three(&collector, tls);
     assert_eq!(agent.drain().await.exported, 3);
 
-    let mut agent = Agent::start(https(
-        &collector,
-        Tls {
-            ca_file,
-            ..Tls::default()
-        },
-    ));
-    agent.push(3);
+    let agent = agent_with_three(&collector, trusting(&ca_file));
     let (_, left) = agent.finish(Duration::from_millis(300)).await;
     assert_eq!(left.otlp_spans, 3);
 }
@@ -203,21 +138,19 @@ async fn the_collector_may_ask_for_a_certificate() {
 #[tokio::test]
 async fn changed_files_are_taken_up() {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let ca_file = write(directory.path(), "ca.pem", &Authority::new().pem);
-    let mut collector = listen(authority.server("localhost")).await;
-    let mut agent = Agent::start(https(
-        &collector,
-        Tls {
-            ca_file: ca_file.clone(),
-            reload_interval: HumanDuration::millis(10),
-            ..Tls::default()
-        },
-    ));
-    agent.push(3);
+    let authority = Authority::new().unwrap();
+    let other = Authority::new().unwrap().pem();
+    let ca_file = write(directory.path(), "ca.pem", &other);
+    let issued = authority.issue("localhost").unwrap();
+    let collector = Collector::start_tls(issued.server()).unwrap();
+    let tls = Tls {
+        reload_interval: HumanDuration::millis(10),
+        ..trusting(&ca_file)
+    };
+    let agent = agent_with_three(&collector, tls);
     std::fs::write(&ca_file, "half a cert").unwrap();
-    std::fs::write(&ca_file, &authority.pem).unwrap();
-    collector.until(|seen| seen.accepted.len() == 3).await;
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    until(&collector, |seen| seen.spans.len() == 3).await;
     assert_eq!(agent.drain().await.exported, 3);
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod counting;
-mod oracle;
+mod reference;
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ fn a_call_costs_no_allocation() {
                 max_message_size: 64,
             }),
             ret: if number % 3 == 0 { -110 } else { 8 },
-            ..oracle::full_receive()
+            ..reference::full_receive()
         })
         .collect();
     let (publisher, _reader) = exchange();

@@ -2,8 +2,8 @@
 //! opentelemetry-proto, which must find what its own types would have made of them, in protobuf and in JSON.
 #![no_main]
 
-#[path = "../../agent/tests/oracle/mod.rs"]
-mod oracle;
+#[path = "../../agent/tests/reference/mod.rs"]
+mod reference;
 
 use libfuzzer_sys::fuzz_target;
 use mqspan::encode::{json, split};
@@ -21,7 +21,7 @@ fn calls(mut bytes: &[u8]) -> Vec<Call<'_>> {
         let (record, rest) = rest.split_at(len);
         bytes = rest;
         if let Ok(Event::Call(mut call)) = Event::parse(record) {
-            call.process.pid %= oracle::PROCESSES;
+            call.process.pid %= reference::PROCESSES;
             calls.push(call);
         }
     }
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
         _ => Correlation::None,
     };
     let max_bytes = if settings & 0x80 == 0 { 1 << 20 } else { 1_500 };
-    for (encoded, built) in oracle::encode_all(&calls(records), correlation, max_bytes) {
+    for (encoded, built) in reference::encode_all(&calls(records), correlation, max_bytes) {
         let read = ExportTraceServiceRequest::decode(encoded.bytes.clone()).expect("protobuf");
         assert_eq!(read, built);
         assert_eq!(split::count_spans(&encoded.bytes), Ok(encoded.spans));

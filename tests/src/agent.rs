@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::{free_address, http};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,9 +18,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::balance::Balance;
-use crate::sink::free_address;
 use crate::spawn::cannot_run;
-use crate::{Bench, http, signal};
+use crate::{Bench, signal};
 
 /// How often something is looked at that cannot tell by itself that it has changed.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
@@ -71,10 +72,19 @@ impl Agent {
     pub(crate) async fn start(bench: &Bench, mut config: Value) -> Result<Agent> {
         let dir = TempDir::with_prefix("mqspan-e2e")?;
         let path = config_path(&dir);
-        let health = free_address().await?;
+        let health = free_address()?;
         merge(&mut config, listening_on(health));
         std::fs::write(&path, serde_json::to_string_pretty(&config)?)?;
         Self::launch(bench, dir, &path, &[], health).await
+    }
+
+    /// One that sends to this collector, with `over` laid on its configuration.
+    pub(crate) async fn sending_to(
+        bench: &Bench,
+        collector: &Collector,
+        over: Value,
+    ) -> Result<Agent> {
+        Self::start(bench, config(bench, &collector.endpoint(), over)).await
     }
 
     /// With a configuration that is there already, and these variables, which say more; its health is at the address.

@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use mqspan_testkit::span::{Origin, Traced, Value, attributes};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use crate::Backend;
 use crate::expect::{CLOCK_TOLERANCE_NS, Expected, Want};
-use crate::span::{Origin, Traced, Value, attributes};
 use crate::truth::{self, Call};
 
 /// A report stops after this many spans that differ.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
+use mqspan_testkit::span::Value;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::Backend;
-use crate::span::Value;
 use crate::truth::{Call, Timeout};
 
 /// How far a span's clock may be from the workload's.

@@ -1,12 +1,12 @@
 //! End-to-end tests of the `mqspan` binary.
 //!
 //! ```text
-//! workload ── system calls ──> kernel ──> mqspan ── OTLP ──> sink
-//!     └── truth: one JSON line a call ──────────> compare <────┘
+//! workload ── system calls ──> kernel ──> mqspan ── OTLP ──> collector
+//!     └── truth: one JSON line a call ──────────> compare <─────┘
 //! ```
 //!
 //! `mqspan-oracle` puts strace in the place of the truth, for programs that know nothing of this project;
-//! `mqspan-pipeline` a Collector and a Jaeger in the place of the sink.
+//! `mqspan-pipeline` a real Collector and a Jaeger in the place of ours, which is in `testkit/`.
 //!
 //! The same binaries run on the machine itself and in the test kernels under QEMU. Nothing passes by
 //! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
@@ -20,15 +20,10 @@ mod cases;
 mod cgroup;
 mod compare;
 mod expect;
-mod http;
 mod oracle;
-mod otlp_json;
 mod pipeline;
-mod proxy;
 mod server;
 mod signal;
-mod sink;
-mod span;
 mod spawn;
 mod tmux;
 mod truth;

@@ -49,31 +49,12 @@ fn serve(runtime: &Runtime, key: &str, address: SocketAddr, router: Router) -> a
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
+
+    use mqspan_testkit::{free_address, http};
 
     use super::*;
     use crate::balance::Decoded;
     use crate::metrics::exchange::exchange;
-
-    fn status(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.lines().next().unwrap().to_owned()
-    }
-
-    fn free_address() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-    }
 
     #[test]
     fn endpoints_share_an_address_or_have_their_own() {
@@ -81,11 +62,17 @@ mod tests {
         let (_publisher, reader) = exchange();
         let source = Arc::new(Source::new(reader, &BTreeMap::new(), Decoded::default));
         let health = Health::new(Arc::default());
-        let (ok, not_yet) = ("HTTP/1.1 200 OK", "HTTP/1.1 503 Service Unavailable");
-        let not_found = "HTTP/1.1 404 Not Found";
+        let status = |address, path| {
+            let answer = runtime.block_on(http::get(address, path));
+            answer.unwrap().status
+        };
+        let (ok, not_yet, not_found) = (200, 503, 404);
         for (for_health, for_metrics) in {
-            let both = free_address();
-            [(both, both), (free_address(), free_address())]
+            let both = free_address().unwrap();
+            [
+                (both, both),
+                (free_address().unwrap(), free_address().unwrap()),
+            ]
         } {
             let mut config = Config::default();
             config.health.address.0 = Some(for_health);

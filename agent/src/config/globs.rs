@@ -31,12 +31,6 @@ impl Globs {
         })
     }
 
-    /// The patterns as they were given.
-    #[must_use]
-    pub fn patterns(&self) -> &[String] {
-        &self.patterns
-    }
-
     /// Whether there are no patterns. Such a list matches nothing; in a filter it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -20,14 +20,8 @@ pub struct Overrides(Vec<Override>);
 #[derive(Clone, Debug)]
 struct Override {
     key: KeyPath,
-    value: OverrideValue,
+    text: String,
     flag: String,
-}
-
-#[derive(Clone, Debug)]
-enum OverrideValue {
-    Text(String),
-    List(Vec<String>),
 }
 
 impl Overrides {
@@ -40,26 +34,10 @@ impl Overrides {
     /// Sets a key such as `logs.level` to the text that a flag was given; the text takes the type of the key, as in an
     /// `MQSPAN__` variable. `flag` is named in messages, for example `--log-level`.
     #[must_use]
-    pub fn set(self, flag: &str, key: &str, text: impl Into<String>) -> Self {
-        self.push(flag, key, OverrideValue::Text(text.into()))
-    }
-
-    /// Sets a key that is a list to the values of a flag that was given several times.
-    #[must_use]
-    pub fn set_list<S: Into<String>>(
-        self,
-        flag: &str,
-        key: &str,
-        texts: impl IntoIterator<Item = S>,
-    ) -> Self {
-        let texts = texts.into_iter().map(Into::into).collect();
-        self.push(flag, key, OverrideValue::List(texts))
-    }
-
-    fn push(mut self, flag: &str, key: &str, value: OverrideValue) -> Self {
+    pub fn set(mut self, flag: &str, key: &str, text: impl Into<String>) -> Self {
         self.0.push(Override {
             key: key.split('.').map(str::to_owned).collect(),
-            value,
+            text: text.into(),
             flag: flag.to_owned(),
         });
         self
@@ -87,10 +65,7 @@ pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loa
     otel_layer(env, &mut layers);
     own_layer(env, &mut layers);
     for set in &overrides.0 {
-        match &set.value {
-            OverrideValue::Text(text) => layers.text(&set.key, text, &set.flag),
-            OverrideValue::List(texts) => layers.texts(&set.key, texts, &set.flag),
-        }
+        layers.text(&set.key, &set.text, &set.flag);
     }
     let mut loaded = finish(layers)?;
     let otlp = &mut loaded.config.exporters.otlp;

@@ -147,11 +147,6 @@ impl Layers {
         self.set(path, node);
     }
 
-    /// Sets a list of texts.
-    pub(super) fn texts(&mut self, path: &[String], texts: &[String], place: &str) {
-        self.set(path, list_of(texts.iter().map(String::as_str), place));
-    }
-
     /// Lays a node on the one at a path. A null changes nothing.
     pub(super) fn set(&mut self, path: &[String], node: Node) {
         if matches!(node.content, Content::Scalar(Scalar::Null)) {

@@ -119,11 +119,6 @@ impl Batch {
         self.size_bytes
     }
 
-    /// Spans so far.
-    pub fn spans(&self) -> u32 {
-        self.spans
-    }
-
     /// True without any span.
     pub fn is_empty(&self) -> bool {
         self.spans == 0

@@ -1,9 +1,7 @@
 //! What became of spans, by number. For each sink, at rest:
-//! pushed + recovered = exported + rejected + lost + left.
+//! given to it + recovered = exported + rejected + lost + left.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use crate::loss::{Loss, Losses};
 
@@ -60,19 +58,9 @@ impl RejectReason {
     }
 }
 
-/// An error and its time.
-#[derive(Debug, Clone)]
-pub struct LastError {
-    /// With its causes; no secrets.
-    pub text: String,
-    /// When it was met.
-    pub at: SystemTime,
-}
-
 /// Counters of one sink. All but the gauges only grow.
 #[derive(Debug, Default)]
 pub struct Counters {
-    pushed: AtomicU64,
     recovered: AtomicU64,
     exported: AtomicU64,
     rejected: [AtomicU64; RejectReason::COUNT],
@@ -84,14 +72,11 @@ pub struct Counters {
     exhausted_retries: AtomicU64,
     splits: AtomicU64,
     unreachable: AtomicBool,
-    last_error: Mutex<Option<LastError>>,
 }
 
 /// The counters at one moment, in spans where nothing else is said.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Given by the capture thread, those still in its batch included.
-    pub pushed: u64,
     /// Found on disk at the start.
     pub recovered: u64,
     /// Accepted by the collector, or written to the file.
@@ -112,16 +97,11 @@ pub struct Snapshot {
     pub exhausted_retries: u64,
     /// Requests cut in two because the collector found them too large.
     pub splits: u64,
-    /// The last try did not reach the collector.
-    pub unreachable: bool,
-    /// The last error.
-    pub last_error: Option<LastError>,
 }
 
 impl Snapshot {
-    /// Adds what another sink counted. Gauges and the last error stay.
+    /// Adds what another sink counted. Gauges stay.
     pub fn add(&mut self, other: &Self) {
-        self.pushed += other.pushed;
         self.recovered += other.recovered;
         self.exported += other.exported;
         for &(code, spans) in &other.rejected {
@@ -154,7 +134,6 @@ impl Counters {
         };
         let lost = self.lost.iter().map(|counter| counter.load(Relaxed));
         Snapshot {
-            pushed: self.pushed.load(Relaxed),
             recovered: self.recovered.load(Relaxed),
             exported: self.exported.load(Relaxed),
             rejected: (self.rejected.iter().enumerate())
@@ -167,14 +146,7 @@ impl Counters {
             retries: self.retries.load(Relaxed),
             exhausted_retries: self.exhausted_retries.load(Relaxed),
             splits: self.splits.load(Relaxed),
-            unreachable: self.unreachable.load(Relaxed),
-            last_error: self.lock_error().clone(),
         }
-    }
-
-    /// Sets the sum of spans pushed; has one writer, the capture thread.
-    pub(crate) fn set_pushed(&self, spans: u64) {
-        self.pushed.store(spans, Relaxed);
     }
 
     pub(crate) fn recovered(&self, spans: u64) {
@@ -226,18 +198,5 @@ impl Counters {
     /// Returns whether that was so before.
     pub(crate) fn set_unreachable(&self, unreachable: bool) -> bool {
         self.unreachable.swap(unreachable, Relaxed)
-    }
-
-    pub(crate) fn error(&self, text: String) {
-        *self.lock_error() = Some(LastError {
-            text,
-            at: SystemTime::now(),
-        });
-    }
-
-    fn lock_error(&self) -> std::sync::MutexGuard<'_, Option<LastError>> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -348,10 +348,9 @@ impl Delivery {
         if rejected > 0 || !partial.error_message.is_empty() {
             self.counters
                 .rejected(RejectReason::PartialSuccess, rejected);
-            self.counters.error(partial.error_message.clone());
             if self.first_of(PARTIAL) {
-                let message = &partial.error_message;
-                warn!(rejected, %message, "the collector took a request in part");
+                let cause = &partial.error_message;
+                warn!(rejected, %cause, "the collector took a request in part");
             }
         } else {
             self.calm();
@@ -373,7 +372,6 @@ impl Delivery {
                 (refusal.verdict(), format!("{name}: {}", refusal.message))
             }
         };
-        self.counters.error(cause.clone());
         match (verdict, failure) {
             (Verdict::Retry(_), Failure::Refused(refusal)) => {
                 let first = self.first_of(refusal.code.into());

@@ -293,7 +293,6 @@ impl FileSink {
             }
             Err(cause) => {
                 self.counters.lost(Loss::Storage, spans);
-                self.counters.error(cause.to_string());
                 if !self.counters.set_unreachable(true) {
                     error!(%cause, "spans cannot be written to the file");
                 }
@@ -308,5 +307,4 @@ fn after_break(line: &[u8], broken: bool) -> &[u8] {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

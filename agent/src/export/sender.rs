@@ -24,7 +24,6 @@ pub struct SpanSender {
     flush_timeout: Duration,
     /// When the first span of the batch came.
     since: Option<Instant>,
-    pushed: u64,
     shares: QueueShares,
     owners: Arc<OwnerLosses>,
     /// Bytes of a span, as in the batch before.
@@ -48,7 +47,6 @@ impl SpanSender {
             sinks,
             flush_timeout: config.flush_timeout.0,
             since: None,
-            pushed: 0,
             shares: QueueShares::default(),
             owners: Arc::default(),
             span_bytes: SPAN_BYTES,
@@ -73,10 +71,6 @@ impl SpanSender {
         span: &Span<'_>,
     ) {
         let sent = MessageKey::of_send(span.call);
-        self.pushed += 1;
-        for sink in &self.sinks {
-            sink.counters.set_pushed(self.pushed);
-        }
         if !self.shares.take(owner, self.span_bytes) {
             self.owners.add(owner, Loss::QueueFull, 1);
             for sink in &self.sinks {
@@ -166,11 +160,6 @@ impl SpanSender {
             let used = level.bytes + self.batch.size_bytes() as u64;
             self.shares.look(used, level.capacity_bytes);
         }
-    }
-
-    /// Spans in the batch.
-    pub fn pending(&self) -> u32 {
-        self.batch.spans()
     }
 }
 

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use mqspan_testkit::free_address;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::Bench;
 use crate::server::Server;
-use crate::sink::free_address;
 
 /// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Forwarder {
         to: &str,
     ) -> Result<Forwarder> {
         let config = TempDir::with_prefix("mqspan-bench")?;
-        let address = free_address().await?;
+        let address = free_address()?;
         let mut command = match kind {
             Kind::Rotel => rotel(rivals, address, to).await?,
             Kind::Otelcol => otelcol(rivals, address, to, config.path())?,
@@ -71,7 +71,7 @@ impl Forwarder {
 
 async fn rotel(rivals: &Path, address: SocketAddr, to: &str) -> Result<Command> {
     let mut command = Command::new(rivals.join("rotel"));
-    let http = free_address().await?.to_string();
+    let http = free_address()?.to_string();
     command.args(["start", "--otlp-grpc-endpoint", &address.to_string()]);
     command.args(["--otlp-http-endpoint", &http, "--exporter", "otlp"]);
     command.args(["--otlp-exporter-endpoint", to]);

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use mqspan_testkit::free_address;
+use mqspan_testkit::proxy::{Mode, TcpProxy};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -12,8 +14,6 @@ use super::table::Table;
 use super::throughput::{STEADY, flood};
 use crate::Bench;
 use crate::agent::{self, Agent};
-use crate::proxy::{Mode, Proxy};
-use crate::sink::free_address;
 
 /// For spans of the longest outage that is asked for, with room to spare.
 const ON_DISK: &str = "8GiB";
@@ -79,7 +79,7 @@ impl Outage {
 
 async fn away(bench: &Bench, seconds: u64) -> Result<Outage> {
     let directory = TempDir::with_prefix("mqspan-bench")?;
-    let address = free_address().await?;
+    let address = free_address()?;
     let storage = json!({"directory": directory.path().join("queue"), "max_size": ON_DISK});
     let over = json!({"exporters": {"otlp": {"sending_queue": {"storage": storage}}}});
     let config = agent::config(bench, &format!("http://{address}"), over);
@@ -94,7 +94,7 @@ async fn away(bench: &Bench, seconds: u64) -> Result<Outage> {
 
 async fn stalled(bench: &Bench, seconds: u64) -> Result<Outage> {
     let counter = Counter::start().await?;
-    let proxy = Proxy::start(counter.address()).await?;
+    let proxy = TcpProxy::start(counter.address()).await?;
     let over = json!({"exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}}});
     let agent = Agent::start(bench, agent::config(bench, &proxy.endpoint(), over)).await?;
     let calls = seconds * STEADY;

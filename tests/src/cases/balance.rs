@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
 use serde_json::json;
 
 use super::metrics::{scrape, sum, wait_for_metrics};
@@ -13,7 +15,6 @@ use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::balance::Balance;
 use crate::compare::is_of;
-use crate::sink::{Sink, free_address};
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -30,13 +31,14 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Of calls that only this case makes: all are exported, and nothing is lost.
 async fn nothing_lost(bench: &'static Bench) -> Result<()> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
     let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     let give_up = tokio::time::Instant::now() + bench.bound(10);
     loop {
@@ -46,13 +48,13 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
         ensure!(lost == 0.0, "{lost} calls lost:\n{text}");
         // Other programs of this machine may have made calls too: what arrived is the measure.
         #[allow(clippy::cast_precision_loss)]
-        if exported == sink.spans().len() as f64 {
+        if exported == collector.spans().len() as f64 {
             break;
         }
         ensure!(
             tokio::time::Instant::now() < give_up,
             "{exported} calls are exported, {} spans arrived:\n{text}",
-            sink.spans().len()
+            collector.spans().len()
         );
         tokio::time::sleep(agent::POLL).await;
     }
@@ -61,8 +63,8 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
 
 /// Other users of BPF can keep the kernel from running programs at kprobes: what goes unseen by it is counted.
 async fn hidden(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let config = agent::config(bench, &sink.endpoint(), defaults());
+    let collector = Collector::start()?;
+    let config = agent::config(bench, &collector.endpoint(), defaults());
     let agent = Agent::start(bench, config).await?;
     let made = Attack::new("maps", 5).run_for(bench, 0, 3).await?;
     let balance = agent.stop_balanced(bench).await?;
@@ -76,15 +78,15 @@ async fn hidden(bench: &'static Bench) -> Result<()> {
 /// With a ring of one page that nobody empties nearly all is lost, and all of it counted.
 async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const CALLS: u64 = 40_006; // of both, with mq_open and mq_unlink
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
     let config = json!({
         // Of the few dozen calls that find room some are kept and some are not.
         "capture": {"ring_buffer_size": "16KiB"},
         "sampling": {"ratio": 0.5},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let program = program?;
     let workload = Workload::new(program.clone(), &["flood", "20000"])?;
     // What the kernel tells of its process has no room, at any of its four calls.
@@ -113,16 +115,16 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     );
     ensure!(balance.sampled_out > 0, "none sampled out: {balance:?}");
     ensure_seen(bench, &balance, CALLS)?;
-    ensure_arrived(&balance, &sink)
+    ensure_arrived(&balance, &collector)
 }
 
 /// Where threads are kept in a map of a fixed size, the calls that find no room are counted.
 async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     const THREADS: u64 = 100;
     const CALLS: u64 = 2 * THREADS + 2;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"capture": {"max_in_flight": 16}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100"])?;
     workload.run(bench).await?;
     let may_miss = agent.may_miss();
@@ -134,16 +136,16 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
         "{balance:?}"
     );
     ensure_seen(bench, &balance, CALLS)?;
-    ensure_arrived(&balance, &sink)
+    ensure_arrived(&balance, &collector)
 }
 
 /// More threads than CPUs, all in calls: a kernel that preempts them there must not hide any.
 async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const PROCESSES: u64 = 4;
     const CALLS: u64 = PROCESSES * 10_002;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"capture": {"ring_buffer_size": "32MiB"}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let program = program?;
     let floods = (0..PROCESSES)
         .map(|_| Workload::new(program.clone(), &["flood", "5000"]))
@@ -155,7 +157,7 @@ async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     let lost_in_kernel = balance.lost - balance.lost_by("shutdown");
     ensure!(may_lose || lost_in_kernel == 0, "{balance:?}");
     ensure_seen(bench, &balance, CALLS)?;
-    ensure_arrived(&balance, &sink)
+    ensure_arrived(&balance, &collector)
 }
 
 fn ensure_seen(bench: &Bench, balance: &Balance, calls: u64) -> Result<()> {
@@ -169,8 +171,8 @@ fn ensure_seen(bench: &Bench, balance: &Balance, calls: u64) -> Result<()> {
     Ok(())
 }
 
-fn ensure_arrived(balance: &Balance, sink: &Sink) -> Result<()> {
-    let arrived = u64::try_from(sink.spans().len())?;
+fn ensure_arrived(balance: &Balance, collector: &Collector) -> Result<()> {
+    let arrived = u64::try_from(collector.spans().len())?;
     // What a shutdown does not wait for may have arrived without the agent having heard of it.
     let most = balance.exported + balance.lost_by("shutdown");
     ensure!(

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join;
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::span::{Traced, attributes};
 use rustix::process::Signal;
 
 use super::{Case, case, comparison, defaults, run_and_compare, scenario};
@@ -13,8 +15,6 @@ use crate::agent::{self, Agent};
 use crate::balance::Balance;
 use crate::compare::is_of;
 use crate::signal;
-use crate::sink::Sink;
-use crate::span::{Traced, attributes};
 use crate::truth::Call;
 use crate::workload::{Held, Workload};
 
@@ -65,10 +65,10 @@ pub(super) fn cases() -> Vec<Case> {
 /// call some backends may miss a few, as they say at the start; then the sum is right all the same.
 async fn blocked_1000(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     let workload = Workload::new(program?, &["blocked", "1000"])?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     if !agent.may_miss() {
-        return run_and_compare(bench, &workload, &sink, agent).await;
+        return run_and_compare(bench, &workload, &collector, agent).await;
     }
     let calls = workload.run(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
@@ -113,9 +113,9 @@ async fn blocked_before_attach(bench: &'static Bench, program: Result<PathBuf>) 
 
 /// Starts an agent while callers are blocked, releases them, and compares.
 async fn check_late_agent(bench: &Bench, workload: &Workload, held: Held) -> Result<()> {
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let starting_ns = now_ns()?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let ready_ns = now_ns()?;
     held.release(bench).await?;
 
@@ -130,11 +130,12 @@ async fn check_late_agent(bench: &Bench, workload: &Workload, held: Held) -> Res
             return ensure_nearly_all(bench, &balance, calls.len());
         }
     } else {
-        sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        collector
+            .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
             .await?;
         agent.stop_well(bench).await?;
     }
-    comparison(bench, workload).check(&calls, &sink.spans())
+    comparison(bench, workload).check(&calls, &collector.spans())
 }
 
 /// An agent that goes while calls are blocked leaves them as they are, and says that it has not
@@ -142,8 +143,8 @@ async fn check_late_agent(bench: &Bench, workload: &Workload, held: Held) -> Res
 async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const BLOCKED: u64 = 100;
     let workload = Workload::new(program?, &["blocked", "100", "hold"])?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let held = workload.hold(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
     // Other programs may be blocked on this machine too.
@@ -159,8 +160,8 @@ async fn arriving(bench: &'static Bench, program: Result<PathBuf>) -> Result<()>
     const CALLERS: usize = 500;
     let apart = (4 * bench.slow_factor).to_string();
     let workload = Workload::new(program?, &["arriving", &CALLERS.to_string(), &apart])?;
-    let sink = Sink::start().await?;
-    let config = agent::config(bench, &sink.endpoint(), defaults());
+    let collector = Collector::start()?;
+    let config = agent::config(bench, &collector.endpoint(), defaults());
     let (held, agent) = try_join(workload.hold(bench), Agent::start(bench, config)).await?;
     held.release(bench).await?;
     let receives = |traced: &Traced| {
@@ -169,7 +170,7 @@ async fn arriving(bench: &'static Bench, program: Result<PathBuf>) -> Result<()>
     };
     let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    let (seen, missed) = (sink.spans_that(receives).len(), balance.lost);
+    let (seen, missed) = (collector.spans_that(receives).len(), balance.lost);
     ensure!(
         seen == CALLERS && missed == 0 || may_miss && seen * 100 >= CALLERS * 95,
         "{seen} of {CALLERS} receives returned to the agent: {balance:?}"
@@ -185,8 +186,8 @@ async fn stopped_before_attach(bench: &'static Bench, program: Result<PathBuf>) 
     let held = workload.hold(bench).await?;
     signal::send(held.pid()?, Signal::STOP)?;
     wait_until_stopped(bench, held.pid()?).await?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     signal::send(held.pid()?, Signal::CONT)?;
     held.release(bench).await?;
     let receives = |traced: &Traced| {
@@ -197,7 +198,7 @@ async fn stopped_before_attach(bench: &'static Bench, program: Result<PathBuf>) 
     };
     let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    let restarted = sink.spans_that(receives).len();
+    let restarted = collector.spans_that(receives).len();
     let missed = balance.lost_by("return_missed");
     ensure!(
         missed == 0 && restarted == BLOCKED || may_miss && balance.lost > 0,

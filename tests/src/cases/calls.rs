@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use mqspan_testkit::collector::Collector;
 
 use super::{Case, case, comparison, defaults, scenario};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::is_of;
-use crate::sink::Sink;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -35,15 +35,16 @@ pub(super) fn cases() -> Vec<Case> {
 async fn refused(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const REFUSED: u64 = 1_000;
     let workload = Workload::new(program?, &["refused", &REFUSED.to_string()])?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
         balance.seen < REFUSED / 10 && balance.lost < REFUSED / 10,
         "{REFUSED} calls were refused: {balance:?}"
     );
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }

@@ -4,16 +4,16 @@ use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::span::attributes;
 use tempfile::TempDir;
 
 use super::identity::in_namespace;
 use super::{Case, case, comparison, defaults, run_and_compare};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::is_of;
 use crate::expect::{CLOCK_TOLERANCE_NS, Want};
-use crate::sink::Sink;
-use crate::span::attributes;
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
@@ -29,10 +29,10 @@ pub(super) fn cases() -> Vec<Case> {
 async fn time_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
     let inside = in_namespace(bench, "time-namespace", scripts.path())?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(&inside, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(&inside, &collector, defaults()).await?;
     let workload = Workload::new(bench.workload()?, &["waits"])?;
-    run_and_compare(bench, &workload, &sink, agent).await
+    run_and_compare(bench, &workload, &collector, agent).await
 }
 
 /// The agent has seen that somebody set it.
@@ -56,8 +56,8 @@ pub(super) fn set_clock(unix_seconds: i64) -> Result<()> {
 
 /// Spans before, after a step forward, and after a step back all have the time that the workload had.
 async fn clock_step(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (step_seconds, steps) in [(0, 0), (7200, 1), (-10_000, 2)] {
         if step_seconds != 0 {
             set_clock(unix_seconds()? + step_seconds)?;
@@ -68,10 +68,11 @@ async fn clock_step(bench: &'static Bench) -> Result<()> {
         }
         let workload = Workload::new(bench.workload()?, &["paced", "50"])?;
         let calls = workload.run(bench).await?;
-        sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        collector
+            .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
             .await?;
         comparison(bench, &workload)
-            .check(&calls, &sink.spans())
+            .check(&calls, &collector.spans())
             .with_context(|| format!("after a step of {step_seconds} s"))?;
     }
     agent.stop_well(bench).await
@@ -79,8 +80,8 @@ async fn clock_step(bench: &'static Bench) -> Result<()> {
 
 /// A receive that blocks while the clock is set lasts what passed, and tells by how much it was set.
 async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (step_seconds, steps) in [(7200_i32, 1), (-7200, 2)] {
         let workload = Workload::new(bench.workload()?, &["blocked", "4", "hold"])?;
         let begun = Instant::now();
@@ -92,9 +93,10 @@ async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
         held.release(bench).await?;
         let longest_ns = u64::try_from(begun.elapsed().as_nanos())?;
         let calls = workload.truth()?;
-        sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        collector
+            .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
             .await?;
-        let spans = sink.spans();
+        let spans = collector.spans();
         for call in calls.iter().filter(|call| call.is_receive()) {
             let traced = spans.iter().find(|traced| {
                 traced.tid() == Some(call.tid) && traced.span.name.starts_with(&call.op)

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::otlp_json;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -13,7 +14,6 @@ use super::{Case, case, comparison, ensure_contains};
 use crate::Bench;
 use crate::agent;
 use crate::compare::{Comparison, ReadFrom};
-use crate::otlp_json;
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 

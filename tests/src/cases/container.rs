@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::span::{Traced, Value, attributes};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -12,8 +14,6 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::cgroup::ContainerGroups;
-use crate::sink::Sink;
-use crate::span::{Traced, Value, attributes};
 use crate::spawn::cannot_run;
 use crate::truth::{self, Call};
 use crate::workload::Workload;
@@ -117,8 +117,8 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
     let host = Workload::new(program.clone(), &["paced", "20"])?;
     let prefix = host.prefix().to_owned();
     let bundle = Bundle::new(&program, &["--prefix", &prefix, "paced", "20"]).await?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let on_host = host.run(bench).await?;
     let inside = bundle.run(bench).await?;
     let queue = on_host.iter().find_map(|call| call.queue.clone());
@@ -127,11 +127,12 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
         attributes.get("messaging.destination.name") == queue.as_deref().map(Value::from).as_ref()
     };
     let count = on_host.len() + inside.len();
-    sink.wait_for_spans(count, bench.bound(30), of_queue.clone())
+    collector
+        .wait_for_spans(count, bench.bound(30), of_queue.clone())
         .await?;
     agent.stop_well(bench).await?;
 
-    let spans: Vec<_> = sink.spans().into_iter().filter(of_queue).collect();
+    let spans: Vec<_> = collector.spans().into_iter().filter(of_queue).collect();
     let id = Value::from(bundle.id.as_str());
     let pod = Value::from(bundle.pod.as_str());
     let (contained, others): (Vec<_>, Vec<_>) = spans.iter().partition(|traced| {
@@ -188,14 +189,14 @@ async fn forms(bench: &'static Bench) -> Result<()> {
         for way in ["include", "exclude"] {
             let groups = ContainerGroups::named(form)?;
             let id = Value::from(groups.id.as_str());
-            let sink = Sink::start().await?;
+            let collector = Collector::start()?;
             let config = json!({"filter": {way: {"containers": [&groups.id]}}});
-            let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+            let agent = Agent::sending_to(bench, &collector, config).await?;
             let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
             ensure!(made == u64::from(GROUPS), "{form}: {made} calls");
             agent.stop_balanced(bench).await?;
             let of_it = |traced: &Traced| traced.origin.resource.get("container.id") == Some(&id);
-            let (traced, all) = (sink.spans_that(of_it).len(), sink.spans().len());
+            let (traced, all) = (collector.spans_that(of_it).len(), collector.spans().len());
             let wanted = if way == "include" { made as usize } else { 0 };
             ensure!(
                 traced == wanted && (way == "exclude" || all == wanted),
@@ -224,9 +225,9 @@ async fn hybrid(bench: &'static Bench) -> Result<()> {
             }
         }
         for way in ["include", "exclude"] {
-            let sink = Sink::start().await?;
+            let collector = Collector::start()?;
             let config = json!({"filter": {way: {"containers": [&a.id]}}});
-            let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+            let agent = Agent::sending_to(bench, &collector, config).await?;
             for groups in [&a, &b, &a, &b] {
                 let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
                 ensure!(made == u64::from(CALLS), "{made} calls");
@@ -234,7 +235,8 @@ async fn hybrid(bench: &'static Bench) -> Result<()> {
             agent.stop_balanced(bench).await?;
             let of = |groups: &ContainerGroups| {
                 let id = Value::from(groups.id.as_str());
-                sink.spans_that(|traced| traced.origin.resource.get("container.id") == Some(&id))
+                collector
+                    .spans_that(|traced| traced.origin.resource.get("container.id") == Some(&id))
                     .len()
             };
             let all = 2 * CALLS as usize;

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::free_address;
+use mqspan_testkit::otlp_json;
 use serde_json::json;
 
 use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
-use crate::otlp_json;
-use crate::sink::{Answer, Sink, free_address};
 use crate::truth::Call;
 use crate::workload::Workload;
 
@@ -38,107 +39,114 @@ fn paced(bench: &Bench) -> Result<Workload> {
 }
 
 async fn collector_down_then_up(bench: &'static Bench) -> Result<()> {
-    let address = free_address().await?;
+    let address = free_address()?;
     let endpoint = format!("http://{address}");
     let fast_retry = json!({"exporters": {"otlp": {"retry_on_failure":
         {"initial_interval": "100ms", "max_interval": "200ms"}}}});
     let agent = Agent::start(bench, agent::config(bench, &endpoint, fast_retry)).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
-    let sink = Sink::start_on(address).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    let collector = Collector::start_on(address)?;
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     agent.stop_well(bench).await?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// Refusals with UNAVAILABLE are tried again: nothing is lost, nothing comes twice.
 async fn collector_unavailable(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    sink.answer(Answer::Unavailable { times: 5 });
+    let collector = Collector::start()?;
+    collector.answer_next(vec![Answer::unavailable(); 5]);
     let fast_retry = json!({"exporters": {"otlp": {"retry_on_failure":
         {"initial_interval": "50ms", "max_interval": "100ms"}}}});
-    let config = agent::config(bench, &sink.endpoint(), fast_retry);
+    let config = agent::config(bench, &collector.endpoint(), fast_retry);
     let agent = Agent::start(bench, config).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     agent.stop_well(bench).await?;
-    ensure!(sink.refused() == 5, "{} refusals, not 5", sink.refused());
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    let refused = collector.refused_requests();
+    ensure!(refused == 5, "{refused} refusals, not 5");
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// A collector that takes its time holds up nothing for good.
 async fn collector_slow(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    sink.answer(Answer::Delay(Duration::from_millis(300)));
-    let config = agent::config(bench, &sink.endpoint(), defaults());
+    let collector = Collector::start()?;
+    collector.answer(|_| Answer::Delay(Duration::from_millis(300)));
+    let config = agent::config(bench, &collector.endpoint(), defaults());
     let agent = Agent::start(bench, config).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// Spans that the collector says it rejected are not sent again.
 async fn partial_success(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    sink.answer(Answer::Partial { rejected: 1 });
-    let config = agent::config(bench, &sink.endpoint(), defaults());
+    let collector = Collector::start()?;
+    collector.answer(|_| Answer::partial(1, "as it was asked to"));
+    let config = agent::config(bench, &collector.endpoint(), defaults());
     let agent = Agent::start(bench, config).await?;
     let workload = Workload::new(bench.workload()?, &["basic"])?;
     let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
-    let requests = sink.requests();
+    let requests = collector.accepted_requests();
     ensure!(requests > 0, "no request");
     agent.stop_well(bench).await?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// With a flush far away every span is still in the agent when SIGTERM comes.
 async fn sigterm_drains(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let late = json!({"exporters": {"otlp": {"batch":
         {"flush_timeout": "600s", "max_size": "4MiB"}}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), late)).await?;
+    let agent = Agent::sending_to(bench, &collector, late).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 async fn file_exporter(bench: &'static Bench) -> Result<()> {
     let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("spans.jsonl");
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let to_file = json!({"exporters": {"file": {"path": path}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), to_file)).await?;
+    let agent = Agent::sending_to(bench, &collector, to_file).await?;
     let workload = Workload::new(bench.workload()?, &["basic"])?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let written = otlp_json::traces_data_lines(&std::fs::read_to_string(&path)?)?;
     comparison(bench, &workload).check(&calls, &written)?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// Without a collector: all is in the file at the stop, and nobody asked for anything else.
 async fn file_alone(bench: &'static Bench) -> Result<()> {
     let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("spans.jsonl");
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let to_file = json!({
         "exporters": {"otlp": {"enabled": false}, "file": {"path": path}},
         "filter": {"include": {"pids": [std::process::id()]}},
         "metrics": {"otlp": {"enabled": true}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), to_file)).await?;
+    let agent = Agent::sending_to(bench, &collector, to_file).await?;
     let workload = paced(bench)?;
     let calls = workload.run(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(balance.lost_by("shutdown") == 0, "{balance:?}");
-    ensure!(sink.spans().is_empty(), "the collector has been sent spans");
+    ensure!(
+        collector.spans().is_empty(),
+        "the collector has been sent spans"
+    );
     let mode = std::fs::metadata(&path)?.permissions().mode() & 0o7777;
     ensure!(mode == 0o600, "the file's mode is {mode:04o}");
     let written = otlp_json::traces_data_lines(&std::fs::read_to_string(&path)?)?;
@@ -236,29 +244,29 @@ async fn file_rotated(bench: &'static Bench) -> Result<()> {
 async fn compressed(bench: &'static Bench, how: &'static str) -> Result<()> {
     let workload = paced(bench)?;
     let config = json!({"exporters": {"otlp": {"compression": how}}});
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
-    let encoding = sink.metadata("grpc-encoding");
+    let encoding = collector.metadata("grpc-encoding");
     ensure!(
         encoding.as_deref() == Some(how),
-        "the sink saw grpc-encoding {encoding:?}, not {how}"
+        "the collector saw grpc-encoding {encoding:?}, not {how}"
     );
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 async fn headers(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["paced", "1"])?;
     let config = json!({"exporters": {"otlp": {"headers": {"x-tenant": "queues"}}}});
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     workload.run(bench).await?;
     agent.stop_well(bench).await?;
-    let tenant = sink.metadata("x-tenant");
+    let tenant = collector.metadata("x-tenant");
     ensure!(
         tenant.as_deref() == Some("queues"),
-        "the sink saw x-tenant {tenant:?}"
+        "the collector saw x-tenant {tenant:?}"
     );
     Ok(())
 }

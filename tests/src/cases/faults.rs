@@ -6,6 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join;
+use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::free_address;
+use mqspan_testkit::proxy::{Mode, TcpProxy};
+use mqspan_testkit::span::Traced;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,9 +20,6 @@ use crate::agent::{self, Agent};
 use crate::balance::Balance;
 use crate::cgroup::MemoryLimit;
 use crate::compare::is_of;
-use crate::proxy::{Mode, Proxy};
-use crate::sink::{Answer, Sink, free_address};
-use crate::span::Traced;
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
@@ -77,9 +78,9 @@ fn unique(spans: Vec<Traced>) -> Result<Vec<Traced>> {
     Ok(by_id.into_values().collect())
 }
 
-/// All calls were seen and all their spans are in the sink.
-fn ensure_all(balance: &Balance, sink: &Sink, calls: u64) -> Result<()> {
-    let arrived = u64::try_from(unique(sink.spans())?.len())?;
+/// All calls were seen and all their spans have arrived.
+fn ensure_all(balance: &Balance, collector: &Collector, calls: u64) -> Result<()> {
+    let arrived = u64::try_from(unique(collector.spans())?.len())?;
     ensure!(
         balance.lost == 0 && balance.exported == arrived && balance.seen >= calls,
         "{arrived} spans of {calls} calls arrived: {balance:?}"
@@ -89,15 +90,17 @@ fn ensure_all(balance: &Balance, sink: &Sink, calls: u64) -> Result<()> {
 
 /// Three floods, in each of which all connections break and new ones are refused for a while.
 async fn collector_killed(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let proxy = Proxy::start(sink.address).await?;
+    let collector = Collector::start()?;
+    let proxy = TcpProxy::start(collector.address).await?;
     let agent = Agent::start(bench, config(bench, &proxy.endpoint(), json!({}))).await?;
     for floods in 1..=3 {
         let flood = flood(bench)?;
-        let before = sink.requests();
+        let before = collector.accepted_requests();
         let kill = async {
             let bound = bench.bound(30);
-            sink.wait_until(bound, || sink.requests() > before).await?;
+            collector
+                .wait_until(bound, |seen| seen.accepted_requests > before)
+                .await?;
             proxy.set(Mode::Reset);
             proxy.wait_for_resets(4, bound).await?;
             proxy.set(Mode::Open);
@@ -105,19 +108,20 @@ async fn collector_killed(bench: &'static Bench) -> Result<()> {
         };
         try_join(flood.run_untold(bench), kill).await?;
         let calls = usize::try_from(floods * FLOOD)?;
-        sink.wait_for_spans(calls, bench.bound(60), |_| true)
+        collector
+            .wait_for_spans(calls, bench.bound(60), |_| true)
             .await?;
     }
     let balance = agent.stop_balanced(bench).await?;
-    ensure_all(&balance, &sink, 3 * FLOOD)
+    ensure_all(&balance, &collector, 3 * FLOOD)
 }
 
 /// The collector takes the spans, and its answer is cut off: they come again, with the same ids.
 async fn reset_in_response(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let proxy = Proxy::start(sink.address).await?;
+    let collector = Collector::start()?;
+    let proxy = TcpProxy::start(collector.address).await?;
     let agent = Agent::start(bench, config(bench, &proxy.endpoint(), json!({}))).await?;
-    proxy.set(Mode::ResetInResponse);
+    proxy.set(Mode::ResetInResponse { after: 20 });
     let flood = flood(bench)?;
     let resets = async {
         proxy.wait_for_resets(5, bench.bound(30)).await?;
@@ -127,31 +131,40 @@ async fn reset_in_response(bench: &'static Bench) -> Result<()> {
     try_join(flood.run_untold(bench), resets).await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
-        u64::try_from(sink.spans().len())? > balance.exported,
+        u64::try_from(collector.spans().len())? > balance.exported,
         "no span came twice, so no answer was cut off: {balance:?}"
     );
-    ensure_all(&balance, &sink, FLOOD)
+    ensure_all(&balance, &collector, FLOOD)
 }
 
 async fn mostly_unavailable(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    sink.answer(Answer::UnavailableOften { of_ten: 7 });
-    let agent = Agent::start(bench, config(bench, &sink.endpoint(), json!({}))).await?;
+    let collector = Collector::start()?;
+    let mut requests = 0;
+    collector.answer(move |_| {
+        requests += 1;
+        if requests % 10 < 7 {
+            Answer::unavailable()
+        } else {
+            Answer::Accept
+        }
+    });
+    let agent = Agent::start(bench, config(bench, &collector.endpoint(), json!({}))).await?;
     flood(bench)?.run_untold(bench).await?;
     // A shutdown does not wait as long as these tries may take.
     let calls = usize::try_from(FLOOD)?;
-    sink.wait_for_spans(calls, bench.bound(60), |_| true)
+    collector
+        .wait_for_spans(calls, bench.bound(60), |_| true)
         .await?;
     let balance = agent.stop_balanced(bench).await?;
-    let (taken, refused) = (sink.requests(), sink.refused());
+    let (taken, refused) = (collector.accepted_requests(), collector.refused_requests());
     ensure!(refused >= 2 * taken, "{refused} refused, {taken} taken");
-    ensure_all(&balance, &sink, FLOOD)
+    ensure_all(&balance, &collector, FLOOD)
 }
 
 /// Not a byte moves until the agent has given up waiting for an answer.
 async fn stalled(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let proxy = Proxy::start(sink.address).await?;
+    let collector = Collector::start()?;
+    let proxy = TcpProxy::start(collector.address).await?;
     let impatient = json!({"exporters": {"otlp": {"timeout": "300ms"}}});
     let agent = Agent::start(bench, config(bench, &proxy.endpoint(), impatient)).await?;
     proxy.set(Mode::Stalled);
@@ -161,11 +174,12 @@ async fn stalled(bench: &'static Bench) -> Result<()> {
         .wait_for_log("no answer within the timeout", bench.bound(30))
         .await?;
     proxy.set(Mode::Open);
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     let balance = agent.stop_balanced(bench).await?;
-    ensure_all(&balance, &sink, u64::try_from(calls.len())?)?;
-    comparison(bench, &workload).check(&calls, &unique(sink.spans())?)
+    ensure_all(&balance, &collector, u64::try_from(calls.len())?)?;
+    comparison(bench, &workload).check(&calls, &unique(collector.spans())?)
 }
 
 /// A collector that is away, a queue in memory that is full ten times over, and a group in which the kernel kills what
@@ -270,14 +284,15 @@ async fn agent_killed(bench: &'static Bench) -> Result<()> {
     let directory = TempDir::with_prefix("mqspan-e2e")?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
     let calls = kill_with_all_on_disk(bench, directory.path(), &workload).await?;
-    let sink = Sink::start().await?;
-    let config = config(bench, &sink.endpoint(), on_disk(directory.path()));
+    let collector = Collector::start()?;
+    let config = config(bench, &collector.endpoint(), on_disk(directory.path()));
     let agent = Agent::start(bench, config).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     let balance = agent.stop_balanced(bench).await?;
-    ensure_all(&balance, &sink, u64::try_from(calls.len())?)?;
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    ensure_all(&balance, &collector, u64::try_from(calls.len())?)?;
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// A bit flipped in one record and the file cut off within the last: what they held is counted, all else arrives.
@@ -299,15 +314,16 @@ async fn disk_damaged(bench: &'static Bench) -> Result<()> {
 
     let damaged = flipped.spans + torn.spans;
     let whole = spans_of(&records) - damaged;
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
-    let mut config = config(bench, &sink.endpoint(), on_disk(directory.path()));
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
+    let mut config = config(bench, &collector.endpoint(), on_disk(directory.path()));
     agent::merge(
         &mut config,
         json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}}),
     );
     let agent = Agent::start(bench, config).await?;
-    sink.wait_for_spans(usize::try_from(whole)?, bench.bound(30), |_| true)
+    collector
+        .wait_for_spans(usize::try_from(whole)?, bench.bound(30), |_| true)
         .await?;
     wait_for_metrics(bench, prometheus, 30, |text| {
         let lost = sum(text, "mqspan_calls_total", &["reason=\"corrupt\""]);
@@ -317,7 +333,7 @@ async fn disk_damaged(bench: &'static Bench) -> Result<()> {
     })
     .await?;
     let balance = agent.stop_balanced(bench).await?;
-    let arrived = u64::try_from(sink.spans().len())?;
+    let arrived = u64::try_from(collector.spans().len())?;
     ensure!(
         balance.lost == damaged && balance.lost_by("corrupt") == damaged,
         "{damaged} spans were damaged: {balance:?}"
@@ -372,11 +388,13 @@ async fn disk_full(bench: &'static Bench) -> Result<()> {
     );
     ensure!(balance.pending > 0 && balance.exported == 0, "{balance:?}");
 
-    let sink = Sink::start().await?;
-    let config = config(bench, &sink.endpoint(), on_disk(&directory));
+    let collector = Collector::start()?;
+    let config = config(bench, &collector.endpoint(), on_disk(&directory));
     let next = Agent::start(bench, config).await?;
     let kept = usize::try_from(balance.pending)?;
-    sink.wait_for_spans(kept, bench.bound(30), |_| true).await?;
+    collector
+        .wait_for_spans(kept, bench.bound(30), |_| true)
+        .await?;
     let balance = next.stop_balanced(bench).await?;
-    ensure_all(&balance, &sink, u64::try_from(kept)?)
+    ensure_all(&balance, &collector, u64::try_from(kept)?)
 }

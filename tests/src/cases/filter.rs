@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::span::{Traced, attributes};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -11,8 +14,6 @@ use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
-use crate::sink::{Sink, free_address};
-use crate::span::{Traced, attributes};
 use crate::spawn::cannot_run;
 use crate::truth::Call;
 use crate::workload::Workload;
@@ -100,18 +101,18 @@ async fn check_kept(
     config: Value,
     keeps: fn(&Call) -> bool,
 ) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let ours = is_of(&calls);
     let kept: Vec<_> = calls.into_iter().filter(keeps).collect();
     if kept.is_empty() {
-        let spans = sink.spans().iter().filter(|span| ours(span)).count();
+        let spans = collector.spans().iter().filter(|span| ours(span)).count();
         ensure!(spans == 0, "{spans} spans, not none");
         return Ok(());
     }
-    comparison(bench, workload).check(&kept, &sink.spans())
+    comparison(bench, workload).check(&kept, &collector.spans())
 }
 
 /// Number of this program's IPC namespace, which its workloads share.
@@ -136,15 +137,15 @@ async fn include_all(bench: &'static Bench) -> Result<()> {
 /// What the kernel filters itself never takes room in the ring, which here has room for some ten
 /// calls, and is not emptied. Each filter comes by SIGHUP.
 async fn in_kernel(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
     let config = |filter: &Value| {
         let over = json!({
             "capture": {"ring_buffer_size": "4KiB"},
             "filter": filter,
             "metrics": {"prometheus": {"address": prometheus.to_string()}},
         });
-        agent::config(bench, &sink.endpoint(), over)
+        agent::config(bench, &collector.endpoint(), over)
     };
     let agent = Agent::start(bench, config(&json!({}))).await?;
     // The kernel learns of containers from the agent, which learns of processes from the kernel.
@@ -203,13 +204,13 @@ async fn flood_filtered(bench: &Bench, agent: &Agent, prometheus: SocketAddr) ->
 async fn min_duration(bench: &'static Bench) -> Result<()> {
     const MIN_NS: u64 = 15_000_000;
     let workload = Workload::new(bench.workload()?, &["waits", "50"])?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"filter": {"min_duration": "15ms"}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
     let ours = is_of(&calls);
-    let spans: Vec<_> = sink.spans().into_iter().filter(|s| ours(s)).collect();
+    let spans: Vec<_> = collector.spans().into_iter().filter(|s| ours(s)).collect();
     for traced in &spans {
         let span = &traced.span;
         ensure!(
@@ -241,8 +242,8 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
 /// before the agent, of which the agent sees no more than the end.
 async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
     const BLOCKED: usize = 20;
-    let sink = Sink::start().await?;
-    let endpoint = sink.endpoint();
+    let collector = Collector::start()?;
+    let endpoint = collector.endpoint();
     let including = |pids: &[u32]| json!({"filter": {"include": {"pids": pids}}});
     let other = Command::new("sleep")
         .arg("1000")
@@ -272,7 +273,7 @@ async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
                 && traced.span.name.contains(workload.prefix())
                 && attributes.contains_key("posix_mq.start_unknown")
         };
-        let found = sink.spans_that(receives).len();
+        let found = collector.spans_that(receives).len();
         ensure!(
             found == BLOCKED && (balance.lost == 0 || may_miss),
             "{found} of {BLOCKED} calls were found: {balance:?}"
@@ -283,8 +284,8 @@ async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
 
 /// What was filtered at the start is traced after a reload.
 async fn sighup_reloads(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let endpoint = sink.endpoint();
+    let collector = Collector::start()?;
+    let endpoint = collector.endpoint();
     let none = json!({"filter": {"exclude": {"comms": ["mqwork-*"]}}});
     let agent = Agent::start(bench, agent::config(bench, &endpoint, none)).await?;
     let before = Workload::new(bench.workload()?, &["paced", "1"])?
@@ -295,7 +296,9 @@ async fn sighup_reloads(bench: &'static Bench) -> Result<()> {
     loop {
         let workload = Workload::new(bench.workload()?, &["paced", "1"])?;
         let calls = workload.run(bench).await?;
-        let first = sink.wait_for_spans(1, bench.bound(1), is_of(&calls)).await;
+        let first = collector
+            .wait_for_spans(1, bench.bound(1), is_of(&calls))
+            .await;
         if first.is_ok() {
             break;
         }
@@ -306,7 +309,7 @@ async fn sighup_reloads(bench: &'static Bench) -> Result<()> {
         );
     }
     agent.stop_well(bench).await?;
-    let spans = sink.spans();
+    let spans = collector.spans();
     let old = is_of(&before);
     ensure!(!spans.iter().any(&old), "filtered calls were traced");
     Ok(())

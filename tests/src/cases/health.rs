@@ -1,19 +1,20 @@
 //! What an orchestrator asks.
 
 use anyhow::{Result, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::http;
 
 use super::{Case, case, defaults};
-use crate::agent::{self, Agent};
-use crate::sink::Sink;
-use crate::{Bench, http};
+use crate::Bench;
+use crate::agent::Agent;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![case!("health", health)]
 }
 
 async fn health(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/nothing", 404)] {
         let response = http::get(agent.health, path).await?;
         ensure!(

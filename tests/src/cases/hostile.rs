@@ -10,19 +10,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::future::try_join_all;
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::http;
 use serde_json::json;
 
 use super::metrics::{scrape, sum, wait_for_metrics};
 use super::{Case, case};
+use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::balance::Balance;
 use crate::cgroup::MemoryLimit;
 use crate::compare::{Comparison, Correlation, ReadFrom, is_of};
-use crate::sink::{Sink, free_address};
 use crate::truth::Call;
 use crate::workload::{Held, Workload};
-use crate::{Bench, http};
 
 /// Half of the chart's limit.
 const AGENT_MEMORY: u64 = 128 << 20;
@@ -107,7 +109,7 @@ fn scaled(bench: &Bench, mut attack: Attack) -> Attack {
 /// The good program, an agent that traces it, and where its spans go.
 struct Watched {
     group: MemoryLimit,
-    sink: Sink,
+    collector: Collector,
     prometheus: SocketAddr,
     agent: Agent,
     steady: Workload,
@@ -117,20 +119,20 @@ struct Watched {
 impl Watched {
     async fn start(bench: &Bench) -> Result<Watched> {
         let group = MemoryLimit::new(AGENT_MEMORY)?;
-        let sink = Sink::start().await?;
-        let prometheus = free_address().await?;
+        let collector = Collector::start()?;
+        let prometheus = free_address()?;
         let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-        let config = agent::config(bench, &sink.endpoint(), config);
+        let config = agent::config(bench, &collector.endpoint(), config);
         let agent = Agent::start(&group.bench(bench)?, config).await?;
         let rate = if bench.is_slow() { "200" } else { "1000" };
         let steady =
             Workload::new(bench.beside_workload("steady")?, &[rate])?.with_user(GOOD_USER)?;
         let held = steady.hold_once(bench, "steady").await?;
         let pid = i64::from(held.pid()?);
-        sink.keep_only(move |traced| traced.pid().or_else(|| traced.tid()) == Some(pid));
+        collector.keep_only(move |traced| traced.pid().or_else(|| traced.tid()) == Some(pid));
         Ok(Watched {
             group,
-            sink,
+            collector,
             prometheus,
             agent,
             steady,
@@ -163,7 +165,7 @@ impl Watched {
                 response.status,
                 response.body
             );
-            let came = self.sink.count();
+            let came = self.collector.count();
             if came > grew.0 {
                 grew = (came, Instant::now());
             }
@@ -200,7 +202,7 @@ impl Watched {
     async fn end(self, bench: &Bench, may_lose: bool) -> Result<End> {
         let Watched {
             group,
-            sink,
+            collector,
             prometheus,
             agent,
             steady,
@@ -209,10 +211,12 @@ impl Watched {
         held.release(bench).await?;
         let calls = steady.truth()?;
         let arrived = if may_lose {
-            all_arrived_or_told(bench, &sink, prometheus, calls.len()).await
+            all_arrived_or_told(bench, &collector, prometheus, calls.len()).await
         } else {
             let bound = bench.bound(30);
-            sink.wait_for_spans(calls.len(), bound, is_of(&calls)).await
+            collector
+                .wait_for_spans(calls.len(), bound, is_of(&calls))
+                .await
         };
         let resident_bytes = memory_of(agent.pid()?, "VmHWM:")?;
         ensure_no_children(agent.pid()?)?;
@@ -227,16 +231,16 @@ impl Watched {
             metrics,
             balance,
             good: calls.len(),
-            passed_over: sink.passed_over(),
+            passed_over: collector.passed_over(),
             may_miss,
             is_slow: bench.is_slow(),
         };
         arrived.with_context(|| format!("of the good program: {end}"))?;
-        if may_lose && sink.spans().len() < calls.len() {
-            end.ensure_told(sink.spans().len())?;
+        if may_lose && collector.spans().len() < calls.len() {
+            end.ensure_told(collector.spans().len())?;
             return Ok(end);
         }
-        compare(bench, &steady, &calls, &sink).with_context(|| format!("after: {end}"))?;
+        compare(bench, &steady, &calls, &collector).with_context(|| format!("after: {end}"))?;
         Ok(end)
     }
 }
@@ -244,12 +248,12 @@ impl Watched {
 /// Each call of the good program is a span, or a loss that is told as its own.
 async fn all_arrived_or_told(
     bench: &Bench,
-    sink: &Sink,
+    collector: &Collector,
     prometheus: SocketAddr,
     calls: usize,
 ) -> Result<()> {
     let wrong = |text: &str| {
-        let (arrived, told) = (sink.spans().len(), lost_by_user(text, GOOD_USER));
+        let (arrived, told) = (collector.spans().len(), lost_by_user(text, GOOD_USER));
         let missed = missed_by_the_kernel(text);
         #[allow(clippy::cast_precision_loss)]
         let is_all = arrived as f64 + told + missed >= calls as f64;
@@ -277,7 +281,7 @@ fn missed_by_the_kernel(metrics: &str) -> f64 {
         .sum()
 }
 
-fn compare(bench: &Bench, steady: &Workload, calls: &[Call], sink: &Sink) -> Result<()> {
+fn compare(bench: &Bench, steady: &Workload, calls: &[Call], collector: &Collector) -> Result<()> {
     let comparison = Comparison {
         backend: bench.backend,
         program: steady.program(),
@@ -286,7 +290,7 @@ fn compare(bench: &Bench, steady: &Workload, calls: &[Call], sink: &Sink) -> Res
         correlation: Correlation::Parent,
         payload_max_bytes: None,
     };
-    comparison.check(calls, &sink.spans())
+    comparison.check(calls, &collector.spans())
 }
 
 /// Whatever others call their queues and threads, a line of metrics is one, and no log speaks to the terminal.

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join;
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::span::{Traced, Value};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -13,11 +16,9 @@ use tokio::process::Command;
 use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, defaults};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::attack::Attack;
 use crate::compare::is_of;
-use crate::sink::{Sink, free_address};
-use crate::span::{Traced, Value};
 use crate::workload::Workload;
 
 /// Of the attacks.
@@ -58,8 +59,8 @@ fn resident_now(pid: u32) -> Result<u64> {
 /// An environment of 64 GiB costs the agent nothing, and the span says what the kernel told.
 async fn environ_huge(bench: &'static Bench) -> Result<()> {
     const GROWTH: u64 = 16 << 20;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let pid = agent.pid()?;
     let before = resident_now(pid)?;
     let grown = async {
@@ -80,7 +81,9 @@ async fn environ_huge(bench: &'static Bench) -> Result<()> {
             bail!("the agent's memory is not known")
         }
     };
-    sink.wait_for_spans(20, bench.bound(30), is_hostile).await?;
+    collector
+        .wait_for_spans(20, bench.bound(30), is_hostile)
+        .await?;
     agent.stop_well(bench).await
 }
 
@@ -88,19 +91,20 @@ async fn environ_huge(bench: &'static Bench) -> Result<()> {
 /// them is counted.
 async fn environ_hanging(bench: &'static Bench) -> Result<()> {
     const SECONDS: u32 = 3;
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     // Until then nobody gets an answer.
     let hanging_until = Instant::now() + bench.bound(SECONDS.into());
     let traced = async {
         let bound = bench.bound(30);
         // Each of them calls every 10 ms.
-        sink.wait_for_spans(10, bound, is_hostile).await?;
+        collector.wait_for_spans(10, bound, is_hostile).await?;
         let workload = Workload::new(bench.workload()?, &["paced", "20"])?;
         let calls = workload.run(bench).await?;
-        sink.wait_for_spans(calls.len(), bound, is_of(&calls))
+        collector
+            .wait_for_spans(calls.len(), bound, is_of(&calls))
             .await?;
         Ok(Instant::now())
     };
@@ -125,8 +129,8 @@ async fn environ_hanging(bench: &'static Bench) -> Result<()> {
 /// Values that a program gives itself are cut, and no character is.
 async fn values_cut(bench: &'static Bench) -> Result<()> {
     const LENGTH: usize = 100_000;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for character in ["n", "é", "€", "🐇"] {
         for shift in 0..4 {
             let value = "_".repeat(shift) + &character.repeat(LENGTH / character.len());
@@ -141,7 +145,7 @@ async fn values_cut(bench: &'static Bench) -> Result<()> {
                 };
                 let workload = Workload::new(bench.workload()?, &["paced", "1"])?
                     .with_variable(variable, given);
-                ensure_cut(bench, &sink, &workload, key, &value)
+                ensure_cut(bench, &collector, &workload, key, &value)
                     .await
                     .with_context(|| format!("{key} of {shift} bytes and many {character:?}"))?;
             }
@@ -152,16 +156,17 @@ async fn values_cut(bench: &'static Bench) -> Result<()> {
 
 async fn ensure_cut(
     bench: &Bench,
-    sink: &Sink,
+    collector: &Collector,
     workload: &Workload,
     key: &str,
     value: &str,
 ) -> Result<()> {
     let calls = workload.run(bench).await?;
     let ours = is_of(&calls);
-    sink.wait_for_spans(calls.len(), bench.bound(30), &ours)
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), &ours)
         .await?;
-    for traced in sink.spans_that(&ours) {
+    for traced in collector.spans_that(&ours) {
         let got = text(&traced, key).with_context(|| format!("no {key}"))?;
         ensure!(
             value.starts_with(got),
@@ -182,8 +187,8 @@ async fn ensure_cut(
 /// A program of one call that is gone when the agent comes to it has the name that it was given.
 async fn short_life(bench: &'static Bench) -> Result<()> {
     const PROGRAMS: usize = 20;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let program = bench.beside_workload("hostile")?;
     agent.pause()?;
     for number in 0..PROGRAMS {
@@ -195,9 +200,10 @@ async fn short_life(bench: &'static Bench) -> Result<()> {
         ensure!(status.success(), "{}: {status}", program.display());
     }
     agent.go_on()?;
-    sink.wait_for_spans(PROGRAMS, bench.bound(30), is_hostile)
+    collector
+        .wait_for_spans(PROGRAMS, bench.bound(30), is_hostile)
         .await?;
-    let mut names: Vec<_> = sink
+    let mut names: Vec<_> = collector
         .spans_that(is_hostile)
         .iter()
         .map(|traced| text(traced, "service.name").unwrap_or("none").to_owned())
@@ -231,21 +237,23 @@ pub(super) fn in_namespace(bench: &Bench, kind: &str, directory: &Path) -> Resul
 async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
     let inside = in_namespace(bench, "pid-namespace", scripts.path())?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(&inside, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(&inside, &collector, defaults()).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?
         .with_variable("OTEL_SERVICE_NAME", "outside");
     let held = workload.hold(bench).await?;
     let pid = i64::from(held.pid()?);
     let ours = move |traced: &Traced| traced.pid() == Some(pid);
     // While it is there.
-    sink.wait_for_spans(1, bench.bound(30), ours).await?;
+    collector.wait_for_spans(1, bench.bound(30), ours).await?;
     held.release(bench).await?;
     let count = workload.truth()?.len();
-    sink.wait_for_spans(count, bench.bound(30), ours).await?;
+    collector
+        .wait_for_spans(count, bench.bound(30), ours)
+        .await?;
     agent.stop_well(bench).await?;
     let path = workload.program().to_string_lossy().into_owned();
-    for traced in sink.spans_that(ours) {
+    for traced in collector.spans_that(ours) {
         let got = ["service.name", "process.executable.path"].map(|key| text(&traced, key));
         ensure!(
             got == [Some("outside"), Some(&path)],
@@ -260,9 +268,9 @@ async fn environ_unwanted(bench: &'static Bench) -> Result<()> {
     let program = bench.beside_workload("hostile")?;
     for (wanted, name) in [(true, "wanted"), (false, "unwanted")] {
         let secret = format!("secret-{name}-{}", std::process::id());
-        let sink = Sink::start().await?;
+        let collector = Collector::start()?;
         let over = json!({"enrich": {"process": wanted}});
-        let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), over)).await?;
+        let agent = Agent::sending_to(bench, &collector, over).await?;
         let mut child = Command::new(&program)
             .arg("once")
             .env("PASSWORD", &secret)
@@ -270,7 +278,7 @@ async fn environ_unwanted(bench: &'static Bench) -> Result<()> {
         let pid = i64::from(child.id().context("it has ended already")?);
         ensure!(child.wait().await?.success(), "{}", program.display());
         let its = move |traced: &Traced| traced.tid() == Some(pid);
-        sink.wait_for_spans(1, bench.bound(30), its).await?;
+        collector.wait_for_spans(1, bench.bound(30), its).await?;
         let found = shared_memory_has(agent.pid()?, secret.as_bytes())?;
         ensure!(
             found == wanted,

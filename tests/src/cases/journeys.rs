@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::span::Traced;
 use serde_json::{Value, json};
 
 use super::metrics::{sum, wait_for_metrics};
@@ -11,8 +14,6 @@ use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::{Comparison, is_of};
-use crate::sink::{Sink, free_address};
-use crate::span::Traced;
 use crate::truth::Call;
 use crate::workload::Workload;
 
@@ -38,10 +39,10 @@ fn exchange(bench: &Bench) -> Result<Workload> {
 async fn traced(
     bench: &'static Bench,
     workload: &Workload,
-    sink: &Sink,
+    collector: &Collector,
     config: Value,
 ) -> Result<(Agent, Vec<Call>)> {
-    let prometheus = free_address().await?;
+    let prometheus = free_address()?;
     let mut over = json!({
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
         // As much as the producers make at once on a machine that emulates the other CPUs.
@@ -49,7 +50,7 @@ async fn traced(
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
     agent::merge(&mut over, config);
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), over)).await?;
+    let agent = Agent::sending_to(bench, collector, over).await?;
     let calls = workload.run(bench).await?;
     count(bench, prometheus, &calls).await?;
     Ok((agent, calls))
@@ -81,29 +82,30 @@ async fn count(bench: &Bench, prometheus: SocketAddr, calls: &[Call]) -> Result<
 async fn across_abis(bench: &'static Bench) -> Result<()> {
     let workload = exchange(bench)?;
     let other = bench.workload()?;
-    let sink = Sink::start().await?;
-    let (agent, calls) = traced(bench, &workload, &sink, json!({})).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
+    let collector = Collector::start()?;
+    let (agent, calls) = traced(bench, &workload, &collector, json!({})).await?;
+    collector
+        .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
         .await?;
     agent.stop_well(bench).await?;
     Comparison {
         other_program: Some(&other),
         ..comparison(bench, &workload)
     }
-    .check(&calls, &sink.spans())
+    .check(&calls, &collector.spans())
 }
 
 /// With few traces kept the metrics are as exact, and what is kept is whole: both ends of a message
 /// or none.
 async fn sampled(bench: &'static Bench) -> Result<()> {
     let workload = exchange(bench)?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"sampling": {"ratio": 0.01}});
-    let (agent, calls) = traced(bench, &workload, &sink, config).await?;
+    let (agent, calls) = traced(bench, &workload, &collector, config).await?;
     agent.stop_well(bench).await?;
 
     let ours = is_of(&calls);
-    let spans: Vec<_> = sink.spans().into_iter().filter(ours).collect();
+    let spans: Vec<_> = collector.spans().into_iter().filter(ours).collect();
     ensure!(
         !spans.is_empty() && spans.len() < calls.len() / 20,
         "{} spans of {} calls, of which one in a hundred is wanted",
@@ -116,12 +118,12 @@ async fn sampled(bench: &'static Bench) -> Result<()> {
 /// A slow receive is kept whatever the share, and with it the send of its message, which was quick.
 async fn slow_ones(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"sampling": {
         "ratio": 0.0,
         "always_keep": {"errors": false, "slower_than": "5ms"},
     }});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let held = workload.hold(bench).await?;
     // All are blocked, and from now on for longer than the limit.
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -129,7 +131,7 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
     let calls = workload.truth()?;
     let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    let spans = sink.spans_that(is_of(&calls));
+    let spans = collector.spans_that(is_of(&calls));
     let receives = spans
         .iter()
         .filter(|traced| traced.span.name.starts_with("mq_timedreceive"))
@@ -182,16 +184,16 @@ fn ensure_whole(bench: &Bench, spans: &[Traced]) -> Result<()> {
 /// Receives that took long are kept, their sends were quick and are not.
 async fn min_duration(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"filter": {"min_duration": "10ms"}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let held = workload.hold(bench).await?;
     // All are blocked, and from now on for longer than the limit.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     held.release(bench).await?;
     let calls = workload.truth()?;
     agent.stop_well(bench).await?;
-    ensure_roots_with_links(bench, &sink.spans_that(is_of(&calls)))
+    ensure_roots_with_links(bench, &collector.spans_that(is_of(&calls)))
 }
 
 /// More patterns than the kernel has room for, so that the agent drops the sends, all of 32-bit programs.
@@ -199,16 +201,16 @@ async fn filtered_by_the_agent(bench: &'static Bench) -> Result<()> {
     let many = (0..16).map(|number| format!("*{number}-of-*-names"));
     let comms: Vec<_> = many.chain(["mqwork-x86*".to_owned()]).collect();
     let workload = exchange(bench)?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({
         "filter": {"include": {"comms": comms}},
         "capture": {"ring_buffer_size": "64MiB"},
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
     agent.stop_well(bench).await?;
-    ensure_roots_with_links(bench, &sink.spans_that(is_of(&calls)))
+    ensure_roots_with_links(bench, &collector.spans_that(is_of(&calls)))
 }
 
 /// Receives whose sends are left out name no parent, and still say which send it was.
@@ -232,16 +234,16 @@ fn ensure_roots_with_links(bench: &Bench, spans: &[Traced]) -> Result<()> {
 /// A ring of one page, in which most sends are lost.
 async fn lost_sends(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["flood", "3000"])?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"capture": {"ring_buffer_size": "4KiB"}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     workload.run_untold(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(
         balance.lost > 100 && balance.exported > 0,
         "too little was lost, or too much: {balance:?}"
     );
-    ensure_parents_there(&sink.spans())
+    ensure_parents_there(&collector.spans())
 }
 
 fn ensure_parents_there(spans: &[Traced]) -> Result<()> {

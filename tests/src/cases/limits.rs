@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::span::{Traced, Value};
 use serde_json::json;
 
 use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::attack::Attack;
 use crate::bpf_map::BpfMap;
 use crate::cgroup::ContainerGroups;
 use crate::compare::is_of;
-use crate::sink::{Sink, free_address};
-use crate::span::{Traced, Value};
 use crate::workload::Workload;
 
 /// Of those who fill the room.
@@ -38,9 +39,9 @@ pub(super) fn cases() -> Vec<Case> {
 async fn threads_limit(bench: &'static Bench) -> Result<()> {
     const LIMIT: u32 = 256;
     const CALLERS: u32 = 1000;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"capture": {"max_in_flight": LIMIT}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let attack = Attack::new("threads-many", 1).with_count(CALLERS);
     let made = attack.run_for(bench, USER, 1).await?;
     let may_miss = agent.may_miss();
@@ -59,14 +60,14 @@ async fn threads_limit(bench: &'static Bench) -> Result<()> {
 /// More names of queues than there is room for, lost in a ring of one page: the room is given back, and what is
 /// lost later counts under the names of its own queues.
 async fn lost_names(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    sink.keep_only(|_| false);
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    collector.keep_only(|_| false);
+    let prometheus = free_address()?;
     let config = json!({
         "capture": {"ring_buffer_size": "4KiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let names = Attack::new("flood-unlink", 1).with_count(1200);
     agent.pause()?;
     names.run_for(bench, USER, 1).await?;
@@ -112,9 +113,9 @@ fn first_line(text: &str) -> String {
 /// Messages' own bytes make records longer, and wake the agent no later: a burst after a pause loses nothing.
 async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
     const CALLS: u64 = 40_002;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let payload = json!({"capture": {"payload": {"enabled": true}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), payload)).await?;
+    let agent = Agent::sending_to(bench, &collector, payload).await?;
     let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
     // The agent polls ever less often while nothing comes.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -134,14 +135,14 @@ async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
 async fn messages(bench: &'static Bench) -> Result<()> {
     const FOLLOWED: u32 = 65_536;
     const MESSAGES: u32 = FOLLOWED + 4_464;
-    let sink = Sink::start().await?;
-    sink.keep_only(|_| false);
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    collector.keep_only(|_| false);
+    let prometheus = free_address()?;
     let config = json!({
         "capture": {"ring_buffer_size": "64MiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let attack = Attack::new("messages-many", 1).with_count(MESSAGES);
     attack.run_for(bench, 0, 1).await?;
     let wrong = |text: &str| {
@@ -160,14 +161,14 @@ async fn processes(bench: &'static Bench) -> Result<()> {
     /// By the kernel; the agent remembers half as many.
     const REMEMBERED: u64 = 16_384;
     const NAME: &str = "here-from-the-start";
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), json!({}))).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, json!({})).await?;
     let steady = Workload::new(bench.beside_workload("steady")?, &["20"])?
         .with_variable("OTEL_SERVICE_NAME", NAME);
     let held = steady.hold_once(bench, "steady").await?;
     let pid = i64::from(held.pid()?);
     let its = move |traced: &Traced| traced.pid().or_else(|| traced.tid()) == Some(pid);
-    sink.keep_only(its);
+    collector.keep_only(its);
     let mut made = 0;
     while made < 2 * REMEMBERED {
         made += Attack::new("flood-forks", 4)
@@ -176,9 +177,10 @@ async fn processes(bench: &'static Bench) -> Result<()> {
     }
     held.release(bench).await?;
     let calls = steady.truth()?.len();
-    sink.wait_for_spans(calls, bench.bound(30), |_| true)
+    collector
+        .wait_for_spans(calls, bench.bound(30), |_| true)
         .await?;
-    let named = sink.spans_that(|traced| {
+    let named = collector.spans_that(|traced| {
         let name = traced.origin.resource.get("service.name");
         matches!(name, Some(Value::Str(text)) if text == NAME)
     });
@@ -195,11 +197,11 @@ async fn processes(bench: &'static Bench) -> Result<()> {
 /// else then is said to be blocked.
 async fn kretprobes(bench: &'static Bench) -> Result<()> {
     const THREADS: u32 = 4_400;
-    let sink = Sink::start().await?;
-    sink.keep_only(|_| false);
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    collector.keep_only(|_| false);
+    let prometheus = free_address()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let scenario = ["blocked", &THREADS.to_string(), "stay"];
     let workload = Workload::new(bench.workload()?, &scenario)?.with_user(USER)?;
     let mut held = workload.hold(bench).await?;
@@ -241,12 +243,12 @@ async fn cgroups(bench: &'static Bench) -> Result<()> {
     let attack = Attack::new("cgroups", 1).with_count(GROUPS);
     for (way, wanted) in [("include", GROUPS as usize), ("exclude", 0)] {
         let groups = ContainerGroups::new()?;
-        let sink = Sink::start().await?;
+        let collector = Collector::start()?;
         let config = json!({
             "filter": {way: {"containers": [&groups.id]}},
             "capture": {"ring_buffer_size": "64MiB"},
         });
-        let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+        let agent = Agent::sending_to(bench, &collector, config).await?;
         let made = attack.run_in(bench, 0, 1, &groups.paths).await?;
         ensure!(
             made == u64::from(GROUPS),
@@ -259,14 +261,16 @@ async fn cgroups(bench: &'static Bench) -> Result<()> {
         };
         if wanted == 0 {
             let calls = last.run(bench).await?;
-            sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+            collector
+                .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
                 .await?;
         } else {
-            sink.wait_for_spans(wanted, bench.bound(30), in_container)
+            collector
+                .wait_for_spans(wanted, bench.bound(30), in_container)
                 .await?;
         }
         let balance = agent.stop_balanced(bench).await?;
-        let traced = sink.spans_that(in_container).len();
+        let traced = collector.spans_that(in_container).len();
         ensure!(
             traced == wanted && balance.seen >= made,
             "{way}: {traced} of {made} calls have spans, not {wanted}: {balance:?}"
@@ -278,13 +282,13 @@ async fn cgroups(bench: &'static Bench) -> Result<()> {
 /// The kernel's table of processes that a filter names is full, here of ids that no process has: whoever is born into
 /// such a family then is judged as if it were not named, and counted.
 async fn children(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
     let config = json!({
         "filter": {"include": {"pids": [std::process::id()]}},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let pids = BpfMap::of(agent.pid()?, "pids")?;
     for (is_full, wanted) in [(false, true), (true, false), (false, true)] {
         if is_full {
@@ -297,10 +301,11 @@ async fn children(bench: &'static Bench) -> Result<()> {
             .await?;
         let ours = is_of(&calls);
         if wanted {
-            sink.wait_for_spans(calls.len(), bench.bound(30), &ours)
+            collector
+                .wait_for_spans(calls.len(), bench.bound(30), &ours)
                 .await?;
         }
-        let traced = sink.spans_that(&ours).len();
+        let traced = collector.spans_that(&ours).len();
         ensure!(
             traced == if wanted { calls.len() } else { 0 },
             "the table is full: {is_full}, and {traced} of {} calls have spans",

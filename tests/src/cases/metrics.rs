@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::http;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -11,11 +14,10 @@ use tokio::process::Command;
 use super::filter::ipc_namespace;
 use super::limits::kernel_version;
 use super::{Case, case};
+use crate::Bench;
 use crate::agent::{self, Agent};
-use crate::sink::{Sink, free_address};
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
-use crate::{Bench, http};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -114,13 +116,13 @@ fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'st
 
 /// Alerts and dashboard name only metrics that a running agent has.
 async fn asked_for(bench: &'static Bench) -> Result<()> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
     let config = json!({
         "capture": {"ring_buffer_size": "64KiB"},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     // Whose calls are lost is told once some are.
     agent.pause()?;
     let flood = Workload::new(bench.workload()?, &["flood", "2000"])?;
@@ -151,14 +153,14 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
 
 /// Exact, though only one span in ten is kept; and they tell of which deployment they are.
 async fn count_messages(bench: &'static Bench) -> Result<()> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
     let config = json!({
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
         "sampling": {"ratio": 0.1},
         "resource": {"attributes": {"deployment.environment.name": "e2e"}},
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
     let calls = workload.run(bench).await?;
     let queue = calls
@@ -185,10 +187,10 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
 
 /// As many as are blocked, and none once they are released.
 async fn blocked_callers(bench: &'static Bench) -> Result<()> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let held = workload.hold(bench).await?;
     // A caller that the backend has missed, as it has said it may, is not known to be blocked.
@@ -213,21 +215,21 @@ async fn blocked_filtered(bench: &'static Bench) -> Result<()> {
         (json!({"exclude": {"uids": [0]}}), [0, 0]),
     ];
     for (filter, counted) in others {
-        let (agent, _sink) = start_filtered(bench, &filter, [&many, &one], counted).await?;
+        let (agent, _collector) = start_filtered(bench, &filter, [&many, &one], counted).await?;
         agent.stop_well(bench).await?;
     }
     let filter = json!({
         "include": {"namespaces": [ipc_namespace()?]},
         "exclude": {"queues": ["*.blocked"]},
     });
-    let (agent, sink) = start_filtered(bench, &filter, [&many, &one], [0, 1]).await?;
+    let (agent, collector) = start_filtered(bench, &filter, [&many, &one], [0, 1]).await?;
     // What is left out then becomes no span either.
     for held in held {
         held.release(bench).await?;
     }
     let balance = agent.stop_balanced(bench).await?;
     ensure!(balance.filtered >= 8, "{balance:?}");
-    let spans = sink.spans();
+    let spans = collector.spans();
     let on = |ending| spans.iter().filter(move |s| s.span.name.ends_with(ending));
     let (left_out, wanted) = (on(".blocked").count(), on(".waits").count());
     ensure!(
@@ -243,14 +245,14 @@ async fn start_filtered(
     filter: &Value,
     held: [&Workload; 2],
     counted: [u32; 2],
-) -> Result<(Agent, Sink)> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
+) -> Result<(Agent, Collector)> {
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
     let config = json!({
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
         "filter": filter,
     });
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let left_out = f64::from(9 - counted.iter().sum::<u32>());
     wait_for_metrics(bench, prometheus, 10, |text| {
         let callers = held.map(|workload| {
@@ -263,15 +265,15 @@ async fn start_filtered(
     })
     .await
     .with_context(|| filter.to_string())?;
-    Ok((agent, sink))
+    Ok((agent, collector))
 }
 
 /// A queue has a depth as long as it is there, whoever takes it away: here `rm`, and the end of its IPC namespace.
 async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
-    let prometheus = free_address().await?;
-    let sink = Sink::start().await?;
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let removed = Workload::new(bench.workload()?, &["left"])?;
     removed.run(bench).await?;
     let with_namespace = Workload::new(bench.workload()?, &["left"])?;

@@ -29,11 +29,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use anyhow::{Result, ensure};
+use mqspan_testkit::collector::Collector;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
 use crate::compare::{Comparison, Correlation, ReadFrom, is_of};
-use crate::sink::Sink;
 use crate::workload::Workload;
 use crate::{Backend, Bench};
 
@@ -143,21 +143,21 @@ pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Optio
         .map(|(_, _, why)| *why)
 }
 
-/// Traces a workload with an agent that runs already, ends it, and compares every span that the sink got.
+/// Traces a workload with an agent that runs already, ends it, and compares every span that the collector got.
 async fn run_and_compare(
     bench: &Bench,
     workload: &Workload,
-    sink: &Sink,
+    collector: &Collector,
     agent: Agent,
 ) -> Result<()> {
     let calls = workload.run(bench).await?;
-    let arrived = sink
+    let arrived = collector
         .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await;
     // What was too much or late comes by the end of the agent at the latest.
     let log = agent.log();
     agent.stop_well(bench).await?;
-    let compared = comparison(bench, workload).check(&calls, &sink.spans());
+    let compared = comparison(bench, workload).check(&calls, &collector.spans());
     verdict(arrived, compared, &log)
 }
 

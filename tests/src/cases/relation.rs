@@ -1,13 +1,13 @@
 //! How a receive is related to the send of its message, and what of the message itself is kept.
 
 use anyhow::Result;
+use mqspan_testkit::collector::Collector;
 use serde_json::{Value, json};
 
 use super::{Case, case, comparison};
 use crate::Bench;
-use crate::agent::{self, Agent};
+use crate::agent::Agent;
 use crate::compare::{Comparison, Correlation, is_of};
-use crate::sink::Sink;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -32,13 +32,14 @@ async fn compared(
     adjust: impl FnOnce(Comparison<'_>) -> Comparison<'_>,
 ) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["pingpong", "50"])?;
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), config)).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, config).await?;
     let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     agent.stop_well(bench).await?;
-    adjust(comparison(bench, &workload)).check(&calls, &sink.spans())
+    adjust(comparison(bench, &workload)).check(&calls, &collector.spans())
 }
 
 async fn correlated(bench: &Bench, setting: &str, correlation: Correlation) -> Result<()> {

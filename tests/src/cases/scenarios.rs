@@ -5,18 +5,18 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, ensure};
+use mqspan_testkit::collector::Collector;
 
 use super::{Scenario, comparison, defaults, verdict};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
-use crate::sink::Sink;
 use crate::truth::Call;
 use crate::workload::Workload;
 
 /// The agent of all scenarios, and what they did.
 pub(crate) struct Scenarios {
-    sink: Sink,
+    collector: Collector,
     agent: Agent,
     done: RefCell<Vec<Vec<Call>>>,
 }
@@ -33,11 +33,11 @@ impl Scenario {
 
 impl Scenarios {
     pub(crate) async fn start(bench: &Bench) -> Result<Scenarios> {
-        let sink = Sink::start().await?;
-        let config = agent::config(bench, &sink.endpoint(), defaults());
+        let collector = Collector::start()?;
+        let config = agent::config(bench, &collector.endpoint(), defaults());
         let agent = Agent::start(bench, config).await?;
         Ok(Scenarios {
-            sink,
+            collector,
             agent,
             done: RefCell::default(),
         })
@@ -49,10 +49,10 @@ impl Scenarios {
         let calls = workload.run(bench).await?;
         let is_ours = is_of(&calls);
         let arrived = self
-            .sink
+            .collector
             .wait_for_spans(calls.len(), bench.bound(30), &is_ours)
             .await;
-        let spans = self.sink.spans_that(&is_ours);
+        let spans = self.collector.spans_that(&is_ours);
         let compared = comparison(bench, &workload).check(&calls, &spans);
         self.done.borrow_mut().push(calls);
         verdict(arrived, compared, &self.agent.log())
@@ -63,7 +63,7 @@ impl Scenarios {
         let balance = self.agent.stop_balanced(bench).await?;
         let done = self.done.into_inner();
         let calls: usize = done.iter().map(Vec::len).sum();
-        let spans = self.sink.spans();
+        let spans = self.collector.spans();
         for calls in &done {
             let is_ours = is_of(calls);
             let came = spans.iter().filter(|span| is_ours(span)).count();

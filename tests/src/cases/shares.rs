@@ -5,6 +5,8 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join;
+use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::free_address;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -15,7 +17,6 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::compare::is_of;
-use crate::sink::{Answer, Sink, free_address};
 use crate::workload::Workload;
 
 /// While the good user does what it has to do.
@@ -29,10 +30,10 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-fn config(bench: &Bench, sink: &Sink, prometheus: SocketAddr, mut over: Value) -> Value {
+fn config(bench: &Bench, collector: &Collector, prometheus: SocketAddr, mut over: Value) -> Value {
     let metrics = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
     agent::merge(&mut over, metrics);
-    agent::config(bench, &sink.endpoint(), over)
+    agent::config(bench, &collector.endpoint(), over)
 }
 
 /// Once the one has lost calls for this reason, the other makes its own, and loses none.
@@ -43,12 +44,12 @@ async fn good_loses_nothing(
     reason: &str,
     refuses: bool,
 ) -> Result<()> {
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     if refuses {
-        sink.answer(Answer::UnavailableOften { of_ten: 10 });
+        collector.answer(|_| Answer::unavailable());
     }
-    let prometheus = free_address().await?;
-    let config = config(bench, &sink, prometheus, over);
+    let prometheus = free_address()?;
+    let config = config(bench, &collector, prometheus, over);
     let agent = Agent::start(bench, config).await?;
     let reason = format!("reason=\"{reason}\"");
     let (bad, good) = (of_user(FIRST_HOSTILE_USER), of_user(GOOD_USER));
@@ -62,8 +63,9 @@ async fn good_loses_nothing(
         workload.run(bench).await
     };
     let (_, calls) = try_join(attack.run_for(bench, FIRST_HOSTILE_USER, SECONDS), works).await?;
-    sink.answer(Answer::Accept);
-    sink.wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
+    collector.answer(|_| Answer::Accept);
+    collector
+        .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
         .await
         .with_context(|| agent.log())?;
     let text = scrape_anew(prometheus).await?;
@@ -100,11 +102,11 @@ async fn tenants_told(bench: &'static Bench) -> Result<()> {
     /// Of the ids that `map_users()` of tests/hostile/namespaces.c gives the namespace.
     const FIRST_MAPPED: u32 = 200_000;
     let namespace = "mqspan_owner_namespace=\"";
-    let sink = Sink::start().await?;
-    sink.keep_only(|_| false);
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    collector.keep_only(|_| false);
+    let prometheus = free_address()?;
     let small = json!({"capture": {"ring_buffer_size": "4KiB"}});
-    let agent = Agent::start(bench, config(bench, &sink, prometheus, small)).await?;
+    let agent = Agent::start(bench, config(bench, &collector, prometheus, small)).await?;
     let hostile = bench.beside_workload("hostile")?;
     for (runner, labels, is_tenant) in [
         (&["pid-namespace"][..], of_user(0), true),

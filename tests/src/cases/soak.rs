@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::proxy::{Mode, TcpProxy};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -20,8 +23,6 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::cgroup::MemoryLimit;
-use crate::proxy::{Mode, Proxy};
-use crate::sink::{Sink, free_address};
 
 /// As in the chart: what is lost here is the agent's own doing, not that of a tight limit.
 const CHART_MEMORY: u64 = 256 << 20;
@@ -43,10 +44,10 @@ pub(super) fn cases() -> Vec<Case> {
 /// What became of every call adds up at the end, and memory stays within its limit and, in a long run, where it was.
 async fn soak(bench: &'static Bench) -> Result<()> {
     let group = MemoryLimit::new(CHART_MEMORY)?;
-    let sink = Sink::start().await?;
-    sink.keep_only(|_| false);
-    let proxy = Proxy::start(sink.address).await?;
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    collector.keep_only(|_| false);
+    let proxy = TcpProxy::start(collector.address).await?;
+    let prometheus = free_address()?;
     let configs = configs(bench, &proxy.endpoint(), prometheus);
     let agent = Agent::start(&group.bench(bench)?, configs[0].clone()).await?;
     let ends = Instant::now() + Duration::from_secs(bench.soak_seconds.into());
@@ -73,9 +74,9 @@ async fn soak(bench: &'static Bench) -> Result<()> {
         peak_mib.map_or_else(|| "?".to_owned(), |mib| format!("{mib} MiB")),
     );
     ensure!(
-        sink.passed_over() >= balance.exported && balance.exported > 0,
+        collector.passed_over() >= balance.exported && balance.exported > 0,
         "{} spans arrived: {balance:?}",
-        sink.passed_over()
+        collector.passed_over()
     );
     ensure!(
         bench.soak_seconds < LONG_SECONDS || fourth - third < MAX_GROWTH_BYTES,
@@ -153,7 +154,7 @@ impl std::fmt::Display for Disturbances {
 async fn disturb(
     bench: &Bench,
     agent: &Agent,
-    proxy: &Proxy,
+    proxy: &TcpProxy,
     configs: &[Value],
     ends: Instant,
 ) -> Result<Disturbances> {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::collector::Collector;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -12,7 +13,6 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::{Case, case, comparison, defaults, ensure_contains};
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
-use crate::sink::Sink;
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 use crate::{Bench, signal};
@@ -196,8 +196,8 @@ async fn batch(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
 /// An agent beside which `top` comes and goes, hooked as it likes, sees every call, those that are
 /// blocked meanwhile included.
 async fn beside_run(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let held = workload.hold(bench).await?;
     let busy = Workload::new(bench.workload()?, &["pingpong", "2000"])?;
@@ -211,7 +211,8 @@ async fn beside_run(bench: &'static Bench) -> Result<()> {
     let calls = workload.truth()?;
     let may_miss = agent.may_miss();
     if !may_miss {
-        sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        collector
+            .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
             .await?;
     }
     let balance = agent.stop_balanced(bench).await?;
@@ -219,7 +220,7 @@ async fn beside_run(bench: &'static Bench) -> Result<()> {
     if may_miss {
         return Ok(());
     }
-    comparison(bench, &workload).check(&calls, &sink.spans())
+    comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
 /// As fast as calls go, none is lost that it does not tell.

@@ -11,6 +11,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
+use mqspan_testkit::collector::Collector;
+use mqspan_testkit::free_address;
+use mqspan_testkit::http;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -18,11 +21,10 @@ use tokio::net::TcpStream;
 
 use super::metrics::{scrape, sum};
 use super::{Case, case, defaults, ensure_contains};
+use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
-use crate::sink::{Sink, free_address};
 use crate::workload::Workload;
-use crate::{Bench, http};
 
 const NOBODY: u32 = 65534;
 
@@ -98,10 +100,10 @@ fn loud(prometheus: SocketAddr) -> Value {
 }
 
 /// A few hundred calls, and the agent that traces these alone: others on the machine may make any number.
-async fn start(bench: &Bench, sink: &Sink, over: Value) -> Result<(Workload, Agent)> {
+async fn start(bench: &Bench, collector: &Collector, over: Value) -> Result<(Workload, Agent)> {
     let workload = Workload::new(bench.workload()?, &["paced", "200"])?;
     let queues = format!("{}.*", workload.prefix());
-    let mut config = agent::config(bench, &sink.endpoint(), over);
+    let mut config = agent::config(bench, &collector.endpoint(), over);
     agent::merge(
         &mut config,
         json!({"filter": {"include": {"queues": [queues]}}}),
@@ -128,9 +130,10 @@ async fn wait_for_loss(bench: &Bench, prometheus: SocketAddr) -> Result<()> {
 }
 
 /// Every call of the workload arrives.
-async fn trace(bench: &Bench, sink: &Sink, workload: &Workload) -> Result<()> {
+async fn trace(bench: &Bench, collector: &Collector, workload: &Workload) -> Result<()> {
     let calls = workload.run(bench).await?;
-    sink.wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await
 }
 
@@ -150,11 +153,11 @@ async fn log_reader_gone(bench: &'static Bench) -> Result<()> {
 }
 
 async fn traces_without_log(bench: &Bench, end_log: impl FnOnce()) -> Result<()> {
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
-    let (workload, agent) = start(bench, &sink, loud(prometheus)).await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
+    let (workload, agent) = start(bench, &collector, loud(prometheus)).await?;
     end_log();
-    trace(bench, &sink, &workload).await?;
+    trace(bench, &collector, &workload).await?;
     wait_for_loss(bench, prometheus).await?;
     agent.stop_well(bench).await
 }
@@ -164,11 +167,11 @@ async fn log_reader_stuck(bench: &'static Bench) -> Result<()> {
     let stderr = Stderr::new()?;
     let (pipe, mut reader) = stderr.pipe()?;
     let bench = &stderr.bench(bench, &pipe)?;
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
-    let (workload, agent) = start(bench, &sink, loud(prometheus)).await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
+    let (workload, agent) = start(bench, &collector, loud(prometheus)).await?;
     wait_for_loss(bench, prometheus).await?;
-    trace(bench, &sink, &workload).await?;
+    trace(bench, &collector, &workload).await?;
     wait_to_read(bench, &mut reader, "log lines were lost").await?;
     // It is stuck again when the agent stops.
     wait_for_loss(bench, prometheus).await?;
@@ -234,8 +237,8 @@ fn descriptors(agent: &Agent) -> Result<usize> {
 
 /// Two hundred who connect and ask for nothing, or byte by byte, do not keep a probe out.
 async fn slow_clients(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), defaults())).await?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let before = descriptors(&agent)?;
     let mut clients = try_join_all((0..200).map(|_| TcpStream::connect(agent.health))).await?;
     for path in ["/healthz", "/readyz"] {
@@ -256,10 +259,10 @@ async fn slow_clients(bench: &'static Bench) -> Result<()> {
 
 /// However many scrape, the numbers are collected once a second.
 async fn scrapes_shared(bench: &'static Bench) -> Result<()> {
-    let sink = Sink::start().await?;
-    let prometheus = free_address().await?;
+    let collector = Collector::start()?;
+    let prometheus = free_address()?;
     let metrics = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
-    let agent = Agent::start(bench, agent::config(bench, &sink.endpoint(), metrics)).await?;
+    let agent = Agent::sending_to(bench, &collector, metrics).await?;
     let began = tokio::time::Instant::now();
     let mut collections = Vec::new();
     for _ in 0..10 {
@@ -318,11 +321,11 @@ async fn files_private(bench: &'static Bench) -> Result<()> {
     let before = open_as_nobody(&lock)?;
     ensure!(before.status.success(), "nobody could not open it before");
 
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let mut config = on_disk(&queue);
     agent::merge(&mut config, json!({"exporters": {"file": {"path": spans}}}));
-    let (workload, agent) = start(bench, &sink, config).await?;
-    trace(bench, &sink, &workload).await?;
+    let (workload, agent) = start(bench, &collector, config).await?;
+    trace(bench, &collector, &workload).await?;
     for (path, wanted) in [(&queue, 0o700), (&lock, 0o600), (&spans, 0o600)] {
         let got = mode(path)?;
         ensure!(got == wanted, "{}: {got:o}, not {wanted:o}", path.display());
@@ -384,10 +387,10 @@ async fn file_pipe(bench: &'static Bench) -> Result<()> {
     let directory = TempDir::with_prefix("mqspan-e2e")?;
     let pipe = directory.path().join("spans");
     make_pipe(&pipe)?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let config = json!({"exporters": {"file": {"path": pipe}}});
-    let (workload, agent) = start(bench, &sink, config).await?;
-    trace(bench, &sink, &workload).await?;
+    let (workload, agent) = start(bench, &collector, config).await?;
+    trace(bench, &collector, &workload).await?;
     let mut reader = File::options()
         .read(true)
         .custom_flags(O_NONBLOCK)

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use mqspan_testkit::span::{Traced, Value, attributes};
+
 use super::expected::{Expected, Settings, operation, queues, sorted_flags};
 use super::numbers::errno;
 use super::strace::{Call, Outcome};
-use crate::span::{Traced, Value, attributes};
 
 /// A report shows so many calls that differ, and counts the rest.
 const REPORTED: usize = 10;

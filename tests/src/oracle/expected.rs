@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mqspan_testkit::span::Value;
+
 use super::arguments::{descriptor, field, string};
 use super::numbers;
 use super::strace::{Call, Outcome};
-use crate::span::Value;
 
 pub(super) struct Settings<'a> {
     pub(super) abi: &'a str,

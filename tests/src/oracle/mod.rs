@@ -1,7 +1,7 @@
 //! The agent and `strace -f` watch the same run of a program that this project did not write.
 //!
 //! ```text
-//! program ── system calls ──> kernel ──> mqspan ── OTLP ──> sink
+//! program ── system calls ──> kernel ──> mqspan ── OTLP ──> collector
 //!                                └─────> strace ── lines ──> compare, call by call
 //! ```
 //!
@@ -20,10 +20,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use mqspan_testkit::collector::Collector;
 use serde_json::json;
 
 use crate::agent::{self, Agent};
-use crate::sink::Sink;
 use crate::{Backend, Bench};
 
 /// Runs a program under strace while mqspan traces it, and compares every call.
@@ -70,12 +70,12 @@ pub async fn oracle() -> Result<ExitCode> {
         ..Bench::new(&args.agent, args.backend)?
     };
     let stopped = traced::Stopped::new(&args.command).await?;
-    let sink = Sink::start().await?;
+    let collector = Collector::start()?;
     let agent = Agent::start(
         &bench,
         agent::config(
             &bench,
-            &sink.endpoint(),
+            &collector.endpoint(),
             json!({"filter": {"include": {"namespaces": [stopped.ipc_namespace()]}}}),
         ),
     )
@@ -95,7 +95,7 @@ pub async fn oracle() -> Result<ExitCode> {
         abi: &args.abi,
         sees_messages: args.backend.sees_messages(),
     };
-    let result = compare::compare(&calls, &sink.spans(), &settings);
+    let result = compare::compare(&calls, &collector.spans(), &settings);
     print!("{}", result.report);
     if result.died > 0 {
         println!(

@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use mqspan_testkit::http;
+use mqspan_testkit::span::Traced;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http;
-use crate::otlp_json::traces_data_lines;
-use crate::span::Traced;
+use mqspan_testkit::otlp_json::traces_data_lines;
 
 /// More traces than a run makes, and fewer than Jaeger's memory holds.
 const MOST_TRACES: u32 = 50_000;

@@ -191,5 +191,4 @@ fn first_bytes(host: &str, port: u16, question: &[u8]) -> std::io::Result<Vec<u8
 }
 
 #[cfg(test)]
-#[path = "collector_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{file, load_text, variables};
+use super::{file, globs, load_text, variables};
 use crate::config::{
     AttributeValue, Compression, Config, ErrorCode, HumanDuration, LogLevel, NamespaceInode,
     Overrides, Size, Syscall,
@@ -72,7 +72,7 @@ fn own_variables_set_every_kind_of_key() {
     );
     assert!(config.capture.payload.enabled);
     assert_eq!(config.filter.include.pids, [1, 2]);
-    assert_eq!(config.filter.include.comms.patterns(), ["a,b", "7"]);
+    assert_eq!(config.filter.include.comms, globs(&["a,b", "7"]));
     let inodes = [4_026_531_839, 5].map(NamespaceInode);
     assert_eq!(config.filter.include.namespaces, inodes);
     assert_eq!(config.sampling.ratio, 0.25);
@@ -373,17 +373,17 @@ fn a_bad_variable_of_the_signal_leaves_the_general_one() {
 }
 
 #[test]
-fn flags_set_texts_and_lists() {
+fn flags_set_what_their_texts_say() {
     let flags = Overrides::new()
-        .set_list("--pid", "filter.include.pids", ["7", "8"])
-        .set_list("--queue", "filter.include.queues", ["[ab]*", "/{c,d}"])
+        .set("--pid", "filter.include.pids", "[7, 8]")
+        .set("--queue", "filter.include.queues", "['[ab]*', '/{c,d}']")
         .set("--min-duration", "filter.min_duration", "5ms")
         .set("--errors", "filter.errors_only", "true");
     let config = load_text("filter: {include: {pids: [1]}}", &[], &flags)
         .unwrap()
         .config;
     assert_eq!(config.filter.include.pids, [7, 8]);
-    assert_eq!(config.filter.include.queues.patterns(), ["[ab]*", "/{c,d}"]);
+    assert_eq!(config.filter.include.queues, globs(&["[ab]*", "/{c,d}"]));
     assert_eq!(config.filter.min_duration, HumanDuration::millis(5));
     assert!(config.filter.errors_only);
 }

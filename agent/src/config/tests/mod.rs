@@ -12,7 +12,7 @@ mod yaml_files;
 use std::fs;
 use std::path::Path;
 
-use super::{ConfigError, Env, Loaded, Overrides, load};
+use super::{ConfigError, Env, Globs, Loaded, Overrides, load};
 
 /// Loads a file with this content; the messages of an error call it `mqspan.yaml`.
 pub(super) fn load_text(
@@ -42,6 +42,10 @@ fn file(text: &str) -> Result<Loaded, String> {
 fn variables(env: &[(&str, &str)]) -> Result<Loaded, String> {
     let env: Env = env.iter().copied().collect();
     load(None, &Overrides::new(), &env).map_err(|error| error.to_string())
+}
+
+fn globs(patterns: &[&str]) -> Globs {
+    Globs::new(patterns).unwrap()
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn own_variables() {
 #[test]
 fn flags() {
     let flags = Overrides::new()
-        .set_list("--pid", "filter.include.pids", ["1", "x"])
+        .set("--pid", "filter.include.pids", "[1, x]")
         .set("--min-duration", "filter.min_duration", "5");
     assert_eq!(
         load_text("", &[], &flags).unwrap_err(),

@@ -1,6 +1,6 @@
 //! What YAML itself allows: empty files, tabs, duplicates, anchors, tags.
 
-use super::{file, load_text};
+use super::{file, globs, load_text};
 use crate::config::{AttributeValue, Config, Overrides};
 
 #[test]
@@ -202,7 +202,7 @@ fn an_expanded_list_or_mapping_is_one_where_the_key_is_one() {
     ];
     let config = load_text(yaml, &env, &Overrides::new()).unwrap().config;
     assert_eq!(config.filter.include.pids, [1, 2]);
-    assert_eq!(config.filter.include.comms.patterns(), ["a*", "b"]);
-    assert_eq!(config.filter.include.queues.patterns(), ["a*, b"]);
+    assert_eq!(config.filter.include.comms, globs(&["a*", "b"]));
+    assert_eq!(config.filter.include.queues, globs(&["a*, b"]));
     assert_eq!(config.exporters.otlp.headers["x-key"].expose(), "0123");
 }

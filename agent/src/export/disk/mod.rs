@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
+use tracing::error;
 
 use crate::config::Storage;
 use crate::encode::EncodedBatch;
@@ -256,7 +257,8 @@ impl DiskQueue {
     }
 
     /// Waits until all that was pushed is appended and synced.
-    pub fn sync(&self) {
+    #[cfg(test)]
+    fn sync(&self) {
         let mut state = self.shared.lock();
         state.sync_wanted += 1;
         let wanted = state.sync_wanted;
@@ -312,7 +314,7 @@ impl Shared {
             let (record, skipped_spans, used) = match read {
                 Ok(read) => read,
                 Err(cause) => {
-                    self.counters.error(cause.to_string());
+                    error!(%cause, "a part of the queue on disk cannot be read");
                     (None, None, segment.end() - at)
                 }
             };

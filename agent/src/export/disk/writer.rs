@@ -317,7 +317,6 @@ impl Writer {
 
     /// Logged once until an append succeeds again.
     fn failed(&mut self, cause: &io::Error) {
-        self.shared.counters.error(cause.to_string());
         if !std::mem::replace(&mut self.failing, true) {
             error!(%cause, "the queue on disk cannot be written");
         }

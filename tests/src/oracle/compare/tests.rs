@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use mqspan_testkit::span::Origin;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::super::strace;
 use super::*;
-use crate::span::Origin;
 
 const SETTINGS: Settings<'_> = Settings {
     abi: "i386",

@@ -1,4 +1,4 @@
-//! A TCP proxy before a sink, which breaks connections when asked to.
+//! A TCP proxy before a collector, which breaks connections when asked to.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// What becomes of connections, those that are open too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// They are carried.
     Open,
     /// They are reset, as when the collector's process is killed.
     Reset,
     /// Not a byte passes.
     Stalled,
-    /// They are reset in the middle of the first response, which the collector gave: it has the spans.
-    ResetInResponse,
+    /// They are reset so many bytes into the first response, which the collector gave: it has the spans.
+    ResetInResponse { after: usize },
 }
 
 /// A running proxy; it ends when dropped.
-pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
+pub struct TcpProxy {
+    pub address: SocketAddr,
     mode: watch::Sender<Mode>,
     /// Connections that were reset.
     resets: watch::Receiver<u64>,
     task: JoinHandle<()>,
 }
 
-impl Proxy {
-    pub(crate) async fn start(upstream: SocketAddr) -> Result<Proxy> {
+impl TcpProxy {
+    pub async fn start(upstream: SocketAddr) -> Result<TcpProxy> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let mode = watch::Sender::new(Mode::Open);
@@ -51,7 +51,7 @@ impl Proxy {
                 });
             }
         });
-        Ok(Proxy {
+        Ok(TcpProxy {
             address,
             mode,
             resets,
@@ -59,16 +59,16 @@ impl Proxy {
         })
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
     /// Waits until this many more connections have been reset.
-    pub(crate) async fn wait_for_resets(&self, more: u64, bound: Duration) -> Result<()> {
+    pub async fn wait_for_resets(&self, more: u64, bound: Duration) -> Result<()> {
         let mut resets = self.resets.clone();
         let goal = *resets.borrow_and_update() + more;
         let reached = tokio::time::timeout(bound, resets.wait_for(|resets| *resets >= goal)).await;
@@ -77,7 +77,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -95,6 +95,8 @@ async fn carry(
 ) -> Result<End> {
     let mut server = TcpStream::connect(upstream).await?;
     let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    // Bytes down until the reset.
+    let mut left = None;
     loop {
         let now = *mode.borrow_and_update();
         match now {
@@ -106,7 +108,7 @@ async fn carry(
                 mode.changed().await?;
                 continue;
             }
-            Mode::Open | Mode::ResetInResponse => {}
+            Mode::Open | Mode::ResetInResponse { .. } => {}
         }
         tokio::select! {
             changed = mode.changed() => changed?,
@@ -117,9 +119,13 @@ async fn carry(
             read = server.read(&mut down) => {
                 let n = read?;
                 let bytes = down.get(..n).unwrap_or_default();
-                let cut = inside_headers(bytes).filter(|_| now == Mode::ResetInResponse);
-                client.write_all(bytes.get(..cut.unwrap_or(n)).unwrap_or_default()).await?;
-                if cut.is_some() {
+                if let Mode::ResetInResponse { after } = now && left.is_none() {
+                    left = headers(bytes).map(|at| at + after);
+                }
+                let sent = left.map_or(n, |left| left.min(n));
+                client.write_all(bytes.get(..sent).unwrap_or_default()).await?;
+                left = left.map(|left| left - sent);
+                if left == Some(0) {
                     client.set_zero_linger()?;
                     return Ok(End::Reset);
                 }
@@ -131,17 +137,16 @@ async fn carry(
     }
 }
 
-/// Where the middle of the first HEADERS frame is, if these bytes begin with whole frames (RFC 9113, 4.1 and 6.2).
-fn inside_headers(bytes: &[u8]) -> Option<usize> {
+/// Where the first HEADERS frame begins, if these bytes begin with whole frames (RFC 9113, 4.1 and 6.2).
+fn headers(bytes: &[u8]) -> Option<usize> {
     const HEAD: usize = 9;
     const HEADERS: u8 = 1;
     let mut at = 0;
     while let Some(&[a, b, c, kind, ..]) = bytes.get(at..at + HEAD) {
-        let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         if kind == HEADERS {
-            return Some(at + HEAD + len / 2);
+            return Some(at);
         }
-        at += HEAD + len;
+        at += HEAD + (usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c));
     }
     None
 }
@@ -158,11 +163,8 @@ mod tests {
             frame
         };
         let settings = frame(4, 12);
-        assert_eq!(inside_headers(&settings), None);
-        assert_eq!(
-            inside_headers(&[settings, frame(1, 10)].concat()),
-            Some(21 + 9 + 5)
-        );
-        assert_eq!(inside_headers(&[]), None);
+        assert_eq!(headers(&settings), None);
+        assert_eq!(headers(&[settings, frame(1, 10)].concat()), Some(21));
+        assert_eq!(headers(&[]), None);
     }
 }

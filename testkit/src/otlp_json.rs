@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::span::{Origin, Traced, attributes, flatten};
 
 /// The file exporter's lines: a `TracesData` each.
-pub(crate) fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
+pub fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
     let mut spans = Vec::new();
     for line in text.lines() {
         let data: TracesData =
@@ -21,7 +21,7 @@ pub(crate) fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
 }
 
 /// The lines of `mqspan trace --output json`: a span each, with its `resource` beside its fields.
-pub(crate) fn span_lines(text: &str) -> Result<Vec<Traced>> {
+pub fn span_lines(text: &str) -> Result<Vec<Traced>> {
     let mut spans = Vec::new();
     for line in text.lines() {
         let context = || format!("not a span with its resource: {line}");

@@ -1,61 +1,17 @@
 use std::net::{SocketAddr, TcpListener};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use rcgen::{CertificateParams, KeyPair};
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
-use tonic::{Request, Response, Status};
+use mqspan_testkit::certificates::SelfSigned;
+use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::free_address;
+use tonic::Status;
 
 use super::*;
 use crate::config::{Env, Overrides, load};
 
-/// A trace service that answers all alike.
-struct Service(Option<Status>);
-
-#[tonic::async_trait]
-impl TraceService for Service {
-    async fn export(
-        &self,
-        _: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        match &self.0 {
-            Some(status) => Err(status.clone()),
-            None => Ok(Response::new(ExportTraceServiceResponse::default())),
-        }
-    }
-}
-
-/// A server that runs until the end of the tests. Without a trace service it has none at all.
-fn serve(service: Option<Service>, tls: Option<(&str, &str)>) -> SocketAddr {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let context = runtime.enter();
-    let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let address = incoming.local_addr().unwrap();
-    let mut server = Server::builder();
-    if let Some((certificate, key)) = tls {
-        let identity = Identity::from_pem(certificate, key);
-        server = server
-            .tls_config(ServerTlsConfig::new().identity(identity))
-            .unwrap();
-    }
-    let mut routes = tonic::service::Routes::builder();
-    if let Some(service) = service {
-        routes.add_service(TraceServiceServer::new(service));
-    }
-    let router = server.add_routes(routes.routes());
-    runtime.spawn(router.serve_with_incoming(incoming));
-    drop(context);
-    std::mem::forget(runtime);
-    address
+fn refusing(status: Status) -> Collector {
+    let collector = Collector::start().unwrap();
+    collector.answer(move |_| Answer::Refuse(status.clone()));
+    collector
 }
 
 /// Answers every connection with this.
@@ -72,13 +28,6 @@ fn answering(answer: &'static [u8]) -> SocketAddr {
         }
     });
     address
-}
-
-fn certificate(name: &str) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    (certificate.pem(), key.serialize_pem())
 }
 
 fn check(scheme: &str, address: SocketAddr, ca_file: &str) -> Finding {
@@ -103,20 +52,19 @@ fn each_trouble_is_named_with_its_mend() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let (right, right_key) = certificate("localhost");
-    let (wrong, wrong_key) = certificate("elsewhere");
-    let right_file = write("right.pem", &right);
-    let wrong_file = write("wrong.pem", &wrong);
+    let right = SelfSigned::Server.issue("localhost").unwrap();
+    let wrong = SelfSigned::Server.issue("elsewhere").unwrap();
+    let right_file = write("right.pem", &right.certificate);
+    let wrong_file = write("wrong.pem", &wrong.certificate);
     let no_pem = write("empty.pem", "");
-    let fine = || Some(Service(None));
-    let refusing = |status| Some(Service(Some(status)));
-    let secure = serve(fine(), Some((&right, &right_key)));
-    let elsewhere = serve(fine(), Some((&wrong, &wrong_key)));
-    let plain = serve(fine(), None);
-    let away = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let of_right = Collector::start_tls(right.server()).unwrap();
+    let of_wrong = Collector::start_tls(wrong.server()).unwrap();
+    let of_all = Collector::start().unwrap();
+    let (secure, elsewhere, plain) = (of_right.address, of_wrong.address, of_all.address);
+    // As a server answers that has no trace service at all.
+    let other = refusing(Status::unimplemented(""));
+    let tenants = refusing(Status::unauthenticated("no token"));
+    let away = free_address().unwrap();
     for (scheme, address, ca_file, grade, found, mend) in [
         ("http", plain, "", Grade::Ok, "takes spans", ""),
         ("https", secure, &right_file, Grade::Ok, "takes spans", ""),
@@ -178,7 +126,7 @@ fn each_trouble_is_named_with_its_mend() {
         ),
         (
             "http",
-            serve(None, None),
+            other.address,
             "",
             Grade::Warning,
             "unimplemented",
@@ -186,7 +134,7 @@ fn each_trouble_is_named_with_its_mend() {
         ),
         (
             "http",
-            serve(refusing(Status::unauthenticated("no token")), None),
+            tenants.address,
             "",
             Grade::Warning,
             "unauthenticated: no token",

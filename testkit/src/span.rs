@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
 /// An attribute's value, of the kinds that the contract uses.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Str(String),
     Int(i64),
     Double(f64),
@@ -56,7 +56,7 @@ fn value(any: Option<&AnyValue>) -> Value {
 }
 
 /// Attributes by key, and the keys that came more than once.
-pub(crate) fn attributes(list: &[KeyValue]) -> (BTreeMap<String, Value>, Vec<String>) {
+pub fn attributes(list: &[KeyValue]) -> (BTreeMap<String, Value>, Vec<String>) {
     let mut map = BTreeMap::new();
     let mut repeated = Vec::new();
     for pair in list {
@@ -72,27 +72,27 @@ pub(crate) fn attributes(list: &[KeyValue]) -> (BTreeMap<String, Value>, Vec<Str
 
 /// What a whole process's spans share.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Origin {
-    pub(crate) resource: BTreeMap<String, Value>,
-    pub(crate) scope: Option<InstrumentationScope>,
-    pub(crate) schema_url: String,
+pub struct Origin {
+    pub resource: BTreeMap<String, Value>,
+    pub scope: Option<InstrumentationScope>,
+    pub schema_url: String,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Traced {
-    pub(crate) span: Span,
-    pub(crate) origin: Arc<Origin>,
+pub struct Traced {
+    pub span: Span,
+    pub origin: Arc<Origin>,
 }
 
 impl Traced {
-    pub(crate) fn pid(&self) -> Option<i64> {
+    pub fn pid(&self) -> Option<i64> {
         match self.origin.resource.get("process.pid") {
             Some(Value::Int(pid)) => Some(*pid),
             _ => None,
         }
     }
 
-    pub(crate) fn tid(&self) -> Option<i64> {
+    pub fn tid(&self) -> Option<i64> {
         self.span
             .attributes
             .iter()
@@ -105,7 +105,7 @@ impl Traced {
 }
 
 /// Every span of a request or of a line of a file, in order.
-pub(crate) fn flatten(resource_spans: Vec<ResourceSpans>) -> Vec<Traced> {
+pub fn flatten(resource_spans: Vec<ResourceSpans>) -> Vec<Traced> {
     let mut spans = Vec::new();
     for under_resource in resource_spans {
         let resource = under_resource.resource.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod oracle;
+mod reference;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ prop_compose! {
             death_signal,
             payload: payload.clone().map(|bytes| &*bytes.leak()),
             start_unknown,
-            ..oracle::receive()
+            ..reference::receive()
         }
     }
 }
@@ -127,7 +127,7 @@ prop_compose! {
             operation, abi, start_ns, end_ns, tid, queue, depth, nonblocking, mqdes, priority,
             ret, comm, name, ipc_namespace,
             msg_len: msg_len.cast_unsigned(),
-            process: oracle::process(pid),
+            process: reference::process(pid),
             ..arguments
         }
     }
@@ -168,7 +168,7 @@ proptest! {
         correlation in any_correlation(),
         max_bytes in prop_oneof![Just(1 << 20), 300_usize..6_000],
     ) {
-        for (encoded, expected) in oracle::encode_all(&calls, correlation, max_bytes) {
+        for (encoded, expected) in reference::encode_all(&calls, correlation, max_bytes) {
             let read = ExportTraceServiceRequest::decode(encoded.bytes.clone()).unwrap();
             prop_assert_eq!(&read, &expected);
             prop_assert_eq!(spans_of(&read).len(), encoded.spans as usize);
@@ -181,7 +181,7 @@ proptest! {
         calls in proptest::collection::vec(any_call(), 0..12),
         correlation in any_correlation(),
     ) {
-        for (encoded, whole) in oracle::encode_all(&calls, correlation, 1 << 20) {
+        for (encoded, whole) in reference::encode_all(&calls, correlation, 1 << 20) {
             let Some((first, second)) = encoded.split().unwrap() else {
                 prop_assert!(encoded.spans < 2);
                 continue;
@@ -203,7 +203,7 @@ proptest! {
         calls in proptest::collection::vec(any_call(), 0..6),
         correlation in any_correlation(),
     ) {
-        for (encoded, expected) in oracle::encode_all(&calls, correlation, 1 << 20) {
+        for (encoded, expected) in reference::encode_all(&calls, correlation, 1 << 20) {
             let mut line = Vec::new();
             json::traces_data_line(&mut line, &encoded.bytes).unwrap();
             prop_assert_eq!(line.pop(), Some(b'\n'));
@@ -212,15 +212,15 @@ proptest! {
             prop_assert_eq!(&read.resource_spans, &expected.resource_spans);
         }
         for call in &calls {
-            let span = Span::new(call, &oracle::settings(correlation), oracle::unix_ns(call));
-            let resource = oracle::resource(call.process.pid);
+            let span = Span::new(call, &reference::settings(correlation), reference::unix_ns(call));
+            let resource = reference::resource(call.process.pid);
             let mut line = Vec::new();
             json::span_line(&mut line, &encode::resource(&resource), &span).unwrap();
             let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
             let read: ProtoSpan = serde_json::from_slice(&line).unwrap();
-            prop_assert_eq!(read, oracle::proto_span(&span));
+            prop_assert_eq!(read, reference::proto_span(&span));
             let read = serde_json::from_value(object["resource"].clone()).unwrap();
-            prop_assert_eq!(oracle::proto_resource(&resource), read);
+            prop_assert_eq!(reference::proto_resource(&resource), read);
             prop_assert_eq!(&object["scope"]["name"], "mqspan");
         }
     }
@@ -234,11 +234,11 @@ proptest! {
 
 #[test]
 fn a_changed_resource_starts_a_group() {
-    let call = oracle::receive();
-    let settings = oracle::settings(Correlation::Parent);
+    let call = reference::receive();
+    let settings = reference::settings(Correlation::Parent);
     let span = Span::new(&call, &settings, (0, 0));
-    let before = Arc::new(encode::resource(&oracle::resource(1)));
-    let after = Arc::new(encode::resource(&oracle::resource(2)));
+    let before = Arc::new(encode::resource(&reference::resource(1)));
+    let after = Arc::new(encode::resource(&reference::resource(2)));
     let mut batch = Batch::new(1 << 20);
     for resource in [&before, &before, &after, &after] {
         assert_eq!(batch.push(call.process, resource, &span), Push::Added);
@@ -254,11 +254,11 @@ fn a_changed_resource_starts_a_group() {
 
 #[test]
 fn json_has_the_names_and_forms_of_the_specification() {
-    let call = oracle::full_receive();
-    let settings = oracle::settings(Correlation::Link);
-    let span = Span::new(&call, &settings, oracle::unix_ns(&call));
+    let call = reference::full_receive();
+    let settings = reference::settings(Correlation::Link);
+    let span = Span::new(&call, &settings, reference::unix_ns(&call));
     let mut line = Vec::new();
-    json::span_line(&mut line, &encode::resource(&oracle::resource(1)), &span).unwrap();
+    json::span_line(&mut line, &encode::resource(&reference::resource(1)), &span).unwrap();
     let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
     assert_eq!(object["name"], "mq_timedreceive_time32 /orders");
     assert_eq!(object["kind"], 3);
@@ -281,25 +281,25 @@ fn json_has_the_names_and_forms_of_the_specification() {
 
 #[test]
 fn a_clock_set_during_a_call_is_told_and_moves_its_deadline_only() {
-    let call = oracle::full_receive();
-    let settings = oracle::settings(Correlation::Link);
-    let start = oracle::unix_ns(&call).0;
+    let call = reference::full_receive();
+    let settings = reference::settings(Correlation::Link);
+    let start = reference::unix_ns(&call).0;
     let mut anchors = Anchors::new(Reading {
         boot_ns: 0,
-        offset_ns: oracle::BOOT_TO_UNIX_NS,
+        offset_ns: reference::BOOT_TO_UNIX_NS,
     });
     for (step_ns, step) in [(1_500_000_000, 1.5), (-7_200_000_000_000, -7_200.0)] {
         let mut anchors = anchors.clone();
         anchors.renew(Reading {
             boot_ns: call.start_ns + 1,
-            offset_ns: oracle::BOOT_TO_UNIX_NS + step_ns,
+            offset_ns: reference::BOOT_TO_UNIX_NS + step_ns,
         });
         let span = Span::new(&call, &settings, anchors.times(call.start_ns, call.end_ns));
-        let read = oracle::proto_span(&span);
+        let read = reference::proto_span(&span);
         assert_eq!(read.start_time_unix_nano, start);
         assert_eq!(read.end_time_unix_nano, start + 12_345);
-        assert_eq!(oracle::double(&read, "posix_mq.clock_step"), Some(step));
-        let margin = oracle::double(&read, "posix_mq.deadline_margin").unwrap();
+        assert_eq!(reference::double(&read, "posix_mq.clock_step"), Some(step));
+        let margin = reference::double(&read, "posix_mq.deadline_margin").unwrap();
         assert!((margin - (1.249_987_655 - step)).abs() < 1e-9, "{margin}");
     }
     anchors.renew(Reading {
@@ -307,6 +307,6 @@ fn a_clock_set_during_a_call_is_told_and_moves_its_deadline_only() {
         offset_ns: 0,
     });
     let span = Span::new(&call, &settings, anchors.times(call.start_ns, call.end_ns));
-    let read = oracle::proto_span(&span);
-    assert_eq!(oracle::double(&read, "posix_mq.clock_step"), None);
+    let read = reference::proto_span(&span);
+    assert_eq!(reference::double(&read, "posix_mq.clock_step"), None);
 }

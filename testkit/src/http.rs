@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) body: String,
+pub struct Response {
+    pub status: u16,
+    pub body: String,
 }
 
-pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<Response> {
+pub async fn get(address: SocketAddr, path: &str) -> Result<Response> {
     let mut stream = TcpStream::connect(address).await?;
     // In HTTP/1.1 the answer could come in chunks.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");

@@ -1,0 +1,142 @@
+use super::*;
+
+#[test]
+fn user_and_password_become_basic_authorization() {
+    for (userinfo, expected) in [
+        ("user:pass", "Basic dXNlcjpwYXNz"),
+        ("us%40er:p%3Ass%2Fw%25", "Basic dXNAZXI6cDpzcy93JQ=="),
+        ("%C3%BC:%C3%B6", "Basic w7w6w7Y="),
+        ("token", "Basic dG9rZW46"),
+        ("a:b:c", "Basic YTpiOmM="),
+    ] {
+        let text = format!("https://{userinfo}@host:4317");
+        let endpoint: Endpoint = text.parse().unwrap();
+        let value = endpoint.basic_authorization().unwrap();
+        assert_eq!(value.expose(), expected, "{userinfo}");
+        assert_eq!(endpoint.url(), "https://host:4317");
+        assert!(!format!("{endpoint} {endpoint:?}").contains(userinfo));
+    }
+    for userinfo in ["user:pa%zz", "user:%ff", "us%3Aer:secret", "user:%0A"] {
+        let text = format!("https://{userinfo}@host:4317");
+        let error = text.parse::<Endpoint>().unwrap_err();
+        assert!(!error.contains("er:"), "{error}");
+    }
+    assert!(Endpoint::default().basic_authorization().is_none());
+}
+
+#[test]
+fn accepted() {
+    for (text, insecure, url) in [
+        ("http://localhost:4317", false, "http://localhost:4317"),
+        ("http://localhost:4317/", false, "http://localhost:4317"),
+        (
+            "https://otel.example.com:443",
+            false,
+            "https://otel.example.com:443",
+        ),
+        (
+            "HTTPS://otel.example.com",
+            false,
+            "https://otel.example.com:443",
+        ),
+        ("http://otel", true, "http://otel:80"),
+        ("collector:4317", true, "http://collector:4317"),
+        ("collector:4317", false, "https://collector:4317"),
+        ("127.0.0.1:4317", true, "http://127.0.0.1:4317"),
+        ("[::1]:4317", true, "http://[::1]:4317"),
+        ("http://[::1]:4317", false, "http://[::1]:4317"),
+        ("https://[2001:db8::1]", false, "https://[2001:db8::1]:443"),
+        ("https://u:p@host:1", false, "https://host:1"),
+        (
+            "http://2001:db8::1:4317",
+            false,
+            "http://[2001:db8::1]:4317",
+        ),
+        ("http://::1:4317/", false, "http://[::1]:4317"),
+        ("2001:db8::1:4317", true, "http://[2001:db8::1]:4317"),
+        ("https://2001:db8::1", false, "https://[2001:db8::1]:443"),
+        (
+            "http://1:2:3:4:5:6:7:8:4317",
+            false,
+            "http://[1:2:3:4:5:6:7:8]:4317",
+        ),
+        (
+            "http://1:2:3:4:5:6:7:8",
+            false,
+            "http://[1:2:3:4:5:6:7:8]:80",
+        ),
+        ("https://u:p@fd00::a:1", false, "https://[fd00::a]:1"),
+        (
+            "http://::ffff:10.0.0.1:4317",
+            false,
+            "http://[::ffff:10.0.0.1]:4317",
+        ),
+    ] {
+        let mut endpoint: Endpoint = text.parse().unwrap();
+        let warnings = endpoint.settle(insecure);
+        assert_eq!(endpoint.url(), url, "{text}");
+        assert_eq!(warnings, Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn refused_without_showing_a_password() {
+    for (text, shown) in [
+        ("localhost", "localhost"),
+        ("http://", "http://"),
+        ("http://:4317", "http://:4317"),
+        (":4317", ":4317"),
+        ("localhost:", "localhost:"),
+        ("localhost:0", "localhost:0"),
+        ("http://localhost:99999", "http://localhost:99999"),
+        ("localhost:port", "localhost:port"),
+        ("grpc://localhost:4317", "grpc://localhost:4317"),
+        ("dns:///localhost:4317", "dns:///localhost:4317"),
+        ("http:/localhost:4317", "http:/localhost:4317"),
+        (" localhost:4317", " localhost:4317"),
+        ("local host:4317", "local host:4317"),
+        ("localhost:4317/v1/traces", "localhost:4317/v1/traces"),
+        ("ftp://user:secret@host:1", "ftp://[REDACTED]@host:1"),
+        (
+            "http://user:sec@ret@host:99999",
+            "http://[REDACTED]@host:99999",
+        ),
+        ("user:secret@host", "[REDACTED]@host"),
+    ] {
+        let error = text.parse::<Endpoint>().unwrap_err();
+        assert_eq!(error, format!("found `{shown}`, expected {FORM}"), "{text}");
+    }
+    let unix = "unix:///run/otel.sock".parse::<Endpoint>().unwrap_err();
+    assert_eq!(
+        unix,
+        format!(
+            "found `unix:///run/otel.sock`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP"
+        )
+    );
+    let empty = "".parse::<Endpoint>().unwrap_err();
+    assert_eq!(empty, format!("found an empty endpoint, expected {FORM}"));
+}
+
+#[test]
+fn oddities_are_warned_about() {
+    let mut endpoint: Endpoint = "https://host:4318/v1/traces?x=1".parse().unwrap();
+    let warnings = endpoint.settle(true);
+    assert_eq!(
+        warnings,
+        [
+            "the path `/v1/traces?x=1` is ignored, because OTLP over gRPC has none",
+            "port 4318 is usually OTLP over HTTP; the agent speaks OTLP over gRPC, usually port 4317",
+            "`tls.insecure` has no effect, because the endpoint says `https`",
+        ]
+    );
+}
+
+#[test]
+fn parts_and_masking() {
+    let endpoint: Endpoint = "https://user:p%40ss@host:1".parse().unwrap();
+    assert_eq!(endpoint.userinfo(), Some("user:p%40ss"));
+    assert!(endpoint.is_tls());
+    assert_eq!((endpoint.host(), endpoint.port()), ("host", 1));
+    assert_eq!(endpoint.to_string(), "https://[REDACTED]@host:1");
+    assert_eq!(format!("{endpoint:?}"), "https://[REDACTED]@host:1");
+}

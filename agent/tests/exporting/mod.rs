@@ -1,0 +1,168 @@
+//! An exporter that runs, what to feed it with, and what its collectors do.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mqspan::config::Correlation;
+use mqspan::config::{Exporters, HumanDuration, Otlp, Retry};
+use mqspan::encode::{self, EncodedResource};
+use mqspan::event::Call;
+use mqspan::export::counters::Snapshot;
+use mqspan::export::{Exporter, Left, SpanSender};
+use mqspan::span::Span;
+use mqspan_testkit::collector::{Answer, Collector, Seen};
+use tempfile::NamedTempFile;
+use tracing::subscriber::DefaultGuard;
+
+use crate::reference;
+
+/// What nothing takes that is awaited here.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// A collector that gives these answers first.
+pub(crate) fn scripted(script: impl IntoIterator<Item = Answer>) -> Collector {
+    let collector = Collector::start().unwrap();
+    collector.answer_next(script);
+    collector
+}
+
+/// Waits until this is so of what a collector has seen.
+pub(crate) async fn until(collector: &Collector, so: impl Fn(&Seen) -> bool) {
+    collector.wait_until(LONG, so).await.unwrap();
+}
+
+pub(crate) fn fast_retry() -> Retry {
+    Retry {
+        initial_interval: HumanDuration::millis(1),
+        max_interval: HumanDuration::millis(20),
+        ..Retry::default()
+    }
+}
+
+/// What this thread logs, until it is dropped.
+pub(crate) struct Log {
+    file: NamedTempFile,
+    _guard: DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn begin() -> Self {
+        let file = NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(Mutex::new(file.reopen().unwrap()))
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        Self {
+            file,
+            _guard: guard,
+        }
+    }
+
+    pub(crate) fn count(&self, message: &str) -> usize {
+        self.text().matches(message).count()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        std::fs::read_to_string(self.file.path()).unwrap()
+    }
+}
+
+/// Settings that retry fast.
+pub(crate) fn settings(address: SocketAddr) -> Otlp {
+    Otlp {
+        endpoint: format!("http://{address}").parse().unwrap(),
+        retry_on_failure: fast_retry(),
+        ..Otlp::default()
+    }
+}
+
+/// A running exporter and what to feed it with.
+pub(crate) struct Agent {
+    pub(crate) sender: SpanSender,
+    pub(crate) exporter: Exporter,
+    resource: Arc<EncodedResource>,
+    /// Spans so far.
+    pushed: u64,
+}
+
+impl Agent {
+    pub(crate) fn start(otlp: Otlp) -> Self {
+        Self::start_with(&Exporters {
+            otlp,
+            ..Exporters::default()
+        })
+    }
+
+    pub(crate) fn start_with(config: &Exporters) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        let (sender, exporter) = Exporter::start(config, &runtime).unwrap();
+        Self {
+            sender,
+            exporter,
+            resource: Arc::new(encode::resource(&reference::resource(1))),
+            pushed: 0,
+        }
+    }
+
+    /// One batch of so many spans.
+    pub(crate) fn push(&mut self, spans: usize) {
+        self.push_calls(&vec![reference::receive(); spans]);
+    }
+
+    pub(crate) fn push_calls(&mut self, calls: &[Call<'_>]) {
+        self.hold(calls);
+        self.sender.flush();
+    }
+
+    /// Puts spans into the batch that waits to be full.
+    pub(crate) fn hold(&mut self, calls: &[Call<'_>]) {
+        let resource = Arc::clone(&self.resource);
+        self.hold_with(&resource, calls);
+    }
+
+    /// Puts calls of this process into the batch that waits to be full.
+    pub(crate) fn hold_as(&mut self, pid: u32, calls: &[Call<'_>]) {
+        let resource = Arc::new(encode::resource(&reference::resource(pid)));
+        let mut calls = calls.to_vec();
+        for call in &mut calls {
+            call.process.pid = pid;
+        }
+        self.hold_with(&resource, &calls);
+    }
+
+    fn hold_with(&mut self, resource: &Arc<EncodedResource>, calls: &[Call<'_>]) {
+        let settings = reference::settings(Correlation::Parent);
+        self.pushed += calls.len() as u64;
+        for call in calls {
+            let span = Span::new(call, &settings, reference::unix_ns(call));
+            self.sender
+                .push(Instant::now(), (call.process, None), resource, &span);
+        }
+    }
+
+    /// Shuts down and checks that the sums balance.
+    pub(crate) async fn finish(self, deadline: Duration) -> (Snapshot, Left) {
+        let sink = self.exporter.otlp().unwrap().clone();
+        drop(self.sender);
+        let left = self.exporter.shutdown(deadline).await;
+        let counters = sink.counters();
+        assert_eq!(
+            self.pushed + counters.recovered,
+            counters.exported + counters.rejected_total() + counters.lost.total() + left.otlp_spans,
+            "{counters:?} {left:?}"
+        );
+        assert_eq!(counters.in_flight, 0);
+        (counters, left)
+    }
+
+    /// Shuts down when all is sent.
+    pub(crate) async fn drain(self) -> Snapshot {
+        let (counters, left) = self.finish(LONG).await;
+        assert_eq!(left, Left::default());
+        counters
+    }
+}

@@ -1,0 +1,416 @@
+//! An OTLP/gRPC trace service that keeps what it is sent, and answers as it is told.
+
+use std::cell::Cell;
+use std::net::{SocketAddr, TcpListener};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataMap;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+
+use crate::span::{Traced, flatten};
+
+/// What a request gets.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Accept,
+    /// Takes the spans, and says that it rejected so many of them, and why.
+    Partial {
+        rejected: i64,
+        message: String,
+    },
+    Refuse(Status),
+    /// Accepts after a while.
+    Delay(Duration),
+    /// None, ever.
+    Stall,
+}
+
+impl Answer {
+    pub fn unavailable() -> Self {
+        Self::Refuse(Status::unavailable(
+            "this collector was asked to be unavailable",
+        ))
+    }
+
+    pub fn partial(rejected: i64, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Partial { rejected, message }
+    }
+}
+
+/// What has come so far.
+#[derive(Default)]
+pub struct Seen {
+    /// Spans of accepted requests.
+    pub spans: Vec<Traced>,
+    /// Spans of accepted requests that were counted and not kept.
+    pub passed_over: u64,
+    /// When each request came, whatever its answer.
+    pub came: Vec<Instant>,
+    pub accepted_requests: u64,
+    pub refused_requests: u64,
+    /// Of the last request.
+    pub metadata: MetadataMap,
+}
+
+type Answers = Box<dyn FnMut(&ExportTraceServiceRequest) -> Answer + Send>;
+
+/// Whether a span is worth its memory.
+type Keeps = Box<dyn Fn(&Traced) -> bool + Send>;
+
+struct State {
+    answers: Mutex<Answers>,
+    keeps: Mutex<Keeps>,
+    seen: watch::Sender<Seen>,
+}
+
+impl State {
+    fn take(&self, mut spans: Vec<Traced>) {
+        let came = spans.len();
+        spans.retain(&*lock(&self.keeps));
+        let passed_over = came - spans.len();
+        self.seen.send_modify(|seen| {
+            seen.accepted_requests += 1;
+            seen.passed_over += u64::try_from(passed_over).unwrap_or(0);
+            seen.spans.append(&mut spans);
+        });
+    }
+}
+
+/// Nothing panics while it holds one of the locks; if it did, the data would still be whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Service(Arc<State>);
+
+#[tonic::async_trait]
+impl TraceService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let state = &self.0;
+        let answer = lock(&state.answers)(request.get_ref());
+        state.seen.send_modify(|seen| {
+            seen.came.push(Instant::now());
+            seen.metadata = request.metadata().clone();
+            seen.refused_requests += u64::from(matches!(answer, Answer::Refuse(_)));
+        });
+        let mut partial_success = None;
+        match answer {
+            Answer::Accept => {}
+            Answer::Partial { rejected, message } => {
+                partial_success = Some(ExportTracePartialSuccess {
+                    rejected_spans: rejected,
+                    error_message: message,
+                });
+            }
+            Answer::Refuse(status) => return Err(status),
+            Answer::Delay(while_) => tokio::time::sleep(while_).await,
+            Answer::Stall => std::future::pending().await,
+        }
+        state.take(flatten(request.into_inner().resource_spans));
+        Ok(Response::new(ExportTraceServiceResponse {
+            partial_success,
+        }))
+    }
+}
+
+/// How a collector listens.
+#[derive(Default)]
+pub struct Options {
+    /// On a free port of the loopback without it.
+    pub address: Option<SocketAddr>,
+    pub tls: Option<ServerTlsConfig>,
+    /// It refuses what is larger.
+    pub max_request_bytes: Option<usize>,
+}
+
+/// A running collector; it ends when dropped.
+pub struct Collector {
+    pub address: SocketAddr,
+    state: Arc<State>,
+    /// Its own, so that all connections end with it; always there but in a drop.
+    runtime: Option<Runtime>,
+}
+
+impl Collector {
+    pub fn start() -> Result<Self> {
+        Self::start_with(Options::default())
+    }
+
+    pub fn start_on(address: SocketAddr) -> Result<Self> {
+        Self::start_with(Options {
+            address: Some(address),
+            ..Options::default()
+        })
+    }
+
+    pub fn start_tls(tls: ServerTlsConfig) -> Result<Self> {
+        Self::start_with(Options {
+            tls: Some(tls),
+            ..Options::default()
+        })
+    }
+
+    pub fn start_with(options: Options) -> Result<Self> {
+        let address = options.address.unwrap_or(([127, 0, 0, 1], 0).into());
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State {
+            answers: Mutex::new(Box::new(|_| Answer::Accept)),
+            keeps: Mutex::new(Box::new(|_| true)),
+            seen: watch::Sender::default(),
+        });
+        let service = TraceServiceServer::new(Service(Arc::clone(&state)))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(options.max_request_bytes.unwrap_or(16 << 20));
+        // Room for whole requests: with the default of 64 KiB a sender waits for many rounds, idle.
+        let mut server = Server::builder()
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(32 << 20);
+        if let Some(tls) = options.tls {
+            server = server.tls_config(tls)?;
+        }
+        let router = server.add_service(service);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            anyhow::Ok(router.serve_with_incoming(incoming).await?)
+        });
+        Ok(Self {
+            address,
+            state,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Stops listening and closes all connections.
+    pub async fn kill(mut self) -> Result<()> {
+        let runtime = self.runtime.take().context("it was killed before")?;
+        let end = move || runtime.shutdown_timeout(Duration::from_secs(5));
+        Ok(tokio::task::spawn_blocking(end).await?)
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on, requests get what this says.
+    pub fn answer(
+        &self,
+        answers: impl FnMut(&ExportTraceServiceRequest) -> Answer + Send + 'static,
+    ) {
+        *lock(&self.state.answers) = Box::new(answers);
+    }
+
+    /// The next requests get these; those after them are accepted.
+    pub fn answer_next(&self, answers: impl IntoIterator<Item = Answer>) {
+        let mut answers = answers.into_iter().collect::<Vec<_>>().into_iter();
+        self.answer(move |_| answers.next().unwrap_or(Answer::Accept));
+    }
+
+    /// From now on only these are kept, and the others counted: those of a flood would fill the memory.
+    pub fn keep_only(&self, keeps: impl Fn(&Traced) -> bool + Send + 'static) {
+        *lock(&self.state.keeps) = Box::new(keeps);
+    }
+
+    /// What has come; nothing else comes as long as it is held.
+    pub fn seen(&self) -> impl Deref<Target = Seen> {
+        self.state.seen.borrow()
+    }
+
+    /// Spans that came and were not kept.
+    pub fn passed_over(&self) -> u64 {
+        self.seen().passed_over
+    }
+
+    pub fn spans(&self) -> Vec<Traced> {
+        self.seen().spans.clone()
+    }
+
+    pub fn spans_that(&self, are_wanted: impl Fn(&Traced) -> bool) -> Vec<Traced> {
+        let seen = self.seen();
+        let wanted = seen.spans.iter().filter(|span| are_wanted(span));
+        wanted.cloned().collect()
+    }
+
+    /// How many spans are kept.
+    pub fn count(&self) -> usize {
+        self.seen().spans.len()
+    }
+
+    pub fn accepted_requests(&self) -> u64 {
+        self.seen().accepted_requests
+    }
+
+    pub fn refused_requests(&self) -> u64 {
+        self.seen().refused_requests
+    }
+
+    /// The last request's metadata of this key.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        let seen = self.seen();
+        let value = seen.metadata.get(key)?;
+        Some(value.to_str().ok()?.to_owned())
+    }
+
+    /// Waits until at least `count` spans satisfy `is_ours`.
+    pub async fn wait_for_spans(
+        &self,
+        count: usize,
+        bound: Duration,
+        is_ours: impl Fn(&Traced) -> bool,
+    ) -> Result<()> {
+        // Each span is looked at once: there can be hundreds of thousands.
+        let (looked_at, ours) = (Cell::new(0), Cell::new(0));
+        let enough = |seen: &Seen| {
+            let new = seen.spans.iter().skip(looked_at.get());
+            ours.set(ours.get() + new.filter(|s| is_ours(s)).count());
+            looked_at.set(seen.spans.len());
+            ours.get() >= count
+        };
+        if self.wait_until(bound, enough).await.is_err() {
+            bail!(
+                "{} of {count} spans had arrived after {bound:?} ({} of any process)",
+                ours.get(),
+                looked_at.get()
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits until this is so of what has come.
+    pub async fn wait_until(
+        &self,
+        bound: Duration,
+        condition: impl Fn(&Seen) -> bool,
+    ) -> Result<()> {
+        let mut changed = self.state.seen.subscribe();
+        tokio::time::timeout(bound, changed.wait_for(condition))
+            .await
+            .context("the condition did not come about")??;
+        Ok(())
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+
+    fn request(names: &[&str]) -> ExportTraceServiceRequest {
+        let spans = names
+            .iter()
+            .map(|&name| Span {
+                name: name.to_owned(),
+                ..Span::default()
+            })
+            .collect();
+        ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                scope_spans: vec![ScopeSpans {
+                    spans,
+                    ..ScopeSpans::default()
+                }],
+                ..ResourceSpans::default()
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_what_it_accepts_and_not_what_it_refuses() -> Result<()> {
+        let collector = Collector::start()?;
+        let mut client = TraceServiceClient::connect(collector.endpoint()).await?;
+        collector.answer_next([Answer::unavailable(), Answer::unavailable()]);
+        assert!(client.export(request(&["a"])).await.is_err());
+        assert!(client.export(request(&["a"])).await.is_err());
+        client.export(request(&["a", "b"])).await?;
+        collector
+            .wait_for_spans(2, Duration::from_secs(10), |_| true)
+            .await?;
+        let names: Vec<_> = collector.spans().into_iter().map(|s| s.span.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(
+            (collector.accepted_requests(), collector.refused_requests()),
+            (1, 2)
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn counts_what_it_does_not_keep() -> Result<()> {
+        let collector = Collector::start()?;
+        let mut client = TraceServiceClient::connect(collector.endpoint()).await?;
+        collector.keep_only(|traced| traced.span.name == "b");
+        client.export(request(&["a", "b", "c"])).await?;
+        let names: Vec<_> = collector.spans().into_iter().map(|s| s.span.name).collect();
+        assert_eq!(names, ["b"]);
+        assert_eq!(collector.passed_over(), 2);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn tells_of_rejected_spans() -> Result<()> {
+        let collector = Collector::start()?;
+        let mut client = TraceServiceClient::connect(collector.endpoint()).await?;
+        collector.answer(|_| Answer::partial(1, "bad"));
+        let response = client.export(request(&["a", "b"])).await?.into_inner();
+        assert_eq!(response.partial_success.map(|p| p.rejected_spans), Some(1));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn nothing_listens_where_it_was_killed() -> Result<()> {
+        let collector = Collector::start()?;
+        let address = collector.address;
+        let mut client = TraceServiceClient::connect(collector.endpoint()).await?;
+        collector.kill().await?;
+        assert!(client.export(request(&["a"])).await.is_err());
+        Collector::start_on(address)?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn says_how_many_are_missing() -> Result<()> {
+        let collector = Collector::start()?;
+        let error = collector
+            .wait_for_spans(1, Duration::from_millis(1), |_| true)
+            .await
+            .err()
+            .map(|e| e.to_string());
+        assert!(error.is_some_and(|e| e.starts_with("0 of 1 spans")));
+        Ok(())
+    }
+}
