@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use crate::Bench;
 
+/// What the chart gives the agent.
+pub(crate) const CHART_MEMORY: u64 = 256 << 20;
+
 /// Removed when dropped, once its processes have ended.
 pub(crate) struct MemoryLimit {
     path: PathBuf,
@@ -175,5 +178,19 @@ impl ContainerGroups {
 impl Drop for ContainerGroups {
     fn drop(&mut self) {
         self.remove_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CHART_MEMORY;
+
+    #[test]
+    fn the_limit_is_the_charts() {
+        let values = include_str!("../../helm/mqspan/values.yaml");
+        let limits = values.split_once("limits:").map(|(_, limits)| limits);
+        let mut lines = limits.into_iter().flat_map(str::lines);
+        let memory = lines.find_map(|line| line.trim().strip_prefix("memory: "));
+        assert_eq!(memory, Some(format!("{}Mi", CHART_MEMORY >> 20).as_str()));
     }
 }

@@ -21,13 +21,11 @@ use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::balance::Balance;
-use crate::cgroup::MemoryLimit;
+use crate::cgroup::{CHART_MEMORY, MemoryLimit};
 use crate::compare::{Comparison, Correlation, ReadFrom, is_of};
 use crate::truth::Call;
 use crate::workload::{Held, Workload};
 
-/// Half of the chart's limit.
-const AGENT_MEMORY: u64 = 128 << 20;
 /// The metric that says whose calls were lost.
 pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
 /// Who must not suffer.
@@ -118,7 +116,7 @@ struct Watched {
 
 impl Watched {
     async fn start(bench: &Bench) -> Result<Watched> {
-        let group = MemoryLimit::new(AGENT_MEMORY)?;
+        let group = MemoryLimit::new(CHART_MEMORY)?;
         let collector = Collector::start()?;
         let prometheus = free_address()?;
         let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
@@ -356,7 +354,7 @@ impl std::fmt::Display for End {
             mib(self.resident_bytes),
             self.peak_bytes
                 .map_or_else(|| "?".to_owned(), |bytes| mib(bytes).to_string()),
-            mib(AGENT_MEMORY),
+            mib(CHART_MEMORY),
             self.good,
             self.passed_over,
             self.balance.seen,
@@ -375,8 +373,9 @@ impl std::fmt::Display for End {
 }
 
 impl End {
-    /// Of the good program so many spans arrived: few are missing, and those are told to be its own. How many is not held against an
-    /// emulated machine, on which the agent shares one CPU with all of the attackers.
+    /// Of the good program so many spans arrived: most, and those that are missing are told to be its own. The collector has what the
+    /// attackers leave it of the same CPUs, so what each user gets through can be less than this one makes. How many are missing is not
+    /// held against an emulated machine, on which the agent itself shares one CPU with all of them.
     fn ensure_told(&self, arrived: usize) -> Result<()> {
         let missing = self.good - arrived;
         let told = lost_by_user(&self.metrics, GOOD_USER);
@@ -384,7 +383,7 @@ impl End {
         let untold = missing as f64 - told;
         let is_told = (0.0..=missed_by_the_kernel(&self.metrics)).contains(&untold);
         ensure!(
-            is_told && (self.is_slow || missing <= self.good / 4),
+            is_told && (self.is_slow || missing <= self.good / 2),
             "{missing} spans of the good program are missing, {told} are told: {self}"
         );
         Ok(())
@@ -433,7 +432,7 @@ async fn attacked(bench: &'static Bench, attacks: &'static [Attack]) -> Result<(
         end.may_miss || end.balance.seen >= made / 100 * 95,
         "{made} calls were made: {end}"
     );
-    ensure!(end.resident_bytes <= AGENT_MEMORY, "{end}");
+    ensure!(end.resident_bytes <= CHART_MEMORY, "{end}");
     if crowded {
         return Ok(());
     }

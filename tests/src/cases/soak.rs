@@ -22,10 +22,8 @@ use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
-use crate::cgroup::MemoryLimit;
+use crate::cgroup::{CHART_MEMORY, MemoryLimit};
 
-/// As in the chart: what is lost here is the agent's own doing, not that of a tight limit.
-const CHART_MEMORY: u64 = 256 << 20;
 /// From one disturbance to the next.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How far the clock is set forward, and back again.
