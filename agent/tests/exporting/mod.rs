@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use mqspan::config::Correlation;
@@ -14,8 +16,6 @@ use mqspan::export::counters::Snapshot;
 use mqspan::export::{Exporter, Left, SpanSender};
 use mqspan::span::Span;
 use mqspan_testkit::collector::{Answer, Collector, Seen};
-use tempfile::NamedTempFile;
-use tracing::subscriber::DefaultGuard;
 
 use crate::reference;
 
@@ -42,24 +42,37 @@ pub(crate) fn fast_retry() -> Retry {
     }
 }
 
-/// What this thread logs, until it is dropped.
-pub(crate) struct Log {
-    file: NamedTempFile,
-    _guard: DefaultGuard,
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = RefCell::default();
 }
 
+struct ToThisThread;
+
+impl io::Write for ToThisThread {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGGED.with_borrow_mut(|logged| logged.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the test's thread, on which its runtime is, has logged since.
+pub(crate) struct Log;
+
 impl Log {
+    /// One subscriber for all tests: with one each, what a thread without has met first would be logged by none.
     pub(crate) fn begin() -> Self {
-        let file = NamedTempFile::new().unwrap();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(Mutex::new(file.reopen().unwrap()))
-            .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
-        Self {
-            file,
-            _guard: guard,
-        }
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| ToThisThread)
+                .init();
+        });
+        LOGGED.take();
+        Self
     }
 
     pub(crate) fn count(&self, message: &str) -> usize {
@@ -67,7 +80,7 @@ impl Log {
     }
 
     pub(crate) fn text(&self) -> String {
-        std::fs::read_to_string(self.file.path()).unwrap()
+        LOGGED.with_borrow(|logged| String::from_utf8(logged.clone()).unwrap())
     }
 }
 
