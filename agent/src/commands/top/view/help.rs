@@ -1,6 +1,12 @@
 //! The help that lies over the tables.
 
-use super::pen::{Pen, width};
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::Stylize;
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Clear, Widget};
+
+const TITLE: &str = "HELP - any key closes it";
 
 const LINES: [(&str, &str); 19] = [
     ("q, Ctrl-C", "end"),
@@ -42,23 +48,16 @@ const LINES: [(&str, &str); 19] = [
     ("", "quantiles right to an eighth. Times are UTC."),
 ];
 
-/// Width of the keys.
-const KEYS: u16 = 16;
-
 /// Draws the help in the middle.
-pub(super) fn draw(pen: &mut Pen<'_>) {
-    let text = LINES.iter().map(|(_, text)| width(text)).max();
-    let wide = (KEYS + text.unwrap_or(0) + 2).min(pen.width());
-    let high = LINES.len() as u16 + 1;
-    let x = (pen.width() - wide) / 2;
-    let y = pen.height().saturating_sub(high) / 2;
-    let mut pen = pen.part(x, y, wide, high);
-    pen.clear();
-    let (title, strong, plain) = (pen.look.selected(), pen.look.strong(), pen.look.plain());
-    pen.text(1, 0, u16::MAX, "HELP - any key closes it", title);
-    pen.restyle(0, title);
-    for (y, (key, text)) in (1..).zip(LINES) {
-        pen.text(1, y, KEYS - 1, key, strong);
-        pen.text(1 + KEYS, y, u16::MAX, text, plain);
-    }
+pub(super) fn draw(buffer: &mut Buffer) {
+    let lines = LINES.map(|(key, text)| Line::from(vec![format!(" {key:16}").bold(), text.into()]));
+    let text = Text::from_iter(lines);
+    let (width, height) = (text.width() as u16 + 1, text.height() as u16 + 1);
+    let area = buffer.area;
+    let area = area.centered(Constraint::Length(width), Constraint::Length(height));
+    Clear.render(area, buffer);
+    let [title, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let line = format!(" {TITLE:width$}", width = usize::from(title.width));
+    line.reversed().render(title, buffer);
+    text.render(below, buffer);
 }
