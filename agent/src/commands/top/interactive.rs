@@ -24,6 +24,7 @@ pub(super) fn show(
 ) -> anyhow::Result<()> {
     let mut screen = Screen::enter().context("cannot use the terminal")?;
     let mut is_stale = true;
+    let mut page = 1;
     while !stop.load(Ordering::Relaxed) {
         if let Some(snapshot) = source.next(Duration::ZERO)? {
             ui.show(snapshot);
@@ -31,7 +32,7 @@ pub(super) fn show(
         }
         if is_stale {
             screen
-                .draw(|buffer| view.draw(buffer, &ui))
+                .draw(|buffer| page = view.draw(buffer, &ui))
                 .context("cannot write to the terminal")?;
             is_stale = false;
         }
@@ -47,7 +48,7 @@ pub(super) fn show(
                         screen.suspend().context("cannot use the terminal")?;
                     }
                     Some(Action::Repaint) => screen.clear().context("cannot use the terminal")?,
-                    Some(action) => ui.act(action, view.page(screen.rows(), &ui)),
+                    Some(action) => ui.act(action, page),
                 }
                 is_stale = true;
             }

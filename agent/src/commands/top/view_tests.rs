@@ -82,7 +82,9 @@ fn view(theme: Theme) -> View {
 fn screen(ui: &Ui, width: u16, height: u16, theme: Theme) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal
-        .draw(|frame| view(theme).draw(frame.buffer_mut(), ui))
+        .draw(|frame| {
+            view(theme).draw(frame.buffer_mut(), ui);
+        })
         .unwrap();
     terminal.backend().buffer().clone()
 }

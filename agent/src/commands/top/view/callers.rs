@@ -24,11 +24,8 @@ fn widths(queue: u16, until: u16) -> [u16; 7] {
 
 /// What the columns take with the blanks in between.
 fn taken(queue: u16, until: u16) -> u16 {
-    widths(queue, until)
-        .iter()
-        .map(|width| width + 1)
-        .sum::<u16>()
-        - 1
+    let widths = widths(queue, until);
+    widths.iter().sum::<u16>() + widths.len() as u16 - 1
 }
 
 /// Rows that so many callers take; nobody is a title alone.
@@ -62,17 +59,15 @@ pub(super) fn table(
     let widths = widths(queue, until);
     let room = usize::from(size.height.saturating_sub(HEAD));
     let rows = blocked.iter().take(room).map(|one| {
-        let cells = cells(one, now_unix_ns, is_wide, theme).into_iter();
-        Row::new(
-            cells
-                .zip(widths)
-                .map(|(cell, width)| theme.fit(cell, width)),
-        )
+        let cells = cells(one, now_unix_ns, is_wide, theme)
+            .into_iter()
+            .zip(widths);
+        Row::new(cells.map(|(cell, width)| theme.fit(cell, width)))
     });
     let only = only.map(|name| format!(" on {}", theme.name(name)));
-    let title = title(blocked, room, &only.unwrap_or_default());
-    let table =
-        Table::new(rows, widths).block(Block::new().title(theme.fit(title.bold(), size.width)));
+    let title = title(blocked, room, &only.unwrap_or_default()).bold();
+    let block = Block::new().title(theme.fit(title, size.width));
+    let table = Table::new(rows, widths).block(block);
     if blocked.is_empty() {
         return table;
     }

@@ -56,7 +56,8 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn draw(&self, buffer: &mut Buffer, ui: &Ui) {
+    /// Draws the screen. Returns how many queues are a page.
+    pub(super) fn draw(&self, buffer: &mut Buffer, ui: &Ui) -> usize {
         let area = buffer.area;
         let (width, height) = (area.width, area.height);
         if width < MIN_WIDTH || height < MIN_HEIGHT {
@@ -65,7 +66,7 @@ impl View {
                  Make it larger, or end\nwith q."
             );
             Text::from(text).render(area, buffer);
-            return;
+            return 1;
         }
         let rows = ui.rows();
         let at = ui.selected_at(&rows);
@@ -83,15 +84,7 @@ impl View {
         if ui.help {
             help::draw(buffer);
         }
-    }
-
-    /// How many queues there is room for.
-    pub(super) fn page(&self, height: u16, ui: &Ui) -> usize {
-        let rows = ui.rows();
-        let selected = rows.get(ui.selected_at(&rows));
-        let blocked = ui.blocked(selected.map(|queue| &queue.id));
-        let [queues, ..] = heights(height, rows.len(), blocked.len());
-        usize::from(queues.saturating_sub(1)).max(1)
+        usize::from(queues.height.saturating_sub(1)).max(1)
     }
 
     /// The tables without what is for keys, as large as they need to be.
@@ -123,12 +116,10 @@ impl View {
         Text::from_iter(lines.map(|line| self.theme.fit(line, head.width))).render(head, buffer);
         queues::draw(buffer, queues, ui, rows, selected, self.theme);
         let only = selected.filter(|_| ui.only_selected);
-        let only = only
-            .and_then(|at| rows.get(at))
-            .map(|queue| &*queue.id.name);
-        let now_unix_ns = ui.snapshot.unix_ns;
-        callers::table(callers.as_size(), blocked, only, now_unix_ns, self.theme)
-            .render(callers, buffer);
+        let only = only.and_then(|at| Some(&*rows.get(at)?.id.name));
+        let (size, now_unix_ns) = (callers.as_size(), ui.snapshot.unix_ns);
+        let table = callers::table(size, blocked, only, now_unix_ns, self.theme);
+        table.render(callers, buffer);
     }
 
     /// Where, how, when and how much.

@@ -57,14 +57,14 @@ pub(super) fn draw(
         }
     });
     let row = |queue: &&QueueStats| {
-        let cells = cells(queue, stats, widths[BAR], theme);
-        let cells = cells.into_iter().zip(widths).zip(0..);
-        Row::new(
-            cells.map(|((cell, width), column)| match theme.fit(cell, width) {
-                name if column == NAME => name,
-                number => number.right_aligned(),
-            }),
-        )
+        let cells = cells(queue, stats, widths[BAR], theme).into_iter();
+        let lines = cells
+            .zip(widths)
+            .map(|(cell, width)| theme.fit(cell, width));
+        Row::new(lines.zip(0..).map(|(line, column)| match column {
+            NAME => line,
+            _ => line.right_aligned(),
+        }))
     };
     let nothing = if stats.queues.is_empty() {
         "No call on a queue yet."
