@@ -23,19 +23,15 @@ pub(super) fn print(
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    for table in 0..tables {
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if let Some(snapshot) = source.next(TURN)? {
-                ui.show(snapshot);
-                break;
-            }
-        }
-        let cells = view.plain(&ui);
-        let separator = if table == 0 { "" } else { "\n" };
-        let text = format!("{separator}{}", text(&cells));
+    let mut printed = 0;
+    while printed < tables && !stop.load(Ordering::Relaxed) {
+        let Some(snapshot) = source.next(TURN)? else {
+            continue;
+        };
+        ui.show(snapshot);
+        let separator = if printed == 0 { "" } else { "\n" };
+        let text = format!("{separator}{}", text(&view.plain(&ui)));
+        printed += 1;
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             // The reader has seen enough (`| head`).
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),

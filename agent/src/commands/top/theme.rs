@@ -15,7 +15,7 @@ pub(super) struct Theme {
     pub(super) unicode: bool,
 }
 
-/// Eighths of a cell, from none to seven, as bars that grow to the right.
+/// Part of a cell, in eighths from the left.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 impl Theme {
@@ -46,7 +46,7 @@ impl Theme {
         self.colour(Color::Red).bold()
     }
 
-    /// Of a bar that is so full.
+    /// For a bar that is this full.
     pub(super) fn fill(self, share: f64) -> Style {
         if share >= 0.9 {
             self.bad()
@@ -61,12 +61,11 @@ impl Theme {
         self.colour(Color::Blue)
     }
 
-    /// The sign for a millionth.
     pub(super) fn micro(self) -> &'static str {
         if self.unicode { "µ" } else { "u" }
     }
 
-    /// Marks the column that is sorted by.
+    /// Marks the column that the table is sorted by.
     pub(super) fn order(self, is_up: bool) -> &'static str {
         match (self.unicode, is_up) {
             (true, false) => "▾",
@@ -76,15 +75,15 @@ impl Theme {
         }
     }
 
-    /// A share of so many cells. Something is never shown as nothing, and in
-    /// ASCII a part of a cell is a whole one.
+    /// A share of so many cells. A share above 0 always shows, and ASCII has
+    /// whole cells only.
     pub(super) fn eighths(self, share: f64, cells: u16) -> usize {
         let eighths = (share.clamp(0.0, 1.0) * f64::from(cells) * 8.0).round() as usize;
         let eighths = if share > 0.0 { eighths.max(1) } else { 0 };
         eighths.next_multiple_of(if self.unicode { 1 } else { 8 })
     }
 
-    /// What a chart is made of, whose bars grow upwards.
+    /// For bars that grow upwards.
     pub(super) fn bars(self) -> bar::Set<'static> {
         let full = if self.unicode { "█" } else { "#" };
         bar::Set {
@@ -93,15 +92,15 @@ impl Theme {
         }
     }
 
-    /// A bar of so many cells, of which a share is full.
+    /// A bar that grows to the right.
     pub(super) fn bar(self, share: f64, cells: u16) -> String {
         let (eighths, width) = (self.eighths(share, cells), usize::from(cells));
         let rest = EIGHTHS.get(eighths % 8).copied().unwrap_or_default();
         format!("{:width$}", self.bars().full.repeat(eighths / 8) + rest)
     }
 
-    /// A name from any program: nothing in it can steer the terminal, and no
-    /// sign without a width hangs on the one before it.
+    /// A name from any program. Nothing in it steers the terminal; characters
+    /// without a width are dropped, because they would join the one before.
     pub(super) fn name(self, name: &str) -> String {
         let name = Escaped(name).to_string();
         if self.unicode {
@@ -116,7 +115,7 @@ impl Theme {
         name.chars().map(escape).collect()
     }
 
-    /// Cuts a line where its room ends, with a sign that says so.
+    /// Cuts a line to its room, with an ellipsis.
     pub(super) fn fit<'a>(self, line: impl Into<Line<'a>>, room: u16) -> Line<'a> {
         let line = line.into();
         if line.width() <= room.into() {
@@ -141,7 +140,7 @@ impl Theme {
     }
 }
 
-/// Columns that a text takes.
+/// In columns of the terminal.
 pub(super) fn width(text: &str) -> u16 {
     u16::try_from(Span::raw(text).width()).unwrap_or(u16::MAX)
 }

@@ -8,7 +8,7 @@ use crate::commands::top::blocked::Blocked;
 use crate::commands::top::format::{deadline, duration};
 use crate::commands::top::theme::{Theme, width};
 
-/// Title and heads of the columns.
+/// Rows of the title and of the heads of the columns.
 pub(super) const HEAD: u16 = 2;
 /// From this width on there is room for the time that is left.
 const WIDE: u16 = 100;
@@ -17,18 +17,18 @@ const MIN_QUEUE: u16 = 9;
 const UNTIL: u16 = 8;
 const WIDE_UNTIL: u16 = 18;
 
-/// The columns, of which two depend on the room.
+/// Widths of the columns, of which two depend on the screen.
 fn widths(queue: u16, until: u16) -> [u16; 7] {
     [15, 15, 7, 14, queue, 6, until]
 }
 
-/// What the columns take with the blanks in between.
+/// All columns with a blank between two.
 fn taken(queue: u16, until: u16) -> u16 {
     let widths = widths(queue, until);
     widths.iter().sum::<u16>() + widths.len() as u16 - 1
 }
 
-/// Rows that so many callers take; nobody is a title alone.
+/// Rows of a table of so many callers. Without callers it is a title alone.
 pub(super) fn height(callers: usize) -> u16 {
     match u16::try_from(callers) {
         Ok(0) => 1,
@@ -37,15 +37,15 @@ pub(super) fn height(callers: usize) -> u16 {
     }
 }
 
-/// The whole width that the names of queues would like to have.
+/// The width at which no name is cut.
 pub(super) fn natural_width(blocked: &[&Blocked]) -> u16 {
     let names = blocked.iter().filter_map(|one| one.queue.as_deref());
     let longest = names.map(width).max().unwrap_or(0);
     taken(longest.max(MIN_QUEUE), WIDE_UNTIL)
 }
 
-/// Those for whom there is room; the title counts all. `only` is the queue
-/// that they are of.
+/// The callers that fit; the title counts all. `only` names the queue if only
+/// its callers are listed.
 pub(super) fn table(
     size: Size,
     blocked: &[&Blocked],

@@ -15,14 +15,14 @@ use crate::commands::top::stats::{PeerStats, QueueStats, Stats};
 use crate::commands::top::theme::{Theme, width};
 use crate::commands::top::ui::{Chart, Ui};
 
-/// Columns of one kind of processes: the name with the id, and the rate.
+/// Width of a table of processes, and of the rate in it.
 const PEER: u16 = 22;
 const RATE: u16 = 6;
 const GAP: u16 = 2;
-/// From this width on names get more room and bars are wider.
+/// From this width on names get more room.
 const WIDE: u16 = 116;
 
-/// Draws a title, producers and consumers at the left, the chart at the right.
+/// Draws a title above producers, consumers and the chart.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, queue: &QueueStats, ui: &Ui, theme: Theme) {
     let block = Block::new().title(theme.fit(title(queue, theme).bold(), area.width));
     let inner = block.inner(area);
@@ -74,7 +74,7 @@ struct Peers<'a> {
 }
 
 impl Peers<'_> {
-    /// Those who do what is counted, the busiest first.
+    /// The processes that have a count, the busiest first.
     fn table(
         &self,
         title: &'static str,
@@ -112,8 +112,7 @@ impl Peers<'_> {
     }
 }
 
-/// A bar for each power of two nanoseconds, from a microsecond on, and what
-/// they stand for below.
+/// A bar for each power of two nanoseconds from a microsecond on, above an axis.
 fn draw_chart(buffer: &mut Buffer, area: Rect, chart: Chart, queue: &QueueStats, theme: Theme) {
     let durations = chart.of(&queue.counts);
     let height = area.height.saturating_sub(2);

@@ -8,7 +8,7 @@ use ratatui::widgets::{Clear, Widget};
 
 const TITLE: &str = "HELP - any key closes it";
 
-/// The keys and titles take so many columns.
+/// Width of the left column.
 const KEYS: usize = 16;
 const TEXT: &str = "\
 q, Ctrl-C       end
@@ -31,7 +31,6 @@ FOR >5s         blocked already when this began, 5 s ago
                 Rates and quantiles are those of the last 10 seconds,
                 quantiles right to an eighth. Times are UTC.";
 
-/// Draws the help in the middle.
 pub(super) fn draw(buffer: &mut Buffer) {
     let text = Text::from_iter(TEXT.lines().map(|line| {
         let (key, text) = line.split_at_checked(KEYS).unwrap_or((line, ""));

@@ -19,11 +19,11 @@ use super::stats::QueueStats;
 use super::theme::Theme;
 use super::ui::Ui;
 
-/// What it takes at least; 80x24 with a status line of tmux or screen is less.
+/// The smallest screen that has room for all parts. 80x24 less a status line of
+/// tmux or screen is larger.
 const MIN_WIDTH: u16 = 80;
 const MIN_HEIGHT: u16 = 20;
 
-/// The rows at the top and at the bottom.
 const HEAD: u16 = 2;
 const FOOT: u16 = 1;
 /// Rows of the selected queue: its title and what is below.
@@ -32,8 +32,8 @@ const MAX_DETAIL: u16 = 14;
 
 const KEYS: &str = "q end  h help  arrows select  s sort  r reverse  / filter  p pause  w chart";
 
-/// Shares the rows: every part has some, and what nobody needs goes to the
-/// chart and then to the queues. Returns those of queues, callers and detail.
+/// Divides the rows among queues, callers and detail. Every part gets some;
+/// spare rows go to the chart first, then to the queues.
 fn heights(rows: u16, queues: usize, callers: usize) -> [u16; 3] {
     let rows = rows.saturating_sub(HEAD + FOOT);
     let for_queues = u16::try_from(queues.max(1)).unwrap_or(u16::MAX);
@@ -48,7 +48,7 @@ fn heights(rows: u16, queues: usize, callers: usize) -> [u16; 3] {
     [room - callers - more, callers, detail + more]
 }
 
-/// Draws what the user has chosen. Its fields do not change while it runs.
+/// What stays the same from one drawing to the next.
 pub(super) struct View {
     pub(super) host: String,
     pub(super) backend: &'static str,
@@ -56,7 +56,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Draws the screen. Returns how many queues are a page.
+    /// Draws the screen. Returns how many queues fit, for PgUp and PgDn.
     pub(super) fn draw(&self, buffer: &mut Buffer, ui: &Ui) -> usize {
         let area = buffer.area;
         let (width, height) = (area.width, area.height);
@@ -87,7 +87,7 @@ impl View {
         usize::from(queues.height.saturating_sub(1)).max(1)
     }
 
-    /// The tables without what is for keys, as large as they need to be.
+    /// The tables alone, on as many cells as they need.
     pub(super) fn plain(&self, ui: &Ui) -> Buffer {
         let rows = ui.rows();
         let blocked = ui.blocked(None);
@@ -112,7 +112,7 @@ impl View {
         blocked: &[&Blocked],
         selected: Option<usize>,
     ) {
-        let lines = [self.scene(ui), order(ui, rows.len(), self.theme)];
+        let lines = [self.status(ui), order(ui, rows.len(), self.theme)];
         Text::from_iter(lines.map(|line| self.theme.fit(line, head.width))).render(head, buffer);
         queues::draw(buffer, queues, ui, rows, selected, self.theme);
         let only = selected.filter(|_| ui.only_selected);
@@ -122,8 +122,8 @@ impl View {
         table.render(callers, buffer);
     }
 
-    /// Where, how, when and how much.
-    fn scene(&self, ui: &Ui) -> Line<'_> {
+    /// Host, backend, rate and time.
+    fn status(&self, ui: &Ui) -> Line<'_> {
         let stats = &ui.snapshot.stats;
         let rest = format!(
             "  {}  by {}  {} calls/s  {} UTC",
@@ -153,7 +153,7 @@ impl View {
     }
 }
 
-/// How many queues in which order, and whether anything is missing.
+/// Number and order of the queues, and how many calls were lost.
 fn order(ui: &Ui, shown: usize, theme: Theme) -> Line<'static> {
     let queues = match (shown, ui.snapshot.stats.queues.len()) {
         (1, 1) => "1 queue".to_owned(),

@@ -35,8 +35,8 @@ const BLOCKED: usize = 4;
 const WAIT_P50: usize = 7;
 const MAX_BAR: u16 = 20;
 
-/// Draws the titles and as many rows as there is room for, so that the
-/// selected one is among them. Without a selection all begin at the first.
+/// Draws the titles and the rows that fit, the selected one among them. Without
+/// a selection they start at the first.
 pub(super) fn draw(
     buffer: &mut Buffer,
     area: Rect,
@@ -76,8 +76,8 @@ pub(super) fn draw(
     let first = selected.map_or(0, |at| first_row(at, room, rows.len()));
     let shown = rows.iter().skip(first).take(room).map(row);
     let shown = shown.chain(rows.is_empty().then_some(nothing));
-    // The blank before a column is part of it: there is the mark of the order
-    // where the title leaves it no room.
+    // Each column includes the blank before it, which is where the mark of the
+    // order goes if the title fills the column.
     let room_of = |(width, column)| match (width, column) {
         (width, NAME) | (width @ 0, _) => width,
         (width, _) => width + 1,
@@ -92,12 +92,12 @@ pub(super) fn draw(
     table.render(area, buffer, &mut state);
 }
 
-/// The whole width that the table would like to have.
+/// The width at which nothing is cut.
 pub(super) fn natural_width(ui: &Ui, rows: &[&QueueStats], theme: Theme) -> u16 {
     taken(widths(u16::MAX, ui, rows, theme))
 }
 
-/// The selected row stands in the middle where rows are left out.
+/// Keeps the selected row in the middle of a table that is longer than the room.
 fn first_row(selected: usize, room: usize, rows: usize) -> usize {
     selected
         .saturating_sub(room / 2)
@@ -110,8 +110,8 @@ fn widths(room: u16, ui: &Ui, rows: &[&QueueStats], theme: Theme) -> [u16; 12] {
     fitting(room, longest_name, ui.snapshot.has_namespaces())
 }
 
-/// How wide the columns are behind the mark, one blank in between; none is what
-/// there is no room for. Names grow first, then the bar.
+/// Widths of the columns, 0 for those that do not fit beside the mark with a
+/// blank between two. Spare room goes to the names first, then to the bar.
 fn fitting(room: u16, longest_name: u16, has_namespaces: bool) -> [u16; 12] {
     let mut widths = COLUMNS.map(|(_, width, _)| width);
     if !has_namespaces {
@@ -133,13 +133,13 @@ fn fitting(room: u16, longest_name: u16, has_namespaces: bool) -> [u16; 12] {
     widths
 }
 
-/// The width of all columns and the mark.
+/// The mark and all columns, with a blank between two.
 fn taken(widths: [u16; 12]) -> u16 {
     let shown = widths.iter().filter(|width| **width != 0);
     shown.map(|width| width + 1).sum()
 }
 
-/// What the columns say of a queue.
+/// The cells of a queue, in the order of [`COLUMNS`].
 fn cells(queue: &QueueStats, stats: &Stats, bar: u16, theme: Theme) -> [Span<'static>; 12] {
     let counts = &queue.counts;
     let rate = |count| Span::raw(number(stats.per_second(count)));
