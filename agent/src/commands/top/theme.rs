@@ -130,11 +130,14 @@ impl Theme {
         let mut cut = Line::default();
         for sign in line.styled_graphemes(Style::new()) {
             width += sign.symbol.cell_width();
+            let symbol = if width > room { ellipsis } else { sign.symbol };
+            match cut.spans.last_mut() {
+                Some(span) if span.style == sign.style => span.content.to_mut().push_str(symbol),
+                _ => cut.push_span(Span::styled(symbol.to_owned(), sign.style)),
+            }
             if width > room {
-                cut.push_span(Span::styled(ellipsis, sign.style));
                 break;
             }
-            cut.push_span(Span::styled(sign.symbol.to_owned(), sign.style));
         }
         cut
     }

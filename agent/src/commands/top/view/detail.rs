@@ -101,8 +101,7 @@ impl Peers<'_> {
             let pid = format!("/{}", peer.pid);
             let program = self.theme.name(&peer.program);
             let program_width = name_width.saturating_sub(width(&pid));
-            let mut name = self.theme.fit(program, program_width);
-            name.push_span(pid);
+            let name = Line::from(format!("{}{pid}", self.theme.fit(program, program_width)));
             let rate = number(self.stats.per_second(*count));
             Row::new([name, Line::from(rate).right_aligned()])
         });
