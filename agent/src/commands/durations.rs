@@ -57,13 +57,6 @@ impl Durations {
         self.max_ns = self.max_ns.max(ns).max(1);
     }
 
-    /// Nothing counted.
-    pub(super) fn clear(&mut self) {
-        if self.max_ns != 0 {
-            *self = Self::default();
-        }
-    }
-
     /// Counts what the other one counted, too.
     pub(super) fn add(&mut self, other: &Self) {
         if other.max_ns == 0 {
@@ -151,8 +144,7 @@ mod tests {
         assert_eq!((durations.percentile(50), durations.max_ns()), (None, None));
         durations.record(2_000_000_000_000);
         assert_eq!(durations.percentile(50), Some(2_000_000_000_000));
-        durations.clear();
-        assert_eq!(durations, Durations::default());
+        let mut durations = Durations::default();
         durations.record(1_500);
         assert_eq!(durations.percentile(99), Some(1_408));
     }

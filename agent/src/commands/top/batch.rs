@@ -7,38 +7,31 @@ use std::time::Duration;
 use anyhow::Context;
 use ratatui::buffer::Buffer;
 
-use super::feed::Feed;
-use super::look::Look;
-use super::picture::Setting;
+use super::source::Source;
 use super::ui::Ui;
-use super::view;
+use super::view::View;
 
 /// How long a signal can wait for its turn.
 const TURN: Duration = Duration::from_millis(100);
 
 /// Prints so many tables, or fewer if `stop` is set before.
 pub(super) fn print(
-    feed: &Feed,
+    source: &Source,
     mut ui: Ui,
-    setting: &Setting,
-    look: Look,
+    view: &View,
     tables: u32,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    for table in 0..tables {
-        let figures = loop {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if let Some(figures) = feed.handover.wait(TURN) {
-                break figures;
-            }
+    let mut printed = 0;
+    while printed < tables && !stop.load(Ordering::Relaxed) {
+        let Some(snapshot) = source.next(TURN)? else {
+            continue;
         };
-        ui.show(feed.picture(figures)?);
-        let cells = view::draw_plain(&ui, setting, look);
-        let separator = if table == 0 { "" } else { "\n" };
-        let text = format!("{separator}{}", text(&cells));
+        ui.show(snapshot);
+        let separator = if printed == 0 { "" } else { "\n" };
+        let text = format!("{separator}{}", text(&view.plain(&ui)));
+        printed += 1;
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             // The reader has seen enough (`| head`).
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),

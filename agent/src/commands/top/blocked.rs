@@ -1,6 +1,6 @@
 //! Who is blocked at the moment, from the kernel's list of threads.
 
-use super::figures::Limits;
+use super::stats::{Limits, QueueId};
 use crate::clock::Reading;
 use crate::config::{Filter, Selector};
 use crate::event::{Abi, Call, Operation, Timeout};
@@ -15,12 +15,10 @@ pub(super) struct Blocked {
     pub(super) tid: u32,
     pub(super) abi: Abi,
     pub(super) operation: Operation,
-    /// Name of the queue, where known.
+    /// Where known.
     pub(super) queue: Option<String>,
     pub(super) ipc_namespace: u32,
-    /// Of the queue, where known.
     pub(super) limits: Option<Limits>,
-    /// For how long.
     pub(super) waited_ns: u64,
     /// It waited before the start, so that it is longer than that.
     pub(super) since_before: bool,
@@ -30,12 +28,19 @@ pub(super) struct Blocked {
 /// Until when a call waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deadline {
-    /// There is no timeout.
     Never,
     /// There is one, which could not be read.
     Unknown,
-    /// The absolute timeout.
     At(Timeout),
+}
+
+impl Blocked {
+    pub(super) fn queue_id(&self) -> Option<QueueId> {
+        Some(QueueId {
+            name: self.queue.as_deref()?.into(),
+            ipc_namespace: self.ipc_namespace,
+        })
+    }
 }
 
 /// Those whom the filter wants, the longest wait first.

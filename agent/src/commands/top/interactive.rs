@@ -1,4 +1,4 @@
-//! The loop of the screen: pictures and keys in, cells out.
+//! The loop of the screen: snapshots and keys in, cells out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -6,35 +6,33 @@ use std::time::Duration;
 use anyhow::Context;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
-use super::feed::Feed;
 use super::keys::{self, Action};
-use super::look::Look;
-use super::picture::Setting;
+use super::source::Source;
 use super::terminal::Screen;
 use super::ui::Ui;
-use super::view;
+use super::view::View;
 
-/// How long a picture or a signal can wait for its turn; keys do not wait.
+/// How long a snapshot or a signal can wait for its turn; keys do not wait.
 const TURN: Duration = Duration::from_millis(100);
 
 /// Shows the screen until the user or `stop` ends it.
 pub(super) fn show(
-    feed: &Feed,
+    source: &Source,
     mut ui: Ui,
-    setting: &Setting,
-    look: Look,
+    view: &View,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::enter().context("cannot use the terminal")?;
     let mut is_stale = true;
+    let mut page = 1;
     while !stop.load(Ordering::Relaxed) {
-        if let Some(figures) = feed.handover.take() {
-            ui.show(feed.picture(figures)?);
+        if let Some(snapshot) = source.next(Duration::ZERO)? {
+            ui.show(snapshot);
             is_stale |= !ui.paused;
         }
         if is_stale {
             screen
-                .draw(|buffer| view::draw(buffer, &ui, setting, look))
+                .draw(|buffer| page = view.draw(buffer, &ui))
                 .context("cannot write to the terminal")?;
             is_stale = false;
         }
@@ -43,17 +41,14 @@ pub(super) fn show(
         }
         match event::read().context("cannot read the keyboard")? {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
-                let Some(action) = keys::action(key, ui.mode()) else {
-                    continue;
-                };
-                match action {
-                    Action::Quit => return Ok(()),
-                    Action::Suspend => screen.suspend().context("cannot use the terminal")?,
-                    Action::Repaint => screen.clear().context("cannot use the terminal")?,
-                    action => {
-                        let page = view::page(screen.rows(), &ui);
-                        ui.act(action, page);
+                match keys::action(key, ui.mode()) {
+                    None => continue,
+                    Some(Action::Quit) => return Ok(()),
+                    Some(Action::Suspend) => {
+                        screen.suspend().context("cannot use the terminal")?;
                     }
+                    Some(Action::Repaint) => screen.clear().context("cannot use the terminal")?,
+                    Some(action) => ui.act(action, page),
                 }
                 is_stale = true;
             }

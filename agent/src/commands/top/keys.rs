@@ -5,15 +5,12 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 /// What a key is for depends on what is on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// The tables.
     Tables,
     /// A filter is being typed.
     Filter,
-    /// The help is over the tables.
     Help,
 }
 
-/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,
@@ -46,7 +43,6 @@ pub(super) enum Step {
     Last,
 }
 
-/// The action of a key, if it has one.
 pub(super) fn action(key: KeyEvent, mode: Mode) -> Option<Action> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {

@@ -2,29 +2,29 @@
 //!
 //! ```text
 //! capture thread: pipeline ──> TopSink ──> Tally        (counts, ten seconds)
-//!                                            │ Handover, once an interval
-//! display thread: keys ──> Ui <── Picture <──┴── Feed <── kernel: losses, blocked callers
-//!                           └──> view ──> terminal or plain text
+//!                                            │ Stats, once an interval
+//! display thread: keys ──> Ui <── Snapshot <── Source <── kernel: losses, blocked callers
+//!                           └──> View ──> terminal or plain text
 //! ```
 //!
 //! The display never holds the capture up: a terminal that takes no output
-//! leaves figures lying, and the next ones take their place.
+//! leaves numbers lying, and the next ones take their place.
 
 mod batch;
 mod blocked;
-mod feed;
-mod figures;
 mod format;
 mod interactive;
 mod keys;
-mod look;
-mod picture;
 mod queue_tally;
 #[cfg(test)]
 mod samples;
 mod sink;
+mod snapshot;
+mod source;
+mod stats;
 mod tally;
 mod terminal;
+mod theme;
 mod ui;
 mod view;
 mod window;
@@ -39,11 +39,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::feed::Feed;
-use self::look::Look;
-use self::picture::Setting;
 use self::sink::{Handover, TopSink};
+use self::source::Source;
+use self::theme::Theme;
 use self::ui::Ui;
+use self::view::View;
 use super::Failure;
 use super::live::{self, Flags};
 use crate::capture;
@@ -111,11 +111,14 @@ fn watch(
     let host = Host::read();
     let counts = Arc::new(PipelineCounts::default());
     let handover = Arc::new(Handover::default());
-    let setting = Setting {
+    let mut theme = Theme::from_env(|name| std::env::var(name).ok());
+    theme.colour &= args.batch.is_none();
+    let view = View {
         host: host.name().to_owned(),
         backend: tracer.backend().name(),
+        theme,
     };
-    let feed = Feed {
+    let source = Source {
         handover: Arc::clone(&handover),
         meters: tracer.meters().context("cannot keep the counters open")?,
         counts: Arc::clone(&counts),
@@ -132,7 +135,7 @@ fn watch(
         TopSink::new(handover, args.interval, first),
         &counts,
     );
-    let display = start_display(args, feed, setting, Arc::clone(stop))?;
+    let display = start_display(args, source, view, Arc::clone(stop))?;
     let captured = panics::caught(|| {
         let captured = capture::run(tracer, pipeline, stop, |_, _| {});
         captured.context("cannot read the ring buffer")
@@ -153,21 +156,17 @@ impl Drop for Stop {
 
 fn start_display(
     args: &TopArgs,
-    feed: Feed,
-    setting: Setting,
+    source: Source,
+    view: View,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
-    let mut look = Look::from_env(|name| std::env::var(name).ok());
     let ui = Ui::new(args.sort);
     let batch = args.batch;
     let display = move || {
         let stop = Stop(stop);
         match batch {
-            Some(tables) => {
-                look.colour = false;
-                batch::print(&feed, ui, &setting, look, tables, &stop.0)
-            }
-            None => interactive::show(&feed, ui, &setting, look, &stop.0),
+            Some(tables) => batch::print(&source, ui, &view, tables, &stop.0),
+            None => interactive::show(&source, ui, &view, &stop.0),
         }
     };
     thread::Builder::new()

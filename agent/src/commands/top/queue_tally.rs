@@ -1,11 +1,9 @@
 //! What is counted of one queue.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::figures::{LastError, Limits, PeerFigures, QueueFigures, QueueId};
-use super::window::{Second, Window, second_of};
-use crate::commands::durations::Durations;
+use super::stats::{Counts, LastError, Limits, PeerStats, QueueId, QueueStats};
+use super::window::{Window, second_of};
 use crate::event::{Call, Operation, ProcessKey};
 
 /// Processes that are told apart for each queue.
@@ -14,60 +12,23 @@ const MAX_PEERS: usize = 64;
 /// that has no name any more or never had one.
 const STALE_S: u64 = 60;
 
-#[derive(Debug, Default)]
-struct QueueSecond {
-    sent: u32,
-    received: u32,
-    errors: u32,
-    timeouts: u32,
-    receive: Durations,
-    send: Durations,
-    in_queue: Durations,
-}
-
-impl Second for QueueSecond {
-    fn clear(&mut self) {
-        self.sent = 0;
-        self.received = 0;
-        self.errors = 0;
-        self.timeouts = 0;
-        self.receive.clear();
-        self.send.clear();
-        self.in_queue.clear();
-    }
-}
-
-#[derive(Debug, Default)]
-struct PeerSecond {
-    sent: u32,
-    received: u32,
-}
-
-impl Second for PeerSecond {
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// A process that sends or receives.
 #[derive(Debug)]
 struct Peer {
-    program: Arc<str>,
-    sends: bool,
-    receives: bool,
-    window: Window<PeerSecond>,
+    /// All but the counts.
+    stats: PeerStats,
+    /// Messages sent and received.
+    window: Window<(u32, u32)>,
     /// Second of its latest call.
     seen: u64,
 }
 
-/// One queue.
 #[derive(Debug, Default)]
 pub(super) struct QueueTally {
     depth: Option<u32>,
     depth_at_ns: u64,
     limits: Option<Limits>,
     unlinked: bool,
-    window: Window<QueueSecond>,
+    window: Window<Counts>,
     peers: HashMap<ProcessKey, Peer>,
     /// Second in which a process last found no room.
     crowded: Option<u64>,
@@ -77,7 +38,6 @@ pub(super) struct QueueTally {
 }
 
 impl QueueTally {
-    /// Counts one call.
     pub(super) fn call(&mut self, call: &Call<'_>, error: Option<&str>, program: &str) {
         let second = second_of(call.end_ns);
         self.seen = self.seen.max(second);
@@ -126,29 +86,25 @@ impl QueueTally {
     }
 
     fn peer(&mut self, call: &Call<'_>, success: bool, program: &str, second: u64) {
-        if !self.peers.contains_key(&call.process) {
-            if self.peers.len() >= MAX_PEERS {
-                self.crowded = Some(second);
-                return;
-            }
-            let peer = Peer {
-                program: Arc::from(program),
-                sends: false,
-                receives: false,
-                window: Window::default(),
-                seen: second,
-            };
-            self.peers.insert(call.process, peer);
-        }
-        let Some(peer) = self.peers.get_mut(&call.process) else {
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&call.process) {
+            self.crowded = Some(second);
             return;
-        };
+        }
+        let peer = self.peers.entry(call.process).or_insert_with(|| Peer {
+            stats: PeerStats {
+                program: program.into(),
+                pid: call.process.pid,
+                ..PeerStats::default()
+            },
+            window: Window::default(),
+            seen: second,
+        });
         peer.seen = peer.seen.max(second);
-        peer.sends |= call.operation.is_send();
-        peer.receives |= call.operation.is_receive();
+        peer.stats.sends |= call.operation.is_send();
+        peer.stats.receives |= call.operation.is_receive();
         if let Some(window) = peer.window.second(second).filter(|_| success) {
-            window.sent += u32::from(call.operation.is_send());
-            window.received += u32::from(call.operation.is_receive());
+            window.0 += u32::from(call.operation.is_send());
+            window.1 += u32::from(call.operation.is_receive());
         }
     }
 
@@ -158,79 +114,62 @@ impl QueueTally {
     }
 
     /// The numbers of the window that ends with the second `now`.
-    pub(super) fn figures(&mut self, id: QueueId, now: u64) -> QueueFigures {
+    pub(super) fn stats(&mut self, id: &QueueId, now: u64) -> QueueStats {
         self.peers.retain(|_, peer| peer.seen + STALE_S >= now);
-        let mut figures = QueueFigures {
-            id,
+        let mut counts = Counts::default();
+        for second in self.window.within(now) {
+            counts.add(second);
+        }
+        let peers = self.peers.values();
+        QueueStats {
+            id: id.clone(),
             depth: self.depth,
             limits: self.limits,
             unlinked: self.unlinked,
-            peers: self
-                .peers
-                .iter()
-                .map(|(key, peer)| peer.figures(key.pid, now))
-                .collect(),
+            blocked: 0,
+            counts,
+            peers: peers.map(|peer| peer.stats(now)).collect(),
             is_crowded: self.crowded.is_some_and(|second| second + STALE_S >= now),
             last_error: self.last_error.clone(),
-            ..QueueFigures::default()
-        };
-        for second in self.window.within(now) {
-            figures.sent += u64::from(second.sent);
-            figures.received += u64::from(second.received);
-            figures.errors += u64::from(second.errors);
-            figures.timeouts += u64::from(second.timeouts);
-            figures.receive.add(&second.receive);
-            figures.send.add(&second.send);
-            figures.in_queue.add(&second.in_queue);
         }
-        figures
     }
 }
 
 impl Peer {
-    fn figures(&self, pid: u32, now: u64) -> PeerFigures {
-        let sum = |count: fn(&PeerSecond) -> u32| {
-            let window = self.window.within(now);
-            window.map(|second| u64::from(count(second))).sum()
-        };
-        PeerFigures {
-            program: Arc::clone(&self.program),
-            pid,
-            sends: self.sends,
-            receives: self.receives,
-            sent: sum(|second| second.sent),
-            received: sum(|second| second.received),
+    fn stats(&self, now: u64) -> PeerStats {
+        let seconds = self.window.within(now);
+        let (sent, received) = seconds.fold((0, 0), |(sent, received), second| {
+            (sent + u64::from(second.0), received + u64::from(second.1))
+        });
+        PeerStats {
+            sent,
+            received,
+            ..self.stats.clone()
         }
     }
 }
 
-fn count(second: &mut QueueSecond, call: &Call<'_>, error: Option<&str>) {
+fn count(second: &mut Counts, call: &Call<'_>, error: Option<&str>) {
     match error {
         None => {}
-        Some("ETIMEDOUT") => {
-            second.timeouts += 1;
-            return;
-        }
-        Some(_) => {
-            second.errors += 1;
-            return;
-        }
+        Some("ETIMEDOUT") => return second.timeouts += 1,
+        Some(_) => return second.errors += 1,
     }
-    let duration_ns = call.end_ns.saturating_sub(call.start_ns);
-    if call.operation.is_send() {
+    let durations = if call.operation.is_send() {
         second.sent += 1;
-        // How long a call has waited that began before the start is unknown.
-        if !call.start_unknown {
-            second.send.record(duration_ns);
-        }
+        &mut second.send
     } else if call.operation.is_receive() {
         second.received += 1;
-        if !call.start_unknown {
-            second.receive.record(duration_ns);
-        }
         if let Some(sender) = call.sender {
             let waited_ns = call.end_ns.saturating_sub(sender.created_ns);
             second.in_queue.record(waited_ns);
         }
+        &mut second.receive
+    } else {
+        return;
+    };
+    // How long a call has waited that began before the start is unknown.
+    if !call.start_unknown {
+        durations.record(call.end_ns.saturating_sub(call.start_ns));
     }
 }

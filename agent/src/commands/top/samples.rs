@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::blocked::{Blocked, Deadline};
-use super::figures::{Limits, QueueFigures, QueueId};
-use super::picture::{Picture, Setting};
+use super::snapshot::Snapshot;
+use super::stats::{Limits, QueueId, QueueStats};
 use crate::event::{Abi, Operation, Timeout};
 
 const IPC_NAMESPACE: u32 = 4_026_531_839;
@@ -21,12 +21,12 @@ pub(super) fn id(name: &str) -> QueueId {
 }
 
 /// A queue with room for ten messages that holds so many.
-pub(super) fn queue(name: &str, depth: u32) -> QueueFigures {
-    QueueFigures {
+pub(super) fn queue(name: &str, depth: u32) -> QueueStats {
+    QueueStats {
         id: id(name),
         depth: Some(depth),
         limits: Some(LIMITS),
-        ..QueueFigures::default()
+        ..QueueStats::default()
     }
 }
 
@@ -50,22 +50,15 @@ pub(super) fn blocked(queue: &str, tid: u32) -> Blocked {
     }
 }
 
-pub(super) fn setting() -> Setting {
-    Setting {
-        host: "box".to_owned(),
-        backend: "kprobe",
-    }
-}
-
 /// Ten seconds of queues `names`, at 2026-11-24 06:40:00 UTC.
-pub(super) fn picture(names: &[&str]) -> Picture {
-    let mut picture = Picture {
+pub(super) fn snapshot(names: &[&str]) -> Snapshot {
+    let mut snapshot = Snapshot {
         unix_ns: 1_795_502_400_000_000_000,
-        ..Picture::default()
+        ..Snapshot::default()
     };
-    picture.figures.covered_s = 10.0;
+    snapshot.stats.covered_s = 10.0;
     for (at, name) in names.iter().enumerate() {
-        picture.figures.queues.push(queue(name, at as u32));
+        snapshot.stats.queues.push(queue(name, at as u32));
     }
-    picture
+    snapshot
 }

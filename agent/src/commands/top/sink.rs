@@ -4,38 +4,33 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::figures::Figures;
+use super::stats::Stats;
 use super::tally::Tally;
 use crate::clock::Reading;
 use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::Span;
 
-/// The latest figures that nobody has taken yet.
+/// The latest numbers that nobody has taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
-    latest: Mutex<Option<Figures>>,
+    latest: Mutex<Option<Stats>>,
     put: Condvar,
 }
 
 impl Handover {
-    fn lock(&self) -> MutexGuard<'_, Option<Figures>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Stats>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts figures in the place of older ones.
-    fn put(&self, figures: Figures) {
-        *self.lock() = Some(figures);
+    /// Puts numbers in the place of older ones.
+    fn put(&self, stats: Stats) {
+        *self.lock() = Some(stats);
         self.put.notify_one();
     }
 
-    /// What has been put since the last time, if something was.
-    pub(super) fn take(&self) -> Option<Figures> {
-        self.lock().take()
-    }
-
-    /// Waits for figures, but not for ever.
-    pub(super) fn wait(&self, at_most: Duration) -> Option<Figures> {
+    /// What has been put since the last time, if it comes in time.
+    pub(super) fn wait(&self, at_most: Duration) -> Option<Stats> {
         let waited = self
             .put
             .wait_timeout_while(self.lock(), at_most, |latest| latest.is_none());
@@ -44,7 +39,6 @@ impl Handover {
     }
 }
 
-/// The sink of `top`.
 #[derive(Debug)]
 pub(super) struct TopSink {
     tally: Tally,
@@ -54,7 +48,7 @@ pub(super) struct TopSink {
 }
 
 impl TopSink {
-    /// Hands over figures at `first`, and again after each interval.
+    /// Hands over numbers at `first`, and again after each interval.
     pub(super) fn new(handover: Arc<Handover>, interval: Duration, first: Instant) -> Self {
         Self {
             tally: Tally::new(Reading::now().boot_ns),
@@ -74,8 +68,7 @@ impl SpanSink for TopSink {
     fn tick(&mut self, now: Instant) {
         if now >= self.due {
             self.due = now + self.interval;
-            self.handover
-                .put(self.tally.figures(Reading::now().boot_ns));
+            self.handover.put(self.tally.stats(Reading::now().boot_ns));
         }
     }
 
@@ -87,20 +80,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_come_once_an_interval_and_the_latest_counts() {
+    fn stats_come_once_an_interval_and_the_latest_counts() {
         let handover = Arc::new(Handover::default());
         let start = Instant::now();
         let interval = Duration::from_secs(2);
         let mut sink = TopSink::new(Arc::clone(&handover), interval, start);
-        assert!(handover.take().is_none());
+        assert!(handover.wait(Duration::ZERO).is_none());
         sink.tick(start);
-        assert!(handover.take().is_some());
+        assert!(handover.wait(Duration::ZERO).is_some());
         sink.tick(start + interval / 2);
-        assert!(handover.take().is_none());
+        assert!(handover.wait(Duration::ZERO).is_none());
         sink.tick(start + interval);
         sink.tick(start + interval * 2);
-        assert!(handover.take().is_some());
-        assert!(handover.take().is_none());
+        assert!(handover.wait(Duration::ZERO).is_some());
+        assert!(handover.wait(Duration::ZERO).is_none());
         assert!(handover.wait(Duration::ZERO).is_none());
         sink.tick(start + interval * 3);
         assert!(handover.wait(Duration::ZERO).is_some());

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::*;
-use crate::commands::top::figures::{Limits, QueueFigures};
+use crate::commands::top::stats::{Limits, QueueStats};
 use crate::event::{Operation, ProcessKey};
 use crate::test_calls::receive;
 
@@ -40,8 +40,8 @@ fn by_process(call: Call<'static>, pid: u32) -> Call<'static> {
     Call { process, ..call }
 }
 
-fn figures(tally: &mut Tally, second: u64) -> Vec<QueueFigures> {
-    let mut queues = tally.figures(START_NS + second * SECOND_NS).queues;
+fn stats(tally: &mut Tally, second: u64) -> Vec<QueueStats> {
+    let mut queues = tally.stats(START_NS + second * SECOND_NS).queues;
     queues.sort_by(|a, b| a.id.cmp(&b.id));
     queues
 }
@@ -56,13 +56,13 @@ fn what_happens_to_one_queue() {
     tally.call(&received(3, 900_000_000), Some("ETIMEDOUT"), "store");
     tally.call(&received(3, 1_000), Some("EAGAIN"), "store");
     let now_ns = START_NS + 3 * SECOND_NS;
-    let all = tally.figures(now_ns);
+    let all = tally.stats(now_ns);
     assert_eq!((all.calls, all.queues.len()), (6, 1));
     assert!((all.per_second(6) - 2.0).abs() < 1e-9);
     let queue = &all.queues[0];
     assert_eq!(&*queue.id.name, "/orders");
-    assert_eq!((queue.sent, queue.received), (3, 1));
-    assert_eq!((queue.errors, queue.timeouts), (1, 1));
+    assert_eq!((queue.counts.sent, queue.counts.received), (3, 1));
+    assert_eq!((queue.counts.errors, queue.counts.timeouts), (1, 1));
     assert_eq!(queue.depth, Some(1));
     let limits = Limits {
         messages: 10,
@@ -70,14 +70,17 @@ fn what_happens_to_one_queue() {
     };
     assert_eq!(queue.limits, Some(limits));
     // Only receives that got a message count as waits.
-    assert_eq!((queue.receive.count(), queue.send.count()), (1, 3));
-    assert_eq!(queue.receive.max_ns(), Some(3_000_000));
+    assert_eq!(
+        (queue.counts.receive.count(), queue.counts.send.count()),
+        (1, 3)
+    );
+    assert_eq!(queue.counts.receive.max_ns(), Some(3_000_000));
     let last = queue.last_error.as_ref().unwrap();
     assert_eq!(
         (&*last.error, &*last.comm, last.tid),
         ("EAGAIN", "orders", 101)
     );
-    assert_eq!(figures(&mut tally, 30)[0].sent, 0);
+    assert_eq!(stats(&mut tally, 30)[0].counts.sent, 0);
 }
 
 #[test]
@@ -90,9 +93,9 @@ fn time_in_queue_is_known_where_the_sender_is() {
     });
     tally.call(&call, None, "store");
     tally.call(&received(1, 5_000), None, "store");
-    let queue = &figures(&mut tally, 1)[0];
-    assert_eq!(queue.in_queue.count(), 1);
-    assert_eq!(queue.in_queue.max_ns(), Some(7_000_000));
+    let queue = &stats(&mut tally, 1)[0];
+    assert_eq!(queue.counts.in_queue.count(), 1);
+    assert_eq!(queue.counts.in_queue.max_ns(), Some(7_000_000));
 }
 
 #[test]
@@ -101,8 +104,11 @@ fn a_wait_from_before_the_start_has_no_duration() {
     let mut call = received(1, 5_000);
     call.start_unknown = true;
     tally.call(&call, None, "store");
-    let queue = &figures(&mut tally, 1)[0];
-    assert_eq!((queue.received, queue.receive.count()), (1, 0));
+    let queue = &stats(&mut tally, 1)[0];
+    assert_eq!(
+        (queue.counts.received, queue.counts.receive.count()),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -111,15 +117,15 @@ fn processes_are_producers_and_consumers() {
     tally.call(&by_process(sent(1), 7), None, "shop");
     tally.call(&by_process(sent(1), 7), Some("EAGAIN"), "shop");
     tally.call(&by_process(received(1, 5), 8), Some("EAGAIN"), "store");
-    let mut peers = figures(&mut tally, 1).remove(0).peers;
+    let mut peers = stats(&mut tally, 1).remove(0).peers;
     peers.sort_by_key(|peer| peer.pid);
     assert_eq!((&*peers[0].program, peers[0].sent), ("shop", 1));
     assert_eq!((peers[0].sends, peers[0].receives), (true, false));
     assert_eq!((peers[1].sends, peers[1].receives), (false, true));
     assert_eq!((peers[1].pid, peers[1].received), (8, 0));
     // Those that have not called for a minute are forgotten.
-    assert_eq!(figures(&mut tally, 61)[0].peers.len(), 2);
-    assert_eq!(figures(&mut tally, 62)[0].peers.len(), 0);
+    assert_eq!(stats(&mut tally, 61)[0].peers.len(), 2);
+    assert_eq!(stats(&mut tally, 62)[0].peers.len(), 0);
 }
 
 #[test]
@@ -128,9 +134,9 @@ fn processes_told_apart_are_bounded() {
     for pid in 1..=100 {
         tally.call(&by_process(sent(1), pid), None, "shop");
     }
-    let queue = &figures(&mut tally, 1)[0];
+    let queue = &stats(&mut tally, 1)[0];
     assert_eq!(
-        (queue.peers.len(), queue.is_crowded, queue.sent),
+        (queue.peers.len(), queue.is_crowded, queue.counts.sent),
         (64, true, 100)
     );
 }
@@ -153,7 +159,7 @@ fn queues_are_told_apart_by_name_and_namespace() {
         Some("EBADF"),
         "shop",
     );
-    let names: Vec<_> = figures(&mut tally, 1)
+    let names: Vec<_> = stats(&mut tally, 1)
         .iter()
         .map(|queue| (queue.id.name.to_string(), queue.id.ipc_namespace))
         .collect();
@@ -176,9 +182,9 @@ fn queues_beyond_the_limit_share_a_row() {
     for name in ["/a", "/b", "/c", "/d", "/a"] {
         tally.call(&named(sent(1), name), None, "shop");
     }
-    let sums: Vec<_> = figures(&mut tally, 1)
+    let sums: Vec<_> = stats(&mut tally, 1)
         .iter()
-        .map(|queue| (queue.id.name.to_string(), queue.sent))
+        .map(|queue| (queue.id.name.to_string(), queue.counts.sent))
         .collect();
     let wanted = [("(others)", 2), ("/a", 2), ("/b", 1)];
     assert_eq!(sums, wanted.map(|(name, sent)| (name.to_owned(), sent)));
@@ -188,7 +194,7 @@ fn queues_beyond_the_limit_share_a_row() {
 fn an_unlinked_queue_goes_after_a_minute() {
     let mut tally = Tally::new(START_NS);
     tally.call(&sent(1), None, "shop");
-    assert_eq!(figures(&mut tally, 600).len(), 1);
+    assert_eq!(stats(&mut tally, 600).len(), 1);
     let call = |operation| Call {
         operation,
         depth: None,
@@ -196,14 +202,14 @@ fn an_unlinked_queue_goes_after_a_minute() {
         ..sent(601)
     };
     tally.call(&call(Operation::MqUnlink), None, "shop");
-    assert!(figures(&mut tally, 602)[0].unlinked);
-    assert_eq!(figures(&mut tally, 602)[0].depth, Some(1));
+    assert!(stats(&mut tally, 602)[0].unlinked);
+    assert_eq!(stats(&mut tally, 602)[0].depth, Some(1));
     tally.call(&call(Operation::MqOpen), None, "shop");
-    assert!(!figures(&mut tally, 602)[0].unlinked);
-    assert_eq!(figures(&mut tally, 602)[0].depth, None);
+    assert!(!stats(&mut tally, 602)[0].unlinked);
+    assert_eq!(stats(&mut tally, 602)[0].depth, None);
     tally.call(&call(Operation::MqUnlink), None, "shop");
-    assert_eq!(figures(&mut tally, 661).len(), 1);
-    assert_eq!(figures(&mut tally, 662).len(), 0);
+    assert_eq!(stats(&mut tally, 661).len(), 1);
+    assert_eq!(stats(&mut tally, 662).len(), 0);
 }
 
 #[test]
@@ -216,7 +222,7 @@ fn a_name_that_never_was_a_queue_goes_after_a_minute() {
         ..sent(1)
     };
     tally.call(&open, Some("ENOENT"), "shop");
-    assert_eq!(figures(&mut tally, 1)[0].errors, 1);
-    assert_eq!(figures(&mut tally, 61).len(), 1);
-    assert_eq!(figures(&mut tally, 62).len(), 0);
+    assert_eq!(stats(&mut tally, 1)[0].counts.errors, 1);
+    assert_eq!(stats(&mut tally, 61).len(), 1);
+    assert_eq!(stats(&mut tally, 62).len(), 0);
 }

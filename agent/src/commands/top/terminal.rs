@@ -47,16 +47,10 @@ impl Screen {
         Ok(Self { terminal })
     }
 
-    /// Rows of the terminal.
-    pub(super) fn rows(&self) -> u16 {
-        self.terminal.size().map_or(0, |size| size.height)
-    }
-
     /// Writes the cells that differ from those before.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) -> io::Result<()> {
-        self.terminal
-            .draw(|frame| draw(frame.buffer_mut()))
-            .map(|_| ())
+        self.terminal.draw(|frame| draw(frame.buffer_mut()))?;
+        Ok(())
     }
 
     /// Forgets what is on the screen, so that all of it is drawn anew.

@@ -1,9 +1,11 @@
 //! What the user has chosen to see: order, filter, selection.
 
+use clap::ValueEnum;
+
 use super::blocked::Blocked;
-use super::figures::{QueueFigures, QueueId};
 use super::keys::{Action, Mode, Step};
-use super::picture::Picture;
+use super::snapshot::Snapshot;
+use super::stats::{Counts, QueueId, QueueStats};
 use crate::cli::SortKey;
 use crate::commands::durations::Durations;
 use crate::config::Globs;
@@ -26,29 +28,27 @@ impl Chart {
         }
     }
 
-    pub(super) fn of(self, queue: &QueueFigures) -> &Durations {
+    pub(super) fn title(self) -> &'static str {
         match self {
-            Self::Receive => &queue.receive,
-            Self::Send => &queue.send,
-            Self::InQueue => &queue.in_queue,
+            Self::Receive => "RECEIVES WAITED",
+            Self::Send => "SENDS TOOK",
+            Self::InQueue => "TIME IN QUEUE",
+        }
+    }
+
+    pub(super) fn of(self, counts: &Counts) -> &Durations {
+        match self {
+            Self::Receive => &counts.receive,
+            Self::Send => &counts.send,
+            Self::InQueue => &counts.in_queue,
         }
     }
 }
 
-const SORT_KEYS: [SortKey; 7] = [
-    SortKey::Traffic,
-    SortKey::Name,
-    SortKey::Depth,
-    SortKey::Blocked,
-    SortKey::Wait,
-    SortKey::Queued,
-    SortKey::Errors,
-];
-
-/// The choices, and the picture that they are about.
+/// The choices, and the snapshot that they are about.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ui {
-    pub(super) picture: Picture,
+    pub(super) snapshot: Snapshot,
     pub(super) sort: SortKey,
     pub(super) reversed: bool,
     /// Text that names contain, or a glob.
@@ -82,10 +82,10 @@ impl Ui {
         }
     }
 
-    /// Takes a new picture, unless paused.
-    pub(super) fn show(&mut self, picture: Picture) {
+    /// Takes a new snapshot, unless paused.
+    pub(super) fn show(&mut self, snapshot: Snapshot) {
         if !self.paused {
-            self.picture = picture;
+            self.snapshot = snapshot;
         }
     }
 
@@ -94,7 +94,9 @@ impl Ui {
         match action {
             Action::Move(step) => self.go(step, page),
             Action::NextSort => self.sort = neighbour(self.sort, 1),
-            Action::PreviousSort => self.sort = neighbour(self.sort, SORT_KEYS.len() - 1),
+            Action::PreviousSort => {
+                self.sort = neighbour(self.sort, SortKey::value_variants().len() - 1)
+            }
             Action::Reverse => self.reversed = !self.reversed,
             Action::NextChart => self.chart = self.chart.next(),
             Action::OnlySelected => self.only_selected = !self.only_selected,
@@ -126,16 +128,15 @@ impl Ui {
             Step::Last => last,
         };
         let to = to.min(last);
-        let selected = rows.get(to).map(|queue| queue.id.clone());
-        self.selected = selected;
+        self.selected = rows.get(to).map(|queue| queue.id.clone());
         self.place = to;
     }
 
     /// The queues that pass the filter, in order.
-    pub(super) fn rows(&self) -> Vec<&QueueFigures> {
-        let filter = NameFilter::new(&self.filter);
-        let queues = self.picture.figures.queues.iter();
-        let mut rows: Vec<(f64, &QueueFigures)> = queues
+    pub(super) fn rows(&self) -> Vec<&QueueStats> {
+        let filter = NamePattern::new(&self.filter);
+        let queues = self.snapshot.stats.queues.iter();
+        let mut rows: Vec<(f64, &QueueStats)> = queues
             .filter(|queue| filter.matches(&queue.id.name))
             .map(|queue| (weight(queue, self.sort), queue))
             .collect();
@@ -148,7 +149,7 @@ impl Ui {
     }
 
     /// Which of these rows is selected.
-    pub(super) fn selected_at(&self, rows: &[&QueueFigures]) -> usize {
+    pub(super) fn selected_at(&self, rows: &[&QueueStats]) -> usize {
         let selected = self.selected.as_ref();
         let at = rows.iter().position(|queue| Some(&queue.id) == selected);
         let gone = if selected.is_some() { self.place } else { 0 };
@@ -157,45 +158,46 @@ impl Ui {
 
     /// The blocked callers that the choices leave.
     pub(super) fn blocked(&self, selected: Option<&QueueId>) -> Vec<&Blocked> {
-        let filter = NameFilter::new(&self.filter);
-        let is_of = |blocked: &Blocked, id: &QueueId| {
-            blocked.ipc_namespace == id.ipc_namespace && blocked.queue.as_deref() == Some(&*id.name)
-        };
-        self.picture
-            .blocked
-            .iter()
+        let filter = NamePattern::new(&self.filter);
+        let is_selected =
+            |blocked: &Blocked| selected.is_some_and(|id| blocked.queue_id().as_ref() == Some(id));
+        let blocked = self.snapshot.blocked.iter();
+        blocked
             .filter(|blocked| filter.matches(blocked.queue.as_deref().unwrap_or_default()))
-            .filter(|blocked| !self.only_selected || selected.is_some_and(|id| is_of(blocked, id)))
+            .filter(|blocked| !self.only_selected || is_selected(blocked))
             .collect()
     }
 }
 
+/// The sort key so many steps further, round and round.
 fn neighbour(sort: SortKey, steps: usize) -> SortKey {
-    let at = SORT_KEYS.iter().position(|key| *key == sort).unwrap_or(0);
-    let next = SORT_KEYS.get((at + steps) % SORT_KEYS.len());
+    let keys = SortKey::value_variants();
+    let at = keys.iter().position(|key| *key == sort).unwrap_or(0);
+    let next = keys.iter().cycle().nth(at + steps);
     next.copied().unwrap_or_default()
 }
 
-fn weight(queue: &QueueFigures, sort: SortKey) -> f64 {
+fn weight(queue: &QueueStats, sort: SortKey) -> f64 {
     let p99 = |durations: &Durations| durations.percentile(99).map_or(-1.0, |ns| ns as f64);
+    let counts = &queue.counts;
     match sort {
-        SortKey::Traffic => (queue.sent + queue.received) as f64,
+        SortKey::Traffic => (counts.sent + counts.received) as f64,
         SortKey::Name => 0.0,
         SortKey::Depth => queue.fill().unwrap_or(-1.0),
         SortKey::Blocked => queue.blocked.into(),
-        SortKey::Wait => p99(&queue.receive),
-        SortKey::Queued => p99(&queue.in_queue),
-        SortKey::Errors => (queue.errors + queue.timeouts) as f64,
+        SortKey::Wait => p99(&counts.receive),
+        SortKey::Queued => p99(&counts.in_queue),
+        SortKey::Errors => (counts.errors + counts.timeouts) as f64,
     }
 }
 
 /// What the user typed: a glob if it has one's signs, else a part of the name.
-enum NameFilter {
+enum NamePattern {
     Part(String),
     Glob(Globs),
 }
 
-impl NameFilter {
+impl NamePattern {
     fn new(text: &str) -> Self {
         if text.contains(['*', '?', '[', '{'])
             && let Ok(globs) = Globs::new(&[text])
@@ -207,7 +209,7 @@ impl NameFilter {
 
     fn matches(&self, name: &str) -> bool {
         match self {
-            Self::Part(part) => part.is_empty() || name.to_lowercase().contains(part),
+            Self::Part(part) => name.to_lowercase().contains(part),
             Self::Glob(globs) => globs.matches_queue(name),
         }
     }

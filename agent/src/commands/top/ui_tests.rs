@@ -13,7 +13,7 @@ fn selected(ui: &Ui) -> &str {
 
 fn with(names: &[&str]) -> Ui {
     let mut ui = Ui::new(SortKey::Name);
-    ui.show(samples::picture(names));
+    ui.show(samples::snapshot(names));
     ui
 }
 
@@ -26,15 +26,15 @@ fn press(ui: &mut Ui, actions: &[Action]) {
 #[test]
 fn each_key_sorts_the_heaviest_first() {
     let mut ui = with(&["/a", "/b", "/c"]);
-    let queues = &mut ui.picture.figures.queues;
+    let queues = &mut ui.snapshot.stats.queues;
     queues[0].blocked = 5;
-    queues[1].sent = 9;
-    queues[1].errors = 1;
-    queues[1].timeouts = 1;
-    queues[2].errors = 1;
-    queues[0].receive.record(70_000_000);
-    queues[2].receive.record(5_000);
-    queues[2].in_queue.record(5_000);
+    queues[1].counts.sent = 9;
+    queues[1].counts.errors = 1;
+    queues[1].counts.timeouts = 1;
+    queues[2].counts.errors = 1;
+    queues[0].counts.receive.record(70_000_000);
+    queues[2].counts.receive.record(5_000);
+    queues[2].counts.in_queue.record(5_000);
     for (sort, order) in [
         (SortKey::Traffic, ["/b", "/a", "/c"]),
         (SortKey::Name, ["/a", "/b", "/c"]),
@@ -58,7 +58,7 @@ fn each_key_sorts_the_heaviest_first() {
 fn sort_keys_take_turns() {
     let mut ui = Ui::new(SortKey::Traffic);
     let mut seen = vec![ui.sort];
-    for _ in 1..SORT_KEYS.len() {
+    for _ in 1..SortKey::value_variants().len() {
         press(&mut ui, &[Action::NextSort]);
         assert!(!seen.contains(&ui.sort));
         seen.push(ui.sort);
@@ -103,7 +103,7 @@ fn the_selection_stays_with_its_queue() {
     press(&mut ui, &[Action::Move(Step::PageUp)]);
     assert_eq!(selected(&ui), "/b");
     // Gone: the one that is now where it was.
-    ui.show(samples::picture(&["/a", "/c", "/d"]));
+    ui.show(samples::snapshot(&["/a", "/c", "/d"]));
     assert_eq!(selected(&ui), "/c");
     press(
         &mut ui,
@@ -112,19 +112,19 @@ fn the_selection_stays_with_its_queue() {
     assert_eq!(selected(&ui), "/d");
     press(&mut ui, &[Action::Move(Step::First)]);
     assert_eq!(selected(&ui), "/a");
-    ui.show(samples::picture(&[]));
+    ui.show(samples::snapshot(&[]));
     press(&mut ui, &[Action::Move(Step::Down)]);
     assert_eq!(ui.selected_at(&ui.rows()), 0);
 }
 
 #[test]
-fn paused_it_keeps_the_picture() {
+fn paused_it_keeps_the_snapshot() {
     let mut ui = with(&["/a"]);
     press(&mut ui, &[Action::Pause]);
-    ui.show(samples::picture(&["/b"]));
+    ui.show(samples::snapshot(&["/b"]));
     assert_eq!(names(&ui), ["/a"]);
     press(&mut ui, &[Action::Pause]);
-    ui.show(samples::picture(&["/b"]));
+    ui.show(samples::snapshot(&["/b"]));
     assert_eq!(names(&ui), ["/b"]);
 }
 
@@ -132,7 +132,7 @@ fn paused_it_keeps_the_picture() {
 fn blocked_callers_follow_filter_and_selection() {
     let mut ui = with(&["/a", "/b"]);
     for (queue, tid) in [("/a", 1), ("/b", 2), ("/b", 3)] {
-        ui.picture.blocked.push(samples::blocked(queue, tid));
+        ui.snapshot.blocked.push(samples::blocked(queue, tid));
     }
     let tids = |ui: &Ui, id: &QueueId| -> Vec<u32> {
         ui.blocked(Some(id)).iter().map(|one| one.tid).collect()

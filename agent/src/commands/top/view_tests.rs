@@ -6,20 +6,20 @@ use super::*;
 use crate::cli::SortKey;
 use crate::commands::top::batch::text;
 use crate::commands::top::blocked::{Blocked, Deadline};
-use crate::commands::top::figures::{LastError, PeerFigures};
 use crate::commands::top::keys::{Action, Step};
 use crate::commands::top::samples;
+use crate::commands::top::stats::{LastError, PeerStats};
 use crate::event::Operation;
 
-const COLOURED: Look = Look {
+const COLOURED: Theme = Theme {
     colour: true,
     unicode: true,
 };
-const PLAIN: Look = Look {
+const PLAIN: Theme = Theme {
     colour: false,
     unicode: true,
 };
-const ASCII: Look = Look {
+const ASCII: Theme = Theme {
     colour: false,
     unicode: false,
 };
@@ -27,27 +27,28 @@ const ASCII: Look = Look {
 /// Two queues with traffic, of which one is full, and two callers.
 fn shop() -> Ui {
     let mut ui = Ui::new(SortKey::Name);
-    let mut picture = samples::picture(&["/acks", "/orders", "/full"]);
-    let queues = &mut picture.figures.queues;
+    let mut snapshot = samples::snapshot(&["/acks", "/orders", "/full"]);
+    let queues = &mut snapshot.stats.queues;
     queues[2].depth = Some(10);
-    queues[2].errors = 3;
+    queues[2].counts.errors = 3;
     queues[2].last_error = Some(LastError {
         error: "EAGAIN".to_owned(),
         comm: "shop\x1b[31m".to_owned(),
         tid: 71,
     });
     let orders = &mut queues[1];
-    (orders.sent, orders.received, orders.timeouts) = (12_345, 30, 20);
-    orders.blocked = 2;
+    let counts = &mut orders.counts;
+    (counts.sent, counts.received, counts.timeouts) = (12_345, 30, 20);
     for ns in [1_500, 2_000, 3_000_000] {
-        orders.receive.record(ns);
+        counts.receive.record(ns);
     }
+    orders.blocked = 2;
     for (program, pid, sends) in [
         ("shop", 70, true),
         ("store", 80, false),
         ("store", 81, false),
     ] {
-        orders.peers.push(PeerFigures {
+        orders.peers.push(PeerStats {
             program: program.into(),
             pid,
             sends,
@@ -56,8 +57,8 @@ fn shop() -> Ui {
             received: if sends { 0 } else { u64::from(pid) },
         });
     }
-    picture.figures.calls = 12_398;
-    picture.blocked = vec![
+    snapshot.stats.calls = 12_398;
+    snapshot.blocked = vec![
         Blocked {
             operation: Operation::MqTimedsend,
             since_before: true,
@@ -66,21 +67,30 @@ fn shop() -> Ui {
         },
         samples::blocked("/orders", 100),
     ];
-    ui.show(picture);
+    ui.show(snapshot);
     ui
 }
 
-fn screen(ui: &Ui, width: u16, height: u16, look: Look) -> Buffer {
+fn view(theme: Theme) -> View {
+    View {
+        host: "box".to_owned(),
+        backend: "kprobe",
+        theme,
+    }
+}
+
+fn screen(ui: &Ui, width: u16, height: u16, theme: Theme) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let setting = samples::setting();
     terminal
-        .draw(|frame| draw(frame.buffer_mut(), ui, &setting, look))
+        .draw(|frame| {
+            view(theme).draw(frame.buffer_mut(), ui);
+        })
         .unwrap();
     terminal.backend().buffer().clone()
 }
 
-fn lines(ui: &Ui, width: u16, height: u16, look: Look) -> Vec<String> {
-    let text = text(&screen(ui, width, height, look));
+fn lines(ui: &Ui, width: u16, height: u16, theme: Theme) -> Vec<String> {
+    let text = text(&screen(ui, width, height, theme));
     text.lines().map(str::to_owned).collect()
 }
 
@@ -134,7 +144,7 @@ fn every_size_can_be_drawn() {
         for width in [0, 1, 79, 80, 81, 100, 116, 200] {
             for height in [0, 1, 19, 20, 21, 24, 40, 100] {
                 let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-                draw(&mut buffer, &ui, &samples::setting(), COLOURED);
+                view(COLOURED).draw(&mut buffer, &ui);
             }
         }
     }
@@ -192,7 +202,7 @@ fn the_selection_is_marked() {
 fn what_is_paused_lost_filtered_or_typed_is_said() {
     let mut ui = shop();
     ui.act(Action::Pause, 1);
-    ui.picture.lost.undecodable = 4;
+    ui.snapshot.lost.undecodable = 4;
     ui.act(Action::EditFilter, 1);
     ui.act(Action::Type('o'), 1);
     let rows = lines(&ui, 80, 24, PLAIN);
@@ -251,8 +261,7 @@ fn rows_are_shared() {
         (40, 50, 50, [20, 10, 7]),
         (20, 50, 50, [8, 3, 6]),
     ] {
-        let heights = heights(rows, queues, callers);
-        let found = [heights.queues, heights.callers, heights.detail];
+        let found = heights(rows, queues, callers);
         assert_eq!(found, shares, "{rows} {queues} {callers}");
         assert_eq!(found.iter().sum::<u16>() + HEAD + FOOT, rows);
     }
@@ -262,11 +271,11 @@ fn rows_are_shared() {
 fn plain_tables_leave_nothing_out() {
     let mut ui = shop();
     let name = format!("/{}", "n".repeat(120));
-    ui.picture.figures.queues.push(samples::queue(&name, 2));
+    ui.snapshot.stats.queues.push(samples::queue(&name, 2));
     for tid in 1..100 {
-        ui.picture.blocked.push(samples::blocked(&name, tid));
+        ui.snapshot.blocked.push(samples::blocked(&name, tid));
     }
-    let plain = text(&draw_plain(&ui, &samples::setting(), ASCII));
+    let plain = text(&view(ASCII).plain(&ui));
     let rows: Vec<&str> = plain.lines().collect();
     assert!(rows[0].starts_with("mqspan top  box"), "{}", rows[0]);
     assert_eq!(plain.matches(&name).count(), 1 + 99);

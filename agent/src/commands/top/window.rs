@@ -1,23 +1,9 @@
 //! The last ten seconds, second by second.
 
-use crate::commands::durations::Durations;
-
 /// How many seconds rates and quantiles look back.
 pub(super) const SECONDS: u64 = 10;
 
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// What is counted of one second.
-pub(super) trait Second: Default {
-    /// Nothing counted; what is allocated stays so.
-    fn clear(&mut self);
-}
-
-impl Second for Durations {
-    fn clear(&mut self) {
-        Durations::clear(self);
-    }
-}
 
 /// One place for each of the last seconds; the places take turns.
 #[derive(Debug, Default)]
@@ -27,7 +13,7 @@ pub(super) struct Window<T> {
     newest: u64,
 }
 
-impl<T: Second> Window<T> {
+impl<T: Default> Window<T> {
     /// Where to count what happened in this second of the boot time. Records
     /// come nearly in order; what is older than the window counts as new.
     pub(super) fn second(&mut self, second: u64) -> Option<&mut T> {
@@ -35,7 +21,7 @@ impl<T: Second> Window<T> {
             let passed = (second - self.newest).min(SECONDS);
             for gone in second + 1 - passed..=second {
                 if let Some(place) = self.seconds.get_mut(place(gone)) {
-                    place.clear();
+                    *place = T::default();
                 }
             }
             self.newest = second;
@@ -74,12 +60,6 @@ pub(super) fn covered_s(since_ns: u64, now_ns: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Second for u64 {
-        fn clear(&mut self) {
-            *self = 0;
-        }
-    }
 
     #[test]
     fn a_window_holds_ten_seconds() {

@@ -2,44 +2,39 @@
 //! the same cells.
 
 mod callers;
-mod columns;
 mod detail;
 mod help;
-mod pen;
 mod queues;
 
 use clap::ValueEnum;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Layout, Rect};
+use ratatui::style::Stylize;
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::Widget;
 
-use self::pen::Pen;
+use super::blocked::Blocked;
 use super::format::{clock, number};
-use super::look::Look;
-use super::picture::{Picture, Setting};
+use super::stats::QueueStats;
+use super::theme::Theme;
 use super::ui::Ui;
 
-/// What it takes at least; 80x24 with a status line of tmux or screen is less.
+/// The smallest screen that has room for all parts. 80x24 less a status line of
+/// tmux or screen is larger.
 const MIN_WIDTH: u16 = 80;
 const MIN_HEIGHT: u16 = 20;
 
-/// The rows at the top and at the bottom.
 const HEAD: u16 = 2;
 const FOOT: u16 = 1;
 /// Rows of the selected queue: its title and what is below.
 const DETAIL: u16 = 7;
 const MAX_DETAIL: u16 = 14;
 
-/// How many rows each part has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heights {
-    queues: u16,
-    callers: u16,
-    detail: u16,
-}
+const KEYS: &str = "q end  h help  arrows select  s sort  r reverse  / filter  p pause  w chart";
 
-/// Shares the rows: every part has some, and what nobody needs goes to the
-/// chart and then to the queues.
-fn heights(rows: u16, queues: usize, callers: usize) -> Heights {
+/// Divides the rows among queues, callers and detail. Every part gets some;
+/// spare rows go to the chart first, then to the queues.
+fn heights(rows: u16, queues: usize, callers: usize) -> [u16; 3] {
     let rows = rows.saturating_sub(HEAD + FOOT);
     let for_queues = u16::try_from(queues.max(1)).unwrap_or(u16::MAX);
     let for_queues = for_queues.saturating_add(1);
@@ -50,172 +45,131 @@ fn heights(rows: u16, queues: usize, callers: usize) -> Heights {
     let callers = for_callers.min(least.max(room.saturating_sub(for_queues)));
     let spare = room.saturating_sub(callers.saturating_add(for_queues));
     let more = spare.min(MAX_DETAIL - DETAIL);
-    Heights {
-        queues: room - callers - more,
-        callers,
-        detail: detail + more,
-    }
+    [room - callers - more, callers, detail + more]
 }
 
-/// Draws all of it.
-pub(super) fn draw(buffer: &mut Buffer, ui: &Ui, setting: &Setting, look: Look) {
-    let area = buffer.area;
-    let mut pen = Pen::new(buffer, area, look);
-    if pen.width() < MIN_WIDTH || pen.height() < MIN_HEIGHT {
-        draw_too_small(&mut pen);
-        return;
-    }
-    let rows = ui.rows();
-    let at = ui.selected_at(&rows);
-    let selected = rows.get(at).copied();
-    let blocked = ui.blocked(selected.map(|queue| &queue.id));
-    let heights = heights(area.height, rows.len(), blocked.len());
-    draw_head(&mut pen, ui, setting, rows.len());
-    let mut y = HEAD;
-    let width = area.width;
-    queues::draw(
-        &mut pen.part(0, y, width, heights.queues),
-        ui,
-        &rows,
-        Some(at),
-    );
-    y += heights.queues;
-    let only = selected.filter(|_| ui.only_selected);
-    let only = only.map(|queue| look.name(&queue.id.name));
-    callers::draw(
-        &mut pen.part(0, y, width, heights.callers),
-        &blocked,
-        only.as_deref(),
-        ui.picture.unix_ns,
-    );
-    y += heights.callers;
-    if let Some(queue) = selected {
-        let figures = &ui.picture.figures;
-        let mut part = pen.part(0, y, width, heights.detail);
-        detail::draw(&mut part, queue, figures, ui.chart);
-    }
-    draw_foot(&mut pen, ui);
-    if ui.help {
-        help::draw(&mut pen);
-    }
+/// What stays the same from one drawing to the next.
+pub(super) struct View {
+    pub(super) host: String,
+    pub(super) backend: &'static str,
+    pub(super) theme: Theme,
 }
 
-/// How many queues there is room for: a page.
-pub(super) fn page(rows: u16, ui: &Ui) -> usize {
-    let queues = ui.rows();
-    let at = ui.selected_at(&queues);
-    let blocked = ui.blocked(queues.get(at).map(|queue| &queue.id));
-    let heights = heights(rows, queues.len(), blocked.len());
-    usize::from(heights.queues.saturating_sub(1)).max(1)
-}
-
-/// The tables without what is for keys, as large as they need to be.
-pub(super) fn draw_plain(ui: &Ui, setting: &Setting, look: Look) -> Buffer {
-    let rows = ui.rows();
-    let blocked = ui.blocked(None);
-    let queues_high = u16::try_from(rows.len().max(1)).unwrap_or(u16::MAX - 9) + 1;
-    let callers_high = callers::height(blocked.len());
-    let mut probe = Buffer::empty(Rect::new(0, 0, 1, 1));
-    let area = probe.area;
-    let wide = queues::natural_width(&Pen::new(&mut probe, area, look), ui, &rows)
-        .max(callers::natural_width(&blocked))
-        .max(MIN_WIDTH);
-    let high = HEAD
-        .saturating_add(queues_high)
-        .saturating_add(callers_high);
-    let mut buffer = Buffer::empty(Rect::new(0, 0, wide, high));
-    let area = buffer.area;
-    let mut pen = Pen::new(&mut buffer, area, look);
-    draw_head(&mut pen, ui, setting, rows.len());
-    queues::draw(&mut pen.part(0, HEAD, wide, queues_high), ui, &rows, None);
-    callers::draw(
-        &mut pen.part(0, HEAD + queues_high, wide, callers_high),
-        &blocked,
-        None,
-        ui.picture.unix_ns,
-    );
-    buffer
-}
-
-fn draw_too_small(pen: &mut Pen<'_>) {
-    let style = pen.look.plain();
-    let size = format!("This one is {}x{}.", pen.width(), pen.height());
-    let needed = format!("mqspan top needs {MIN_WIDTH}x{MIN_HEIGHT} cells.");
-    for (y, line) in (0..).zip([needed.as_str(), &size, "Make it larger, or end", "with q."]) {
-        pen.text(0, y, u16::MAX, line, style);
+impl View {
+    /// Draws the screen. Returns how many queues fit, for PgUp and PgDn.
+    pub(super) fn draw(&self, buffer: &mut Buffer, ui: &Ui) -> usize {
+        let area = buffer.area;
+        let (width, height) = (area.width, area.height);
+        if width < MIN_WIDTH || height < MIN_HEIGHT {
+            let text = format!(
+                "mqspan top needs {MIN_WIDTH}x{MIN_HEIGHT} cells.\nThis one is {width}x{height}.\n\
+                 Make it larger, or end\nwith q."
+            );
+            Text::from(text).render(area, buffer);
+            return 1;
+        }
+        let rows = ui.rows();
+        let at = ui.selected_at(&rows);
+        let selected = rows.get(at).copied();
+        let blocked = ui.blocked(selected.map(|queue| &queue.id));
+        let [queues, callers, detail] = heights(height, rows.len(), blocked.len());
+        let heights = [HEAD, queues, callers, detail, FOOT];
+        let [head, queues, callers, detail, foot] = Layout::vertical(heights).areas(area);
+        let areas = [head, queues, callers];
+        self.tables(buffer, areas, ui, &rows, &blocked, selected.map(|_| at));
+        if let Some(queue) = selected {
+            detail::draw(buffer, detail, queue, ui, self.theme);
+        }
+        self.theme.fit(self.foot(ui), width).render(foot, buffer);
+        if ui.help {
+            help::draw(buffer);
+        }
+        usize::from(queues.height.saturating_sub(1)).max(1)
     }
-}
 
-/// Where, how, when, how much; and whether anything is missing.
-fn draw_head(pen: &mut Pen<'_>, ui: &Ui, setting: &Setting, shown: usize) {
-    let look = pen.look;
-    let Picture {
-        figures,
-        lost,
-        unix_ns,
-        ..
-    } = &ui.picture;
-    let mut x = pen.text(0, 0, u16::MAX, "mqspan top", look.strong());
-    let rate = number(figures.per_second(figures.calls));
-    let rest = format!(
-        "  {}  by {}  {rate} calls/s  {} UTC",
-        look.name(&setting.host),
-        setting.backend,
-        clock(*unix_ns)
-    );
-    x = pen.text(x, 0, u16::MAX, &rest, look.plain());
-    if ui.paused {
-        pen.text(x + 2, 0, u16::MAX, "PAUSED, p goes on", look.selected());
+    /// The tables alone, on as many cells as they need.
+    pub(super) fn plain(&self, ui: &Ui) -> Buffer {
+        let rows = ui.rows();
+        let blocked = ui.blocked(None);
+        let width = queues::natural_width(ui, &rows, self.theme)
+            .max(callers::natural_width(&blocked))
+            .max(MIN_WIDTH);
+        let queues = u16::try_from(rows.len().max(1)).unwrap_or(u16::MAX - 9) + 1;
+        let callers = callers::height(blocked.len());
+        let height = HEAD.saturating_add(queues).saturating_add(callers);
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        let areas = Layout::vertical([HEAD, queues, callers]).areas(buffer.area);
+        self.tables(&mut buffer, areas, ui, &rows, &blocked, None);
+        buffer
     }
-    let count = queue_count(shown, figures.queues.len()) + &order(ui);
-    x = pen.text(0, 1, u16::MAX, &count, look.plain()) + 2;
-    if lost.total() == 0 {
-        pen.text(x, 1, u16::MAX, "no call lost", look.plain());
-    } else {
-        let text = format!(
-            "{} CALLS LOST, so numbers are too low: {}",
-            lost.total(),
-            lost.reasons()
+
+    fn tables(
+        &self,
+        buffer: &mut Buffer,
+        [head, queues, callers]: [Rect; 3],
+        ui: &Ui,
+        rows: &[&QueueStats],
+        blocked: &[&Blocked],
+        selected: Option<usize>,
+    ) {
+        let lines = [self.status(ui), order(ui, rows.len(), self.theme)];
+        Text::from_iter(lines.map(|line| self.theme.fit(line, head.width))).render(head, buffer);
+        queues::draw(buffer, queues, ui, rows, selected, self.theme);
+        let only = selected.filter(|_| ui.only_selected);
+        let only = only.and_then(|at| Some(&*rows.get(at)?.id.name));
+        let (size, now_unix_ns) = (callers.as_size(), ui.snapshot.unix_ns);
+        let table = callers::table(size, blocked, only, now_unix_ns, self.theme);
+        table.render(callers, buffer);
+    }
+
+    /// Host, backend, rate and time.
+    fn status(&self, ui: &Ui) -> Line<'_> {
+        let stats = &ui.snapshot.stats;
+        let rest = format!(
+            "  {}  by {}  {} calls/s  {} UTC",
+            self.theme.name(&self.host),
+            self.backend,
+            number(stats.per_second(stats.calls)),
+            clock(ui.snapshot.unix_ns)
         );
-        pen.text(x, 1, u16::MAX, &text, look.bad());
+        let mut line = Line::from(vec!["mqspan top".bold(), rest.into()]);
+        if ui.paused {
+            line.extend(["  ".into(), "PAUSED, p goes on".reversed()]);
+        }
+        line
+    }
+
+    fn foot(&self, ui: &Ui) -> Line<'_> {
+        let filter = self.theme.name(&ui.filter);
+        if ui.editing {
+            let end = "_  Enter keeps it, Esc shows all";
+            Line::from(vec!["names with: ".bold(), filter.into(), end.into()])
+        } else if filter.is_empty() {
+            Line::from(KEYS)
+        } else {
+            let text = format!("names with: {filter}  Esc shows all  ");
+            Line::from(vec![text.bold(), KEYS.into()])
+        }
     }
 }
 
-fn queue_count(shown: usize, all: usize) -> String {
-    match (shown, all) {
+/// Number and order of the queues, and how many calls were lost.
+fn order(ui: &Ui, shown: usize, theme: Theme) -> Line<'static> {
+    let queues = match (shown, ui.snapshot.stats.queues.len()) {
         (1, 1) => "1 queue".to_owned(),
         (shown, all) if shown == all => format!("{all} queues"),
         (shown, all) => format!("{shown} of {all} queues"),
-    }
-}
-
-/// What they are sorted by, in words.
-fn order(ui: &Ui) -> String {
+    };
     let key = ui.sort.to_possible_value();
     let key = key.as_ref().map_or("", |key| key.get_name());
     let reversed = if ui.reversed { ", reversed" } else { "" };
-    format!(" by {key}{reversed}")
-}
-
-fn draw_foot(pen: &mut Pen<'_>, ui: &Ui) {
-    let look = pen.look;
-    let y = pen.height() - 1;
-    if ui.editing {
-        let x = pen.text(0, y, u16::MAX, "names with: ", look.strong());
-        let x = pen.text(x, y, u16::MAX, &look.name(&ui.filter), look.plain());
-        let x = pen.text(x, y, 1, "_", look.plain());
-        let text = "Enter keeps it, Esc shows all";
-        pen.text(x + 2, y, u16::MAX, text, look.plain());
-        return;
-    }
-    let keys = "q end  h help  arrows select  s sort  r reverse  / filter  p pause  w chart";
-    if ui.filter.is_empty() {
-        pen.text(0, y, u16::MAX, keys, look.plain());
-    } else {
-        let text = format!("names with: {}  Esc shows all  ", look.name(&ui.filter));
-        let x = pen.text(0, y, u16::MAX, &text, look.strong());
-        pen.text(x, y, u16::MAX, keys, look.plain());
-    }
+    let (calls, reasons) = (ui.snapshot.lost.total(), ui.snapshot.lost.reasons());
+    let lost = format!("{calls} CALLS LOST, so numbers are too low: {reasons}");
+    let lost = match calls {
+        0 => "no call lost".into(),
+        _ => Span::styled(lost, theme.bad()),
+    };
+    Line::from(vec![format!("{queues} by {key}{reversed}  ").into(), lost])
 }
 
 #[cfg(test)]

@@ -1,28 +1,18 @@
 //! All that the screen shows of one moment.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use indexmap::IndexMap;
 
 use super::blocked::Blocked;
-use super::figures::{Figures, QueueFigures, QueueId};
+use super::stats::{QueueId, QueueStats, Stats};
 use crate::clock::Reading;
 use crate::kernel::KernelCounts;
 
-/// What does not change while it runs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Setting {
-    pub(super) host: String,
-    pub(super) backend: &'static str,
-}
-
-/// One moment.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Picture {
-    pub(super) figures: Figures,
+pub(super) struct Snapshot {
+    pub(super) stats: Stats,
     /// Longest wait first.
     pub(super) blocked: Vec<Blocked>,
     pub(super) lost: Lost,
-    /// Unix time, nanoseconds.
     pub(super) unix_ns: u64,
 }
 
@@ -53,18 +43,26 @@ impl Lost {
     }
 }
 
-impl Picture {
+impl Snapshot {
     /// Counts the blocked callers of each queue, and adds the queues that are
     /// known by nothing else.
-    pub(super) fn new(
-        mut figures: Figures,
-        blocked: Vec<Blocked>,
-        lost: Lost,
-        now: Reading,
-    ) -> Self {
-        add_blocked(&mut figures.queues, &blocked);
+    pub(super) fn new(mut stats: Stats, blocked: Vec<Blocked>, lost: Lost, now: Reading) -> Self {
+        let queues = stats.queues.into_iter();
+        let mut queues: IndexMap<QueueId, QueueStats> =
+            queues.map(|queue| (queue.id.clone(), queue)).collect();
+        for caller in &blocked {
+            let Some(id) = caller.queue_id() else {
+                continue;
+            };
+            let queue = queues.entry(id).or_insert_with_key(|id| QueueStats {
+                id: id.clone(),
+                ..QueueStats::default()
+            });
+            add_caller(queue, caller);
+        }
+        stats.queues = queues.into_values().collect();
         Self {
-            figures,
+            stats,
             blocked,
             lost,
             unix_ns: now.boot_ns.saturating_add_signed(now.offset_ns),
@@ -73,40 +71,14 @@ impl Picture {
 
     /// Are there queues of more than one IPC namespace?
     pub(super) fn has_namespaces(&self) -> bool {
-        let queues = self.figures.queues.iter();
-        let namespaces: BTreeSet<u32> = queues.map(|queue| queue.id.ipc_namespace).collect();
-        namespaces.len() > 1
+        let queues = self.stats.queues.iter();
+        let mut namespaces = queues.map(|queue| queue.id.ipc_namespace);
+        let first = namespaces.next();
+        namespaces.any(|other| Some(other) != first)
     }
 }
 
-fn add_blocked(queues: &mut Vec<QueueFigures>, blocked: &[Blocked]) {
-    let mut places: HashMap<QueueId, usize> = queues
-        .iter()
-        .enumerate()
-        .map(|(at, queue)| (queue.id.clone(), at))
-        .collect();
-    for caller in blocked {
-        let Some(name) = caller.queue.as_deref() else {
-            continue;
-        };
-        let id = QueueId {
-            name: Arc::from(name),
-            ipc_namespace: caller.ipc_namespace,
-        };
-        let at = *places.entry(id.clone()).or_insert_with(|| {
-            queues.push(QueueFigures {
-                id,
-                ..QueueFigures::default()
-            });
-            queues.len() - 1
-        });
-        if let Some(queue) = queues.get_mut(at) {
-            add_caller(queue, caller);
-        }
-    }
-}
-
-fn add_caller(queue: &mut QueueFigures, caller: &Blocked) {
+fn add_caller(queue: &mut QueueStats, caller: &Blocked) {
     queue.blocked += 1;
     queue.limits = queue.limits.or(caller.limits);
     // Who blocks in a receive has found the queue empty, and who blocks in a
@@ -126,18 +98,18 @@ mod tests {
     use crate::commands::top::samples;
     use crate::event::Operation;
 
-    fn picture(figures: Figures, blocked: Vec<Blocked>) -> Picture {
+    fn snapshot(stats: Stats, blocked: Vec<Blocked>) -> Snapshot {
         let now = Reading {
             boot_ns: 5,
             offset_ns: 7,
         };
-        Picture::new(figures, blocked, Lost::default(), now)
+        Snapshot::new(stats, blocked, Lost::default(), now)
     }
 
     #[test]
     fn blocked_callers_are_counted_at_their_queue() {
-        let mut figures = Figures::default();
-        figures.queues.push(samples::queue("/orders", 4));
+        let mut stats = Stats::default();
+        stats.queues.push(samples::queue("/orders", 4));
         let sender = Blocked {
             operation: Operation::MqTimedsend,
             queue: Some("/full".to_owned()),
@@ -149,9 +121,9 @@ mod tests {
             samples::blocked("/empty", 3),
             sender,
         ];
-        let picture = picture(figures, blocked);
-        let rows: Vec<_> = picture
-            .figures
+        let snapshot = snapshot(stats, blocked);
+        let rows: Vec<_> = snapshot
+            .stats
             .queues
             .iter()
             .map(|queue| (&*queue.id.name, queue.blocked, queue.depth))
@@ -165,18 +137,18 @@ mod tests {
                 ("/full", 1, Some(10)),
             ]
         );
-        assert_eq!(picture.unix_ns, 12);
-        assert!(!picture.has_namespaces());
+        assert_eq!(snapshot.unix_ns, 12);
+        assert!(!snapshot.has_namespaces());
     }
 
     #[test]
     fn a_second_namespace_shows() {
-        let mut figures = Figures::default();
-        figures.queues.push(samples::queue("/orders", 4));
+        let mut stats = Stats::default();
+        stats.queues.push(samples::queue("/orders", 4));
         let mut elsewhere = samples::queue("/orders", 4);
         elsewhere.id.ipc_namespace += 1;
-        figures.queues.push(elsewhere);
-        assert!(picture(figures, Vec::new()).has_namespaces());
+        stats.queues.push(elsewhere);
+        assert!(snapshot(stats, Vec::new()).has_namespaces());
     }
 
     #[test]

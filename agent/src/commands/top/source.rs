@@ -1,30 +1,32 @@
-//! Makes a picture of what is counted here and what the kernel tells.
+//! Where snapshots come from: what is counted here, and what the kernel tells.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::blocked::blocked;
-use super::figures::Figures;
-use super::picture::{Lost, Picture};
 use super::sink::Handover;
+use super::snapshot::{Lost, Snapshot};
 use crate::clock::Reading;
 use crate::config::Filter;
 use crate::kernel::KernelMeters;
 use crate::pipeline::PipelineCounts;
 
-/// Where the numbers come from.
-pub(super) struct Feed {
+pub(super) struct Source {
     pub(super) handover: Arc<Handover>,
     pub(super) meters: KernelMeters,
     pub(super) counts: Arc<PipelineCounts>,
     pub(super) filter: Filter,
 }
 
-impl Feed {
-    /// The picture to these figures.
-    pub(super) fn picture(&self, figures: Figures) -> anyhow::Result<Picture> {
+impl Source {
+    /// The next snapshot, if it comes in time.
+    pub(super) fn next(&self, at_most: Duration) -> anyhow::Result<Option<Snapshot>> {
+        let Some(stats) = self.handover.wait(at_most) else {
+            return Ok(None);
+        };
         let kernel = self.meters.counts().context("cannot read the counters")?;
         let calls = self.meters.waiting_calls();
         let calls = calls.context("cannot read the kernel's list of threads")?;
@@ -34,6 +36,6 @@ impl Feed {
             undecodable: self.counts.undecodable.load(Ordering::Relaxed),
         };
         let blocked = blocked(&calls, &self.filter, now);
-        Ok(Picture::new(figures, blocked, lost, now))
+        Ok(Some(Snapshot::new(stats, blocked, lost, now)))
     }
 }

@@ -1,19 +1,18 @@
-//! What the capture thread hands to the screen: numbers of the last seconds.
+//! Numbers of the last seconds, which the capture thread hands to the screen.
 
 use std::sync::Arc;
 
 use crate::commands::durations::Durations;
 use crate::event::Queue;
 
-/// One moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Figures {
+pub(super) struct Stats {
     /// Seconds that the counts are about.
     pub(super) covered_s: f64,
     /// All calls, of queues that are listed or not.
     pub(super) calls: u64,
     /// In no order.
-    pub(super) queues: Vec<QueueFigures>,
+    pub(super) queues: Vec<QueueStats>,
 }
 
 /// What tells one queue from another.
@@ -25,12 +24,11 @@ pub(super) struct QueueId {
     pub(super) ipc_namespace: u32,
 }
 
-/// Limits of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     /// `mq_maxmsg`.
     pub(super) messages: u32,
-    /// `mq_msgsize`, bytes.
+    /// `mq_msgsize`.
     pub(super) message_size_bytes: u32,
 }
 
@@ -43,9 +41,8 @@ impl Limits {
     }
 }
 
-/// One queue. Counts are those of the window.
 #[derive(Debug, Clone, Default)]
-pub(super) struct QueueFigures {
+pub(super) struct QueueStats {
     pub(super) id: QueueId,
     /// Messages at the latest return that told.
     pub(super) depth: Option<u32>,
@@ -54,9 +51,17 @@ pub(super) struct QueueFigures {
     pub(super) unlinked: bool,
     /// Callers that are blocked at the moment.
     pub(super) blocked: u32,
-    /// Messages sent.
+    pub(super) counts: Counts,
+    pub(super) peers: Vec<PeerStats>,
+    /// There are more processes than are told apart.
+    pub(super) is_crowded: bool,
+    pub(super) last_error: Option<LastError>,
+}
+
+/// Of the calls on a queue in some time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
     pub(super) sent: u64,
-    /// Messages received.
     pub(super) received: u64,
     /// Calls that failed, timeouts apart.
     pub(super) errors: u64,
@@ -68,15 +73,11 @@ pub(super) struct QueueFigures {
     pub(super) send: Durations,
     /// From the making of a message to its delivery.
     pub(super) in_queue: Durations,
-    pub(super) peers: Vec<PeerFigures>,
-    /// There are more processes than are told apart.
-    pub(super) is_crowded: bool,
-    pub(super) last_error: Option<LastError>,
 }
 
 /// A process that sends to or receives from a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PeerFigures {
+#[derive(Debug, Clone, Default)]
+pub(super) struct PeerStats {
     pub(super) program: Arc<str>,
     pub(super) pid: u32,
     /// It has tried to send since it is known.
@@ -97,17 +98,29 @@ pub(super) struct LastError {
     pub(super) tid: u32,
 }
 
-impl Figures {
+impl Stats {
     /// A count as a rate.
     pub(super) fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.covered_s.max(1.0)
     }
 }
 
-impl QueueFigures {
+impl QueueStats {
     /// Share of the limit that is in the queue, 0 to 1.
     pub(super) fn fill(&self) -> Option<f64> {
         let limit = self.limits.filter(|limits| limits.messages != 0)?.messages;
         Some(f64::from(self.depth?) / f64::from(limit))
+    }
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.errors += other.errors;
+        self.timeouts += other.timeouts;
+        self.receive.add(&other.receive);
+        self.send.add(&other.send);
+        self.in_queue.add(&other.in_queue);
     }
 }
