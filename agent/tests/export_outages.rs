@@ -7,13 +7,13 @@ mod reference;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exporting::{Agent, LONG, Log, scripted, settings, until};
 use mqspan::config::{Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage};
 use mqspan::export::{Exporter, Left};
 use mqspan::loss::{Loss, Losses};
-use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::collector::{Answer, Collector, Options};
 use mqspan_testkit::free_address;
 use mqspan_testkit::otlp_json::traces_data_lines;
 use mqspan_testkit::proxy::{Mode, TcpProxy};
@@ -55,6 +55,31 @@ async fn a_collector_may_come_late_go_and_come_back() {
     assert_eq!(second.count(), 4);
     agent.drain().await;
     assert!(log.text().contains("onnection refused"));
+}
+
+#[tokio::test]
+async fn a_collector_that_wants_new_connections_costs_no_span() {
+    let collector = Collector::start_with(Options {
+        max_connection_age: Some(Duration::from_millis(20)),
+        ..Options::default()
+    })
+    .unwrap();
+    // Some requests are under way when their connection ends.
+    collector.answer(|_| Answer::Delay(Duration::from_millis(5)));
+    let mut agent = Agent::start(settings(collector.address));
+    let end = Instant::now() + Duration::from_millis(500);
+    let mut pushed = 0;
+    while Instant::now() < end {
+        agent.push(4);
+        pushed += 4;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let counters = agent.drain().await;
+    assert_eq!(
+        (counters.exported, counters.lost),
+        (pushed, Losses::default())
+    );
+    assert!(collector.count() as u64 >= pushed);
 }
 
 #[tokio::test]

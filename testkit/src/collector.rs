@@ -139,6 +139,8 @@ pub struct Options {
     pub tls: Option<ServerTlsConfig>,
     /// It refuses what is larger.
     pub max_request_bytes: Option<usize>,
+    /// It asks for a new connection then, by GOAWAY, and soon closes the old one.
+    pub max_connection_age: Option<Duration>,
 }
 
 /// A running collector; it ends when dropped.
@@ -188,6 +190,9 @@ impl Collector {
             .initial_connection_window_size(32 << 20);
         if let Some(tls) = options.tls {
             server = server.tls_config(tls)?;
+        }
+        if let Some(age) = options.max_connection_age {
+            server = server.max_connection_age(age).max_connection_age_grace(age);
         }
         let router = server.add_service(service);
         let runtime = tokio::runtime::Builder::new_multi_thread()
