@@ -66,6 +66,11 @@ const STANDARD: &[Standard] = &[
         parse: metrics_exporter,
     },
     Standard {
+        variables: &["OTEL_LOGS_EXPORTER"],
+        key: &["logs", "otlp", "enabled"],
+        parse: logs_exporter,
+    },
+    Standard {
         variables: &["OTEL_LOG_LEVEL"],
         key: &["logs", "level"],
         parse: log_level,
@@ -176,6 +181,16 @@ fn metrics_exporter(text: &str) -> Result<Value, String> {
         "none" => Ok(false.into()),
         _ => Err(format!(
             "found `{text}`, expected `otlp` or `none`; `/metrics` for Prometheus is `metrics.prometheus.address`"
+        )),
+    }
+}
+
+fn logs_exporter(text: &str) -> Result<Value, String> {
+    match text.trim() {
+        "otlp" => Ok(true.into()),
+        "none" => Ok(false.into()),
+        _ => Err(format!(
+            "found `{text}`, expected `otlp` or `none`; the log is on standard error, too"
         )),
     }
 }

@@ -34,16 +34,11 @@ pub(super) const IGNORED: &[Ignored] = &[
         Some("otlp"),
     ),
     ignored(
-        "OTEL_LOGS_EXPORTER",
-        "the agent exports no logs",
-        Some("none"),
-    ),
-    ignored(
         "OTEL_EXPORTER_OTLP_LOGS_*",
-        "the agent exports no logs",
+        "the log goes the way of spans; set `exporters.otlp`, or `logs.otlp.enabled: false`",
         None,
     ),
-    ignored("OTEL_BLRP_*", "the agent exports no logs", None),
+    ignored("OTEL_BLRP_*", "log records go once a second", None),
     ignored(
         "OTEL_EXPORTER_OTLP_METRICS_*",
         "metrics go the way of spans; set `exporters.otlp`, or `metrics.otlp.enabled: false`",

@@ -391,7 +391,7 @@ section! {
     /// `logs.otlp`
     OtlpLogs {
         /// Whether to send it to the endpoint of exporters.otlp, as log records. Up to 2,000 wait; what finds no room is dropped and counted:
-        /// otel.sdk.processor.log.processed.
+        /// otel.sdk.processor.log.processed. OTEL_LOGS_EXPORTER: otlp or none.
         enabled: bool = false,
     }
 }

@@ -30,6 +30,10 @@ use crate::resource::Resource;
 
 /// Records that may wait or be under way.
 const MAX_WAITING: usize = 2_000;
+/// Records in one request.
+const MAX_RECORDS: usize = 500;
+/// From one request to the next, unless there are many records.
+const DELAY: Duration = Duration::from_secs(1);
 /// The last records must not hold up the end of the process.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 
@@ -82,6 +86,8 @@ impl LogsExporter {
         // It has room for all that get past [`Bounded`], which counts the others.
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(MAX_WAITING + 1)
+            .with_max_export_batch_size(MAX_RECORDS)
+            .with_scheduled_delay(DELAY)
             .build();
         let batches = BatchLogProcessor::builder(ByClient(Arc::clone(&shared)))
             .with_batch_config(config)

@@ -320,7 +320,7 @@ fn variables_without_effect_are_named_unless_they_ask_for_what_is_so() {
         ("OTEL_TRACES_EXPORTER", "none"),
         ("OTEL_TRACES_EXPORTER", "console"),
         ("OTEL_TRACES_EXPORTER", "otlp,console"),
-        ("OTEL_LOGS_EXPORTER", "otlp"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "1"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:4317"),
         ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=secret"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
@@ -355,6 +355,16 @@ fn variables_without_effect_are_named_unless_they_ask_for_what_is_so() {
     ] {
         let warnings = variables(&same).unwrap().warnings;
         assert!(warnings.is_empty(), "{warnings:?}");
+    }
+}
+
+#[test]
+fn the_log_goes_where_its_variable_says() {
+    for (value, enabled, warnings) in [("otlp", true, 0), ("none", false, 0), ("console", false, 1)]
+    {
+        let loaded = variables(&[("OTEL_LOGS_EXPORTER", value)]).unwrap();
+        assert_eq!(loaded.config.logs.otlp.enabled, enabled, "{value}");
+        assert_eq!(loaded.warnings.len(), warnings, "{:?}", loaded.warnings);
     }
 }
 
