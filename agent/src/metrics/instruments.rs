@@ -29,7 +29,8 @@ use crate::owner::{Owner, Tenant};
 /// The instruments, and the reader that collects them.
 pub struct Instruments {
     state: Arc<Mutex<OwnState>>,
-    reader: SharedReader,
+    /// One collection at a time, so that each is of one state.
+    reader: Mutex<SharedReader>,
     /// Keeps the instruments alive.
     _provider: SdkMeterProvider,
 }
@@ -78,7 +79,7 @@ impl Default for Instruments {
         observed.process();
         Self {
             state,
-            reader,
+            reader: Mutex::new(reader),
             _provider: provider,
         }
     }
@@ -87,9 +88,10 @@ impl Default for Instruments {
 impl Instruments {
     /// This state as metrics. Those without a series are left out.
     pub fn collect(&self, state: OwnState, period: Period) -> Vec<Metric> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         let mut collected = ResourceMetrics::default();
-        if let Err(error) = self.reader.collect(&mut collected) {
+        if let Err(error) = reader.collect(&mut collected) {
             tracing::debug!(%error, "the agent's own metrics cannot be collected");
         }
         let scopes = collected.scope_metrics();
