@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::export::counters::Snapshot;
+use crate::export::counters::SinkCounts;
 use crate::kernel::KernelCounts;
 use crate::loss::{Loss, Losses};
 
@@ -53,7 +53,7 @@ impl Balance {
     /// shutdown left behind for good; while the agent runs it is 0. The
     /// counters of a running agent are read one after the other, so calls
     /// under way can be counted twice or not at all; at rest they are exact.
-    pub fn new(kernel: &KernelCounts, decoded: Decoded, sink: &Snapshot, left: u64) -> Self {
+    pub fn new(kernel: &KernelCounts, decoded: Decoded, sink: &SinkCounts, left: u64) -> Self {
         let mut lost = Losses::from_iter([
             (Loss::RingFull, kernel.ring_full),
             (Loss::InFlightFull, kernel.in_flight_full),
@@ -137,11 +137,11 @@ mod tests {
             undecided: 0,
             undecodable: 1,
         };
-        let sink = Snapshot {
+        let sink = SinkCounts {
             exported: 60,
             rejected: vec![("invalid_argument", 4)],
             lost: Losses::from_iter([(Loss::QueueFull, 6)]),
-            ..Snapshot::default()
+            ..SinkCounts::default()
         };
         let balance = Balance::new(&kernel(), decoded, &sink, 7);
         assert!(balance.is_even(), "{balance}");
@@ -164,9 +164,9 @@ mod tests {
             undecided: 10,
             ..Decoded::default()
         };
-        let sink = Snapshot {
+        let sink = SinkCounts {
             exported: 50,
-            ..Snapshot::default()
+            ..SinkCounts::default()
         };
         let balance = Balance::new(&kernel(), decoded, &sink, 0);
         assert!(balance.is_even(), "{balance}");
@@ -176,9 +176,9 @@ mod tests {
 
     #[test]
     fn spans_that_vanish_make_it_uneven() {
-        let sink = Snapshot {
+        let sink = SinkCounts {
             exported: 200,
-            ..Snapshot::default()
+            ..SinkCounts::default()
         };
         let balance = Balance::new(&kernel(), Decoded::default(), &sink, 0);
         assert!(!balance.is_even(), "{balance}");

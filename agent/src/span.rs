@@ -27,7 +27,7 @@ pub struct SpanSettings {
 /// `SpanKind` of the OTLP protocol, with its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the protocol")]
-pub enum Kind {
+pub enum SpanKind {
     Internal = 1,
     Client = 3,
     Producer = 4,
@@ -128,14 +128,14 @@ impl<'a> Span<'a> {
     }
 
     /// Send `PRODUCER`, receive `CLIENT`, others `INTERNAL`.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> SpanKind {
         let operation = self.call.operation;
         if operation.is_send() {
-            Kind::Producer
+            SpanKind::Producer
         } else if operation.is_receive() {
-            Kind::Client
+            SpanKind::Client
         } else {
-            Kind::Internal
+            SpanKind::Internal
         }
     }
 

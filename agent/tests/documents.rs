@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use mqspan::loss::{Loss, Missing};
-use mqspan::metrics::catalog::{Definition, Kind, OWN_METRICS, QUEUE_METRICS};
+use mqspan::metrics::catalog::{Definition, MetricKind, OWN_METRICS, QUEUE_METRICS};
 
 /// Fails where the table of this name in the file is another, or writes it.
 fn is_in(file: &str, name: &str, table: &str) {
@@ -78,10 +78,10 @@ fn metrics_are_what_the_code_knows() {
 
 fn row(metric: &Definition) -> [String; 4] {
     let kind = match metric.kind {
-        Kind::Counter => "counter",
-        Kind::UpDownCounter => "up-down counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
+        MetricKind::Counter => "counter",
+        MetricKind::UpDownCounter => "up-down counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
     };
     [
         format!("`{}`", metric.name),

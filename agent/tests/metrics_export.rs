@@ -29,10 +29,10 @@ use mqspan::metrics::instruments::Instruments;
 use mqspan::metrics::prometheus;
 use mqspan::metrics::proto::Period;
 use mqspan::metrics::queue_metrics::queue_metrics;
-use mqspan::metrics::queues::{MAX_SERIES, Snapshot};
+use mqspan::metrics::queues::{MAX_SERIES, QueueSnapshot};
 use mqspan::metrics::requests::requests;
 use mqspan::metrics::state::{OwnState, SinkState};
-use mqspan::metrics::{MetricsExporter, QueueMetrics, Source};
+use mqspan::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use mqspan::owner::LostByOwner;
 use mqspan::resource::Resource;
 use mqspan::span::Span;
@@ -105,12 +105,16 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
         ..Otlp::default()
     };
     let (_, reader) = exchange();
-    let source = Arc::new(Source::new(reader, &BTreeMap::new(), Decoded::default));
+    let source = Arc::new(MetricsSource::new(
+        reader,
+        &BTreeMap::new(),
+        Decoded::default,
+    ));
     MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
 }
 
 /// What is counted of the calls, as a reader gets it.
-async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<Snapshot> {
+async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<QueueSnapshot> {
     let (publisher, reader) = exchange();
     let mut metrics = QueueMetrics::new(publisher, Duration::MAX);
     for call in calls {
@@ -126,7 +130,7 @@ const PERIOD: Period = Period {
     unix_ns: 2_000,
 };
 
-fn of_queues(snapshot: &Snapshot) -> Vec<Metric> {
+fn of_queues(snapshot: &QueueSnapshot) -> Vec<Metric> {
     let waiting = [Waiting {
         queue: Some("/orders".to_owned()),
         ipc_namespace: 4_026_531_839,
@@ -136,7 +140,7 @@ fn of_queues(snapshot: &Snapshot) -> Vec<Metric> {
     queue_metrics(snapshot, &waiting, PERIOD, |boot_ns| boot_ns)
 }
 
-fn collected(snapshot: &Snapshot) -> Vec<Metric> {
+fn collected(snapshot: &QueueSnapshot) -> Vec<Metric> {
     let own = OwnState {
         balance: Balance {
             seen: 12,
@@ -507,7 +511,7 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
     };
     own.sinks.push(SinkState {
         exporter: "otlp_grpc_span_exporter",
-        counters: mqspan::export::counters::Snapshot::default(),
+        counters: mqspan::export::counters::SinkCounts::default(),
         queue: Level::default(),
     });
     let mut metrics = of_queues(&snapshot);

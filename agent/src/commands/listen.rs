@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::Config;
 use crate::health::{self, Health};
-use crate::metrics::{Source, endpoint};
+use crate::metrics::{MetricsSource, endpoint};
 use crate::server;
 
 /// Binds what the configuration names, so that an address in use fails the
@@ -18,7 +18,7 @@ pub(super) fn listen(
     config: &Config,
     runtime: &Runtime,
     health: Health,
-    source: &Arc<Source>,
+    source: &Arc<MetricsSource>,
 ) -> anyhow::Result<()> {
     let health = health::router(health);
     let metrics = endpoint::router(Arc::clone(source));
@@ -60,7 +60,11 @@ mod tests {
     fn endpoints_share_an_address_or_have_their_own() {
         let runtime = Runtime::new().unwrap();
         let (_publisher, reader) = exchange();
-        let source = Arc::new(Source::new(reader, &BTreeMap::new(), Decoded::default));
+        let source = Arc::new(MetricsSource::new(
+            reader,
+            &BTreeMap::new(),
+            Decoded::default,
+        ));
         let health = Health::new(Arc::default());
         let status = |address, path| {
             let answer = runtime.block_on(http::get(address, path));

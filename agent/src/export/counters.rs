@@ -76,7 +76,7 @@ pub struct Counters {
 
 /// The counters at one moment, in spans where nothing else is said.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct SinkCounts {
     /// Found on disk at the start.
     pub recovered: u64,
     /// Accepted by the collector, or written to the file.
@@ -99,7 +99,7 @@ pub struct Snapshot {
     pub splits: u64,
 }
 
-impl Snapshot {
+impl SinkCounts {
     /// Adds what another sink counted. Gauges stay.
     pub fn add(&mut self, other: &Self) {
         self.recovered += other.recovered;
@@ -127,13 +127,13 @@ impl Snapshot {
 
 impl Counters {
     /// All counters. Each is exact; together they are exact at rest only.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> SinkCounts {
         let rejected = |(at, counter): (usize, &AtomicU64)| {
             let spans = counter.load(Relaxed);
             (spans > 0).then(|| (RejectReason::name(at), spans))
         };
         let lost = self.lost.iter().map(|counter| counter.load(Relaxed));
-        Snapshot {
+        SinkCounts {
             recovered: self.recovered.load(Relaxed),
             exported: self.exported.load(Relaxed),
             rejected: (self.rejected.iter().enumerate())

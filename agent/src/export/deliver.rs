@@ -21,13 +21,13 @@ use super::aside::Aside;
 use super::counters::{Counters, RejectReason, code_name};
 use super::grpc::{Client, Failure};
 use super::message::{Message, PartialSuccess};
-use super::queue::{Lease, Queue};
+use super::queue::{BatchQueue, Lease};
 use super::refusal::code;
 use super::retry::{Backoff, Verdict};
 
 /// From the queue to one collector.
 pub(crate) struct Delivery {
-    queue: Arc<Queue>,
+    queue: Arc<BatchQueue>,
     counters: Arc<Counters>,
     pub(crate) client: Client,
     retry: Retry,
@@ -100,7 +100,7 @@ impl Delivery {
     pub(crate) fn new(
         config: &Otlp,
         client: Client,
-        (queue, counters): (Arc<Queue>, Arc<Counters>),
+        (queue, counters): (Arc<BatchQueue>, Arc<Counters>),
         closing: CancellationToken,
         stop: CancellationToken,
     ) -> Self {

@@ -20,7 +20,7 @@ use crate::loss::Loss;
 
 use super::counters::Counters;
 use super::paths::{is_of_others, refuse_links_of_others};
-use super::queue::{Lease, Queue};
+use super::queue::{BatchQueue, Lease};
 use super::rotate::{is_at, rotate};
 
 /// How often a named pipe is looked at for a reader, which it cannot tell of.
@@ -138,7 +138,7 @@ enum Next {
 
 /// Writes the batches of a queue, on a thread of its own as files block.
 pub(crate) struct FileSink {
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) queue: Arc<BatchQueue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) config: FileExporter,
     pub(crate) output: Output,

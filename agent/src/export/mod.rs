@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  capture thread            tokio tasks
-//!  SpanSender ──> Queue ──> Delivery ──> grpc::Client ──> collector
+//!  SpanSender ──> BatchQueue ──> Delivery ──> grpc::Client ──> collector
 //!            │             └─> Aside ─┘  (refused for now)
-//!            └──> Queue ──> FileSink (a thread) ──> file
+//!            └──> BatchQueue ──> FileSink (a thread) ──> file
 //! ```
 //!
 //! Spans can be lost here at these places only, each with its reason in
@@ -44,12 +44,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use counters::{Counters, Snapshot};
+use counters::{Counters, SinkCounts};
 use deliver::Delivery;
 use disk::DiskQueue;
 use file::{FileSink, Output};
 use grpc::Client;
-use queue::{Level, MemoryQueue, Queue};
+use queue::{BatchQueue, Level, MemoryQueue};
 pub use sender::SpanSender;
 
 use crate::config::{Exporters, FileExporter, Otlp, Size};
@@ -57,13 +57,13 @@ use crate::config::{Exporters, FileExporter, Otlp, Size};
 /// One destination: its queue and its counters.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    queue: Arc<Queue>,
+    queue: Arc<BatchQueue>,
     counters: Arc<Counters>,
 }
 
 impl Sink {
     /// What became of the spans so far.
-    pub fn counters(&self) -> Snapshot {
+    pub fn counters(&self) -> SinkCounts {
         self.counters.snapshot()
     }
 
@@ -132,10 +132,10 @@ impl Exporter {
         let memory_bytes = otlp.sending_queue.queue_size.0;
         let storage = &otlp.sending_queue.storage;
         let queue = if storage.directory.as_os_str().is_empty() {
-            Queue::Memory(MemoryQueue::new(memory_bytes))
+            BatchQueue::Memory(MemoryQueue::new(memory_bytes))
         } else {
             let counters = Arc::clone(&counters);
-            Queue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
+            BatchQueue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
         };
         let sink = Sink {
             queue: Arc::new(queue),
@@ -164,7 +164,7 @@ impl Exporter {
         runtime: &Handle,
     ) -> anyhow::Result<()> {
         let sink = Sink {
-            queue: Arc::new(Queue::Memory(MemoryQueue::new(queue_size.0))),
+            queue: Arc::new(BatchQueue::Memory(MemoryQueue::new(queue_size.0))),
             counters: Arc::default(),
         };
         let (done, file_done) = oneshot::channel();

@@ -21,12 +21,12 @@ use crate::loss::Loss;
 /// In memory or on disk.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Queue {
+pub enum BatchQueue {
     Memory(MemoryQueue),
     Disk(DiskQueue),
 }
 
-impl Queue {
+impl BatchQueue {
     /// Takes a batch in, from any thread, without waiting for a consumer.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_held_until_done() {
-        let queue = Queue::Memory(MemoryQueue::new(100));
+        let queue = BatchQueue::Memory(MemoryQueue::new(100));
         assert_eq!(queue.push(batch(60, 1)), Ok(()));
         assert_eq!(queue.push(batch(41, 2)), Err(Loss::QueueFull));
         assert_eq!(queue.push(batch(40, 4)), Ok(()));
@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_queue_gives_what_it_has_and_ends() {
-        let queue = Queue::Memory(MemoryQueue::new(100));
+        let queue = BatchQueue::Memory(MemoryQueue::new(100));
         assert_eq!(queue.push(batch(1, 1)), Ok(()));
         queue.close();
         assert_eq!(queue.push(batch(1, 1)), Err(Loss::Closed));
@@ -222,7 +222,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_batch_goes_to_one_consumer() {
-        let queue = Arc::new(Queue::Memory(MemoryQueue::new(u64::MAX)));
+        let queue = Arc::new(BatchQueue::Memory(MemoryQueue::new(u64::MAX)));
         let consumers: Vec<_> = (0..4)
             .map(|_| {
                 let queue = Arc::clone(&queue);

@@ -5,7 +5,7 @@
 //! specification lets clients give up on, is retried within the limits of the
 //! queue. A collector under pressure answers so without saying when to come
 //! back (its memory limiter does), and giving up would lose what waiting
-//! saves. [`super::counters::Snapshot::exhausted_retries`] counts these.
+//! saves. [`super::counters::SinkCounts::exhausted_retries`] counts these.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use opentelemetry_semantic_conventions::metric as semconv;
 
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows.
     Counter,
     /// Goes up and down; adding up its points makes sense.
@@ -25,7 +25,7 @@ pub struct Definition {
     /// By the semantic conventions' rules, with dots.
     pub name: &'static str,
     /// What kind of number it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// UCUM, such as `s`, `By` and `{message}`.
     pub unit: &'static str,
     /// What tells its series apart, for the documents.
@@ -40,7 +40,7 @@ macro_rules! metrics {
             #[doc = $description]
             pub const $id: Definition = Definition {
                 name: $name,
-                kind: Kind::$kind,
+                kind: MetricKind::$kind,
                 unit: $unit,
                 attributes: $attributes,
                 description: $description,

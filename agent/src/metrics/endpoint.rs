@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::prometheus;
-use super::source::Source;
+use super::source::MetricsSource;
 
 /// How long an answer is good for those who ask next.
 const FRESH: Duration = Duration::from_secs(1);
@@ -26,13 +26,13 @@ const FRESH: Duration = Duration::from_secs(1);
 const MAX_HELD: usize = 4;
 
 /// The path `/metrics`.
-pub fn router(source: Arc<Source>) -> Router {
+pub fn router(source: Arc<MetricsSource>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state((source, Answers::default()))
 }
 
-async fn metrics(State((source, answers)): State<(Arc<Source>, Answers)>) -> Response {
+async fn metrics(State((source, answers)): State<(Arc<MetricsSource>, Answers)>) -> Response {
     // What is missing costs nothing to find out, so it is not kept.
     let answer = if source.is_ready() {
         answers.get(move || text(source)).await
@@ -49,7 +49,7 @@ async fn metrics(State((source, answers)): State<(Arc<Source>, Answers)>) -> Res
     }
 }
 
-async fn text(source: Arc<Source>) -> Option<Vec<u8>> {
+async fn text(source: Arc<MetricsSource>) -> Option<Vec<u8>> {
     let metrics = source.collect(0).await?;
     let writing = move || prometheus::text(&metrics, source.resource()).into_bytes();
     tokio::task::spawn_blocking(writing).await.ok()

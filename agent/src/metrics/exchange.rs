@@ -83,13 +83,13 @@ impl<T> Reader<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queues::{Series, Snapshot};
+    use super::super::queues::{QueueSnapshot, Series};
     use super::*;
 
-    fn snapshot(sent: u64) -> Snapshot {
+    fn snapshot(sent: u64) -> QueueSnapshot {
         let mut series = Series::default();
         series.sent = sent;
-        Snapshot {
+        QueueSnapshot {
             series: vec![series],
             depths: Vec::new(),
         }

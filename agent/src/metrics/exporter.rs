@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::time::MissedTickBehavior;
 
 use super::requests::requests;
-use super::source::Source;
+use super::source::MetricsSource;
 use crate::config::Otlp;
 use crate::export::grpc::{Client, Failure};
 
@@ -21,7 +21,7 @@ const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 /// The metrics' way to a collector.
 pub struct MetricsExporter {
-    source: Arc<Source>,
+    source: Arc<MetricsSource>,
     client: Mutex<Arc<Client>>,
     interval: Duration,
     failing: AtomicBool,
@@ -32,7 +32,11 @@ impl MetricsExporter {
     ///
     /// # Errors
     /// A TLS file that cannot be used.
-    pub fn new(source: Arc<Source>, config: Otlp, interval: Duration) -> anyhow::Result<Self> {
+    pub fn new(
+        source: Arc<MetricsSource>,
+        config: Otlp,
+        interval: Duration,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             source,
             client: Mutex::new(Arc::new(Client::of_metrics(config)?)),
@@ -69,7 +73,7 @@ impl MetricsExporter {
         }
     }
 
-    /// Exports for the last time; `left` as in [`Source::collect`].
+    /// Exports for the last time; `left` as in [`MetricsSource::collect`].
     pub async fn finish(&self, left: u64) {
         let last = async {
             if let Some(metrics) = self.source.collect(left).await {

@@ -22,7 +22,7 @@ use super::catalog::{self, Definition};
 use super::proto::Period;
 use super::state::{OwnState, SinkState};
 use crate::encode::SCOPE_NAME;
-use crate::export::counters::Snapshot;
+use crate::export::counters::SinkCounts;
 use crate::loss::{Loss, Missing};
 use crate::owner::{Owner, Tenant};
 
@@ -308,7 +308,7 @@ impl Observed {
             sink.queue.capacity_bytes
         });
         of_queue(catalog::QUEUE_USAGE, |sink| sink.queue.bytes);
-        let of_delivery = |definition, value: fn(&Snapshot) -> u64| {
+        let of_delivery = |definition, value: fn(&SinkCounts) -> u64| {
             self.counter(definition, move |state, observer| {
                 for sink in &state.sinks {
                     observer.observe(value(&sink.counters), &exporter(sink));
@@ -383,7 +383,7 @@ fn processor(sink: &SinkState) -> [KeyValue; 2] {
 
 /// Spans that an exporter had and did not deliver. A reason can be both the
 /// collector's and ours.
-fn failures(counters: &Snapshot) -> Vec<(&'static str, u64)> {
+fn failures(counters: &SinkCounts) -> Vec<(&'static str, u64)> {
     let mut failures = counters.rejected.clone();
     for (reason, spans) in counters.lost.some() {
         // These did not get as far as the exporter.
@@ -452,11 +452,11 @@ mod tests {
 
     #[test]
     fn an_export_that_failed_is_told_from_one_not_tried() {
-        let counters = Snapshot {
+        let counters = SinkCounts {
             exported: 9,
             rejected: vec![("invalid_argument", 2)],
             lost: Losses::from_iter([(Loss::QueueFull, 5), (Loss::RetriesExhausted, 3)]),
-            ..Snapshot::default()
+            ..SinkCounts::default()
         };
         assert_eq!(
             failures(&counters),
@@ -468,13 +468,13 @@ mod tests {
     fn retries_are_told_by_their_reason() {
         let sink = SinkState {
             exporter: "otlp_grpc_span_exporter",
-            counters: Snapshot {
+            counters: SinkCounts {
                 requests: 9,
                 retries: 5,
                 exhausted_retries: 2,
                 splits: 1,
                 corrupt_records: 7,
-                ..Snapshot::default()
+                ..SinkCounts::default()
             },
             queue: Level::default(),
         };

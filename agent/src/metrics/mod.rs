@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  capture thread                  tokio tasks
-//!  QueueMetrics ──> exchange ──> Source ──> Vec<Metric> ──> requests ──> collector
+//!  QueueMetrics ──> exchange ──> MetricsSource ──> Vec<Metric> ──> requests ──> collector
 //!                                  ^                └─────> prometheus ──> /metrics
 //!  kernel counters, Counters ──────┘
 //! ```
@@ -39,4 +39,4 @@ pub mod state;
 
 pub use exporter::MetricsExporter;
 pub use queues::QueueMetrics;
-pub use source::Source;
+pub use source::MetricsSource;

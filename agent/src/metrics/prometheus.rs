@@ -183,5 +183,4 @@ fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 #[cfg(test)]
-#[path = "prometheus_tests.rs"]
 mod tests;

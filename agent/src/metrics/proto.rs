@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     metric, number_data_point,
 };
 
-use super::catalog::{Definition, Kind};
+use super::catalog::{Definition, MetricKind};
 use crate::histogram::{Histogram as Durations, bounds};
 
 /// The time that numbers are about, in Unix nanoseconds.
@@ -79,13 +79,13 @@ pub(super) fn durations(
 
 /// A metric of numbers: a sum or a gauge, by its kind.
 pub(super) fn numbers(definition: &Definition, data_points: Vec<NumberDataPoint>) -> Metric {
-    let data = if definition.kind == Kind::Gauge {
+    let data = if definition.kind == MetricKind::Gauge {
         metric::Data::Gauge(Gauge { data_points })
     } else {
         metric::Data::Sum(Sum {
             data_points,
             aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            is_monotonic: definition.kind == Kind::Counter,
+            is_monotonic: definition.kind == MetricKind::Counter,
         })
     };
     metric(definition, data)

@@ -21,13 +21,13 @@ use super::catalog::{
     QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
 };
 use super::proto::{Period, durations, histograms, int, number, numbers, overflow, text};
-use super::queues::{Depth, Identity, MAX_SERIES, Series, Snapshot};
+use super::queues::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::kernel::Waiting;
 
 /// The metrics of all queues. `waiting` are the callers that are blocked now;
 /// `unix_ns` leads from boot time to Unix time, in nanoseconds.
 pub fn queue_metrics(
-    snapshot: &Snapshot,
+    snapshot: &QueueSnapshot,
     waiting: &[Waiting],
     period: Period,
     unix_ns: impl Fn(u64) -> u64,
@@ -75,7 +75,7 @@ pub fn queue_metrics(
 
 /// One gauge of each queue that is there.
 fn gauge(
-    snapshot: &Snapshot,
+    snapshot: &QueueSnapshot,
     period: Period,
     definition: &Definition,
     value: impl Fn(&Depth) -> Option<u32>,
@@ -97,7 +97,7 @@ fn gauge(
 
 /// Zeros too, for queues that are there: a series that comes and goes is hard to
 /// watch.
-fn blocked_callers(snapshot: &Snapshot, waiting: &[Waiting], period: Period) -> Metric {
+fn blocked_callers(snapshot: &QueueSnapshot, waiting: &[Waiting], period: Period) -> Metric {
     let mut callers: BTreeMap<(Option<&str>, u32, bool), u64> = BTreeMap::new();
     for depth in snapshot.depths.iter().filter(|d| d.messages.is_some()) {
         for send in [false, true] {

@@ -192,14 +192,14 @@ impl Depth {
 
 /// All that was counted so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Snapshot {
+pub struct QueueSnapshot {
     /// The first one is for all that found no place of their own.
     pub series: Vec<Series>,
     /// One for each queue that a series of its own names.
     pub depths: Vec<Depth>,
 }
 
-impl Snapshot {
+impl QueueSnapshot {
     /// Counts calls that the capture thread, which has ended, did not take any
     /// more.
     pub fn add_lost(&mut self, lost: &[LostCalls], now_ns: u64) {
@@ -271,26 +271,26 @@ pub struct QueueMetrics {
     cache: HashMap<Key, Cached, BuildHasherDefault<KeyHasher>>,
     by_identity: HashMap<Identity, usize>,
     by_queue: HashMap<(Arc<str>, u32), usize>,
-    counted: Snapshot,
+    counted: QueueSnapshot,
     max_series: usize,
     /// How long what nobody calls is kept, unless the queue is there.
     keep_ns: u64,
-    publisher: Publisher<Snapshot>,
+    publisher: Publisher<QueueSnapshot>,
 }
 
 impl QueueMetrics {
     /// Nothing counted yet; `publisher` hands out what is. Series of queues that
     /// are gone are kept for so long after their last call.
-    pub fn new(publisher: Publisher<Snapshot>, keep: Duration) -> Self {
+    pub fn new(publisher: Publisher<QueueSnapshot>, keep: Duration) -> Self {
         Self::with_limit(publisher, keep, MAX_SERIES)
     }
 
-    fn with_limit(publisher: Publisher<Snapshot>, keep: Duration, max_series: usize) -> Self {
+    fn with_limit(publisher: Publisher<QueueSnapshot>, keep: Duration, max_series: usize) -> Self {
         Self {
             cache: HashMap::default(),
             by_identity: HashMap::new(),
             by_queue: HashMap::new(),
-            counted: Snapshot {
+            counted: QueueSnapshot {
                 series: vec![Series::default()],
                 depths: Vec::new(),
             },
@@ -373,7 +373,7 @@ impl QueueMetrics {
     /// once they have been handed out.
     fn give_back(&mut self, now_ns: u64) {
         let is_idle = |last_ns: u64| now_ns.saturating_sub(last_ns) >= self.keep_ns;
-        let Snapshot { series, depths } = &mut self.counted;
+        let QueueSnapshot { series, depths } = &mut self.counted;
         for depth in depths.iter_mut() {
             if !depth.is_there && is_idle(depth.at_ns) {
                 depth.end();
@@ -500,5 +500,4 @@ impl QueueMetrics {
 }
 
 #[cfg(test)]
-#[path = "queues_tests.rs"]
 mod tests;

@@ -10,12 +10,12 @@ use super::exchange::Reader;
 use super::instruments::Instruments;
 use super::proto::Period;
 use super::queue_metrics::queue_metrics;
-use super::queues::Snapshot as QueueSnapshot;
+use super::queues::QueueSnapshot;
 use super::state::{OwnState, ProcessState, SinkState};
 use crate::balance::{Balance, Decoded};
 use crate::clock::{Anchors, Reading};
 use crate::event::ProcessKey;
-use crate::export::counters::Snapshot;
+use crate::export::counters::SinkCounts;
 use crate::export::logs::LogCounts;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
@@ -30,7 +30,7 @@ const OTLP_EXPORTER: &str = "otlp_grpc_span_exporter";
 const FILE_EXPORTER: &str = "otlp_json_file_span_exporter";
 
 /// Where the numbers are.
-pub struct Source {
+pub struct MetricsSource {
     /// Boot time.
     start_ns: u64,
     anchors: Mutex<Anchors>,
@@ -58,7 +58,7 @@ impl Sinks {
     }
 }
 
-impl Source {
+impl MetricsSource {
     /// `attributes` are added to the agent's resource; `decoded` tells what
     /// became of the calls that left the ring buffer.
     /// Exporters are added by [`Self::add_exporter`], and the kernel's numbers
@@ -183,7 +183,7 @@ impl Source {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let mut delivered = Snapshot::default();
+        let mut delivered = SinkCounts::default();
         for sink in all.iter().filter_map(Sinks::primary) {
             delivered.add(&sink.counters());
         }

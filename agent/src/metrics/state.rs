@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::balance::Balance;
 use crate::export::Sink;
-use crate::export::counters::Snapshot;
+use crate::export::counters::SinkCounts;
 use crate::export::logs::LogCounts;
 use crate::export::queue::Level;
 use crate::kernel::ProbeStats;
@@ -19,7 +19,7 @@ pub struct SinkState {
     /// `otel.component.type` of the exporter.
     pub exporter: &'static str,
     /// What became of its spans.
-    pub counters: Snapshot,
+    pub counters: SinkCounts,
     /// What waits.
     pub queue: Level,
 }
@@ -36,7 +36,7 @@ impl SinkState {
             let queue = sink.queue();
             let sum = sum.get_or_insert_with(|| Self {
                 exporter,
-                counters: Snapshot::default(),
+                counters: SinkCounts::default(),
                 queue: Level::default(),
             });
             sum.counters.add(&sink.counters());

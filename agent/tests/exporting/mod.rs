@@ -12,7 +12,7 @@ use mqspan::config::Correlation;
 use mqspan::config::{Exporters, HumanDuration, Otlp, Retry};
 use mqspan::encode::{self, EncodedResource};
 use mqspan::event::Call;
-use mqspan::export::counters::Snapshot;
+use mqspan::export::counters::SinkCounts;
 use mqspan::export::{Exporter, Left, SpanSender};
 use mqspan::span::Span;
 use mqspan_testkit::collector::{Answer, Collector, Seen};
@@ -158,7 +158,7 @@ impl Agent {
     }
 
     /// Shuts down and checks that the sums balance.
-    pub(crate) async fn finish(self, deadline: Duration) -> (Snapshot, Left) {
+    pub(crate) async fn finish(self, deadline: Duration) -> (SinkCounts, Left) {
         let sink = self.exporter.otlp().unwrap().clone();
         drop(self.sender);
         let left = self.exporter.shutdown(deadline).await;
@@ -173,7 +173,7 @@ impl Agent {
     }
 
     /// Shuts down when all is sent.
-    pub(crate) async fn drain(self) -> Snapshot {
+    pub(crate) async fn drain(self) -> SinkCounts {
         let (counters, left) = self.finish(LONG).await;
         assert_eq!(left, Left::default());
         counters

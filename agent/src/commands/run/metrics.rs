@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::metrics::exchange::exchange;
-use crate::metrics::{MetricsExporter, QueueMetrics, Source};
+use crate::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use crate::pipeline::PipelineCounts;
 
 /// How long series of queues that are gone are kept after the last call; a
@@ -17,7 +17,7 @@ const SERIES_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where metrics are read, and their way to the collector.
 pub(super) struct Metrics {
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<MetricsSource>,
     otlp: Option<(Arc<MetricsExporter>, JoinHandle<()>)>,
 }
 
@@ -31,7 +31,7 @@ impl Metrics {
         let (publisher, reader) = exchange();
         let counts = Arc::clone(counts);
         let attributes = &config.resource.attributes;
-        let source = Source::new(reader, attributes, move || counts.decoded());
+        let source = MetricsSource::new(reader, attributes, move || counts.decoded());
         let source = Arc::new(source);
         let metrics = &config.metrics;
         let otlp = if metrics.otlp.enabled && config.exporters.otlp.enabled {

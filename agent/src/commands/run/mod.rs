@@ -32,7 +32,7 @@ use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, KernelSe
 use crate::kubernetes::Pods;
 use crate::logs;
 use crate::memory;
-use crate::metrics::{QueueMetrics, Source};
+use crate::metrics::{MetricsSource, QueueMetrics};
 use crate::panics;
 use crate::pipeline::{Pipeline, PipelineCounts, PipelineSettings};
 use crate::process::Processes;
@@ -76,7 +76,7 @@ struct Agent<'a> {
     outputs: Outputs<'a>,
     sender: SpanSender,
     queue_metrics: Option<QueueMetrics>,
-    source: Arc<Source>,
+    source: Arc<MetricsSource>,
     stop: Arc<AtomicBool>,
     pods: Option<Pods>,
     log: Option<Arc<LogsExporter>>,
@@ -181,7 +181,7 @@ impl<'a> Agent<'a> {
 fn send_log(
     config: &Config,
     runtime: &Runtime,
-    source: &Source,
+    source: &MetricsSource,
 ) -> anyhow::Result<Option<Arc<LogsExporter>>> {
     if !(config.logs.otlp.enabled && config.exporters.otlp.enabled) {
         return Ok(None);

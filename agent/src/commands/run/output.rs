@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::metrics::Metrics;
 use crate::config::{Config, Exporters};
 use crate::event::MessageKey;
-use crate::export::counters::Snapshot;
+use crate::export::counters::SinkCounts;
 use crate::export::logs::LogsExporter;
 use crate::export::{Exporter, Left, Sink, SpanSender};
 use crate::owner::OwnerLosses;
@@ -138,7 +138,7 @@ impl<'a> Outputs<'a> {
 
     /// Ends all exporters. The counters of all, and the spans that are lost
     /// because the deadline has passed.
-    pub(super) fn shutdown(mut self) -> (Snapshot, u64) {
+    pub(super) fn shutdown(mut self) -> (SinkCounts, u64) {
         let mut all = std::mem::take(&mut self.retired);
         all.push(Retired {
             sink: primary(&self.current).cloned(),
@@ -146,7 +146,7 @@ impl<'a> Outputs<'a> {
             ending: self.runtime.spawn(self.current.shutdown(SHUTDOWN_DEADLINE)),
             left: None,
         });
-        let mut total = Snapshot::default();
+        let mut total = SinkCounts::default();
         let mut lost = 0;
         for retired in all {
             let left = match retired.left {

@@ -88,5 +88,4 @@ impl Tally {
 }
 
 #[cfg(test)]
-#[path = "tally_tests.rs"]
 mod tests;

@@ -103,5 +103,4 @@ pub(super) fn abandon() {
 }
 
 #[cfg(test)]
-#[path = "terminal_tests.rs"]
 mod tests;

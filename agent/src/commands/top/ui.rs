@@ -216,5 +216,4 @@ impl NamePattern {
 }
 
 #[cfg(test)]
-#[path = "ui_tests.rs"]
 mod tests;

@@ -173,7 +173,7 @@ async fn run(path: &Path, ops: &[Op]) -> Run {
 }
 
 /// All that a new process finds, and its counters.
-async fn reopen(path: &Path) -> (Vec<EncodedBatch>, crate::export::counters::Snapshot) {
+async fn reopen(path: &Path) -> (Vec<EncodedBatch>, crate::export::counters::SinkCounts) {
     let counters = Arc::<Counters>::default();
     let queue = open(path, &counters);
     queue.close();

@@ -54,9 +54,9 @@ fn pipe(directory: &tempfile::TempDir) -> PathBuf {
     path
 }
 
-fn sink(path: &Path) -> (FileSink, Arc<Queue>, Arc<Counters>, CancellationToken) {
+fn sink(path: &Path) -> (FileSink, Arc<BatchQueue>, Arc<Counters>, CancellationToken) {
     let output = Output::open(path).unwrap();
-    let queue = Arc::new(Queue::Memory(MemoryQueue::new(1 << 20)));
+    let queue = Arc::new(BatchQueue::Memory(MemoryQueue::new(1 << 20)));
     let counters = Arc::<Counters>::default();
     let stop = CancellationToken::new();
     let sink = FileSink {
@@ -124,7 +124,12 @@ fn a_pipe_that_never_has_a_reader_does_not_hold_up_the_end() {
 }
 
 /// Writes so many batches, with something between each two.
-fn write(mut sink: FileSink, queue: &Queue, batches: u32, mut between: impl FnMut(&mut FileSink)) {
+fn write(
+    mut sink: FileSink,
+    queue: &BatchQueue,
+    batches: u32,
+    mut between: impl FnMut(&mut FileSink),
+) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for number in 1..=batches {
         queue.push(batch(1)).unwrap();

@@ -173,5 +173,4 @@ fn order(ui: &Ui, shown: usize, theme: Theme) -> Line<'static> {
 }
 
 #[cfg(test)]
-#[path = "../view_tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::histogram::Histogram;
-use crate::metrics::catalog::{Definition, Kind};
+use crate::metrics::catalog::{Definition, MetricKind};
 use crate::metrics::proto::{Period, durations, histograms, int, number, numbers, text as label};
 
 /// A sample: name and labels, and the value as text.
@@ -56,7 +56,7 @@ fn unescape(text: &str) -> (String, &str) {
     panic!("no closing quote");
 }
 
-fn define(name: &'static str, kind: Kind, unit: &'static str) -> Definition {
+fn define(name: &'static str, kind: MetricKind, unit: &'static str) -> Definition {
     Definition {
         name,
         kind,
@@ -79,17 +79,32 @@ fn names_have_unit_and_total() {
     for (name, kind, unit, expected) in [
         (
             "a.b.sent.messages",
-            Kind::Counter,
+            MetricKind::Counter,
             "{message}",
             "a_b_sent_messages_total",
         ),
-        ("a.run_time", Kind::Counter, "s", "a_run_time_seconds_total"),
-        ("a.duration", Kind::Histogram, "s", "a_duration_seconds"),
-        ("a.memory", Kind::UpDownCounter, "By", "a_memory_bytes"),
-        ("a.depth", Kind::Gauge, "{message}", "a_depth"),
+        (
+            "a.run_time",
+            MetricKind::Counter,
+            "s",
+            "a_run_time_seconds_total",
+        ),
+        (
+            "a.duration",
+            MetricKind::Histogram,
+            "s",
+            "a_duration_seconds",
+        ),
+        (
+            "a.memory",
+            MetricKind::UpDownCounter,
+            "By",
+            "a_memory_bytes",
+        ),
+        ("a.depth", MetricKind::Gauge, "{message}", "a_depth"),
     ] {
         let definition = define(name, kind, unit);
-        let metric = if kind == Kind::Histogram {
+        let metric = if kind == MetricKind::Histogram {
             histograms(&definition, Vec::new())
         } else {
             numbers(&definition, Vec::new())
@@ -110,7 +125,7 @@ fn any_queue_name_comes_back_and_breaks_no_line() {
     ];
     let definition = Definition {
         description: "Two\nlines \\ \"here\"",
-        ..define("q.depth", Kind::Gauge, "{message}")
+        ..define("q.depth", MetricKind::Gauge, "{message}")
     };
     let points = names.into_iter().enumerate().map(|(at, name)| {
         let label = label("messaging.destination.name", name);
@@ -135,7 +150,7 @@ fn buckets_add_up() {
     }
     let labels = vec![int("posix_mq.ipc_namespace", 7)];
     let point = durations(Period::default(), labels, &histogram);
-    let definition = define("m.duration", Kind::Histogram, "s");
+    let definition = define("m.duration", MetricKind::Histogram, "s");
     let metric = histograms(&definition, vec![point]);
     let samples = parse(&text(&[metric], &Resource::default()));
     let bucket = |le: &str| {
@@ -162,12 +177,12 @@ fn buckets_add_up() {
 
 #[test]
 fn empty_metrics_are_left_out_and_numbers_without_labels_have_no_braces() {
-    let empty = numbers(&define("a.empty", Kind::Counter, "s"), Vec::new());
+    let empty = numbers(&define("a.empty", MetricKind::Counter, "s"), Vec::new());
     let mut point = number(Period::default(), Vec::new(), 0);
     point.value = Some(Number::AsDouble(1.5));
     let definition = Definition {
         description: "x",
-        ..define("a.time", Kind::Counter, "s")
+        ..define("a.time", MetricKind::Counter, "s")
     };
     let number = numbers(&definition, vec![point]);
     let mut resource = Resource::default();
