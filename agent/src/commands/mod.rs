@@ -4,11 +4,13 @@
 mod config;
 mod doctor;
 mod durations;
+mod explain;
 mod generate;
 mod launch;
 mod listen;
 mod live;
 mod run;
+mod signals;
 mod text;
 mod top;
 mod trace;

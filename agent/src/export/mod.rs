@@ -197,6 +197,11 @@ impl Exporter {
         self.reopen_file.notify_one();
     }
 
+    /// What the balance is about: the collector, unless there is a file only.
+    pub fn primary(&self) -> Option<&Sink> {
+        self.otlp().or_else(|| self.file())
+    }
+
     /// The collector's side, if there is one.
     pub fn otlp(&self) -> Option<&Sink> {
         self.otlp.as_ref()

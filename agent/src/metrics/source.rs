@@ -47,15 +47,9 @@ pub struct MetricsSource {
 /// The destinations of one exporter.
 #[derive(Clone)]
 struct Sinks {
+    primary: Sink,
     otlp: Option<Sink>,
     file: Option<Sink>,
-}
-
-impl Sinks {
-    /// What the balance is about: the collector, unless there is a file only.
-    fn primary(&self) -> Option<&Sink> {
-        self.otlp.as_ref().or(self.file.as_ref())
-    }
 }
 
 impl MetricsSource {
@@ -87,14 +81,15 @@ impl MetricsSource {
     /// From now on this exporter is in use; the earlier ones may still send
     /// what they hold.
     pub fn add_exporter(&self, exporter: &Exporter) {
-        let sinks = Sinks {
+        let Some(primary) = exporter.primary() else {
+            return;
+        };
+        let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Sinks {
+            primary: primary.clone(),
             otlp: exporter.otlp().cloned(),
             file: exporter.file().cloned(),
-        };
-        if sinks.primary().is_some() {
-            let mut all = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push(sinks);
-        }
+        });
     }
 
     /// From now on there is something to read.
@@ -184,8 +179,8 @@ impl MetricsSource {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut delivered = SinkCounts::default();
-        for sink in all.iter().filter_map(Sinks::primary) {
-            delivered.add(&sink.counters());
+        for sinks in &all {
+            delivered.add(&sinks.primary.counters());
         }
         let otlp = all.iter().filter_map(|sinks| sinks.otlp.as_ref());
         let file = all.iter().filter_map(|sinks| sinks.file.as_ref());

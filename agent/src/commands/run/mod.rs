@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use self::metrics::Metrics;
 use self::output::{ExportSink, Outputs};
 use self::reload::Reload;
 use super::Failure;
+use super::explain::attach_error;
 use super::listen::listen;
+use super::signals::StopSignals;
 use crate::balance::Balance;
 use crate::capture;
 use crate::cli::RunArgs;
@@ -28,7 +29,7 @@ use crate::export::SpanSender;
 use crate::export::logs::LogsExporter;
 use crate::health::Health;
 use crate::host::Host;
-use crate::kernel::{AttachError, Capabilities, HookState, KernelMeters, KernelSettings, Tracer};
+use crate::kernel::{HookState, KernelMeters, KernelSettings, Tracer};
 use crate::kubernetes::Pods;
 use crate::logs;
 use crate::memory;
@@ -96,8 +97,8 @@ impl<'a> Agent<'a> {
         let stop = Arc::new(AtomicBool::new(false));
         panics::stop_by(&stop);
         runtime.spawn(stop_on_signal(Arc::clone(&stop), health.clone()));
-        let tracer =
-            Tracer::start(&KernelSettings::new(config), false).map_err(|error| explain(&error))?;
+        let tracer = Tracer::start(&KernelSettings::new(config), false)
+            .map_err(|error| attach_error(&error))?;
         announce(&tracer);
         reload::warn_of_pids(&tracer);
         let meters = tracer.meters().context("cannot keep the counters open")?;
@@ -246,42 +247,12 @@ fn announce(tracer: &Tracer) {
     }
 }
 
-/// Resolves at SIGTERM or SIGINT.
-pub(super) async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
 async fn stop_on_signal(stop: Arc<AtomicBool>, health: Health) {
-    if let Err(error) = stop_signal().await {
-        tracing::error!(%error, "signals cannot be received");
+    match StopSignals::heed(&[]) {
+        Ok(signals) => signals.wait().await,
+        Err(error) => tracing::error!(%error, "signals cannot be received"),
     }
     tracing::info!("stopping");
     health.set_ready(false);
     stop.store(true, Ordering::Relaxed);
-}
-
-/// Why nothing attaches, with the mend where it is one of privileges.
-pub(super) fn explain(error: &AttachError) -> anyhow::Error {
-    let missing = Capabilities::of_self()
-        .map(|all| all.missing_to_trace())
-        .unwrap_or_default();
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        anyhow!(
-            "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): use one with \
-             CONFIG_DEBUG_INFO_BTF=y, or mount sysfs on /sys\n{error}"
-        )
-    } else if missing.is_empty() {
-        anyhow!("{error}\n`mqspan doctor` tells what this machine allows")
-    } else {
-        anyhow!(
-            "tracing needs {}: run as root (sudo), or grant the capabilities\n{error}",
-            missing.join(" and ")
-        )
-    }
 }

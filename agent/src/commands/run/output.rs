@@ -129,7 +129,7 @@ impl<'a> Outputs<'a> {
 
     fn retire(&mut self, exporter: Exporter, deadline: Duration) {
         self.retired.push(Retired {
-            sink: primary(&exporter).cloned(),
+            sink: exporter.primary().cloned(),
             is_of_file: exporter.otlp().is_none(),
             ending: self.runtime.spawn(exporter.shutdown(deadline)),
             left: None,
@@ -141,7 +141,7 @@ impl<'a> Outputs<'a> {
     pub(super) fn shutdown(mut self) -> (SinkCounts, u64) {
         let mut all = std::mem::take(&mut self.retired);
         all.push(Retired {
-            sink: primary(&self.current).cloned(),
+            sink: self.current.primary().cloned(),
             is_of_file: self.current.otlp().is_none(),
             ending: self.runtime.spawn(self.current.shutdown(SHUTDOWN_DEADLINE)),
             left: None,
@@ -197,12 +197,6 @@ struct Retired {
 fn has_disk_queue(config: &Config) -> bool {
     let storage = &config.exporters.otlp.sending_queue.storage;
     config.exporters.otlp.enabled && !storage.directory.as_os_str().is_empty()
-}
-
-/// The exporter that the balance speaks of: the collector's, unless there is
-/// a file only.
-fn primary(exporter: &Exporter) -> Option<&Sink> {
-    exporter.otlp().or_else(|| exporter.file())
 }
 
 /// The capture thread's way out.

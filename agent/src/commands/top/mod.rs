@@ -37,7 +37,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use self::sink::{Handover, TopSink};
 use self::source::Source;
@@ -46,6 +46,7 @@ use self::ui::Ui;
 use self::view::View;
 use super::Failure;
 use super::live::{self, Flags};
+use super::signals::StopSignals;
 use crate::capture;
 use crate::cli::TopArgs;
 use crate::config::{BackendChoice, Config};
@@ -78,7 +79,7 @@ pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     // It comes and goes beside an agent that is to notice nothing.
     let as_guest = config.capture.backend == BackendChoice::Auto;
     let mut tracer = Tracer::start(&KernelSettings::new(&config), as_guest)
-        .map_err(|error| super::run::explain(&error))?;
+        .map_err(|error| super::explain::attach_error(&error))?;
     live::demand_known_pids(&tracer)?;
     if let Some(warning) = tracer.backend().warning() {
         say!("{warning}; use --backend kprobe");
@@ -199,20 +200,10 @@ fn stop_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let context = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
+    let signals = StopSignals::heed(&[SignalKind::hangup(), SignalKind::quit()])?;
     drop(context);
     let wait = move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
-                _ = quit.recv() => {}
-            }
-        });
+        runtime.block_on(signals.wait());
         stop.store(true, Ordering::Relaxed);
     };
     thread::Builder::new()

@@ -19,6 +19,7 @@ use self::colours::Colours;
 use self::summary::Summary;
 use super::Failure;
 use super::live::{self, Flags};
+use super::signals::StopSignals;
 use crate::capture;
 use crate::cli::{Output, TraceArgs};
 use crate::config::{Config, HumanDuration};
@@ -42,7 +43,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
         }
     };
     let mut tracer = Tracer::start(&KernelSettings::new(&config), false)
-        .map_err(|error| super::run::explain(&error))?;
+        .map_err(|error| super::explain::attach_error(&error))?;
     live::demand_known_pids(&tracer)?;
     let meters = tracer.meters().context("cannot keep the counters open")?;
     say!("tracing by {}", tracer.backend());
@@ -132,13 +133,14 @@ fn wait_for_end(child: Option<Child>) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
-        match child {
-            Some(child) => child.run().await.map(ExitCode::from),
-            None => super::run::stop_signal().await.map(|()| ExitCode::SUCCESS),
+    let end = runtime.block_on(async {
+        if let Some(child) = child {
+            return child.run().await.map(ExitCode::from);
         }
-        .map_err(Failure::Run)
-    })
+        StopSignals::heed(&[])?.wait().await;
+        Ok(ExitCode::SUCCESS)
+    });
+    Ok(end?)
 }
 
 /// Says what is missing from the output, if anything is.
