@@ -102,7 +102,7 @@ losses! {
 losses! {
     /// What can be missing from a span although its call is not lost. `then` is
     /// what follows.
-    Missing {
+    IdentityLoss {
         Message = "message",
             "a message's sender, with more than 65,536 messages in queues",
             "the receive is not connected with its send",

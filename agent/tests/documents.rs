@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use mqspan::loss::{Loss, Missing};
+use mqspan::loss::{IdentityLoss, Loss};
 use mqspan::metrics::catalog::{Definition, MetricKind, OWN_METRICS, QUEUE_METRICS};
 
 /// Fails where the table of this name in the file is another, or writes it.
@@ -51,7 +51,7 @@ fn losses_are_what_the_code_knows() {
     let losses = table(["reason", "when", "what helps"], rows);
     is_in("docs/losses.md", "losses", &losses);
 
-    let rows = Missing::ALL.iter().map(|missing| {
+    let rows = IdentityLoss::ALL.iter().map(|missing| {
         let name = format!("`{}`", missing.name());
         [name, missing.when().to_owned(), missing.then().to_owned()]
     });
@@ -59,7 +59,7 @@ fn losses_are_what_the_code_knows() {
     is_in("docs/losses.md", "missing", &missing);
 
     let losses = Loss::ALL.iter().map(|loss| (loss.place(), loss.name()));
-    let missing = Missing::ALL
+    let missing = IdentityLoss::ALL
         .iter()
         .map(|missing| (missing.place(), missing.name()));
     let rows = losses.chain(missing);

@@ -23,7 +23,7 @@ use super::proto::Period;
 use super::state::{OwnState, SinkState};
 use crate::encode::SCOPE_NAME;
 use crate::export::counters::SinkCounts;
-use crate::loss::{Loss, Missing};
+use crate::loss::{IdentityLoss, Loss};
 use crate::owner::{Owner, Tenant};
 
 /// The instruments, and the reader that collects them.
@@ -207,13 +207,13 @@ impl Observed {
             }
         });
         self.counter(catalog::IDENTITIES_LOST, |state, observer| {
-            for missing in Missing::ALL {
+            for missing in IdentityLoss::ALL {
                 let count = match missing {
-                    Missing::Message => state.messages_lost,
-                    Missing::Child => state.children_lost,
-                    Missing::Process => state.processes_lost,
-                    Missing::ProcGivenUp => state.lookups.given_up(),
-                    Missing::ProcLeftOut => state.lookups.left_out(),
+                    IdentityLoss::Message => state.messages_lost,
+                    IdentityLoss::Child => state.children_lost,
+                    IdentityLoss::Process => state.processes_lost,
+                    IdentityLoss::ProcGivenUp => state.lookups.given_up(),
+                    IdentityLoss::ProcLeftOut => state.lookups.left_out(),
                 };
                 observer.observe(count, &[KeyValue::new("of", missing.name())]);
             }

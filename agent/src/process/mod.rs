@@ -4,6 +4,7 @@
 //! threads that nobody waits for. Nothing here waits.
 
 mod environment;
+mod facts;
 mod lookups;
 mod proc;
 
@@ -15,22 +16,19 @@ use std::time::Instant;
 use opentelemetry_semantic_conventions::attribute as semconv;
 
 use self::environment::Environment;
+use self::facts::{Arriving, Facts};
 pub use self::lookups::LookupLosses;
 use self::lookups::ProcLookups;
-use self::proc::{Missing, ProcFacts};
+use self::proc::Missing;
 use crate::clock::Anchors;
 use crate::config::{self, Enrich};
-use crate::container::Container;
 use crate::encode::{self, EncodedResource};
-use crate::event::{
-    Call, EnvironmentSeen, PathKind, PathSeen, PidLevel, ProcessKey, ProcessSeen, Timeout,
-};
+use crate::event::{Call, EnvironmentSeen, PathSeen, PidLevel, ProcessKey, ProcessSeen};
 use crate::hash::KeyHasher;
 use crate::host::Host;
 use crate::kubernetes::{Found, Pods};
 use crate::owner::{Owner, OwnerLosses};
 use crate::resource::{AttributeValue, Resource};
-use crate::rfc3339::Rfc3339;
 
 /// Processes remembered, by number and by the memory they take. Beyond it the
 /// half not seen for longest is forgotten, and the kernel tells of them again
@@ -443,148 +441,6 @@ impl Processes {
             resource.set_text(key, value.unwrap_or_default());
         }
     }
-}
-
-/// What has come of a process before its own event.
-#[derive(Debug)]
-struct Arriving {
-    exe_name: String,
-    exe_path: String,
-    container: Container,
-    /// Name of the container or pod that its owner is about.
-    tenant: Option<String>,
-    environment: Environment,
-    missing: Missing,
-}
-
-impl Default for Arriving {
-    fn default() -> Self {
-        Self {
-            exe_name: String::new(),
-            exe_path: String::new(),
-            container: Container::default(),
-            tenant: None,
-            environment: Environment::default(),
-            missing: Missing {
-                exe: true,
-                container: true,
-                environment: true,
-            },
-        }
-    }
-}
-
-impl Arriving {
-    fn add_path(&mut self, seen: &PathSeen<'_>) {
-        match seen.kind {
-            PathKind::Exe => {
-                self.exe_name = seen.name().into_owned();
-                if seen.is_whole {
-                    self.exe_path = seen.path();
-                }
-                self.missing.exe = !seen.is_whole;
-            }
-            PathKind::Cgroup => {
-                self.container = Container::of_path(&seen.path());
-                self.missing.container = !seen.is_whole && self.container.is_empty();
-                self.tenant = seen.tenant.as_deref().map(|name| {
-                    let container = Container::of_path(name);
-                    let id = container.id.or(container.pod_uid);
-                    id.unwrap_or_else(|| name.to_owned())
-                });
-            }
-        }
-    }
-}
-
-/// What is known of a process, whether it still runs or not.
-#[derive(Debug, Default)]
-struct Facts {
-    key: ProcessKey,
-    exe_name: String,
-    /// Empty where it is not known.
-    exe_path: String,
-    created: String,
-    uid: Option<u32>,
-    owner: Option<Owner>,
-    /// In the innermost PID namespace, where that is not the initial one.
-    vpid: Option<u32>,
-    container: Container,
-    /// Of a cgroup that is known to be this container's.
-    cgroup_id: Option<u64>,
-    own: Environment,
-    is_from_kernel: bool,
-}
-
-impl Facts {
-    fn of_kernel(seen: &ProcessSeen<'_>, parts: Arriving, anchors: &Anchors) -> Self {
-        Self {
-            key: seen.key,
-            exe_name: if parts.exe_name.is_empty() {
-                seen.comm.clone().into_owned()
-            } else {
-                parts.exe_name
-            },
-            exe_path: parts.exe_path,
-            created: created(&seen.key, anchors),
-            uid: Some(seen.uid),
-            owner: Some(seen.owner),
-            vpid: seen.pids.last().map(|level| level.pid),
-            cgroup_id: (!parts.missing.container).then_some(seen.cgroup_id),
-            container: parts.container,
-            own: parts.environment,
-            is_from_kernel: true,
-        }
-    }
-
-    /// Of a process whose event was lost.
-    fn of_call(call: &Call<'_>, anchors: &Anchors) -> Self {
-        Self {
-            exe_name: call.comm.clone().into_owned(),
-            created: created(&call.process, anchors),
-            ..Self::unknown(call.process)
-        }
-    }
-
-    fn unknown(key: ProcessKey) -> Self {
-        Self {
-            key,
-            ..Self::default()
-        }
-    }
-
-    /// Adds what `/proc` told.
-    fn add(&mut self, found: ProcFacts) {
-        if let Some(path) = found.exe_path {
-            if let Some(name) = path.rsplit('/').next().filter(|name| !name.is_empty()) {
-                self.exe_name = name.to_owned();
-            }
-            self.exe_path = path;
-        }
-        if let Some(container) = found.container.filter(|container| !container.is_empty()) {
-            self.container = container;
-        }
-        if let Some(environment) = found.environment {
-            self.own = environment;
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.exe_name.len() + self.exe_path.len() + self.created.len() + self.own.bytes()
-    }
-}
-
-/// `process.creation.time`, ISO 8601 in UTC.
-fn created(key: &ProcessKey, anchors: &Anchors) -> String {
-    let unix_ns = anchors.to_unix_ns(key.start_ns);
-    let time = Timeout {
-        sec: (unix_ns / 1_000_000_000).cast_signed(),
-        nsec: (unix_ns % 1_000_000_000).cast_signed(),
-    };
-    Rfc3339::default()
-        .format(time)
-        .unwrap_or_default()
-        .to_owned()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::*;
 use crate::clock::Reading;
+use crate::event::PathKind;
 use crate::kubernetes::{Change, Pod};
 use crate::owner::Tenant;
 use crate::test_calls::receive;
