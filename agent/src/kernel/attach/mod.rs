@@ -1,35 +1,28 @@
 //! Attaches the programs of a backend, and takes them back in the order that
 //! loses nothing.
 
+mod running;
+
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Iter, Link, MapCore, MapHandle, ProgramMut};
 
-use super::backend::{Backend, candidates};
-use super::bpf_error::into_io;
-use super::filter::{self, CgroupVerdict};
-use super::hooks::{Hook, HookTarget, Purpose};
-use super::kretprobe::ReturnProbes;
-use super::load::{FIRST_GENERATION, Form, LoadError, Loaded, load};
-use super::lost::LostTables;
-use super::preemption::kernel_is_preemptible;
-use super::probes::{EntryProgram, KernelMeters};
-use super::processes::ProcessTable;
-use super::queues::NotedQueues;
-use super::ring::CaptureRing;
-use super::settings::{KernelFilter, KernelSettings};
-use super::symbols::KernelSymbols;
+use crate::kernel::backend::{Backend, candidates};
+use crate::kernel::bpf_error::into_io;
+use crate::kernel::filter;
+use crate::kernel::hooks::{Hook, HookTarget, Purpose};
+use crate::kernel::kretprobe::ReturnProbes;
+use crate::kernel::load::{FIRST_GENERATION, Form, LoadError, Loaded, load};
+use crate::kernel::preemption::kernel_is_preemptible;
+use crate::kernel::processes::ProcessTable;
+use crate::kernel::ring::CaptureRing;
+use crate::kernel::settings::{KernelFilter, KernelSettings};
+use crate::kernel::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;
-
-/// Between two counts of the threads that are followed.
-const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Pressure on the ring that lasts longer is no burst.
-const OVERLOAD: Duration = Duration::from_millis(200);
 
 /// What became of one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -387,226 +380,6 @@ impl Tracer {
             events.max_entries(),
             record,
         )?)
-    }
-
-    /// Says whether the agent waits, and is to be woken when the ring fills. A
-    /// program that wakes it takes this back.
-    pub fn set_waits(&mut self, waits: bool) {
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: as in filter::store().
-            unsafe { (&raw mut bss.agent_waits).write_volatile(waits.into()) };
-        }
-    }
-
-    /// Applies another filter to calls that begin from now on; calls in flight
-    /// are judged by it at their return, and those of processes that the old one
-    /// did not want are found like those at the start. Hooks and sizes stay as
-    /// they are.
-    ///
-    /// # Errors
-    /// When the kernel refuses the processes.
-    pub fn set_filter(&mut self, settings: &KernelSettings) -> anyhow::Result<()> {
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            let environments = settings.environments.into();
-            // SAFETY: as in filter::store().
-            unsafe { (&raw mut bss.send_environment).write_volatile(environments) };
-        }
-        if self.filter == settings.filter {
-            return Ok(());
-        }
-        self.set_found_all(false);
-        let outcome = self.replace_filter(settings);
-        self.set_found_all(true);
-        outcome
-    }
-
-    fn replace_filter(&mut self, settings: &KernelSettings) -> anyhow::Result<()> {
-        let generation = self.generation + 1;
-        filter::set_ids(&self.skel.maps.ids, &settings.filter, generation)?;
-        self.filter = settings.filter.clone();
-        self.know_processes()?;
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            filter::store(settings, generation, bss);
-        }
-        self.generation = generation;
-        self.catch_up_again();
-        Ok(())
-    }
-
-    /// Finds the calls in flight that have no record. Some of them began before
-    /// the programs were there, which do not see these return.
-    fn catch_up_again(&mut self) {
-        if self.catch_up.is_empty() {
-            let hooks = self.hooks.iter().map(|status| &status.hook);
-            let hooks = hooks.filter(|hook| hook.purpose() == Purpose::CatchUp);
-            for hook in hooks.cloned().collect::<Vec<_>>() {
-                match self.attach(&hook) {
-                    Ok(link) => self.catch_up.push(link),
-                    Err(error) => {
-                        tracing::warn!(%error, "calls that only the new filter wants are not looked for");
-                        return;
-                    }
-                }
-            }
-        }
-        if let Some(link) = &self.blocked {
-            find_blocked(link);
-        }
-    }
-
-    /// Lets the kernel tell of these processes again at their next call.
-    pub fn forget(&mut self, pids: &[u32]) {
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids {
-            // Who has ended or was forgotten by the kernel, too, is not there.
-            self.skel
-                .maps
-                .announcements
-                .delete(&pid.to_ne_bytes())
-                .unwrap_or_default();
-        }
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            // SAFETY: as in filter::store(); only this thread writes it.
-            unsafe {
-                let generation = &raw mut bss.identity_generation;
-                generation.write_volatile(generation.read_volatile().wrapping_add(1));
-            }
-        }
-    }
-
-    /// Tells the programs whether the ring has been under pressure for long:
-    /// then it is a flood and not a burst.
-    pub fn watch_pressure(&mut self, now: Instant) {
-        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
-            return;
-        };
-        // SAFETY: as in release_catch_up().
-        let pressure = unsafe { (&raw const bss.ring_pressure).read_volatile() } != 0;
-        let since = pressure.then(|| self.pressure_since.unwrap_or(now));
-        let lasts = since.is_some_and(|since| now.duration_since(since) >= OVERLOAD);
-        self.pressure_since = since;
-        // SAFETY: as in filter::store().
-        unsafe { (&raw mut bss.ring_overload).write_volatile(lasts.into()) };
-    }
-
-    /// Whether the programs have counted lost calls since this was last asked.
-    pub fn take_calls_were_lost(&mut self) -> bool {
-        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
-            return false;
-        };
-        let lost = &raw mut bss.calls_were_lost;
-        // SAFETY: as in release_catch_up() and filter::store(). What is set in
-        // between is of a call whose count is in the table already.
-        unsafe {
-            let were_lost = lost.read_volatile() != 0;
-            if were_lost {
-                lost.write_volatile(0);
-            }
-            were_lost
-        }
-    }
-
-    /// Counts the threads that are followed anew when there is hardly room for
-    /// more, but not often: it takes a look at each thread of the host.
-    pub fn recount(&mut self, now: Instant) {
-        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
-            return;
-        };
-        // SAFETY: as in release_catch_up().
-        let followed = unsafe { (&raw const bss.followed).read_volatile() };
-        let is_due = self
-            .counted_at
-            .is_none_or(|at| now.duration_since(at) >= RECOUNT_INTERVAL);
-        // The iterator shows the threads of the agent's PID namespace.
-        let sees_all = bss.agent_pid_level == 0;
-        if followed < self.max_threads / 4 * 3 || !is_due || !sees_all {
-            return;
-        }
-        self.counted_at = Some(now);
-        let counted = self.followed.as_ref().map(Iter::new);
-        if let Some(Ok(mut threads)) = counted
-            && let Ok(count) = io::copy(&mut threads, &mut io::sink())
-        {
-            // SAFETY: as in filter::store(). What the programs add meanwhile
-            // is lost, a few threads until the next time.
-            unsafe { (&raw mut bss.followed).write_volatile(count) };
-        }
-    }
-
-    /// Tells the kernel of cgroups whose calls it need not send, or must. What
-    /// it does not take the agent decides itself, call by call.
-    pub fn set_cgroups(&mut self, verdicts: &[CgroupVerdict]) {
-        for verdict in verdicts {
-            let cgroups = &self.skel.maps.cgroups;
-            if let Err(error) = filter::set_cgroup(cgroups, self.generation, *verdict) {
-                tracing::debug!(%error, "the kernel does not take a verdict");
-            }
-        }
-    }
-
-    /// What the programs and the kernel itself count, readable from any thread
-    /// and after the end of the tracer.
-    ///
-    /// # Errors
-    /// When descriptors run out.
-    pub fn meters(&self) -> io::Result<KernelMeters> {
-        let counts = MapHandle::try_from(&self.skel.maps.counts).map_err(into_io)?;
-        let return_probes = self
-            .return_probes
-            .as_ref()
-            .map_or_else(Weak::new, Arc::downgrade);
-        let waiting = self.waiting.as_ref().map(AsFd::as_fd);
-        let waiting = waiting.map(|link| link.try_clone_to_owned()).transpose()?;
-        let lost = LostTables::new(&self.skel.maps).map_err(into_io)?;
-        let queues = match &self.queues {
-            Some(link) => Some(NotedQueues {
-                table: self.queues_table()?,
-                iterator: link.as_fd().try_clone_to_owned()?,
-            }),
-            None => None,
-        };
-        let mut meters = KernelMeters::new(counts, lost, return_probes, waiting, queues);
-        for program in self.skel.object().progs() {
-            let attached = self.hooks.iter().find(|status| {
-                status.state == HookState::Attached
-                    && program.name().to_str() == Some(&status.hook.program)
-            });
-            if let Some(HookStatus { hook, .. }) = attached {
-                let symbol = hook.target.symbol();
-                let entries = match (is_entry(hook), self.spares, hook.purpose()) {
-                    (false, _, _) => EntryProgram::No,
-                    (true, false, _) => EntryProgram::Alone,
-                    (true, true, Purpose::AllCalls) => EntryProgram::OfEveryCall,
-                    (true, true, _) => EntryProgram::Shared,
-                };
-                meters.add(&hook.program, symbol, entries, program.as_fd())?;
-            }
-        }
-        Ok(meters)
-    }
-
-    /// Takes back what only calls needed that were blocked at attach, once
-    /// they have all returned.
-    pub fn release_catch_up(&mut self) {
-        let found_blocked = self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
-            // SAFETY: the field is in a page that the kernel writes to as
-            // well, so it is read as such: once, whole, aligned.
-            unsafe { (&raw const bss.found_blocked).read_volatile() }
-        });
-        if !self.catch_up.is_empty() && found_blocked == 0 {
-            self.catch_up.clear();
-            tracing::debug!("no call that was blocked at the start is left");
-        }
-    }
-
-    /// Stops everything. The ring keeps what is in it.
-    pub fn detach(&mut self) {
-        self.entry_links.clear();
-        self.catch_up.clear();
-        self.other_links.clear();
-        self.return_probes = None;
     }
 }
 
