@@ -12,7 +12,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use hyper::body::Body as _;
 use mqspan::config::Compression;
 use mqspan::config::Correlation;
-use mqspan::encode::{self, Batch, Push, json, otlp, wire::Writer};
+use mqspan::encode::{self, Batch, Push, json, otlp, wire::WireWriter};
 use mqspan::event::Call;
 use mqspan::export::compress::Compressor;
 use mqspan::span::{AttributeSink, Span};
@@ -45,18 +45,20 @@ fn span_bytes(c: &mut Criterion, name: &str, call: &Call<'_>) {
     let mut count = Count::default();
     span.attributes(&mut count);
     let mut room = vec![0; 1 << 12];
-    let bytes = otlp::span(Writer::new(&mut room), &span).finish().unwrap();
+    let bytes = otlp::span(WireWriter::new(&mut room), &span)
+        .finish()
+        .unwrap();
     println!("{name}: {} attributes, {bytes} bytes a span", count.0);
 
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(1));
     group.bench_function("ours", |b| {
-        b.iter(|| otlp::span(Writer::new(black_box(&mut room)), black_box(&span)).finish());
+        b.iter(|| otlp::span(WireWriter::new(black_box(&mut room)), black_box(&span)).finish());
     });
     group.bench_function("ours, from the call", |b| {
         b.iter(|| {
             let span = Span::new(black_box(call), &settings, reference::unix_ns(call));
-            otlp::span(Writer::new(black_box(&mut room)), &span).finish()
+            otlp::span(WireWriter::new(black_box(&mut room)), &span).finish()
         });
     });
     let mut out = Vec::with_capacity(1 << 12);

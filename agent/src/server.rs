@@ -88,7 +88,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
                     clients.make_room();
                     let has_asked = Arc::<AtomicBool>::default();
                     let connection = serve_one(stream, router.clone(), Arc::clone(&has_asked));
-                    clients.open.push(Client {
+                    clients.open.push(HttpClient {
                         address: peer.ip().to_canonical(),
                         has_asked,
                         task: connections.spawn(connection),
@@ -143,10 +143,10 @@ where
 /// The open connections, the oldest first.
 #[derive(Default)]
 struct Clients {
-    open: Vec<Client>,
+    open: Vec<HttpClient>,
 }
 
-struct Client {
+struct HttpClient {
     address: IpAddr,
     has_asked: Arc<AtomicBool>,
     task: AbortHandle,

@@ -80,43 +80,43 @@ impl Error for ReadError {
 }
 
 /// What a value of the tree turns out to be.
-enum Found<'a> {
+enum ContentValue<'a> {
     Scalar(Scalar),
     List(&'a [Node]),
     Map(&'a Map),
 }
 
-impl Found<'_> {
+impl ContentValue<'_> {
     /// The value in words, for a message that says what was found.
     fn wrong(self, expected: &str) -> ReadError {
         match self {
-            Found::Scalar(Scalar::Null) => ReadError::null(expected),
-            Found::Scalar(Scalar::Bool(v)) => {
+            ContentValue::Scalar(Scalar::Null) => ReadError::null(expected),
+            ContentValue::Scalar(Scalar::Bool(v)) => {
                 ReadError::invalid_type(Unexpected::Bool(v), &expected)
             }
-            Found::Scalar(Scalar::Int(v)) => {
+            ContentValue::Scalar(Scalar::Int(v)) => {
                 ReadError::invalid_type(Unexpected::Signed(v), &expected)
             }
-            Found::Scalar(Scalar::Float(v)) => {
+            ContentValue::Scalar(Scalar::Float(v)) => {
                 ReadError::invalid_type(Unexpected::Float(v), &expected)
             }
-            Found::Scalar(Scalar::Text(v)) => {
+            ContentValue::Scalar(Scalar::Text(v)) => {
                 ReadError::invalid_type(Unexpected::Str(&v), &expected)
             }
-            Found::List(_) => ReadError::invalid_type(Unexpected::Seq, &expected),
-            Found::Map(_) => ReadError::invalid_type(Unexpected::Map, &expected),
+            ContentValue::List(_) => ReadError::invalid_type(Unexpected::Seq, &expected),
+            ContentValue::Map(_) => ReadError::invalid_type(Unexpected::Map, &expected),
         }
     }
 }
 
-impl Found<'_> {
+impl ContentValue<'_> {
     /// The kind of value in words. The value itself is not shown, because it may be a secret.
     fn wrong_unshown(self, expected: &str) -> ReadError {
         let kind = match self {
-            Found::Scalar(Scalar::Bool(_)) => "a boolean",
-            Found::Scalar(Scalar::Int(_)) => "an integer",
-            Found::Scalar(Scalar::Float(_)) => "a number",
-            Found::Scalar(Scalar::Text(_)) => "a string",
+            ContentValue::Scalar(Scalar::Bool(_)) => "a boolean",
+            ContentValue::Scalar(Scalar::Int(_)) => "an integer",
+            ContentValue::Scalar(Scalar::Float(_)) => "a number",
+            ContentValue::Scalar(Scalar::Text(_)) => "a string",
             other => return other.wrong(expected),
         };
         ReadError::new(format!("found {kind}, expected {expected}"))
@@ -131,12 +131,12 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The value by its own type, or by the type that YAML gives its text if it is open.
-    fn found(self) -> Found<'a> {
+    fn found(self) -> ContentValue<'a> {
         match &self.node.content {
-            Content::Map(entries) => Found::Map(entries),
-            Content::List(items) => Found::List(items),
-            Content::Scalar(scalar) => Found::Scalar(scalar.clone()),
-            Content::Open(text) => Found::Scalar(open_scalar(text)),
+            Content::Map(entries) => ContentValue::Map(entries),
+            Content::List(items) => ContentValue::List(items),
+            Content::Scalar(scalar) => ContentValue::Scalar(scalar.clone()),
+            Content::Open(text) => ContentValue::Scalar(open_scalar(text)),
         }
     }
 }
@@ -161,9 +161,9 @@ macro_rules! integer {
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
             let expected = format!("an integer from {} to {}", <$int>::MIN, <$int>::MAX);
             match self.found() {
-                Found::Scalar(Scalar::Int(value)) => match <$int>::try_from(value) {
+                ContentValue::Scalar(Scalar::Int(value)) => match <$int>::try_from(value) {
                     Ok(value) => visitor.$visit(value),
-                    Err(_) => Err(Found::Scalar(Scalar::Int(value)).wrong(&expected)),
+                    Err(_) => Err(ContentValue::Scalar(Scalar::Int(value)).wrong(&expected)),
                 },
                 found => Err(found.wrong(&expected)),
             }
@@ -176,19 +176,19 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.found() {
-            Found::Scalar(Scalar::Null) => Err(ReadError::null("a value")),
-            Found::Scalar(Scalar::Bool(value)) => visitor.visit_bool(value),
-            Found::Scalar(Scalar::Int(value)) => visitor.visit_i64(value),
-            Found::Scalar(Scalar::Float(value)) => visitor.visit_f64(value),
-            Found::Scalar(Scalar::Text(value)) => visitor.visit_string(value),
-            Found::List(items) => visitor.visit_seq(Items::new(items)),
-            Found::Map(table) => visitor.visit_map(Entries::new(table)),
+            ContentValue::Scalar(Scalar::Null) => Err(ReadError::null("a value")),
+            ContentValue::Scalar(Scalar::Bool(value)) => visitor.visit_bool(value),
+            ContentValue::Scalar(Scalar::Int(value)) => visitor.visit_i64(value),
+            ContentValue::Scalar(Scalar::Float(value)) => visitor.visit_f64(value),
+            ContentValue::Scalar(Scalar::Text(value)) => visitor.visit_string(value),
+            ContentValue::List(items) => visitor.visit_seq(Items::new(items)),
+            ContentValue::Map(table) => visitor.visit_map(Entries::new(table)),
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.found() {
-            Found::Scalar(Scalar::Bool(value)) => visitor.visit_bool(value),
+            ContentValue::Scalar(Scalar::Bool(value)) => visitor.visit_bool(value),
             found => Err(found.wrong("`true` or `false`")),
         }
     }
@@ -197,8 +197,8 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.found() {
-            Found::Scalar(Scalar::Float(value)) => visitor.visit_f64(value),
-            Found::Scalar(Scalar::Int(value)) => visitor.visit_i64(value),
+            ContentValue::Scalar(Scalar::Float(value)) => visitor.visit_f64(value),
+            ContentValue::Scalar(Scalar::Int(value)) => visitor.visit_i64(value),
             found => Err(found.wrong("a number")),
         }
     }
@@ -221,14 +221,14 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.found() {
-            Found::List(items) => visitor.visit_seq(Items::new(items)),
+            ContentValue::List(items) => visitor.visit_seq(Items::new(items)),
             found => Err(found.wrong_unshown("a list such as `[a, b]`")),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.found() {
-            Found::Map(table) => visitor.visit_map(Entries::new(table)),
+            ContentValue::Map(table) => visitor.visit_map(Entries::new(table)),
             found => Err(found.wrong_unshown("a mapping such as `{name: value}`")),
         }
     }
@@ -240,7 +240,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let table = match self.found() {
-            Found::Map(table) => table,
+            ContentValue::Map(table) => table,
             found => {
                 let keys = expected_one_of("", fields);
                 let keys = keys.trim_start_matches("expected one of ");
@@ -265,7 +265,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let name = match self.found() {
-            Found::Scalar(Scalar::Text(name)) => name.trim().to_owned(),
+            ContentValue::Scalar(Scalar::Text(name)) => name.trim().to_owned(),
             found => {
                 let names = expected_one_of("", variants);
                 return Err(found.wrong(names.trim_start_matches("expected ")));

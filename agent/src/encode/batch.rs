@@ -12,7 +12,7 @@ use super::encoded::EncodedBatch;
 use super::otlp;
 use super::resource::EncodedResource;
 use super::spare::SpareBuffer;
-use super::wire::{Writer, padded_varint};
+use super::wire::{WireWriter, padded_varint};
 
 /// What became of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +57,12 @@ impl Buffer {
     /// Lets `write` append at most `limit` bytes. False, and nothing is
     /// appended, if it needs more. `write` returns what it wrote, if it fits.
     #[inline(always)]
-    fn append(&mut self, limit: usize, write: impl Fn(Writer<'_>) -> Option<usize>) -> bool {
+    fn append(&mut self, limit: usize, write: impl Fn(WireWriter<'_>) -> Option<usize>) -> bool {
         let end_max = self.len.saturating_add(limit);
         loop {
             let end = self.bytes.len().min(end_max);
             let room = self.bytes.get_mut(self.len..end).unwrap_or_default();
-            if let Some(written) = write(Writer::new(room)) {
+            if let Some(written) = write(WireWriter::new(room)) {
                 self.len += written;
                 return true;
             }

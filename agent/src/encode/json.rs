@@ -12,7 +12,7 @@ use crate::span::Span;
 
 use super::otlp;
 use super::resource::EncodedResource;
-use super::wire::{Field, FieldValue, Fields, Malformed, Writer};
+use super::wire::{Field, FieldValue, Fields, Malformed, WireWriter};
 
 /// Appends a request as one line, a `TracesData` object: what the Collector's
 /// `otlpjsonfile` receiver reads.
@@ -38,7 +38,7 @@ pub fn span_line(
 ) -> Result<(), Malformed> {
     let mut room = vec![0; 4 << 10];
     let written = loop {
-        match otlp::span(Writer::new(&mut room), span).finish() {
+        match otlp::span(WireWriter::new(&mut room), span).finish() {
             Some(written) => break written,
             None => room.resize(room.len() * 2, 0),
         }

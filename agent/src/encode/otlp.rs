@@ -7,7 +7,7 @@
 
 use crate::span::{AttributeSink, Link, Span};
 
-use super::wire::{Writer, copy_text, padded_varint, varint, varint_len};
+use super::wire::{WireWriter, copy_text, padded_varint, varint, varint_len};
 
 /// Low bits of `Span.flags` and `Link.flags`: the W3C trace flag "sampled".
 /// What is exported was sampled; the target of a link may have been.
@@ -33,10 +33,10 @@ const LONG_TEXT: usize = 12 << 10;
 /// Writes a span with the tag of `ScopeSpans.spans` and its length.
 ///
 /// Nothing is allocated. Without enough room the writer is left overrun, as
-/// [`Writer::finish`] tells. The writer is passed by value throughout, so that
+/// [`WireWriter::finish`] tells. The writer is passed by value throughout, so that
 /// its position stays in a register.
 #[inline]
-pub fn span<'room>(mut writer: Writer<'room>, span: &Span<'_>) -> Writer<'room> {
+pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'room> {
     let call = span.call;
     let name_len = call.name.as_ref().map_or(0, |name| name.len());
     let error_len = span.error_type.as_ref().map_or(0, |text| text.len());
@@ -73,7 +73,7 @@ pub fn span<'room>(mut writer: Writer<'room>, span: &Span<'_>) -> Writer<'room> 
 
 /// Everything before the attributes.
 #[inline(always)]
-fn head<'room>(mut writer: Writer<'room>, span: &Span<'_>) -> Writer<'room> {
+fn head<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'room> {
     identity(&mut writer, span);
     name(&mut writer, span);
     times(&mut writer, span);
@@ -82,7 +82,7 @@ fn head<'room>(mut writer: Writer<'room>, span: &Span<'_>) -> Writer<'room> {
 
 /// `trace_id`, `span_id`, `flags` and, of a child, `parent_span_id`.
 #[inline(always)]
-fn identity(writer: &mut Writer<'_>, span: &Span<'_>) {
+fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     let Some(room) = writer.window::<44>() else {
         return;
     };
@@ -110,7 +110,7 @@ fn identity(writer: &mut Writer<'_>, span: &Span<'_>) {
 
 /// `name`: the operation, a space and the queue.
 #[inline(always)]
-fn name(writer: &mut Writer<'_>, span: &Span<'_>) {
+fn name(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     let (operation, queue) = span.name();
     let queue_len = queue.map_or(0, |queue| 1 + queue.len());
     writer.bytes(&[5 << 3 | 2]);
@@ -124,7 +124,7 @@ fn name(writer: &mut Writer<'_>, span: &Span<'_>) {
 
 /// `kind`, `start_time_unix_nano` and `end_time_unix_nano`.
 #[inline(always)]
-fn times(writer: &mut Writer<'_>, span: &Span<'_>) {
+fn times(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     let Some(room) = writer.window::<20>() else {
         return;
     };
@@ -140,11 +140,11 @@ fn times(writer: &mut Writer<'_>, span: &Span<'_>) {
 /// `links`: ids, flags and the attribute `posix_mq.link` that says which.
 #[inline(never)]
 fn link<'room>(
-    mut writer: Writer<'room>,
+    mut writer: WireWriter<'room>,
     link: &Link,
     role: &'static str,
     flags: u32,
-) -> Writer<'room> {
+) -> WireWriter<'room> {
     const KEY: &str = "posix_mq.link";
     let value_len = 2 + role.len();
     let pair_len = 2 + KEY.len() + 2 + value_len;
@@ -164,7 +164,7 @@ fn link<'room>(
 
 /// `status` with `STATUS_CODE_ERROR` and a message.
 #[inline(never)]
-fn status<'room>(mut writer: Writer<'room>, message: &str) -> Writer<'room> {
+fn status<'room>(mut writer: WireWriter<'room>, message: &str) -> WireWriter<'room> {
     let message_len = varint_len(message.len() as u64) + message.len();
     writer.bytes(&[15 << 3 | 2]);
     writer.varint((1 + message_len + 2) as u64);
@@ -175,7 +175,7 @@ fn status<'room>(mut writer: Writer<'room>, message: &str) -> Writer<'room> {
 
 /// Writes attributes as `Span.attributes`.
 struct Attributes<'room> {
-    writer: Writer<'room>,
+    writer: WireWriter<'room>,
 }
 
 impl Attributes<'_> {
@@ -208,12 +208,12 @@ impl Attributes<'_> {
 /// Any key and value; `tag` is the value's field in `AnyValue`.
 #[inline(never)]
 fn general<'room>(
-    mut writer: Writer<'room>,
+    mut writer: WireWriter<'room>,
     key: &str,
     tag: u8,
     prefix: Option<u64>,
     value: &[u8],
-) -> Writer<'room> {
+) -> WireWriter<'room> {
     let key_len = varint_len(key.len() as u64) + key.len();
     let any_len = 1 + prefix.map_or(0, varint_len) + value.len();
     let pair_len = 1 + key_len + 1 + varint_len(any_len as u64) + any_len;

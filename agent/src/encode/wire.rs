@@ -100,15 +100,15 @@ pub fn push_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 }
 
 /// Writes into a slice that may be too short: then all that follows is lost
-/// and [`Writer::finish`] says so. Nothing panics, nothing allocates.
+/// and [`WireWriter::finish`] says so. Nothing panics, nothing allocates.
 #[derive(Debug, Default)]
-pub struct Writer<'a> {
+pub struct WireWriter<'a> {
     room: &'a mut [u8],
     /// Beyond the room's length once something did not fit.
     at: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> WireWriter<'a> {
     /// Writes from the start of `room`.
     #[inline(always)]
     pub fn new(room: &'a mut [u8]) -> Self {
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_writer_without_room_says_so() {
         let mut room = [0; 12];
-        let mut writer = Writer::new(&mut room);
+        let mut writer = WireWriter::new(&mut room);
         writer.varint(1);
         assert_eq!(writer.position(), 1);
         writer.bytes(&[0; 12]);

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::pod::{Found, Pod, PodContainer, Service};
+pub use self::pod::{FoundPod, Pod, PodContainer, Service};
 pub use self::table::{MAX_CONTAINERS, MAX_PODS};
 pub use self::watch::NoCluster;
 
@@ -137,7 +137,7 @@ impl Pods {
     }
 
     /// The pod of a container.
-    pub fn find(&self, container: &Container) -> Option<Found<'_>> {
+    pub fn find(&self, container: &Container) -> Option<FoundPod<'_>> {
         self.table.find(container)
     }
 

@@ -110,14 +110,14 @@ impl Pod {
 
 /// A pod, and which of its containers is meant.
 #[derive(Debug, Clone, Copy)]
-pub struct Found<'a> {
+pub struct FoundPod<'a> {
     pub(super) pod: &'a Pod,
     /// `None` while the API server does not know which of several has been
     /// started.
     pub(super) container: Option<&'a PodContainer>,
 }
 
-impl Found<'_> {
+impl FoundPod<'_> {
     /// Nothing more is to come.
     pub fn is_whole(&self) -> bool {
         self.container.is_some()
@@ -195,7 +195,7 @@ mod tests {
 
     fn service(pod: &Pod, whole: bool) -> [Option<String>; 4] {
         let container = pod.containers.first().filter(|_| whole);
-        let service = Found { pod, container }.service();
+        let service = FoundPod { pod, container }.service();
         let Service {
             name,
             namespace,
@@ -244,7 +244,7 @@ mod tests {
         annotations.extend(names.iter().map(|name| (&**name, "")));
         annotations.extend(names.iter().map(|name| (&**name, "1")));
         let pod = pod(&annotations, &[]);
-        let found = Found {
+        let found = FoundPod {
             pod: &pod,
             container: None,
         };

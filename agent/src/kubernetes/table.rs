@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::change::Change;
-use super::pod::{Found, Pod};
+use super::pod::{FoundPod, Pod};
 use crate::container::Container;
 
 /// Pods remembered; the kubelet runs 110 unless told otherwise. Further ones
@@ -102,7 +102,7 @@ impl PodTable {
     /// pod has another UID than the API server. A program can make calls
     /// before the API server knows the id of its container; where the pod has
     /// but one it is that.
-    pub(super) fn find(&self, container: &Container) -> Option<Found<'_>> {
+    pub(super) fn find(&self, container: &Container) -> Option<FoundPod<'_>> {
         let id = container.id.as_deref();
         let of_id = id.and_then(|id| self.containers.get(id));
         let uid = of_id.or(container.pod_uid.as_ref())?;
@@ -112,7 +112,7 @@ impl PodTable {
             .iter()
             .find(|container| Some(container.id.as_str()) == id)
             .or(pod.only.as_ref().filter(|_| id.is_some()));
-        Some(Found { pod, container })
+        Some(FoundPod { pod, container })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::encode::{self, EncodedResource};
 use crate::event::{Call, EnvironmentSeen, PathSeen, PidLevel, ProcessKey, ProcessSeen};
 use crate::hash::KeyHasher;
 use crate::host::Host;
-use crate::kubernetes::{Found, Pods};
+use crate::kubernetes::{FoundPod, Pods};
 use crate::owner::{Owner, OwnerLosses};
 use crate::resource::{AttributeValue, Resource};
 
@@ -347,11 +347,11 @@ impl Processes {
         });
     }
 
-    fn find(&self, facts: &Facts) -> Option<Found<'_>> {
+    fn find(&self, facts: &Facts) -> Option<FoundPod<'_>> {
         self.pods.as_ref()?.find(&facts.container)
     }
 
-    fn describe(&self, facts: &Facts, found: Option<Found<'_>>) -> Process {
+    fn describe(&self, facts: &Facts, found: Option<FoundPod<'_>>) -> Process {
         let mut resource = Resource::default();
         self.describe_service(&mut resource, facts, found);
         resource.set(
@@ -411,7 +411,12 @@ impl Processes {
 
     /// `service.*`: the process's own word, then the pod's, then what follows
     /// from executable and host.
-    fn describe_service(&self, resource: &mut Resource, facts: &Facts, found: Option<Found<'_>>) {
+    fn describe_service(
+        &self,
+        resource: &mut Resource,
+        facts: &Facts,
+        found: Option<FoundPod<'_>>,
+    ) {
         let own = if self.enrich.process {
             facts.own.clone()
         } else {

@@ -39,9 +39,9 @@ use crate::loss::Loss;
 
 use super::counters::Counters;
 use super::lease::{Lease, Level};
-use record::Found;
+use record::FoundRecord;
 use segments::{Directory, Segment};
-use writer::Writer;
+use writer::QueueWriter;
 
 /// The longest time that an appended batch waits to be synced.
 pub const SYNC_WINDOW: Duration = Duration::from_secs(1);
@@ -159,7 +159,7 @@ impl DiskQueue {
             ready: Notify::new(),
             reader: Mutex::default(),
         });
-        let writer = Writer::new(Arc::clone(&shared));
+        let writer = QueueWriter::new(Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("mqspan-queue".to_owned())
             .spawn(move || writer.run())
@@ -371,11 +371,11 @@ type ReadRecord = (Option<(Vec<u8>, u32)>, Option<u64>, u64);
 
 fn read_record(file: &File, at: u64, end: u64) -> io::Result<ReadRecord> {
     Ok(match record::find(file, at, end)? {
-        Found::Record(header) => match record::read(file, at, header)? {
+        FoundRecord::Record(header) => match record::read(file, at, header)? {
             Some(request) => (Some((request, header.spans)), None, header.record_len()),
             None => (None, Some(header.spans.into()), header.record_len()),
         },
-        Found::Torn(header) => (None, Some(header.spans.into()), end - at),
-        Found::Damage { resume } => (None, None, resume - at),
+        FoundRecord::Torn(header) => (None, Some(header.spans.into()), end - at),
+        FoundRecord::Damage { resume } => (None, None, resume - at),
     })
 }

@@ -72,7 +72,7 @@ impl Header {
 
 /// What is at a place in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum FoundRecord {
     /// A header with as many bytes as it says behind it.
     Record(Header),
     /// A header with fewer.
@@ -88,11 +88,11 @@ pub(crate) enum Found {
 ///
 /// # Errors
 /// What the file reports.
-pub(crate) fn find(file: &File, at: u64, end: u64) -> io::Result<Found> {
+pub(crate) fn find(file: &File, at: u64, end: u64) -> io::Result<FoundRecord> {
     match header_at(file, at, end)? {
-        Some(header) if header.record_len() <= end - at => Ok(Found::Record(header)),
-        Some(header) => Ok(Found::Torn(header)),
-        None => Ok(Found::Damage {
+        Some(header) if header.record_len() <= end - at => Ok(FoundRecord::Record(header)),
+        Some(header) => Ok(FoundRecord::Torn(header)),
+        None => Ok(FoundRecord::Damage {
             resume: next_header(file, at + 1, end)?,
         }),
     }

@@ -10,14 +10,14 @@ use tracing::{error, info};
 use crate::encode::EncodedBatch;
 use crate::loss::Loss;
 
-use super::record::{self, Found, Header};
+use super::record::{self, FoundRecord, Header};
 use super::segments::{OVERHEAD, Segment};
 use super::{SYNC_WINDOW, Shared};
 
 /// A segment is closed from this size on, or an eighth of the limit.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
-pub(super) struct Writer {
+pub(super) struct QueueWriter {
     shared: Arc<Shared>,
     /// The last segment, open for appending.
     file: Option<File>,
@@ -39,7 +39,7 @@ struct Work {
     finish: bool,
 }
 
-impl Writer {
+impl QueueWriter {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -161,12 +161,12 @@ impl Writer {
         let mut spans = 0;
         while at < segment.len {
             match record::find(&file, at, segment.len)? {
-                Found::Record(header) => {
+                FoundRecord::Record(header) => {
                     spans += u64::from(header.spans);
                     at += header.record_len();
                 }
-                Found::Torn(header) => return Ok(spans + u64::from(header.spans)),
-                Found::Damage { resume } => at = resume,
+                FoundRecord::Torn(header) => return Ok(spans + u64::from(header.spans)),
+                FoundRecord::Damage { resume } => at = resume,
             }
         }
         Ok(spans)
