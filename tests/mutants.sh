@@ -129,7 +129,7 @@ mutant children bpf/lifecycle.bpf.h 's/COUNT\(child_lost\)/COUNT(message_lost)/'
 mutant verdicts agent/src/filter.rs 's/\n\s*\|\| self.matches_container\(process\)\n/\n/' e2e limits_cgroups
 mutant jumped bpf/call.bpf.h 's/(thread->interrupted_start_ns) && thread->goes_back &&/$1 \&\&/' e2e interrupted_jumped_64
 mutant returned bpf/lifecycle.bpf.h 's/SP_PROBE\(regs\) == thread->interrupted_sp &&\n.*?\)\n/1)\n/' e2e interrupted_jumped_32
-mutant included agent/src/kernel/attach/running.rs 's/if let Some\(link\) = &self\.blocked \{/if let Some(link) = None::<\&Link> {/' e2e filter_included_in_a_call
+mutant included agent/src/kernel/attach/running.rs 's/if let Some\(link\) = &self\.blocked \{/if let Some(link) = None::<\&libbpf_rs::Link> {/' e2e filter_included_in_a_call
 mutant time-namespace agent/src/clock.rs 's/ - \*AHEAD_NS/ - 0 * *AHEAD_NS/' e2e time_namespace
 mutant awaited bpf/blocked.bpf.h 's/!thread->is_awaited\) \{/0) {/' fentry_preempted blocked_arriving_64
 mutant hidden agent/src/kernel/attach/mod.rs 's/let spares = kernel_is_preemptible\(\)/let spares = false/' kprobe_preempted balance_hidden
