@@ -20,7 +20,7 @@ pub struct Balance {
     pub sampled_out: u64,
     /// Refused by the collector.
     pub rejected: u64,
-    /// Lost, by reason.
+    /// Given up on the way; [`Loss`] has the reasons.
     pub lost: Losses,
     /// Calls that have not returned, sends that sampling has yet to decide on,
     /// and spans on their way.

@@ -11,16 +11,12 @@ pub(super) struct StopSignals(Vec<Signal>);
 
 impl StopSignals {
     /// SIGTERM and SIGINT, and these. Needs the runtime's context.
-    ///
-    /// # Errors
-    /// What the system reports.
     pub(super) fn heed(more: &[SignalKind]) -> io::Result<Self> {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
         let all = kinds.iter().chain(more).map(|kind| signal(*kind));
         Ok(Self(all.collect::<io::Result<_>>()?))
     }
 
-    /// Waits for the first.
     pub(super) async fn wait(mut self) {
         poll_fn(|cx| {
             let mut signals = self.0.iter_mut();

@@ -198,6 +198,21 @@ impl Client {
         Err(Failure::Unreachable(cause.to_owned()))
     }
 
+    /// Sends what the agent says of itself, once: how many of its parts the
+    /// collector rejected, or why it has none.
+    pub(crate) async fn send_own(&self, request: Vec<u8>) -> Result<u64, String> {
+        let message = self.message(request.into());
+        let message = message.map_err(|error| error.to_string())?;
+        match self.send(&message).await {
+            Ok(partial) => Ok(partial.rejected_spans),
+            Err(Failure::Refused(refusal)) => {
+                Err(format!("{:?}: {}", refusal.code, refusal.message))
+            }
+            Err(Failure::Unreachable(cause)) => Err(cause),
+            Err(Failure::TimedOut) => Err("no answer in time".to_owned()),
+        }
+    }
+
     /// Compresses and frames a request.
     ///
     /// # Errors

@@ -5,8 +5,8 @@
 //! exporter of opentelemetry-otlp goes through `tonic::client::Grpc`, and a
 //! collector can make that panic (see [`super::grpc`]).
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
@@ -22,7 +22,7 @@ use opentelemetry_sdk::logs::{
 use prost::Message as _;
 use tokio::runtime::Handle;
 
-use super::grpc::{Client, Failure};
+use super::grpc::Client;
 use crate::config::Otlp;
 use crate::encode::SCHEMA_URL;
 use crate::logs;
@@ -63,7 +63,7 @@ struct Shared {
     exported: AtomicU64,
     failed: AtomicU64,
     queue_full: AtomicU64,
-    was_told: Mutex<bool>,
+    failing: AtomicBool,
 }
 
 impl LogsExporter {
@@ -81,7 +81,7 @@ impl LogsExporter {
             exported: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             queue_full: AtomicU64::new(0),
-            was_told: Mutex::new(false),
+            failing: AtomicBool::new(false),
         });
         // It has room for all that get past [`Bounded`], which counts the others.
         let config = BatchConfigBuilder::default()
@@ -108,7 +108,7 @@ impl LogsExporter {
     /// As [`Self::start`]; then the old one stays.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
         let client = Arc::new(Client::of_logs(config)?);
-        *lock(&self.shared.client) = client;
+        *self.shared.lock() = client;
         Ok(())
     }
 
@@ -131,21 +131,25 @@ impl LogsExporter {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Arc<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.lock())
+    }
+
     /// This is not sent itself: [`logs`] leaves out what this module says.
     fn tell_failure(&self, cause: &str) {
-        if !std::mem::replace(&mut *lock(&self.was_told), true) {
-            let endpoint = lock(&self.client).endpoint();
+        if !self.failing.swap(true, Relaxed) {
+            let endpoint = self.client().endpoint();
             tracing::warn!(endpoint, cause, "the log cannot be exported");
         }
     }
 
     fn tell_success(&self) {
-        if std::mem::take(&mut *lock(&self.was_told)) {
+        if self.failing.swap(false, Relaxed) {
             tracing::info!("the log is exported again");
         }
     }
@@ -170,24 +174,13 @@ impl Shared {
 
     /// The number of records that the collector rejected.
     async fn send(&self, request: ExportLogsServiceRequest) -> Result<u64, String> {
-        let client = Arc::clone(&lock(&self.client));
-        let message = client
-            .message(request.encode_to_vec().into())
-            .map_err(|error| error.to_string())?;
+        let client = self.client();
         // The batch processor's thread is none of the runtime's.
         let sending = self.runtime.spawn(async move {
             client.refresh();
-            client.send(&message).await
+            client.send_own(request.encode_to_vec()).await
         });
-        match sending.await {
-            Ok(Ok(partial)) => Ok(partial.rejected_spans),
-            Ok(Err(Failure::Refused(refusal))) => {
-                Err(format!("{:?}: {}", refusal.code, refusal.message))
-            }
-            Ok(Err(Failure::Unreachable(cause))) => Err(cause),
-            Ok(Err(Failure::TimedOut)) => Err("no answer in time".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
+        sending.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::requests::requests;
 use super::source::MetricsSource;
 use crate::config::Otlp;
-use crate::export::grpc::{Client, Failure};
+use crate::export::grpc::Client;
 
 /// The last export must not hold up the end of the process.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
@@ -91,17 +91,9 @@ impl MetricsExporter {
         client.refresh();
         let mut rejected = 0;
         for request in requests(metrics, self.source.resource()) {
-            let message = match client.message(request.encode_to_vec().into()) {
-                Ok(message) => message,
-                Err(error) => return self.failed(&error.to_string()),
-            };
-            match client.send(&message).await {
-                Ok(partial) => rejected += partial.rejected_spans,
-                Err(Failure::Refused(refusal)) => {
-                    return self.failed(&format!("{:?}: {}", refusal.code, refusal.message));
-                }
-                Err(Failure::Unreachable(cause)) => return self.failed(&cause),
-                Err(Failure::TimedOut) => return self.failed("no answer in time"),
+            match client.send_own(request.encode_to_vec()).await {
+                Ok(points) => rejected += points,
+                Err(cause) => return self.failed(&cause),
             }
         }
         if rejected != 0 {

@@ -15,7 +15,6 @@ pub(super) struct Blocked {
     pub(super) tid: u32,
     pub(super) abi: Abi,
     pub(super) operation: Operation,
-    /// Where known.
     pub(super) queue: Option<String>,
     pub(super) ipc_namespace: u32,
     pub(super) limits: Option<Limits>,
