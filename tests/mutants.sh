@@ -59,8 +59,10 @@ mutant() {
 	if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
 		return
 	fi
+	# The tree itself may be worked on meanwhile.
+	cp -p "$file" whole
 	perl -0pi -e "$expression" "$file"
-	if cmp -s "$file" "$root/$file"; then
+	if cmp -s "$file" whole; then
 		echo "mutant $name ... FAILED: the expression changes nothing in $file"
 		missed=$((missed + 1))
 		return
@@ -80,7 +82,7 @@ mutant() {
 		echo "mutant $name ... FAILED: no case was run to its end"
 		missed=$((missed + 1))
 	fi
-	cp -p "$root/$file" "$file"
+	mv whole "$file"
 	touch "$file"
 }
 

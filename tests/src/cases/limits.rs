@@ -74,36 +74,54 @@ async fn lost_names(bench: &'static Bench) -> Result<()> {
     agent.go_on()?;
     // The room may be given back a while after it was read.
     let give_up = Instant::now() + bench.bound(30);
-    while let Err(short) = lose_on_own_queue(bench, &agent, prometheus).await {
-        ensure!(Instant::now() < give_up, "{short}");
+    // The kernel's two tables take turns: the third loss is in the first one's, which counts once.
+    let mut counted = Vec::new();
+    while counted.len() < 3 {
+        match lose_on_own_queue(bench, &agent, prometheus).await {
+            Ok(queue) => counted.push(queue),
+            Err(short) => ensure!(Instant::now() < give_up, "{short}"),
+        }
     }
+    let still = wait_for_metrics(bench, prometheus, 5, |text| {
+        counted
+            .iter()
+            .find_map(|queue| all_pairs_count(text, queue).err())
+    });
+    still
+        .await
+        .map_err(|error| anyhow!(first_line(&error.to_string())))?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(balance.lost > 1200, "little was lost: {balance:?}");
     Ok(())
 }
 
-/// Sends and receives that nearly all are lost, and that must count all the same.
-async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {
-    const PAIRS: f64 = 1000.0;
-    let flood = Workload::new(bench.workload()?, &["flood", "1000"])?;
+const LOST_PAIRS: f64 = 1000.0;
+
+/// Sends and receives that nearly all are lost, and that must count all the same; the label of their queue.
+async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<String> {
+    let flood = Workload::new(bench.workload()?, &["flood", &LOST_PAIRS.to_string()])?;
     agent.pause()?;
     flood.run_untold(bench).await?;
     agent.go_on()?;
     let queue = format!("messaging_destination_name=\"{}.flood\"", flood.prefix());
-    let counts = |text: &str| {
-        [
-            "messaging_client_sent_messages_total",
-            "messaging_client_consumed_messages_total",
-        ]
-        .map(|name| sum(text, name, &[&queue]))
-    };
-    let wrong = |text: &str| {
-        let counts = counts(text);
-        (counts != [PAIRS, PAIRS]).then(|| format!("{counts:?} of {PAIRS} count under {queue}"))
-    };
+    let wrong = |text: &str| all_pairs_count(text, &queue).err();
     let counted = wait_for_metrics(bench, prometheus, 5, wrong).await;
     // All metrics of 1,200 queues would follow.
-    counted.map_err(|error| anyhow!(first_line(&error.to_string())))
+    counted.map_err(|error| anyhow!(first_line(&error.to_string())))?;
+    Ok(queue)
+}
+
+/// That each lost pair counts once under its queue; what does else.
+fn all_pairs_count(metrics: &str, queue: &str) -> Result<(), String> {
+    let counts = [
+        "messaging_client_sent_messages_total",
+        "messaging_client_consumed_messages_total",
+    ]
+    .map(|name| sum(metrics, name, &[queue]));
+    if counts == [LOST_PAIRS; 2] {
+        return Ok(());
+    }
+    Err(format!("{counts:?} of {LOST_PAIRS} count under {queue}"))
 }
 
 fn first_line(text: &str) -> String {
