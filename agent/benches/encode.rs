@@ -1,6 +1,6 @@
 //! Our encoder beside opentelemetry-proto's messages, in one run.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "../tests/reference/mod.rs"]
 mod reference;
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hyper::body::Body as _;
-use mqspan::config::Compression;
-use mqspan::config::Correlation;
-use mqspan::encode::{self, Batch, Push, json, otlp, wire::WireWriter};
-use mqspan::event::Call;
-use mqspan::export::compress::Compressor;
-use mqspan::span::{AttributeSink, Span};
+use mqspan::internals::config::Compression;
+use mqspan::internals::config::Correlation;
+use mqspan::internals::encode::{self, Batch, Push, json, otlp, wire::WireWriter};
+use mqspan::internals::event::Call;
+use mqspan::internals::export::compress::Compressor;
+use mqspan::internals::span::{AttributeSink, Span};
 use prost::Message as _;
 
 #[derive(Default)]

@@ -6,62 +6,57 @@
 //! ```
 //!
 //! Which module may use which is in ARCHITECTURE.md, "Layers"; `pipeline`
-//! wires them.
+//! wires them. They are private, so that the compiler tells what nothing uses.
 
 #![cfg_attr(
     test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        missing_docs
-    )
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
-pub mod config;
-pub mod logs;
+mod config;
+mod logs;
 pub mod panics;
-pub(crate) mod terminal;
+mod terminal;
 
-pub mod errno;
-pub(crate) mod hash;
-pub mod histogram;
-pub mod kernel;
-pub mod recent;
+mod errno;
+mod hash;
+mod histogram;
+mod kernel;
+mod recent;
 
-pub mod event;
-pub mod loss;
-pub mod owner;
+mod event;
+mod loss;
+mod owner;
 mod percent;
 
-pub mod clock;
-pub mod ids;
-pub mod resource;
+mod clock;
+mod ids;
+mod resource;
 mod rfc3339;
-pub mod sampling;
-pub mod span;
+mod sampling;
+mod span;
 
 #[cfg(test)]
-pub(crate) mod test_calls;
+mod test_calls;
 
-pub mod container;
-pub mod encode;
-pub mod filter;
-pub mod host;
-pub mod kubernetes;
-pub mod process;
-pub mod sends;
+mod container;
+mod encode;
+mod filter;
+mod host;
+mod kubernetes;
+mod process;
+mod sends;
 
-pub mod export;
-pub mod health;
-pub mod server;
-pub mod sink;
+mod export;
+mod health;
+mod server;
+mod sink;
 
-pub mod balance;
-pub mod metrics;
+mod balance;
+mod metrics;
 
-pub mod capture;
-pub mod pipeline;
+mod capture;
+mod pipeline;
 
 mod memory;
 
@@ -76,9 +71,58 @@ pub mod commands;
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
+    dead_code
 )]
-pub(crate) mod skel {
+mod skel {
     include!(concat!(env!("OUT_DIR"), "/mqspan.skel.rs"));
+}
+
+/// What tests, benches and fuzz targets use, which are crates of their own.
+#[cfg(feature = "internals")]
+pub mod internals {
+    pub mod balance {
+        pub use crate::balance::*;
+    }
+    pub mod clock {
+        pub use crate::clock::*;
+    }
+    pub mod config {
+        pub use crate::config::*;
+    }
+    pub mod encode {
+        pub use crate::encode::*;
+    }
+    pub mod event {
+        pub use crate::event::*;
+    }
+    pub mod export {
+        pub use crate::export::*;
+    }
+    pub mod ids {
+        pub use crate::ids::*;
+    }
+    pub mod kernel {
+        pub use crate::kernel::*;
+    }
+    pub mod logs {
+        pub use crate::logs::*;
+    }
+    pub mod loss {
+        pub use crate::loss::*;
+    }
+    pub mod metrics {
+        pub use crate::metrics::*;
+    }
+    pub mod owner {
+        pub use crate::owner::*;
+    }
+    pub mod panics {
+        pub use crate::panics::*;
+    }
+    pub mod resource {
+        pub use crate::resource::*;
+    }
+    pub mod span {
+        pub use crate::span::*;
+    }
 }

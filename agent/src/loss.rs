@@ -25,16 +25,19 @@ macro_rules! losses {
             }
 
             /// What happened.
+            #[cfg(feature = "internals")]
             pub const fn when(self) -> &'static str {
                 match self { $(Self::$variant => $when,)+ }
             }
 
             /// What helps, or what follows.
+            #[cfg(feature = "internals")]
             pub const fn then(self) -> &'static str {
                 match self { $(Self::$variant => $then,)+ }
             }
 
             /// Where it is noticed.
+            #[cfg(feature = "internals")]
             pub const fn place(self) -> &'static str {
                 match self { $(Self::$variant => $place,)+ }
             }

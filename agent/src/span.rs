@@ -26,7 +26,6 @@ pub struct SpanSettings {
 
 /// `SpanKind` of the OTLP protocol, with its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the protocol")]
 pub enum SpanKind {
     Internal = 1,
     Client = 3,

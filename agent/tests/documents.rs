@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::Path;
 
-use mqspan::loss::{IdentityLoss, Loss};
-use mqspan::metrics::catalog::{Definition, MetricKind, OWN_METRICS, QUEUE_METRICS};
+use mqspan::internals::loss::{IdentityLoss, Loss};
+use mqspan::internals::metrics::catalog::{Definition, MetricKind, OWN_METRICS, QUEUE_METRICS};
 
 /// Fails where the table of this name in the file is another, or writes it.
 fn is_in(file: &str, name: &str, table: &str) {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use counting::ALLOCATIONS;
-use mqspan::config::Correlation;
-use mqspan::encode::{self, Batch, Push};
-use mqspan::span::Span;
+use mqspan::internals::config::Correlation;
+use mqspan::internals::encode::{self, Batch, Push};
+use mqspan::internals::span::Span;
 
 /// One test only: the counter is the whole process's.
 #[test]

@@ -7,13 +7,13 @@ mod reference;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mqspan::clock::{Anchors, Reading};
-use mqspan::config::Correlation;
-use mqspan::encode::{self, Batch, Push, json};
-use mqspan::event::{
+use mqspan::internals::clock::{Anchors, Reading};
+use mqspan::internals::config::Correlation;
+use mqspan::internals::encode::{self, Batch, Push, json};
+use mqspan::internals::event::{
     Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
 };
-use mqspan::span::Span;
+use mqspan::internals::span::Span;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{Span as ProtoSpan, TracesData};
 use proptest::option;

@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use exporting::{Agent, Log, scripted, settings, until};
-use mqspan::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
-use mqspan::event::Call;
-use mqspan::loss::{Loss, Losses};
+use mqspan::internals::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
+use mqspan::internals::event::Call;
+use mqspan::internals::loss::{Loss, Losses};
 use mqspan_testkit::collector::{Answer, Collector, Options};
 use prost::Message as _;
 use tonic::{Code, Status};

@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mqspan::config::{HumanDuration, LogLevel, Logs, Otlp, OtlpLogs};
-use mqspan::export::logs::{LogCounts, LogsExporter};
-use mqspan::logs;
-use mqspan::resource::Resource;
+use mqspan::internals::config::{HumanDuration, LogLevel, Logs, Otlp, OtlpLogs};
+use mqspan::internals::export::logs::{LogCounts, LogsExporter};
+use mqspan::internals::logs;
+use mqspan::internals::resource::Resource;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
     LogsService, LogsServiceServer,
 };

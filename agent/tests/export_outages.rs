@@ -10,9 +10,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use exporting::{Agent, LONG, Log, scripted, settings, until};
-use mqspan::config::{Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage};
-use mqspan::export::{Exporter, Left};
-use mqspan::loss::{Loss, Losses};
+use mqspan::internals::config::{
+    Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage,
+};
+use mqspan::internals::export::{Exporter, Left};
+use mqspan::internals::loss::{Loss, Losses};
 use mqspan_testkit::collector::{Answer, Collector, Options};
 use mqspan_testkit::free_address;
 use mqspan_testkit::otlp_json::traces_data_lines;
@@ -91,7 +93,7 @@ async fn the_last_batch_of_a_capture_that_panics_arrives() {
     let Agent {
         sender, exporter, ..
     } = agent;
-    let captured = mqspan::panics::caught::<()>(move || {
+    let captured = mqspan::internals::panics::caught::<()>(move || {
         let _sender = sender;
         panic!("on purpose")
     });

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use exporting::{Agent, fast_retry};
-use mqspan::config::{Env, Otlp, Overrides, load};
+use mqspan::internals::config::{Env, Otlp, Overrides, load};
 use mqspan_testkit::certificates::SelfSigned;
 use mqspan_testkit::collector::Collector;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use exporting::{Agent, scripted, settings, until};
-use mqspan::config::{HumanDuration, Otlp, Size, Storage};
-use mqspan::event::Call;
-use mqspan::loss::{Loss, Losses};
+use mqspan::internals::config::{HumanDuration, Otlp, Size, Storage};
+use mqspan::internals::event::Call;
+use mqspan::internals::loss::{Loss, Losses};
 use mqspan_testkit::collector::{Answer, Collector};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tonic::{Code, Status};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use exporting::{Agent, Log, settings, until};
-use mqspan::config::{HumanDuration, Otlp, Tls};
+use mqspan::internals::config::{HumanDuration, Otlp, Tls};
 use mqspan_testkit::certificates::{Authority, SelfSigned};
 use mqspan_testkit::collector::Collector;
 use tonic::transport::Certificate;
@@ -170,7 +170,7 @@ async fn files_that_cannot_be_used_are_errors_at_the_start() {
             tls,
             ..Otlp::default()
         };
-        let error = mqspan::export::grpc::Client::new(settings).unwrap_err();
+        let error = mqspan::internals::export::grpc::Client::new(settings).unwrap_err();
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }

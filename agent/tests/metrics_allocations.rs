@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
 use counting::ALLOCATIONS;
-use mqspan::event::{Call, Queue};
-use mqspan::metrics::QueueMetrics;
-use mqspan::metrics::exchange::exchange;
-use mqspan::metrics::queues::MAX_SERIES;
+use mqspan::internals::event::{Call, Queue};
+use mqspan::internals::metrics::QueueMetrics;
+use mqspan::internals::metrics::exchange::exchange;
+use mqspan::internals::metrics::queues::MAX_SERIES;
 
 /// One test only: the counter is the whole process's. More queues than there
 /// are series, so that those without one of their own are among them.

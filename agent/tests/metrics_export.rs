@@ -11,31 +11,31 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mqspan::balance::{Balance, Decoded};
-use mqspan::config::Correlation;
-use mqspan::config::{
+use mqspan::internals::balance::{Balance, Decoded};
+use mqspan::internals::config::Correlation;
+use mqspan::internals::config::{
     Compression, Exporters, FileExporter, HumanDuration, Otlp, Secret, SendingQueue, Size,
 };
-use mqspan::encode;
-use mqspan::event::{Call, Operation, Queue};
-use mqspan::export::Exporter;
-use mqspan::export::logs::LogCounts;
-use mqspan::export::queue::Level;
-use mqspan::kernel::{ProbeRuns, ProbeStats, Waiting};
-use mqspan::loss::{Loss, Losses};
-use mqspan::metrics::catalog::{OWN_METRICS, QUEUE_METRICS};
-use mqspan::metrics::exchange::exchange;
-use mqspan::metrics::instruments::Instruments;
-use mqspan::metrics::prometheus;
-use mqspan::metrics::proto::Period;
-use mqspan::metrics::queue_metrics::queue_metrics;
-use mqspan::metrics::queues::{MAX_SERIES, QueueSnapshot};
-use mqspan::metrics::requests::requests;
-use mqspan::metrics::state::{OwnState, SinkState};
-use mqspan::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
-use mqspan::owner::LostByOwner;
-use mqspan::resource::Resource;
-use mqspan::span::Span;
+use mqspan::internals::encode;
+use mqspan::internals::event::{Call, Operation, Queue};
+use mqspan::internals::export::Exporter;
+use mqspan::internals::export::logs::LogCounts;
+use mqspan::internals::export::queue::Level;
+use mqspan::internals::kernel::{ProbeRuns, ProbeStats, Waiting};
+use mqspan::internals::loss::{Loss, Losses};
+use mqspan::internals::metrics::catalog::{OWN_METRICS, QUEUE_METRICS};
+use mqspan::internals::metrics::exchange::exchange;
+use mqspan::internals::metrics::instruments::Instruments;
+use mqspan::internals::metrics::prometheus;
+use mqspan::internals::metrics::proto::Period;
+use mqspan::internals::metrics::queue_metrics::queue_metrics;
+use mqspan::internals::metrics::queues::{MAX_SERIES, QueueSnapshot};
+use mqspan::internals::metrics::requests::requests;
+use mqspan::internals::metrics::state::{OwnState, SinkState};
+use mqspan::internals::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
+use mqspan::internals::owner::LostByOwner;
+use mqspan::internals::resource::Resource;
+use mqspan::internals::span::Span;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -511,7 +511,7 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
     };
     own.sinks.push(SinkState {
         exporter: "otlp_grpc_span_exporter",
-        counters: mqspan::export::counters::SinkCounts::default(),
+        counters: mqspan::internals::export::counters::SinkCounts::default(),
         queue: Level::default(),
     });
     let mut metrics = of_queues(&snapshot);

@@ -6,9 +6,9 @@
 mod reference;
 
 use libfuzzer_sys::fuzz_target;
-use mqspan::encode::{json, split};
-use mqspan::event::{Call, Event};
-use mqspan::config::Correlation;
+use mqspan::internals::encode::{json, split};
+use mqspan::internals::event::{Call, Event};
+use mqspan::internals::config::Correlation;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message as _;

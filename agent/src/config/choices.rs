@@ -16,6 +16,7 @@ macro_rules! choice {
 
         impl $name {
             /// All values, in the order of the documentation.
+            #[allow(dead_code, reason = "not of every choice is it asked")]
             pub const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
 
             /// The name as it is written in the configuration.
@@ -50,6 +51,7 @@ choice! {
 }
 
 choice! {
+    #[expect(clippy::enum_variant_names, reason = "the names are those of the system calls")]
     /// A system call with all its ABI variants (`capture.syscalls`).
     Syscall {
         /// Opens or creates a queue.

@@ -34,14 +34,20 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use crate::resource::AttributeValue;
 pub use choices::{Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Syscall};
 pub use endpoint::Endpoint;
 pub use env::Env;
-pub use error::{ConfigError, Problem};
+pub use error::ConfigError;
 pub use globs::Globs;
-pub use load::{Loaded, Overrides, check, load};
-pub use proxy_env::Proxy;
+pub use load::{Overrides, check, load};
 pub use tree::*;
 pub use units::{HumanDuration, Size};
-pub use values::{ErrorCode, ListenAddress, NamespaceInode, Secret};
+pub use values::ErrorCode;
+#[cfg(any(test, feature = "internals"))]
+pub use values::Secret;
+#[cfg(test)]
+pub use {
+    crate::resource::AttributeValue,
+    load::Loaded,
+    values::{ListenAddress, NamespaceInode},
+};

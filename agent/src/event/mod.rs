@@ -34,7 +34,6 @@ pub enum DecodeError {
 
 /// The operation, by the name its entry has in its own ABI's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names are those of the system calls")]
 pub enum Operation {
     MqOpen,
     MqUnlink,
@@ -105,7 +104,6 @@ impl Operation {
 
 /// The ABI that the call came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names are those of the ABIs")]
 pub enum Abi {
     X86_64,
     I386,

@@ -20,7 +20,6 @@ use crate::loss::Loss;
 
 /// In memory or on disk.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum BatchQueue {
     Memory(MemoryQueue),
     Disk(DiskQueue),

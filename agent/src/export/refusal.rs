@@ -2,7 +2,6 @@
 
 /// Numbers of gRPC status codes that are looked at by name.
 pub mod code {
-    #![expect(missing_docs, reason = "the names are those of the codes")]
     pub const CANCELLED: u8 = 1;
     pub const UNKNOWN: u8 = 2;
     pub const INVALID_ARGUMENT: u8 = 3;

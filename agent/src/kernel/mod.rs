@@ -22,19 +22,20 @@ mod settings;
 mod symbols;
 mod waiting;
 
-pub use attach::{AttachError, HookState, HookStatus, Tracer};
+pub use attach::{AttachError, HookState, Tracer};
 pub use backend::{Backend, candidates};
 pub use counters::KernelCounts;
 pub use filter::CgroupVerdict;
-pub use hooks::{Hook, HookTarget};
+pub use hooks::HookTarget;
 pub use load::LoadError;
 pub use lost::{LostCalls, LostKind, PendingLosses};
-pub use name_table::NameTable;
 pub use preemption::kernel_is_preemptible;
 pub use privilege::Capabilities;
-pub use probes::{KernelMeters, ProbeRuns, ProbeStats};
+#[cfg(feature = "internals")]
+pub use probes::ProbeRuns;
+pub use probes::{KernelMeters, ProbeStats};
 pub use queues::QueueKey;
-pub use ring::{CaptureRing, MAX_RECORDS};
-pub use settings::{IdList, KernelFilter, KernelSettings};
+pub use ring::MAX_RECORDS;
+pub use settings::{KernelFilter, KernelSettings};
 pub use symbols::KernelSymbols;
 pub use waiting::{Waiting, WaitingCalls};

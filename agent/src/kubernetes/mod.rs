@@ -22,9 +22,9 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::pod::{FoundPod, Pod, PodContainer, Service};
-pub use self::table::{MAX_CONTAINERS, MAX_PODS};
-pub use self::watch::NoCluster;
+pub use self::pod::FoundPod;
+#[cfg(test)]
+pub use self::pod::Pod;
 
 pub(crate) use self::change::Change;
 use self::table::PodTable;

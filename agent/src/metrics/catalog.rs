@@ -28,7 +28,11 @@ pub struct Definition {
     pub kind: MetricKind,
     /// UCUM, such as `s`, `By` and `{message}`.
     pub unit: &'static str,
-    /// What tells its series apart, for the documents.
+    /// What tells its series apart.
+    #[cfg_attr(
+        not(feature = "internals"),
+        expect(dead_code, reason = "is for the documents")
+    )]
     pub attributes: &'static str,
     /// For people.
     pub description: &'static str,
@@ -48,6 +52,7 @@ macro_rules! metrics {
         )+
 
         $(#[$meta])*
+        #[cfg(feature = "internals")]
         pub const $all: &[Definition] = &[$($id),+];
     };
 }

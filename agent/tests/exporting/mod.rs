@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use mqspan::config::Correlation;
-use mqspan::config::{Exporters, HumanDuration, Otlp, Retry};
-use mqspan::encode::{self, EncodedResource};
-use mqspan::event::Call;
-use mqspan::export::counters::SinkCounts;
-use mqspan::export::{Exporter, Left, SpanSender};
-use mqspan::span::Span;
+use mqspan::internals::config::Correlation;
+use mqspan::internals::config::{Exporters, HumanDuration, Otlp, Retry};
+use mqspan::internals::encode::{self, EncodedResource};
+use mqspan::internals::event::Call;
+use mqspan::internals::export::counters::SinkCounts;
+use mqspan::internals::export::{Exporter, Left, SpanSender};
+use mqspan::internals::span::Span;
 use mqspan_testkit::collector::{Answer, Collector, Seen};
 
 use crate::reference;

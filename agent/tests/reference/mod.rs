@@ -6,12 +6,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mqspan::config::{Correlation, Traces};
-use mqspan::encode::{self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
-use mqspan::event::{Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout};
-use mqspan::ids::Ids;
-use mqspan::resource::{AttributeValue, Resource};
-use mqspan::span::{AttributeSink, Link, Span, SpanSettings};
+use mqspan::internals::config::{Correlation, Traces};
+use mqspan::internals::encode::{
+    self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION,
+};
+use mqspan::internals::event::{
+    Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout,
+};
+use mqspan::internals::ids::Ids;
+use mqspan::internals::resource::{AttributeValue, Resource};
+use mqspan::internals::span::{AttributeSink, Link, Span, SpanSettings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
