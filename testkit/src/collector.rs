@@ -1,4 +1,4 @@
-//! An OTLP/gRPC trace service that keeps what it is sent, and answers as it is told.
+//! An OTLP/gRPC collector that keeps the spans and log records it is sent, and answers spans as it is told.
 
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener};
@@ -7,12 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tonic::codec::CompressionEncoding;
@@ -59,7 +66,8 @@ pub struct Seen {
     pub spans: Vec<Traced>,
     /// Spans of accepted requests that were counted and not kept.
     pub passed_over: u64,
-    /// When each request came, whatever its answer.
+    pub logs: Vec<ResourceLogs>,
+    /// When each request of spans came, whatever its answer.
     pub came: Vec<Instant>,
     pub accepted_requests: u64,
     pub refused_requests: u64,
@@ -131,6 +139,18 @@ impl TraceService for Service {
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let mut logs = request.into_inner().resource_logs;
+        self.0.seen.send_modify(|seen| seen.logs.append(&mut logs));
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 /// How a collector listens.
 #[derive(Default)]
 pub struct Options {
@@ -180,7 +200,9 @@ impl Collector {
             keeps: Mutex::new(Box::new(|_| true)),
             seen: watch::Sender::default(),
         });
-        let service = TraceServiceServer::new(Service(Arc::clone(&state)))
+        let logs = LogsServiceServer::new(Service(Arc::clone(&state)))
+            .accept_compressed(CompressionEncoding::Gzip);
+        let spans = TraceServiceServer::new(Service(Arc::clone(&state)))
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(options.max_request_bytes.unwrap_or(16 << 20));
@@ -194,7 +216,7 @@ impl Collector {
         if let Some(age) = options.max_connection_age {
             server = server.max_connection_age(age).max_connection_age_grace(age);
         }
-        let router = server.add_service(service);
+        let router = server.add_service(spans).add_service(logs);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -15,6 +15,7 @@ mod hostile;
 mod identity;
 mod journeys;
 mod limits;
+mod logs;
 mod metrics;
 mod relation;
 mod scenarios;
@@ -104,6 +105,7 @@ pub(crate) fn all() -> Vec<Case> {
         weak_spots::cases(),
         identity::cases(),
         limits::cases(),
+        logs::cases(),
         shares::cases(),
         hostile::cases(),
         soak::cases(),
