@@ -142,6 +142,7 @@ fmt: ## format Rust and C
 
 lint: ## clippy, shellcheck
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p mqspan -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
 .PHONY: help alerts bench build chart cluster deb demo deny fresh fuzz image instructions pipeline test unit e2e hostile oracle sbom kubernetes mutants nightly vm kernels programs programs-arm64 fmt lint

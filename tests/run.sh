@@ -109,6 +109,8 @@ check "shell scripts" shell_scripts
 check "versions of the fuzz targets" fuzz_versions
 check "tests that the documents name" tests/named_tests.sh
 check "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
+# The tests' feature makes everything public, and so used.
+check "what nothing uses" cargo clippy -p mqspan --quiet -- -D warnings
 counted "unit tests" cargo test --workspace --quiet
 check "build of the cases" cargo build --quiet -p mqspan-tests
 check "build of the agent" release_build

@@ -1,4 +1,4 @@
-//! What became of every call: the sum that must come out even.
+//! The balance: accounts for every call that the kernel side saw.
 
 use std::fmt;
 
@@ -6,39 +6,37 @@ use crate::export::counters::SinkCounts;
 use crate::kernel::KernelCounts;
 use crate::loss::{Loss, Losses};
 
-/// `seen = exported + filtered + sampled_out + rejected + lost + pending`,
-/// exactly, once the agent has stopped.
+/// Where every call went.
+///
+/// Once the agent has stopped, exactly
+/// `seen = exported + filtered + sampled_out + rejected + lost + pending`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Balance {
     /// Calls that the kernel side saw.
     pub seen: u64,
-    /// Spans that the destination took.
+    /// Spans that the destination accepted.
     pub exported: u64,
-    /// Dropped by filters, in the kernel or by name.
+    /// Dropped by filters, in the kernel or in the agent.
     pub filtered: u64,
-    /// Dropped by sampling.
     pub sampled_out: u64,
     /// Refused by the collector.
     pub rejected: u64,
-    /// Given up on the way; [`Loss`] has the reasons.
+    /// Given up along the way, by reason.
     pub lost: Losses,
     /// Calls that have not returned, sends that sampling has yet to decide on,
-    /// and spans on their way.
+    /// and spans that are not delivered yet.
     pub pending: u64,
 }
 
-/// What became of the calls that left the ring buffer.
+/// Calls taken from the ring buffer, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decoded {
-    /// Became spans.
     pub spans: u64,
-    /// Dropped by the filter of names.
+    /// Dropped by the part of the filter that the kernel leaves to the agent.
     pub filtered: u64,
-    /// Dropped by sampling.
     pub sampled_out: u64,
-    /// Dropped by sampling, unless the other end of the message is kept yet.
+    /// Not sampled so far, but kept if the other end of the message is.
     pub undecided: u64,
-    /// Could not be decoded.
     pub undecodable: u64,
 }
 
@@ -49,10 +47,12 @@ impl Decoded {
 }
 
 impl Balance {
-    /// The sum of the three stages. `left` is how many spans the deadline of a
-    /// shutdown left behind for good; while the agent runs it is 0. The
-    /// counters of a running agent are read one after the other, so calls
-    /// under way can be counted twice or not at all; at rest they are exact.
+    /// Sums the three stages.
+    ///
+    /// `left` counts the spans that were undelivered at the deadline of a
+    /// shutdown; it is 0 while the agent runs. The counters of a running agent
+    /// are read one after the other, so calls in progress may be counted twice
+    /// or not at all. At rest they are exact.
     pub fn new(kernel: &KernelCounts, decoded: Decoded, sink: &SinkCounts, left: u64) -> Self {
         let mut lost = Losses::from_iter([
             (Loss::RingFull, kernel.ring_full),
@@ -78,7 +78,7 @@ impl Balance {
         }
     }
 
-    /// Does the sum come out even?
+    /// Whether both sides of the equation are equal.
     pub fn is_even(&self) -> bool {
         self.seen
             == self.exported

@@ -12,9 +12,9 @@ use crate::kernel::{MAX_RECORDS, Tracer};
 use crate::pipeline::Pipeline;
 use crate::sink::SpanSink;
 
-/// Wait for records while there are some, and the longest while there are
-/// none. The ring wakes the loop earlier when it fills, and there is no wait
-/// for what the last round has left.
+/// How long a round waits for records: `SHORT_ROUND` while records arrive, and
+/// up to `LONG_ROUND` while none do. The ring wakes the loop earlier as it
+/// fills. After a full round the next one does not wait.
 const SHORT_ROUND: Duration = Duration::from_millis(20);
 const LONG_ROUND: Duration = Duration::from_millis(100);
 
@@ -23,7 +23,8 @@ const LONG_ROUND: Duration = Duration::from_millis(100);
 /// in the ring.
 ///
 /// # Errors
-/// When the kernel refuses the ring buffer.
+/// If the ring buffer cannot be mapped or polled, or the clock cannot be
+/// watched.
 pub fn run<S: SpanSink>(
     tracer: &mut Tracer,
     pipeline: Pipeline<'_, S>,
@@ -62,7 +63,7 @@ pub fn run<S: SpanSink>(
     Ok(pipeline.into_inner().into_sink())
 }
 
-/// How long to wait after a round that took so many records.
+/// How long to wait after a round that took `taken` records.
 fn next_round(round: Duration, taken: usize) -> Duration {
     match taken {
         0 => (round * 2).clamp(SHORT_ROUND, LONG_ROUND),

@@ -1,10 +1,10 @@
-//! From the kernel's boot time to Unix time.
+//! Converts the kernel's boot time to Unix time.
 //!
 //! Events carry `CLOCK_BOOTTIME`, which never jumps. Unix time is boot time
-//! plus an offset, which moves when the clock is set; slewing changes the pace
-//! of both clocks alike. The [`Anchors`] keep the offsets of the recent past,
-//! so that a call starts where the clock stood at its start, and lasts what
-//! passed.
+//! plus an offset. Setting the clock changes the offset; slewing affects both
+//! clocks alike. [`Anchors`] keeps the offsets of the recent past, so that a
+//! call starts at the time that the clock showed then, and lasts as long as it
+//! really took.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,34 +16,35 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-/// Offsets closer than this are one: the two clocks are not read at once.
+/// Offsets closer than this count as equal, because the two clocks cannot be
+/// read at the same instant.
 const SAME_OFFSET_NS: u64 = 100_000;
-/// Offsets kept.
 const MAX_ANCHORS: usize = 4096;
 
-/// Both clocks at one moment, nanoseconds.
+/// Both clocks at one moment, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// `CLOCK_BOOTTIME`.
     pub boot_ns: u64,
-    /// `CLOCK_REALTIME` less `CLOCK_BOOTTIME`.
+    /// `CLOCK_REALTIME` minus `CLOCK_BOOTTIME`.
     pub offset_ns: i64,
 }
 
 impl Reading {
-    /// Now.
     pub fn now() -> Self {
         Self::read().1
     }
 
-    /// Now, if the thread kept its CPU long enough to tell an offset from
-    /// another by it.
+    /// The current reading, or `None` if the thread lost its CPU between
+    /// reading the two clocks and the offset is too inexact to tell a step by
+    /// it.
     pub fn exact_now() -> Option<Self> {
         let (error_ns, reading) = Self::read();
         (error_ns < SAME_OFFSET_NS.cast_signed() / 2).then_some(reading)
     }
 
-    /// With by how much the offset may be wrong: of three tries the best.
+    /// Returns the best of three tries, after the maximum error of its offset
+    /// in nanoseconds.
     fn read() -> (i64, Self) {
         let read = || {
             let before = boottime_ns();
@@ -64,11 +65,12 @@ impl Reading {
     }
 }
 
-/// The kernel's own, in whatever time namespace the agent is.
+/// `CLOCK_BOOTTIME` as the kernel counts it, whatever time namespace the agent
+/// is in.
 fn boottime_ns() -> i64 {
     static AHEAD_NS: LazyLock<i64> = LazyLock::new(|| {
-        // The file is about the namespace of children, in which this process is
-        // only if it was born there.
+        // The file describes the namespace of children. It applies to this
+        // process only if the process was born in that namespace.
         let namespace = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).ok();
         if namespace("time") != namespace("time_for_children") {
             return 0;
@@ -79,8 +81,8 @@ fn boottime_ns() -> i64 {
     nanoseconds(clock_gettime(ClockId::Boottime)) - *AHEAD_NS
 }
 
-/// From `/proc/PID/timens_offsets`, lines of a clock, seconds and nanoseconds;
-/// time_namespaces(7).
+/// Parses `/proc/PID/timens_offsets`: lines of clock name, seconds and
+/// nanoseconds. See time_namespaces(7).
 fn boottime_offset_ns(offsets: &str) -> i64 {
     let of_line = |line: &str| {
         let mut words = line.split_ascii_whitespace();
@@ -105,10 +107,10 @@ pub struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Watches from now on.
+    /// Starts to watch.
     ///
     /// # Errors
-    /// When the kernel gives no timer.
+    /// If the kernel does not provide a timer.
     pub fn new() -> io::Result<Self> {
         let timer = timerfd_create(
             TimerfdClockId::Realtime,
@@ -119,10 +121,10 @@ impl ClockWatch {
         Ok(watch)
     }
 
-    /// Goes on after the clock was set; nothing to do otherwise.
+    /// Arms the timer again if the clock was set. Otherwise does nothing.
     ///
     /// # Errors
-    /// When the kernel refuses the timer.
+    /// If the kernel refuses the timer.
     pub fn acknowledge(&self) -> io::Result<()> {
         match rustix::io::read(&self.timer, &mut [0; 8]) {
             Err(rustix::io::Errno::AGAIN) => Ok(()),
@@ -130,7 +132,7 @@ impl ClockWatch {
         }
     }
 
-    /// A timer that never fires, for the sake of its cancellation.
+    /// Sets a timer that never expires; only its cancellation matters.
     fn arm(&self) -> io::Result<()> {
         const NEVER: Itimerspec = Itimerspec {
             it_interval: Timespec {
@@ -144,7 +146,8 @@ impl ClockWatch {
         };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         match timerfd_settime(&self.timer, flags, &NEVER) {
-            // The clock was set once more meanwhile; the timer is armed.
+            // The clock was set again in the meantime; the timer is armed
+            // anyway.
             Ok(_) | Err(rustix::io::Errno::CANCELED) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -157,21 +160,21 @@ impl AsFd for ClockWatch {
     }
 }
 
-/// When a call was, nanoseconds of Unix time.
+/// Start and end of a call, in nanoseconds of Unix time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
-    /// Its start, by the clock at the start.
+    /// Start, by the clock as it was then.
     pub start_unix_ns: u64,
-    /// Its start and the time that passed, whatever the clock did.
+    /// `start_unix_ns` plus the time that passed, whatever the clock did.
     pub end_unix_ns: u64,
-    /// Its end, by the clock at the end; what deadlines are held against.
+    /// End, by the clock as it was then. Deadlines are compared with it.
     pub end_by_clock_ns: u64,
-    /// By how much the clock was set in between, forward if positive; `None`
-    /// where it was not.
+    /// By how much the clock was set in between, forward if positive; `None` if
+    /// it was not set.
     pub clock_step_ns: Option<i64>,
 }
 
-/// Of a call during which nobody set the clock: start and end.
+/// From the start and the end of a call during which nobody set the clock.
 impl From<(u64, u64)> for Times {
     fn from((start_unix_ns, end_unix_ns): (u64, u64)) -> Self {
         Self {
@@ -191,7 +194,7 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Starts with one reading, which also stands for all time before it.
+    /// Starts with one reading, which also applies to all time before it.
     pub fn new(first: Reading) -> Self {
         Self {
             readings: VecDeque::from([first]),
@@ -199,9 +202,11 @@ impl Anchors {
         }
     }
 
-    /// Takes a later reading. Call it often: between two readings a step of
-    /// the clock can have come at any moment. Returns the step, if there was
-    /// one: nanoseconds, forward if positive.
+    /// Takes a later reading and returns the step of the clock since the last
+    /// one, if any: nanoseconds, forward if positive.
+    ///
+    /// Call this often. A step can have happened at any moment between two
+    /// readings.
     pub fn renew(&mut self, reading: Reading) -> Option<i64> {
         let moved = reading.offset_ns.saturating_sub(self.latest.offset_ns);
         if moved.unsigned_abs() < SAME_OFFSET_NS {
@@ -227,13 +232,13 @@ impl Anchors {
             .map_or(self.latest.offset_ns, |reading| reading.offset_ns)
     }
 
-    /// Unix nanoseconds of a moment of boot time.
     pub fn to_unix_ns(&self, boot_ns: u64) -> u64 {
         boot_ns.saturating_add_signed(self.offset_ns(boot_ns))
     }
 
-    /// The same of a moment in the past; by the clock of now where it was set
-    /// back so far that the moment would be in the future.
+    /// Like [`Self::to_unix_ns`], for a moment in the past. Uses the current
+    /// offset if the clock was set back so far that the moment would be in the
+    /// future.
     pub fn to_past_unix_ns(&self, boot_ns: u64, now_unix_ns: u64) -> u64 {
         let unix_ns = self.to_unix_ns(boot_ns);
         if unix_ns <= now_unix_ns {
@@ -243,7 +248,7 @@ impl Anchors {
         by_now.min(now_unix_ns)
     }
 
-    /// The times of a call, of its start and end in boot time.
+    /// The times of a call, from its start and end in boot time.
     pub fn times(&self, start_ns: u64, end_ns: u64) -> Times {
         let (at_start, at_end) = (self.offset_ns(start_ns), self.offset_ns(end_ns));
         let start_unix_ns = start_ns.saturating_add_signed(at_start);

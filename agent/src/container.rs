@@ -1,8 +1,8 @@
-//! Container and pod of a process, from the path of its cgroup.
+//! Finds the container and the pod of a process from its cgroup path.
 //!
-//! Runtimes name a container's cgroup after it; the kubelet names a pod's
-//! cgroup after the pod's UID. Which hierarchy the path is of (v1, hybrid, v2)
-//! makes no difference.
+//! Runtimes name a container's cgroup after the container; the kubelet names a
+//! pod's cgroup after the pod's UID. The hierarchy of the path (v1, hybrid or
+//! v2) makes no difference.
 
 /// The forms in which runtimes name a container's cgroup.
 const FORMS: [fn(Part<'_>) -> Option<String>; 5] = [
@@ -29,7 +29,7 @@ const FORMS: [fn(Part<'_>) -> Option<String>; 5] = [
     of_nspawn_service,
 ];
 
-/// One part of a path between its neighbours, which are empty at its ends.
+/// One component of a path and its neighbours, which are empty at the ends.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     above: &'a str,
@@ -37,30 +37,31 @@ struct Part<'a> {
     below: &'a str,
 }
 
-/// What a cgroup path tells.
+/// What a cgroup path says about a process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Container {
-    /// `container.id`: 64 hexadecimal digits, or what the runtime has in their
-    /// place. LXC and systemd-nspawn know a container by its name only.
+    /// `container.id`: 64 hexadecimal digits, or what the runtime uses instead.
+    /// LXC and systemd-nspawn know a container only by its name.
     pub id: Option<String>,
     /// `k8s.pod.uid`.
     pub pod_uid: Option<String>,
 }
 
 impl Container {
-    /// From one path, such as
+    /// Parses one path, such as
     /// `/kubepods.slice/kubepods-pod<uid>.slice/cri-containerd-<id>.scope`.
     pub fn of_path(path: &str) -> Self {
         Self {
-            // The innermost: a container can run containers.
+            // Take the innermost, since a container can run containers.
             id: parts_from_the_last(path)
                 .find_map(|part| FORMS.iter().find_map(|of_part| of_part(part))),
             pod_uid: parts_from_the_last(path).find_map(|part| pod_uid_of_part(part.name)),
         }
     }
 
-    /// From `/proc/<pid>/cgroup`, lines `hierarchy:controllers:path`
-    /// (cgroups(7)). The first line that names a container decides.
+    /// Parses `/proc/<pid>/cgroup`, which has lines of
+    /// `hierarchy:controllers:path` (cgroups(7)). The first line that names a
+    /// container decides.
     pub fn of_proc(text: &str) -> Self {
         let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
         paths()
@@ -74,13 +75,13 @@ impl Container {
             .unwrap_or_default()
     }
 
-    /// Names nothing.
     pub fn is_empty(&self) -> bool {
         self.id.is_none() && self.pod_uid.is_none()
     }
 }
 
-/// containerd can put `<pod>:cri-containerd:<id>` into one part.
+/// The components of a path, last one first. `:` separates too, because
+/// containerd can put `<pod>:cri-containerd:<id>` into one component.
 fn parts_from_the_last(path: &str) -> impl Iterator<Item = Part<'_>> {
     let mut names = path.rsplit(['/', ':']).peekable();
     let mut below = "";
@@ -95,20 +96,19 @@ fn parts_from_the_last(path: &str) -> impl Iterator<Item = Part<'_>> {
     })
 }
 
-/// `<id>`, `<prefix>-<id>` or `<prefix>-<id>.scope`, whatever the runtime's
-/// prefix.
+/// `<id>`, `<prefix>-<id>` or `<prefix>-<id>.scope`, with any prefix.
 fn of_64_digits(part: Part<'_>) -> Option<String> {
     let bare = part.name.strip_suffix(".scope").unwrap_or(part.name);
     let (prefix, id) = bare.rsplit_once('-').unwrap_or(("", bare));
-    // libpod-conmon-<id> and crio-conmon-<id> hold the monitor of a container,
-    // libpod_parent/<id> a pod's containers.
+    // libpod-conmon-<id> and crio-conmon-<id> hold a container's monitor,
+    // libpod_parent/<id> the containers of a pod.
     if prefix.ends_with("conmon") || (prefix.is_empty() && part.above == "libpod_parent") {
         return None;
     }
     is_hexadecimal(id, 64).then(|| id.to_owned())
 }
 
-/// `<task>-<number>`, the task being 32 hexadecimal digits.
+/// `<task>-<number>`, where the task is 32 hexadecimal digits.
 fn of_fargate(part: Part<'_>) -> Option<String> {
     let (task, number) = part.name.split_once('-')?;
     let is_number =
@@ -116,7 +116,8 @@ fn of_fargate(part: Part<'_>) -> Option<String> {
     (is_number && is_hexadecimal(task, 32)).then(|| part.name.to_owned())
 }
 
-/// `lxc.payload.<name>` since LXC 4, `lxc/<name>` before and in Proxmox VE.
+/// `lxc.payload.<name>` since LXC 4, `lxc/<name>` before that and in Proxmox
+/// VE.
 fn of_lxc(part: Part<'_>) -> Option<String> {
     let name = match part.name.strip_prefix("lxc.payload.") {
         Some(name) => name,
@@ -126,9 +127,9 @@ fn of_lxc(part: Part<'_>) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// `machine-<name>.scope`, with `payload` below it in v2; the processes of
-/// nspawn itself are in `supervisor`. libvirt's virtual machines are called
-/// the same way.
+/// `machine-<name>.scope`, with `payload` below it in v2. The processes of
+/// nspawn itself are in `supervisor`. Scopes of libvirt's virtual machines have
+/// the same form.
 fn of_machine(part: Part<'_>) -> Option<String> {
     let name = part.name.strip_prefix("machine-")?.strip_suffix(".scope")?;
     if name.starts_with("qemu") || ["supervisor", "libvirt"].contains(&part.below) {
@@ -137,7 +138,7 @@ fn of_machine(part: Part<'_>) -> Option<String> {
     unescape(name)
 }
 
-/// `systemd-nspawn@<name>.service`, with the same below it.
+/// `systemd-nspawn@<name>.service`, with the same children.
 fn of_nspawn_service(part: Part<'_>) -> Option<String> {
     let name = part
         .name
@@ -149,7 +150,7 @@ fn of_nspawn_service(part: Part<'_>) -> Option<String> {
     unescape(name)
 }
 
-/// Undoes systemd-escape(1), as far as names of machines need it.
+/// Undoes systemd-escape(1) as far as the names of machines need it.
 fn unescape(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.replace("\\x2d", "-"))
 }

@@ -1,6 +1,8 @@
-//! Names and numbers of Linux error codes, which x86 and Arm use in all their ABIs, and of signals.
+//! Names and numbers of Linux error codes and signals.
 //!
-//! Where two names share a number, [`name`] gives the one that the kernel defines by its number and [`number`] knows both.
+//! The error codes are the same in all ABIs of x86 and Arm. Where two names
+//! share a number, [`name`] returns the one that the kernel defines by its
+//! number, and [`number`] knows both.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -8,14 +10,15 @@ use std::sync::LazyLock;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-/// `ERESTARTSYS` of the kernel's `include/linux/errno.h`: a call that a signal interrupted and that the kernel either
-/// restarts or ends with `EINTR` in user space. A hook on the kernel's return sees 512, never 4.
+/// `ERESTARTSYS` of the kernel's `include/linux/errno.h`: a signal interrupted
+/// the call, and the kernel either restarts it or ends it with `EINTR` in user
+/// space. A hook on the kernel's return sees 512, never 4.
 pub const ERESTARTSYS: i32 = 512;
 
 /// The highest number, `EHWPOISON`.
 const LAST: i32 = libc::EHWPOISON;
 
-/// What is known of a number, at its place.
+/// Name and description of each error code, indexed by number.
 static CODES: LazyLock<Vec<Option<Code>>> = LazyLock::new(|| (0..=LAST).map(Code::of).collect());
 
 struct Code {
@@ -40,21 +43,23 @@ fn code(errno: i32) -> Option<&'static Code> {
 
 /// The symbol of a positive error number, for example `ETIMEDOUT` for 110.
 ///
-/// The kernel's internal 512 reads `EINTR`, as user space would see it. `None` for a number that has no name.
+/// The kernel's internal 512 gives `EINTR`, as user space would see it. `None`
+/// for a number without a name.
 #[must_use]
 pub fn name(errno: i32) -> Option<&'static str> {
     Some(code(errno)?.name.as_str())
 }
 
-/// What a positive error number means, in English; 512 as for [`name`].
+/// The description of a positive error number in English; 512 as in [`name`].
 #[must_use]
 pub fn description(errno: i32) -> Option<&'static str> {
     Some(code(errno)?.description)
 }
 
-/// The positive error number of a symbol, for example 110 for `ETIMEDOUT`; second names such as `EWOULDBLOCK` are known too.
+/// The positive error number of a symbol, for example 110 for `ETIMEDOUT`.
 ///
-/// `None` for a name that the kernel does not define. Names are upper case.
+/// Names are upper case. Second names such as `EWOULDBLOCK` are known, too.
+/// `None` for a name that the kernel does not define.
 #[must_use]
 pub fn number(name: &str) -> Option<i32> {
     match name {
@@ -65,7 +70,8 @@ pub fn number(name: &str) -> Option<i32> {
     }
 }
 
-/// The number that user space gets for `errno`: `EINTR` for the kernel's internal 512, every other number as it is.
+/// The number that user space gets for `errno`: `EINTR` for the kernel's
+/// internal 512, any other number unchanged.
 #[must_use]
 pub fn as_seen_by_user_space(errno: i32) -> i32 {
     if errno == ERESTARTSYS {
@@ -75,12 +81,13 @@ pub fn as_seen_by_user_space(errno: i32) -> i32 {
     }
 }
 
-/// All symbols, in the order of their numbers.
+/// All symbols, ordered by number.
 pub fn names() -> impl Iterator<Item = &'static str> {
     (1..=LAST).filter_map(name)
 }
 
-/// `SIGKILL` and the like; a real-time signal as `SIGRTMIN+1`.
+/// The name of a signal, such as `SIGKILL`, or `SIGRTMIN+1` for a real-time
+/// signal.
 #[must_use]
 pub fn signal_name(signal: u32) -> Cow<'static, str> {
     let known = i32::try_from(signal).ok();

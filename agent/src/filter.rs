@@ -1,18 +1,18 @@
-//! The part of a filter that the kernel leaves to the agent: containers, and
-//! lists that are too large for it. What it drops is counted as filtered, like
-//! what the kernel drops.
+//! The part of the filter that the kernel leaves to the agent: containers, and
+//! lists that are too large for the kernel. What it drops counts as filtered,
+//! like what the kernel drops.
 
 use crate::config::{Filter, Globs, Selector};
 use crate::event::Call;
 use crate::kernel::KernelFilter;
 use crate::process::Process;
 
-/// Decides by names, users and namespaces.
+/// Decides by names, users, namespaces and containers.
 #[derive(Debug, Clone, Default)]
 pub struct NameFilter {
     /// For calls that the kernel has judged.
     left: Lists,
-    /// For calls of which it could not tell.
+    /// For calls that the kernel could not judge.
     all: Lists,
 }
 
@@ -35,12 +35,11 @@ impl NameFilter {
         }
     }
 
-    /// Has the kernel judged all calls but those of which it could not tell?
+    /// Whether only the calls that the kernel could not judge need a decision.
     pub fn is_left_nothing(&self) -> bool {
         self.left.include.is_empty() && self.left.exclude.is_empty()
     }
 
-    /// Is this call of this process wanted?
     pub fn wants(&self, call: &Call<'_>, process: &Process) -> bool {
         let Lists { include, exclude } = if call.undecided {
             &self.all
@@ -52,8 +51,8 @@ impl NameFilter {
         include.all(call, process) && !exclude.any(call, process)
     }
 
-    /// Are calls of processes in this one's container wanted? `None` if the
-    /// filter is not about containers.
+    /// Whether calls from this process's container are wanted. `None` if the
+    /// filter has no rules for containers.
     pub fn wants_container(&self, process: &Process) -> Option<bool> {
         let Lists { include, exclude } = &self.left;
         if include.containers.is_empty() && exclude.containers.is_empty() {
@@ -102,7 +101,7 @@ impl Rules {
             && self.containers.is_empty()
     }
 
-    /// Every list that is not empty matches.
+    /// Whether every list that is not empty matches.
     fn all(&self, call: &Call<'_>, process: &Process) -> bool {
         (self.comms.is_empty() || self.comms.matches(&call.comm))
             && (self.queues.is_empty() || self.matches_queue(call))
@@ -111,7 +110,7 @@ impl Rules {
             && (self.containers.is_empty() || self.matches_container(process))
     }
 
-    /// Some list matches.
+    /// Whether any list matches.
     fn any(&self, call: &Call<'_>, process: &Process) -> bool {
         self.comms.matches(&call.comm)
             || self.matches_queue(call)

@@ -1,21 +1,19 @@
-//! A hash for keys that are the kernel's own, or are checked again after the
-//! look-up in a map that is bounded: quick rather than proof against chosen
-//! keys.
+//! A hash for keys that come from the kernel, or that are checked again after
+//! the look-up in a bounded map. It is fast, but does not resist chosen keys.
 
 use std::hash::Hasher;
 
-/// Odd numbers with their bits well mixed: the fractions of the square roots
+/// Odd numbers with well mixed bits: the fractional parts of the square roots
 /// of 2 and 3.
 const MIX: [u64; 2] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b];
 
-/// A product of 128 bits, folded.
+/// Folds a product of 128 bits.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// Of a name.
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut hash = MIX[1] ^ bytes.len() as u64;
     for chunk in bytes.chunks(8) {
@@ -28,7 +26,7 @@ pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     hash
 }
 
-/// Of keys made of whole words.
+/// Hashes keys made of whole words.
 #[derive(Debug, Default)]
 pub(crate) struct KeyHasher(u64);
 

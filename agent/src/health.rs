@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz` for orchestrators.
+//! The `/healthz` and `/readyz` endpoints for orchestrators.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,23 +11,22 @@ use axum::routing::get;
 
 use crate::pipeline::PipelineCounts;
 
-/// The capture loop turns ten times a second. Where users of the host have dozens
-/// of threads compete for each CPU its thread may wait ten seconds for one, and a
-/// restart would not help; without a turn for this long it is stuck.
+/// The capture loop is stuck if it has not turned for this long. It normally
+/// turns ten times a second. On a host where dozens of threads compete for each
+/// CPU, its thread may wait ten seconds for one, and a restart would not help.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// What the answers depend on.
 #[derive(Clone)]
 pub struct Health {
     ready: Arc<AtomicBool>,
     counts: Arc<PipelineCounts>,
-    /// How many turns there were when that was seen to change; `None` before
-    /// the loop begins.
+    /// The number of turns and when it was last seen to change; `None` before
+    /// the loop starts.
     last_turn: Arc<Mutex<Option<(u64, Instant)>>>,
 }
 
 impl Health {
-    /// Not ready yet. `counts.rounds` is the sign of life.
+    /// Not ready at first. `counts.rounds` is the sign of life.
     pub fn new(counts: Arc<PipelineCounts>) -> Self {
         Self {
             ready: Arc::default(),
@@ -36,7 +35,7 @@ impl Health {
         }
     }
 
-    /// Every hook is attached, or, when stopping, not any more.
+    /// Pass true once every hook is attached, and false when stopping.
     pub fn set_ready(&self, ready: bool) {
         if ready {
             self.begin(Instant::now());
@@ -44,8 +43,8 @@ impl Health {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// The loop turns from now on. The start before it takes as long as the
-    /// kernel takes to verify the programs.
+    /// Starts to watch the loop. The start of the agent before that takes as
+    /// long as the kernel needs to verify the programs.
     fn begin(&self, now: Instant) {
         let rounds = self.counts.rounds.load(Ordering::Relaxed);
         *self.lock_last_turn() = Some((rounds, now));
@@ -61,8 +60,8 @@ impl Health {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Has the capture loop turned lately? Judged from one request to the
-    /// next, so the first one after a long silence is lenient.
+    /// Whether the capture loop has turned lately. Compares with the previous
+    /// request, so the first one after a long silence is lenient.
     fn is_alive(&self, now: Instant) -> bool {
         let rounds = self.counts.rounds.load(Ordering::Relaxed);
         let mut last_turn = self.lock_last_turn();
@@ -76,7 +75,6 @@ impl Health {
     }
 }
 
-/// The paths `/healthz` and `/readyz`.
 pub fn router(health: Health) -> Router {
     Router::new()
         .route("/healthz", get(healthz))

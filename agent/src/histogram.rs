@@ -1,16 +1,17 @@
-//! A histogram of durations, exact in integers.
+//! A histogram of durations that counts in integers, exactly.
 
-/// Buckets: one for each bound, and one for what is above the last.
+/// Number of buckets: one for each bound, and one for what is above the last.
 pub const BUCKETS: usize = BOUNDS_NS.len() + 1;
 
-/// Bounds of a power of ten, a fifth apart at most: `histogram_quantile()` takes
-/// the middle of a bucket when all is in it, which then is right to a tenth.
+/// Bounds in nanoseconds for one power of ten, at most a fifth apart. When all
+/// values are in one bucket, `histogram_quantile()` takes its middle, which is
+/// then accurate to a tenth.
 const FINE: [u64; 14] = [
     1_000, 1_200, 1_400, 1_650, 1_950, 2_300, 2_750, 3_300, 3_900, 4_600, 5_500, 6_500, 7_700,
     9_000,
 ];
 
-/// Those that "Semantic conventions for messaging client metrics" asks of
+/// Bounds that "Semantic conventions for messaging client metrics" requires for
 /// `messaging.client.operation.duration`.
 const CONVENTIONAL: [u64; 14] = [
     5_000_000,
@@ -29,14 +30,14 @@ const CONVENTIONAL: [u64; 14] = [
     10_000_000_000,
 ];
 
-/// Beyond: who waits for work can wait for long.
+/// Bounds above those, since consumers may wait for work for long.
 const LONG: [u64; 3] = [25_000_000_000, 50_000_000_000, 100_000_000_000];
 
-/// How many fine bounds there are below the first conventional one.
+/// Number of fine bounds below the first conventional one.
 const FINE_BOUNDS: usize = 52;
 
 /// Upper bounds of the buckets in nanoseconds, inclusive: fine ones from 1 us
-/// on, since most calls do not block, then the conventional ones.
+/// on, since most calls do not block, then the conventional and the long ones.
 pub const BOUNDS_NS: [u64; FINE_BOUNDS + CONVENTIONAL.len() + LONG.len()] = bounds_ns();
 
 #[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
@@ -66,9 +67,9 @@ pub fn bounds() -> impl Iterator<Item = f64> {
     BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9)
 }
 
-/// Counts of durations. Nothing is rounded until it is shown in seconds: the
-/// sum is kept in nanoseconds, in 128 bits, since a few thousand blocked
-/// callers add up to 64 bits of nanoseconds within weeks.
+/// Counts durations. Values are rounded only when they are shown in seconds.
+/// The sum is kept in nanoseconds in 128 bits, since a few thousand blocked
+/// callers fill 64 bits within weeks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BUCKETS],
@@ -89,7 +90,6 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration in nanoseconds.
     #[inline]
     pub fn record(&mut self, ns: u64) {
         let at = BOUNDS_NS.partition_point(|bound| *bound < ns);
@@ -101,7 +101,7 @@ impl Histogram {
         self.max_ns = self.max_ns.max(ns);
     }
 
-    /// What was counted elsewhere, by the same buckets.
+    /// Takes over what was counted elsewhere with the same buckets.
     pub fn from_parts(
         buckets: [u32; BUCKETS],
         sum_ns: u64,
@@ -118,7 +118,6 @@ impl Histogram {
         }
     }
 
-    /// Counts what the other one counted, too.
     pub fn add(&mut self, other: &Self) {
         for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
             *bucket += more;
@@ -128,25 +127,23 @@ impl Histogram {
         self.max_ns = self.max_ns.max(other.max_ns);
     }
 
-    /// How many durations there were.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// How many there were in each bucket.
     pub fn buckets(&self) -> &[u64; BUCKETS] {
         &self.buckets
     }
 
     /// The sum in seconds.
     pub fn sum(&self) -> f64 {
-        // Whole seconds and the rest apart, so that big sums keep what a
-        // double can hold of them.
+        // Converts whole seconds and the rest separately, so that large sums
+        // keep the precision of a double.
         let (sec, ns) = (self.sum_ns / 1_000_000_000, self.sum_ns % 1_000_000_000);
         sec as f64 + ns as f64 / 1e9
     }
 
-    /// The shortest and the longest in seconds, if there is any.
+    /// The shortest and the longest duration in seconds, if any was counted.
     pub fn range(&self) -> Option<(f64, f64)> {
         (self.min_ns <= self.max_ns).then_some((self.min_ns as f64 / 1e9, self.max_ns as f64 / 1e9))
     }

@@ -1,4 +1,4 @@
-//! What all traced processes share: the host.
+//! The host, which all traced processes share.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +13,6 @@ use crate::resource::{AttributeValue, Resource};
 /// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 
-/// The host that the agent runs on.
 #[derive(Debug, Clone)]
 pub struct Host {
     name: String,
@@ -27,7 +26,7 @@ pub struct Host {
 const SERVICE_INSTANCE_NAMESPACE: Uuid = Uuid::from_u128(0x4d63009a_8d0f_11ee_aad7_4c796ed8e320);
 
 impl Host {
-    /// From `uname(2)`, `/proc` and `/etc/passwd`.
+    /// Reads `uname(2)`, `/proc` and `/etc/passwd`.
     pub fn read() -> Self {
         let uname = rustix::system::uname();
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -42,7 +41,7 @@ impl Host {
         }
     }
 
-    /// Its name, from `uname(2)`.
+    /// The node name of `uname(2)`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -52,18 +51,18 @@ impl Host {
         self.pid_namespace
     }
 
-    /// Does the agent count processes as the kernel's programs do?
+    /// Whether the agent sees the same process ids as the kernel's programs.
     pub fn is_in_initial_pid_namespace(&self) -> bool {
         self.pid_namespace == INITIAL_PID_NAMESPACE
     }
 
-    /// The boot as a number: ids of calls are unique within it.
+    /// The boot id as a number. Ids of calls are unique within a boot.
     pub fn boot_seed(&self) -> u128 {
         self.boot_id.as_u128()
     }
 
     /// `service.instance.id`: a UUID of version 5 from the boot and the
-    /// process, the same after a restart of the agent.
+    /// process. It stays the same when the agent restarts.
     pub fn instance_id(&self, key: &ProcessKey) -> String {
         let name = format!(
             "{}:{}:{}:{}",
@@ -72,7 +71,7 @@ impl Host {
         Uuid::new_v5(&SERVICE_INSTANCE_NAMESPACE, name.as_bytes()).to_string()
     }
 
-    /// The name of a user, or the number where `/etc/passwd` has none.
+    /// The name of a user, or the number if `/etc/passwd` has no name for it.
     pub fn user_name(&self, uid: u32) -> String {
         self.users
             .get(&uid)
@@ -80,7 +79,8 @@ impl Host {
             .unwrap_or_else(|| uid.to_string())
     }
 
-    /// Sets the attributes of the host and of this distribution.
+    /// Sets the attributes of the host, the operating system and this
+    /// distribution.
     pub fn describe(&self, resource: &mut Resource) {
         resource.set_text(semconv::HOST_NAME, self.name.clone());
         resource.set_text(semconv::HOST_ARCH, host_arch());
@@ -90,7 +90,7 @@ impl Host {
     }
 }
 
-/// `host.arch` in the words of the semantic conventions.
+/// `host.arch` as the semantic conventions spell it.
 fn host_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -99,7 +99,7 @@ fn host_arch() -> &'static str {
     }
 }
 
-/// Lines `name:password:uid:...`, passwd(5).
+/// Parses lines of `name:password:uid:...`, passwd(5).
 fn users(passwd: &str) -> HashMap<u32, String> {
     passwd
         .lines()

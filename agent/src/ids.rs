@@ -1,23 +1,24 @@
 //! Correlate: the ids of traces and spans.
 //!
-//! A call is named by its thread and the time of its entry. Ids are a keyed
-//! hash of the two, so the send of a message and its receive, which the kernel
-//! tells of separately, come to the same trace without any shared state; and
-//! a span sent twice has the same id twice.
+//! A call is identified by its thread and the time of its entry. Ids are a
+//! keyed hash of the two. The send of a message and its receive, which the
+//! kernel reports separately, therefore get the same trace without shared
+//! state, and a span that is sent twice has the same id both times.
 
 /// 16 bytes, never all zero (W3C Trace Context).
 pub type TraceId = [u8; 16];
 /// 8 bytes, never all zero (W3C Trace Context).
 pub type SpanId = [u8; 8];
 
-/// Gives ids. Two hosts, or two boots of one, must differ in the seed.
+/// Generates ids. The seed must differ between hosts, and between boots of a
+/// host.
 #[derive(Debug, Clone, Copy)]
 pub struct Ids {
     seed: [u64; 2],
 }
 
 impl Ids {
-    /// From 16 random bytes that last as long as the boot, such as
+    /// `seed` is 16 random bytes that last as long as the boot, such as
     /// `/proc/sys/kernel/random/boot_id`.
     pub fn new(seed: u128) -> Self {
         Self {
@@ -25,14 +26,14 @@ impl Ids {
         }
     }
 
-    /// Of the trace that starts with this call.
+    /// The id of the trace that starts with this call.
     pub fn trace_id(&self, tid: u32, start_ns: u64) -> TraceId {
         let high = self.hash(0, tid, start_ns);
         let low = self.hash(1, tid, start_ns).max(1);
         ((u128::from(high) << 64) | u128::from(low)).to_be_bytes()
     }
 
-    /// Of the span of this call.
+    /// The id of the span of this call.
     pub fn span_id(&self, tid: u32, start_ns: u64) -> SpanId {
         self.hash(2, tid, start_ns).max(1).to_be_bytes()
     }

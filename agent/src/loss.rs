@@ -1,4 +1,4 @@
-//! Every way in which a call, or what is known of it, can be lost.
+//! Every way in which a call, or something known about it, can be lost.
 //!
 //! One table for metrics, the log and the documents: `make generate` writes the
 //! tables of `docs/losses.md` and `ARCHITECTURE.md` from it.
@@ -16,27 +16,26 @@ macro_rules! losses {
         }
 
         impl $kind {
-            /// All there are, in the order in which calls meet them.
+            /// All of them, in the order in which calls meet them.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// As metrics and the log spell it.
+            /// The name in metrics and in the log.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// What happened.
             #[cfg(feature = "internals")]
             pub const fn when(self) -> &'static str {
                 match self { $(Self::$variant => $when,)+ }
             }
 
-            /// What helps, or what follows.
+            /// What helps, or the consequence.
             #[cfg(feature = "internals")]
             pub const fn then(self) -> &'static str {
                 match self { $(Self::$variant => $then,)+ }
             }
 
-            /// Where it is noticed.
+            /// Where in the code it is noticed.
             #[cfg(feature = "internals")]
             pub const fn place(self) -> &'static str {
                 match self { $(Self::$variant => $place,)+ }
@@ -134,31 +133,28 @@ losses! {
 pub struct Losses([u64; Loss::ALL.len()]);
 
 impl Losses {
-    /// Counts more of them.
     pub fn add(&mut self, reason: Loss, calls: u64) {
         if let Some(sum) = self.0.get_mut(reason as usize) {
             *sum += calls;
         }
     }
 
-    /// Counts what the other one counted, too.
     pub fn add_all(&mut self, other: &Self) {
         for (sum, more) in self.0.iter_mut().zip(other.0) {
             *sum += more;
         }
     }
 
-    /// Every reason, zeros too.
+    /// Every reason, including those with zero calls.
     pub fn all(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
         Loss::ALL.iter().copied().zip(self.0)
     }
 
-    /// The reasons that there were.
+    /// The reasons with any calls.
     pub fn some(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
         self.all().filter(|(_, calls)| *calls != 0)
     }
 
-    /// For any reason.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -174,7 +170,7 @@ impl FromIterator<(Loss, u64)> for Losses {
     }
 }
 
-/// `ring_full 3, queue_full 1`.
+/// Displays as `ring_full 3, queue_full 1`.
 impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (reason, calls)) in self.some().enumerate() {

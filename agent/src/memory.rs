@@ -1,17 +1,19 @@
-//! Memory: what only the start needed, and what the heap keeps.
+//! Memory: gives back what only the start needed and what the heap keeps.
 
 use std::io;
 
 use rustix::mm::{Advice, madvise};
 
-/// From so many bytes on an allocation goes back to the kernel when it is freed.
-/// By itself glibc begins with 128 KiB and raises that to the largest buffer that
-/// was freed, up to 32 MiB (mallopt(3)); smaller ones stay with the heap of the
-/// thread that had them.
+/// Allocations of at least this many bytes go back to the kernel when they are
+/// freed.
+///
+/// By default glibc starts at 128 KiB and raises the threshold to the largest
+/// buffer that was freed, up to 32 MiB (mallopt(3)). Smaller buffers stay in
+/// the heap of the thread that had them.
 #[cfg(target_env = "gnu")]
 const MMAP_THRESHOLD: libc::c_int = 256 << 10;
 
-/// Keeps the heap from keeping large buffers.
+/// Stops the heap from keeping large buffers.
 pub(crate) fn return_large_buffers() {
     // SAFETY: mallopt(3) may be called at any time; it says itself whether it did.
     #[cfg(target_env = "gnu")]
@@ -20,7 +22,7 @@ pub(crate) fn return_large_buffers() {
     }
 }
 
-/// Gives the kernel what the heap holds and nothing uses: the start leaves
+/// Returns the unused part of the heap to the kernel. The start leaves
 /// megabytes in small pieces (malloc_trim(3)).
 pub(crate) fn release_heap() {
     // SAFETY: malloc_trim(3) may be called at any time.
@@ -30,12 +32,12 @@ pub(crate) fn release_heap() {
     }
 }
 
-/// Lets go of the pages of this program's own file: most hold what only the
-/// start needs, such as the BPF object and the parsers. Those still in use come
-/// back one by one (`MADV_PAGEOUT` in madvise(2), Linux 5.4).
+/// Releases the pages of this program's own file. Most hold what only the start
+/// needs, such as the BPF object and the parsers. Pages still in use come back
+/// one by one (`MADV_PAGEOUT` in madvise(2), Linux 5.4).
 ///
 /// # Errors
-/// When `/proc` cannot be read.
+/// If `/proc` cannot be read.
 pub(crate) fn release_program_pages() -> io::Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let program = program.to_string_lossy();
@@ -52,8 +54,8 @@ pub(crate) fn release_program_pages() -> io::Result<()> {
     Ok(())
 }
 
-/// Start and size in bytes of a mapping of that file, if it is one and cannot
-/// be written: a line of `/proc/PID/maps`, proc(5).
+/// Start and size in bytes of a mapping, from a line of `/proc/PID/maps`
+/// (proc(5)). `None` if it does not map this program or is writable.
 fn read_only_mapping(line: &str, program: &str) -> Option<(usize, usize)> {
     let (range, rest) = line.split_once(' ')?;
     let (permissions, _) = rest.split_once(' ')?;

@@ -1,4 +1,4 @@
-//! Whose calls are whose: with whom a caller shares the room there is.
+//! Owners of calls: with whom a caller shares the available room.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -8,39 +8,40 @@ use crate::hash::KeyHasher;
 use crate::loss::Loss;
 use crate::skel::types::{owner, tenant_kind};
 
-/// Owners whose losses are told apart, and names of containers remembered;
-/// what is beyond is counted together.
+/// Limit on the owners whose losses are counted separately, and on the names of
+/// containers remembered. Losses beyond it are counted together.
 const MAX_OWNERS: usize = 256;
 
-/// Of these, users of one container, whose root can take any user id. What is
-/// beyond is counted as the container's alone.
+/// Limit on the users of one container among them, as its root can take any
+/// user id. Losses beyond it are counted for the container as a whole.
 const MAX_USERS: usize = 8;
 
-/// What only the host's root can make, and what users within it share.
+/// Something that only the host's root can create, and whose users share its
+/// room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tenant {
-    /// All that is in no container.
+    /// Everything outside containers.
     Host,
     /// The container or pod of this cgroup, `kernfs_node.id`.
     Container(u64),
-    /// Of this PID namespace, by inode number.
+    /// The PID namespace with this inode number.
     PidNamespace(u64),
-    /// Of this user namespace, by inode number.
+    /// The user namespace with this inode number.
     UserNamespace(u64),
 }
 
 /// A user of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
-    /// Where it is.
     pub tenant: Tenant,
-    /// User id in the initial user namespace: the process's, or that of whoever
-    /// made the user namespace that it is in.
+    /// User id in the initial user namespace: that of the process, or of
+    /// whoever created the user namespace that it is in.
     pub user: u32,
 }
 
 impl Owner {
-    /// In place of `user`: all that are not told apart. No user has this id.
+    /// Stands for all users that are not counted separately. No user has this
+    /// id.
     pub const ANY_USER: u32 = u32::MAX;
 
     /// From `struct owner` of `events.h`.
@@ -61,18 +62,17 @@ impl Owner {
 /// Calls lost by one owner for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LostByOwner {
-    /// Whose; `None` for all that found no place of their own.
+    /// `None` for all owners that are not counted separately.
     pub owner: Option<Owner>,
-    /// The container's name, where the owner is in one that is known.
+    /// Name of the container, if the owner is in a known one.
     pub container: Option<Arc<str>>,
-    /// Why: one that is about room.
+    /// Always a reason that is about room.
     pub reason: Loss,
-    /// How many.
     pub calls: u64,
 }
 
-/// Losses by owner, from any thread. Nobody waits: it is used when something is
-/// lost, and when metrics are read.
+/// Losses by owner, from any thread. The lock is rarely contended: it is taken
+/// only when something is lost and when metrics are read.
 #[derive(Debug, Default)]
 pub struct OwnerLosses(Mutex<Inner>);
 
@@ -96,7 +96,8 @@ impl OwnerLosses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts losses; of no owner those of all that found no place.
+    /// Counts losses. `None` stands for all owners that are not counted
+    /// separately.
     pub fn add(&self, owner: Option<Owner>, reason: Loss, calls: u64) {
         let mut inner = self.lock();
         let known = inner.calls.contains_key(&(owner, reason));
@@ -116,7 +117,7 @@ impl OwnerLosses {
         *inner.calls.entry((owner, reason)).or_default() += calls;
     }
 
-    /// What a tenant's container is called.
+    /// Remembers the name of a tenant's container.
     pub fn name_container(&self, owner: Owner, name: &str) {
         let Tenant::Container(cgroup_id) = owner.tenant else {
             return;
@@ -131,7 +132,7 @@ impl OwnerLosses {
         inner.containers.insert(cgroup_id, name.into());
     }
 
-    /// All there is, in order.
+    /// All losses, sorted.
     pub fn snapshot(&self) -> Vec<LostByOwner> {
         let inner = self.lock();
         let mut all: Vec<_> = inner

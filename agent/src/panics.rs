@@ -1,8 +1,10 @@
-//! What a panic does. It is a defect, but none that may end the agent without a
-//! word: it is logged and counted, asks for the stop, and the agent then detaches
-//! and sends what it has. Tasks and threads that panic end alone; what waits for
-//! them must not do so for ever, and in case something does, the process ends at
-//! a deadline whatever happens.
+//! Handles panics.
+//!
+//! A panic is a defect, but it must not end the agent silently. It is logged
+//! and counted, and requests a stop; the agent then detaches and sends what it
+//! has. A task or thread that panics ends alone, and whatever waits for it must
+//! not do so forever. In case something does, the process ends at a deadline
+//! whatever happens.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
@@ -15,16 +17,17 @@ use anyhow::anyhow;
 
 use crate::logs;
 
-/// The time from the first panic to the end of the process. An orderly stop
-/// takes 14 s at most, and Kubernetes kills after 30 s.
+/// Time from the first panic to the end of the process. An orderly stop takes
+/// 14 s at most, and Kubernetes kills after 30 s.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 static WATCHDOG: Once = Once::new();
 
-/// From now on a panic in any thread is told and counted, sets the flag of
-/// [`stop_by`], and begins the time that the process has to end.
+/// Installs the hook. From then on a panic in any thread is reported and
+/// counted, sets the flag of [`stop_by`], and starts the deadline for the
+/// process to end.
 pub fn install() {
     install_with(DEADLINE);
 }
@@ -40,20 +43,19 @@ fn install_with(deadline: Duration) {
     }));
 }
 
-/// The flag that ends the command. Only the first one counts.
+/// Sets the flag that ends the command. Only the first call counts.
 pub fn stop_by(stop: &Arc<AtomicBool>) {
     STOP.get_or_init(|| Arc::clone(stop));
 }
 
-/// Panics so far.
 pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// Runs the part of a command that must not take the rest with it.
+/// Runs a part of a command that must not take the rest down with it.
 ///
 /// # Errors
-/// Those of `part`, and its panic, which has been reported.
+/// The errors of `part`, and its panic, which has been reported.
 pub fn caught<T>(part: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     catch_unwind(AssertUnwindSafe(part))
         .unwrap_or_else(|panic| Err(anyhow!("a defect: {}", message(panic.as_ref()))))
@@ -73,7 +75,7 @@ fn watch(deadline: Duration) {
     }
 }
 
-/// Without destructors or exit handlers: they may be what cannot end.
+/// Ends without destructors or exit handlers, since they may be what hangs.
 fn end_now() -> ! {
     logs::flush();
     // SAFETY: _exit() has no memory of ours to touch.

@@ -1,6 +1,7 @@
-//! Percent-encoding, as baggage headers and URLs have it.
+//! Percent-encoding, as used in baggage headers and URLs.
 
-/// Undoes percent-encoding; `None` if a `%` is not followed by two hexadecimal digits or the bytes are no UTF-8.
+/// Undoes percent-encoding. `None` if a `%` is not followed by two hexadecimal
+/// digits, or if the bytes are not UTF-8.
 pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let is_whole = |part: &str| {
         let digits = part.as_bytes().get(..2);

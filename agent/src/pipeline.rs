@@ -1,4 +1,4 @@
-//! Wires decode, correlate, enrich and what takes the spans.
+//! Connects the stages: decode, correlate, enrich, and the sink for spans.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,25 +20,21 @@ use crate::sends::{CallRecord, Parent, Sends};
 use crate::sink::SpanSink;
 use crate::span::{Span, SpanSettings};
 
-/// What became of the records of calls that left the ring buffer.
+/// Call records taken from the ring buffer, by outcome.
 #[derive(Debug, Default)]
 pub struct PipelineCounts {
-    /// Became spans.
     pub spans: AtomicU64,
-    /// Dropped by the filter of names.
+    /// Dropped by the part of the filter that the kernel leaves to the agent.
     pub filtered: AtomicU64,
-    /// Dropped by sampling.
     pub sampled_out: AtomicU64,
-    /// Dropped by sampling, unless the other end of the message is kept yet.
+    /// Not sampled so far, but kept if the other end of the message is.
     pub undecided: AtomicU64,
-    /// Could not be decoded.
     pub undecodable: AtomicU64,
-    /// Rounds of the capture loop; it stands still when the pipeline does.
+    /// Rounds of the capture loop. Stands still when the pipeline does.
     pub rounds: AtomicU64,
 }
 
 impl PipelineCounts {
-    /// What became of the calls so far.
     pub fn decoded(&self) -> Decoded {
         Decoded {
             spans: self.spans.load(Ordering::Relaxed),
@@ -49,25 +45,21 @@ impl PipelineCounts {
         }
     }
 
-    /// Only the capture thread writes, so a load and a store will do.
+    /// Only the capture thread writes, so a load and a store suffice.
     fn add(counter: &AtomicU64, more: u64) {
         counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 }
 
-/// What can change while the pipeline runs.
+/// Settings that can change while the pipeline runs.
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
-    /// How calls become spans.
     pub span: SpanSettings,
-    /// Which calls are wanted, by name.
     pub filter: NameFilter,
-    /// Which spans are kept.
     pub sampling: Sampling,
 }
 
 impl PipelineSettings {
-    /// What a configuration says of the calls of this host.
     pub fn new(config: &Config, host: &Host) -> Self {
         Self {
             span: SpanSettings {
@@ -80,7 +72,7 @@ impl PipelineSettings {
     }
 }
 
-/// One owner of all state between ring buffer and sink.
+/// Owns all state between ring buffer and sink.
 pub struct Pipeline<'a, S> {
     settings: PipelineSettings,
     anchors: Anchors,
@@ -92,12 +84,11 @@ pub struct Pipeline<'a, S> {
     cgroup_verdicts: Vec<CgroupVerdict>,
     whole_traces: WholeTraces,
     sends: Sends,
-    /// At the end of the last round.
+    /// Time at the end of the last round.
     now: Instant,
 }
 
 impl<'a, S: SpanSink> Pipeline<'a, S> {
-    /// A pipeline into `sink`.
     pub fn new(
         settings: PipelineSettings,
         processes: Processes,
@@ -119,8 +110,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
     }
 
-    /// Counts every call that passes the filters in `metrics`, too, and those
-    /// that did not get here out of `losses`.
+    /// Also counts in `metrics` every call that passes the filters, and the
+    /// calls in `losses`, which did not get here.
     #[must_use]
     pub fn with_metrics(
         mut self,
@@ -184,7 +175,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         self.go_on(without_room, Parent::NotThere);
     }
 
-    /// The send of this message has no span.
+    /// Notes that the send of this message has no span, and releases the
+    /// receive that waits for it.
     fn is_untold(&mut self, message: Option<MessageKey>) {
         if let Some(message) = message {
             self.sends.untold(message);
@@ -193,7 +185,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
     }
 
-    /// Goes on with a receive that was held.
+    /// Makes the span of a receive that was held.
     fn go_on(&mut self, receive: Option<CallRecord>, parent: Parent) {
         if let Some(receive) = receive
             && let Ok(Event::Call(call)) = Event::parse(&receive.record)
@@ -226,15 +218,17 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             self.sampled_out(1, self.whole_traces.undecided());
         }
         if let Some(message) = MessageKey::of_send(call) {
-            // What is sampled out is of a trace that is: the receive goes the same way.
+            // If the send is sampled out, so is its trace, and the receive with
+            // it.
             self.sends.told(message);
             let receive = self.sends.take_held(&message);
             self.go_on(receive, Parent::There);
         }
     }
 
-    /// So many more were dropped, and so many of all can be kept yet. What
-    /// counts as sampled out stays so: metrics say that it only grows.
+    /// Counts `more` dropped spans. `undecided` of all dropped ones may still
+    /// be kept. What counts as sampled out stays so, because the metric must
+    /// only grow.
     fn sampled_out(&self, more: u64, undecided: usize) {
         let counts = self.counts;
         let undecided = undecided as u64;
@@ -243,8 +237,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         PipelineCounts::add(&counts.sampled_out, decided);
     }
 
-    /// Is the span kept? With a slow receive the send of its message is sent,
-    /// too, if it has been dropped before.
+    /// Whether the span is kept. With a slow receive, the send of its message
+    /// is sent after all if it was dropped before.
     fn is_kept(&mut self, span: &mut Span<'_>, record: &[u8], process: &Arc<Process>) -> bool {
         let sampling = &self.settings.sampling;
         let decision = sampling.decide(span);
@@ -288,8 +282,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
     }
 
-    /// Before the records of a round: what happens from now on is mapped by
-    /// the clock as it stands now.
+    /// Call before the records of a round. What happens from now on is
+    /// converted by the clock as it stands now.
     pub fn renew_clock(&mut self) {
         let reading = Reading::exact_now();
         if let Some(step_ns) = reading.and_then(|reading| self.anchors.renew(reading)) {
@@ -298,7 +292,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
     }
 
-    /// After the records of a round.
+    /// Call after the records of a round.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
         while let Some(receive) = self.sends.take_due(Some(now)) {
@@ -316,7 +310,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         PipelineCounts::add(&self.counts.rounds, 1);
     }
 
-    /// After the last record.
+    /// Call after the last record.
     pub fn finish(&mut self) {
         while let Some(receive) = self.sends.take_due(None) {
             self.go_on(Some(receive), Parent::NotThere);
@@ -328,7 +322,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
     }
 
-    /// Goes on with other settings from the next record on.
+    /// Applies other settings from the next record on.
     pub fn set_settings(&mut self, settings: PipelineSettings) {
         self.settings = settings;
         let filter = &self.settings.filter;
@@ -338,27 +332,25 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             .collect();
     }
 
-    /// What has been found out for the kernel's filter since the last call.
+    /// Verdicts for the kernel's filter since the last call.
     pub fn take_cgroup_verdicts(&mut self) -> Vec<CgroupVerdict> {
         std::mem::take(&mut self.cgroup_verdicts)
     }
 
-    /// What takes the spans.
     pub fn sink_mut(&mut self) -> &mut S {
         &mut self.sink
     }
 
-    /// The processes as they are described now.
     pub fn processes_mut(&mut self) -> &mut Processes {
         &mut self.processes
     }
 
-    /// Processes of whom the kernel is to tell again.
+    /// Processes that the kernel is to report again.
     pub fn take_forgotten(&mut self) -> Vec<u32> {
         self.processes.take_forgotten()
     }
 
-    /// The sink, for what its owner wants to read of it in the end.
+    /// Returns the sink, for what its owner reads from it at the end.
     pub fn into_sink(self) -> S {
         self.sink
     }

@@ -1,20 +1,20 @@
-//! A map that forgets.
+//! A map that drops its oldest entries.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// A map that forgets what came first when it becomes too heavy.
+/// A map that drops its oldest entries when it becomes too heavy.
 #[derive(Debug)]
 pub struct Recent<K, V> {
     entries: HashMap<K, (V, usize)>,
-    /// In the order of their coming; some are gone from the map.
+    /// Keys in order of insertion; some are gone from the map.
     order: VecDeque<K>,
     weight: usize,
     max_weight: usize,
 }
 
 impl<K: Hash + Eq + Copy, V> Recent<K, V> {
-    /// Entries weigh no more than this together.
+    /// Keeps the total weight of the entries at `max_weight` or below.
     pub fn new(max_weight: usize) -> Self {
         Self {
             entries: HashMap::new(),
@@ -24,24 +24,21 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         }
     }
 
-    /// Entries there are.
     pub fn count(&self) -> usize {
         self.entries.len()
     }
 
-    /// Is there one?
     pub fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Takes it out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let (value, weight) = self.entries.remove(key)?;
         self.weight -= weight;
         Some(value)
     }
 
-    /// A key comes but once.
+    /// Does nothing if the key is present.
     pub fn insert(&mut self, key: K, value: V, weight: usize) {
         if self.contains(&key) {
             return;

@@ -69,19 +69,17 @@ impl Visitor<'_> for AttributeVisitor {
 /// key once.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Resource {
-    /// Key and value.
     pub attributes: Vec<(Cow<'static, str>, AttributeValue)>,
 }
 
 impl Resource {
-    /// The attribute with this key.
     pub fn get(&self, key: &str) -> Option<&AttributeValue> {
         self.attributes
             .iter()
             .find_map(|(k, v)| (k == key).then_some(v))
     }
 
-    /// Memory of keys and values, roughly.
+    /// Approximate memory of keys and values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.attributes
             .iter()
@@ -103,7 +101,7 @@ impl Resource {
         }
     }
 
-    /// Sets an attribute; a later value takes the place of an earlier one.
+    /// Sets an attribute, replacing an earlier value.
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: AttributeValue) {
         let key = key.into();
         match self.attributes.iter_mut().find(|(k, _)| *k == key) {
@@ -113,7 +111,6 @@ impl Resource {
     }
 }
 
-/// As OTLP has it.
 impl From<&Resource> for ProtoResource {
     fn from(resource: &Resource) -> Self {
         let attributes = resource.attributes.iter().map(|(key, value)| {

@@ -9,10 +9,10 @@ pub(crate) struct Rfc3339 {
 }
 
 impl Rfc3339 {
-    /// The time in UTC; `None` where it is not valid or beyond the year 9999,
-    /// which RFC 3339 cannot say. The calendar is the algorithm of Howard
-    /// Hinnant, "chrono-compatible low-level date algorithms": jiff's timestamps
-    /// end some hours before the year 9999 does.
+    /// The time in UTC. `None` if it is not valid or beyond the year 9999,
+    /// which RFC 3339 cannot express. The calendar uses Howard Hinnant's
+    /// algorithm ("chrono-compatible low-level date algorithms"), because
+    /// jiff's timestamps end some hours before the year 9999 does.
     pub(crate) fn format(&mut self, time: Timeout) -> Option<&str> {
         if !time.is_valid() || time.sec > 253_402_300_799 {
             return None;

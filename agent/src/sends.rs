@@ -1,9 +1,9 @@
-//! Which sends have a span, for the receives that would be their children: no
-//! span names a parent that is not exported.
+//! Knows which sends have a span, so that no receive names a parent that is not
+//! exported.
 //!
-//! The kernel says with each receive what had become of the send. What the agent
-//! itself drops afterwards is remembered here; and a receive that overtook its
-//! send, where that one may yet be dropped, waits for it.
+//! The kernel reports with each receive what has become of the send. Sends that
+//! the agent itself drops afterwards are remembered here. A receive that
+//! overtook its send waits for it if the send may still be dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,40 +14,37 @@ use crate::event::{MessageKey, SendFate, Sender};
 use crate::process::Process;
 use crate::recent::Recent;
 
-/// Dropped sends remembered: twice as many as there can be messages in queues
-/// whose send is known.
+/// Dropped sends remembered: twice the maximum number of messages in queues
+/// with a known send.
 const MAX_UNTOLD: usize = 131_072;
-/// Sends looked back at, when a receive comes that was in doubt.
+/// Sends to look back at when a receive in doubt arrives.
 const LAST_TOLD: usize = 1024;
 /// Receives that wait for their send.
 const MAX_HELD: usize = 1024;
-/// A send that was overtaken returns within microseconds, unless its thread
-/// loses the CPU.
+/// How long a receive waits. A send that was overtaken returns within
+/// microseconds, unless its thread loses the CPU.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A call that becomes a span later.
 #[derive(Debug)]
 pub struct CallRecord {
-    /// As it came out of the ring.
+    /// The bytes from the ring.
     pub record: Box<[u8]>,
-    /// Who called.
     pub process: Arc<Process>,
-    /// When it was.
     pub times: Times,
 }
 
-/// The parent of a receive.
+/// Whether the parent of a receive is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parent {
-    /// It has a span, or will have one.
+    /// The send has a span, or will have one.
     There,
-    /// It has none.
+    /// The send has no span.
     NotThere,
-    /// The receive is to be held.
+    /// Not known yet: hold the receive.
     InDoubt,
 }
 
-/// What is known of sends.
 #[derive(Debug)]
 pub struct Sends {
     untold: Recent<MessageKey, ()>,
@@ -68,7 +65,7 @@ impl Default for Sends {
 }
 
 impl Sends {
-    /// Will the span of this sender be there? A message is received but once.
+    /// Whether this sender's span will exist. A message is received only once.
     pub fn parent(&mut self, sender: &Sender) -> Parent {
         let message = sender.message();
         if self.untold.remove(&message).is_some() {
@@ -82,7 +79,7 @@ impl Sends {
         }
     }
 
-    /// The send of this message has a span.
+    /// Notes that the send of this message has a span.
     pub fn told(&mut self, message: MessageKey) {
         match self.told.get_mut(self.next_told) {
             Some(place) => *place = message,
@@ -91,13 +88,13 @@ impl Sends {
         self.next_told = (self.next_told + 1) % LAST_TOLD;
     }
 
-    /// The send of this message has none.
+    /// Notes that the send of this message has no span.
     pub fn untold(&mut self, message: MessageKey) {
         self.untold.insert(message, (), 1);
     }
 
-    /// Keeps a receive until its send comes. Gives back one for which there is
-    /// no room any more.
+    /// Holds a receive until its send comes. Returns the oldest one if there
+    /// are too many.
     pub fn hold(
         &mut self,
         now: Instant,
@@ -121,7 +118,7 @@ impl Sends {
         self.held.remove(at).map(|(_, _, receive)| receive)
     }
 
-    /// A receive that has waited long enough; all of them at the end.
+    /// A receive that has waited long enough, or any if `now` is `None`.
     pub fn take_due(&mut self, now: Option<Instant>) -> Option<CallRecord> {
         let (until, _, _) = self.held.front()?;
         if now.is_some_and(|now| now < *until) {

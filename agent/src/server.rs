@@ -1,11 +1,11 @@
-//! A plain HTTP server for a few clients that ask for little: probes and
-//! scrapers. Others who can connect must not be able to keep these out or to make
-//! the agent grow.
+//! A plain HTTP server for a few modest clients: probes and scrapers. Others
+//! who can connect must not be able to lock these out or to make the agent
+//! grow.
 //!
 //! A connection is one request and one answer, of bounded size and time. There
-//! are [`MAX_CONNECTIONS`] at most. One more takes the place of another one, of
-//! the address that has the most: of those that still wait for a request the
-//! oldest, else the oldest. Who opens many therefore closes their own.
+//! are at most [`MAX_CONNECTIONS`]. A further one replaces a connection of the
+//! address that has the most: its oldest that still waits for a request, else
+//! its oldest. So a client that opens many closes its own.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,22 +23,22 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-/// Open connections of one listener.
+/// Maximum number of open connections of one listener.
 const MAX_CONNECTIONS: usize = 64;
-/// From the connection to the end of the request's head.
+/// Time limit from the connection to the end of the request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the connection to the end of the answer.
+/// Time limit from the connection to the end of the answer.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A request's head, and what is read of it at a time: hyper's smallest.
+/// Limit of a request's head, and size of the read buffer: hyper's minimum.
 const MAX_HEAD_BYTES: usize = 8 << 10;
 const MAX_HEADERS: usize = 64;
-/// Connections that wait to be accepted, as tokio has it.
+/// Connections that wait to be accepted: tokio's default.
 const BACKLOG: i32 = 1024;
-/// After an accept that failed because descriptors or memory ran out.
+/// Pause after an accept that failed because descriptors or memory ran out.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds the address, so that one in use fails the start. `[::]` is both
-/// families, or the other one where there is no IPv6.
+/// Binds the address, so that an address in use fails the start. `[::]` means
+/// both families, or IPv4 alone if there is no IPv6.
 ///
 /// # Errors
 /// When the address cannot be bound.
@@ -54,7 +54,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Whatever the sysctl `net.ipv6.bindv6only` says.
+/// Binds both families, whatever the sysctl `net.ipv6.bindv6only` says.
 fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_only_v6(false)?;
@@ -65,7 +65,7 @@ fn bind_both(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// The kernel has none (`ipv6.disable=1`), or this network has.
+/// Whether the kernel (`ipv6.disable=1`) or this network has no IPv6.
 fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -116,11 +116,11 @@ async fn serve_one(stream: TcpStream, router: Router, has_asked: Arc<AtomicBool>
         .max_headers(MAX_HEADERS)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // What goes wrong on a connection is the client's concern.
+    // Errors on a connection are the client's concern.
     drop(tokio::time::timeout(WHOLE_TIMEOUT, connection).await);
 }
 
-/// Notes that the request's head has come.
+/// Notes that the request's head has arrived.
 struct Asked<S> {
     service: S,
     has_asked: Arc<AtomicBool>,
@@ -157,7 +157,7 @@ impl Clients {
         self.open.retain(|client| client.task.id() != id);
     }
 
-    /// Closes a connection if there are as many as there may be.
+    /// Closes a connection if the limit is reached.
     fn make_room(&mut self) {
         if self.open.len() < MAX_CONNECTIONS {
             return;
@@ -173,8 +173,8 @@ impl Clients {
     }
 }
 
-/// Which of the connections is closed for another one: each its address, and
-/// whether its request has come; the oldest first.
+/// Index of the connection to close for a new one. Each is an address and
+/// whether its request has come, oldest first.
 fn place_to_give(open: &[(IpAddr, bool)]) -> Option<usize> {
     let of = |address: IpAddr| open.iter().filter(move |client| client.0 == address);
     let most = open.iter().map(|client| of(client.0).count()).max()?;

@@ -1,4 +1,4 @@
-//! Where spans go: the seam between making and delivering them.
+//! Where spans go: the interface between making and delivering them.
 
 use std::time::Instant;
 
@@ -8,18 +8,17 @@ use crate::span::Span;
 
 /// Takes spans on the capture thread, so it must never wait.
 pub trait SpanSink {
-    /// One span of a process.
     fn span(&mut self, process: &Process, span: &Span<'_>);
 
-    /// Messages whose send has found no room since the last call: its span will
-    /// not be there.
+    /// Messages whose send found no room since the last call, so that its span
+    /// will not exist.
     fn take_untold(&mut self) -> Vec<MessageKey> {
         Vec::new()
     }
 
-    /// Called a few dozen times a second, for what is due by time.
+    /// Called a few dozen times a second, for work that is due by time.
     fn tick(&mut self, now: Instant);
 
-    /// The last spans have come.
+    /// Called after the last span.
     fn finish(&mut self);
 }

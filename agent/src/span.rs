@@ -1,7 +1,7 @@
 //! A call as an OpenTelemetry span: name, kind, status, ids and attributes.
 //!
-//! This is the one place that says which attribute a call has. Encoders walk
-//! [`Span::attributes`] with a sink of their own; nothing is collected.
+//! Only this module says which attributes a call has. Encoders walk
+//! [`Span::attributes`] with their own sink; nothing is collected.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,12 +15,10 @@ use crate::event::{Call, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
 use crate::rfc3339::Rfc3339;
 
-/// What spans depend on besides the call.
 #[derive(Debug, Clone)]
 pub struct SpanSettings {
-    /// The source of ids.
     pub ids: Ids,
-    /// Links, and which failures are none.
+    /// Links, and which failures are not errors.
     pub traces: Traces,
 }
 
@@ -32,23 +30,17 @@ pub enum SpanKind {
     Producer = 4,
 }
 
-/// A reference to another span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
-    /// Its trace.
     pub trace_id: TraceId,
-    /// Its id.
     pub span_id: SpanId,
 }
 
 /// One call as a span. Times are Unix nanoseconds.
 #[derive(Debug, Clone)]
 pub struct Span<'a> {
-    /// The call.
     pub call: &'a Call<'a>,
-    /// The trace.
     pub trace_id: TraceId,
-    /// This span.
     pub span_id: SpanId,
     /// The send of the message, with [`Correlation::Parent`].
     pub parent_span_id: Option<SpanId>,
@@ -56,7 +48,6 @@ pub struct Span<'a> {
     pub sender_link: Option<Link>,
     /// The interrupted call that this one restarts.
     pub restart_link: Option<Link>,
-    /// When it was.
     pub times: Times,
     /// Set for `STATUS_CODE_ERROR`, else the status is unset.
     pub error: Option<&'static str>,
@@ -66,20 +57,14 @@ pub struct Span<'a> {
 
 /// Takes attributes one by one, in a fixed order, each key once.
 pub trait AttributeSink {
-    /// A string.
     fn text(&mut self, key: &'static str, value: &str);
-    /// A signed integer.
     fn int(&mut self, key: &'static str, value: i64);
-    /// A double.
     fn double(&mut self, key: &'static str, value: f64);
-    /// A boolean.
     fn bool(&mut self, key: &'static str, value: bool);
-    /// Bytes.
     fn bytes(&mut self, key: &'static str, value: &[u8]);
 }
 
 impl<'a> Span<'a> {
-    /// The span of a call that was at these times.
     pub fn new(call: &'a Call<'a>, settings: &SpanSettings, times: impl Into<Times>) -> Self {
         let ids = &settings.ids;
         let sender = call.sender.map(|sender| Link {
@@ -108,8 +93,7 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// Nobody is told of the send: the span begins a trace of its own, and
-    /// links to it.
+    /// For a send without a span: begins a trace of its own, and links to the send.
     pub fn become_root(&mut self, ids: &Ids) {
         if let Some(span_id) = self.parent_span_id.take() {
             self.sender_link = Some(Link {
@@ -120,8 +104,8 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// The name in its two parts: the operation, and the queue where known.
-    /// They are joined by a space.
+    /// The two parts of the name, to be joined by a space: the operation, and
+    /// the queue if known.
     pub fn name(&self) -> (&'static str, Option<&str>) {
         (self.call.operation.name(), self.call.name.as_deref())
     }
@@ -138,21 +122,21 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// Seconds between the return and the timeout; negative past it.
+    /// Seconds from the return to the timeout; negative past it.
     pub fn deadline_margin(&self) -> Option<f64> {
         let timeout = self.call.timeout.filter(|timeout| timeout.is_valid())?;
         let deadline_ns = i128::from(timeout.sec) * 1_000_000_000 + i128::from(timeout.nsec);
         Some((deadline_ns - i128::from(self.times.end_by_clock_ns)) as f64 / 1e9)
     }
 
-    /// Seconds from the message's making to the return of its receive.
+    /// Seconds from the creation of the message to the return of its receive.
     pub fn time_in_queue(&self) -> Option<f64> {
         let sender = self.call.sender.filter(|_| self.call.ret >= 0)?;
         Some(self.call.end_ns.saturating_sub(sender.created_ns) as f64 / 1e9)
     }
 
-    /// Shows every attribute to the sink. Inlined, with all it calls, so that
-    /// an encoder's sink knows each key at compile time.
+    /// Passes every attribute to the sink. Inlined with everything it calls, so
+    /// that an encoder's sink knows each key at compile time.
     #[inline(always)]
     pub fn attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
@@ -210,7 +194,7 @@ impl<'a> Span<'a> {
         sink.text(semconv::THREAD_NAME, &call.comm);
     }
 
-    /// What only sends and receives have.
+    /// The attributes of sends and receives only.
     #[inline(always)]
     fn transfer_attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
@@ -264,7 +248,7 @@ fn error_type(call: &Call<'_>) -> Option<Cow<'static, str>> {
     })
 }
 
-/// `-512`, `ERESTARTSYS`, is `EINTR` to all but the kernel.
+/// Whether the status stays unset. `-512`, `ERESTARTSYS`, is `EINTR` to user space.
 fn is_unset(call: &Call<'_>, settings: &SpanSettings) -> bool {
     let number = match call.ret {
         -512 => libc::EINTR,
@@ -343,7 +327,7 @@ fn notify_attributes(notify: i32, signo: i32, sink: &mut impl AttributeSink) {
     }
 }
 
-/// Text of bounded length on the stack; what does not fit is cut.
+/// Text of bounded length on the stack. What does not fit is cut.
 struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,

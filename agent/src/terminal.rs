@@ -1,9 +1,9 @@
-//! What a terminal takes.
+//! What a terminal supports.
 
 use std::io::IsTerminal;
 
-/// Whether what is written there may have colours: on a terminal, unless
-/// `NO_COLOR` is set (no-color.org) or `TERM` says that it has none.
+/// Whether output may have colours: on a terminal, unless `NO_COLOR` is set
+/// (no-color.org) or `TERM` says that it has none.
 pub(crate) fn takes_colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -1,6 +1,7 @@
 //! An OTLP/gRPC collector that keeps the spans and log records it is sent, and answers spans as it is told.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +68,8 @@ pub struct Seen {
     /// Spans of accepted requests that were counted and not kept.
     pub passed_over: u64,
     pub logs: Vec<ResourceLogs>,
+    /// The other ends of the connections that brought spans.
+    pub peers: BTreeSet<SocketAddr>,
     /// When each request of spans came, whatever its answer.
     pub came: Vec<Instant>,
     pub accepted_requests: u64,
@@ -116,6 +119,7 @@ impl TraceService for Service {
         let answer = lock(&state.answers)(request.get_ref());
         state.seen.send_modify(|seen| {
             seen.came.push(Instant::now());
+            seen.peers.extend(request.remote_addr());
             seen.metadata = request.metadata().clone();
             seen.refused_requests += u64::from(matches!(answer, Answer::Refuse(_)));
         });

@@ -1,15 +1,15 @@
-//! Counts of durations by powers of two and quarters of them, for quantiles
-//! that are right to an eighth, at a price that every queue of a screen can have.
+//! Histogram of durations with four buckets per power of two. Quantiles are
+//! within an eighth of the true value, and each queue on the screen can afford
+//! a histogram.
 
-/// Durations below are one: 1024 ns.
+/// Durations below 2^10 ns (1024 ns) share the first bucket.
 const FIRST_BIT: u32 = 10;
-/// Durations from 2^40 ns on, 18 minutes, are one.
+/// Durations from 2^40 ns (18 minutes) on share the last bucket.
 const LAST_BIT: u32 = 40;
-/// Powers of two in between, which the chart shows.
+/// Powers of two between the two bounds. The chart has one bar for each.
 pub(super) const OCTAVES: usize = (LAST_BIT - FIRST_BIT) as usize;
 const BUCKETS: usize = 1 + 4 * OCTAVES + 1;
 
-/// Counts of durations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Durations {
     counts: [u32; BUCKETS],
@@ -25,7 +25,7 @@ impl Default for Durations {
     }
 }
 
-/// Bucket 0 is what is below the first power; each power has four.
+/// Bucket 0 holds everything below the first power of two. Each power has four buckets.
 fn bucket(ns: u64) -> usize {
     let bit = ns.max(1).ilog2();
     if bit < FIRST_BIT {
@@ -38,7 +38,7 @@ fn bucket(ns: u64) -> usize {
     1 + 4 * (bit - FIRST_BIT) as usize + quarter as usize
 }
 
-/// Where the bucket begins, nanoseconds.
+/// Lower bound of the bucket, in ns.
 fn lower_ns(bucket: usize) -> u64 {
     if bucket == 0 {
         return 0;
@@ -48,7 +48,7 @@ fn lower_ns(bucket: usize) -> u64 {
 }
 
 impl Durations {
-    /// Counts one. A duration of nothing is one of a nanosecond.
+    /// Counts one duration. Zero counts as 1 ns.
     #[inline]
     pub(super) fn record(&mut self, ns: u64) {
         if let Some(count) = self.counts.get_mut(bucket(ns)) {
@@ -57,7 +57,6 @@ impl Durations {
         self.max_ns = self.max_ns.max(ns).max(1);
     }
 
-    /// Counts what the other one counted, too.
     pub(super) fn add(&mut self, other: &Self) {
         if other.max_ns == 0 {
             return;
@@ -68,18 +67,17 @@ impl Durations {
         self.max_ns = self.max_ns.max(other.max_ns);
     }
 
-    /// How many there were.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().map(|count| u64::from(*count)).sum()
     }
 
-    /// The longest, if there was one.
+    /// The longest duration, or `None` if none was recorded.
     pub(super) fn max_ns(&self) -> Option<u64> {
         (self.max_ns != 0).then_some(self.max_ns)
     }
 
-    /// What so many percent were no longer than: the middle of the bucket that
-    /// it falls in, and never more than the longest.
+    /// The duration that `percent` percent did not exceed: the middle of its
+    /// bucket, capped at the longest duration.
     pub(super) fn percentile(&self, percent: u64) -> Option<u64> {
         let count = self.count();
         if count == 0 {
@@ -97,8 +95,8 @@ impl Durations {
         Some(lower_ns(at).midpoint(lower_ns(at + 1)).min(self.max_ns))
     }
 
-    /// Counts by powers of two: the first from 2^10 ns, with what is below it,
-    /// the last with what is above.
+    /// Counts per power of two. The first entry starts at 2^10 ns and includes
+    /// everything below; the last includes everything above.
     pub(super) fn octaves(&self) -> [u64; OCTAVES] {
         let mut octaves = [0; OCTAVES];
         for (bucket, count) in self.counts.iter().enumerate() {

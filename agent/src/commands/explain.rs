@@ -1,4 +1,4 @@
-//! What to do where nothing attaches.
+//! What to tell the user when no backend attaches.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::kernel::{AttachError, Capabilities};
 
-/// Why nothing attaches, with the mend where it is one of privileges.
+/// Explains why no backend attaches, and how to get missing privileges.
 pub(super) fn attach_error(error: &AttachError) -> anyhow::Error {
     let missing = Capabilities::of_self()
         .map(|all| all.missing_to_trace())

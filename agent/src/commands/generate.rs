@@ -1,4 +1,5 @@
-//! `mqspan completions` and `mqspan man`: what the command line itself is a source of.
+//! `mqspan completions` and `mqspan man`, generated from the definition of the
+//! command line.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use clap::CommandFactory;
 use super::Failure;
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 
-/// To standard output, in one piece.
+/// Writes the script to standard output at once.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "mqspan", &mut script);
@@ -19,7 +20,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `mqspan.1`, `mqspan-run.1`, … in the directory.
+/// Writes `mqspan.1`, `mqspan-run.1`, … to the directory.
 pub(super) fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
     clap_mangen::generate_to(Cli::command(), &args.directory)
         .with_context(|| format!("cannot write manual pages to {}", args.directory.display()))?;

@@ -1,5 +1,6 @@
-//! Becomes a command when told to: `trace` starts its command this way, so
-//! that the filter knows the process before the command's first call.
+//! Waits for a byte and then executes a command. `trace` starts its command
+//! this way, so that the filter knows the process before the command's first
+//! call.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,7 +20,7 @@ pub(super) fn run(args: &LaunchArgs) -> Result<ExitCode, Failure> {
     // passed its number; nothing else in this process uses it.
     let mut go = unsafe { File::from_raw_fd(args.descriptor) };
     let mut byte = [0];
-    // Without the byte the parent has failed: nothing is to be started.
+    // No byte means that the parent has failed: do not start the command.
     if go.read(&mut byte).unwrap_or(0) == 0 {
         return Ok(ExitCode::from(1));
     }
@@ -29,7 +30,7 @@ pub(super) fn run(args: &LaunchArgs) -> Result<ExitCode, Failure> {
     };
     let error = Command::new(program).args(arguments).exec();
     say!("cannot run {}: {error}", program.display());
-    // As a shell has it (POSIX, Shell & Utilities, 2.8.2).
+    // The exit codes of a shell (POSIX, Shell & Utilities, 2.8.2).
     Ok(ExitCode::from(
         if error.kind() == std::io::ErrorKind::NotFound {
             127

@@ -1,4 +1,5 @@
-//! The HTTP endpoints of `mqspan run`. Those of one address share a listener.
+//! The HTTP endpoints of `mqspan run`. Endpoints with the same address share a
+//! listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +13,7 @@ use crate::health::{self, Health};
 use crate::metrics::{MetricsSource, endpoint};
 use crate::server;
 
-/// Binds what the configuration names, so that an address in use fails the
-/// start, and answers from then on.
+/// Binds the configured addresses and serves them. An address in use fails the start.
 pub(super) fn listen(
     config: &Config,
     runtime: &Runtime,

@@ -1,5 +1,5 @@
-//! The configuration of the commands that show calls live: what their flags
-//! say, over what the environment says, over the defaults.
+//! Configuration of the commands that show calls live. Precedence, lowest
+//! first: defaults, environment, flags.
 
 use anyhow::anyhow;
 
@@ -7,7 +7,6 @@ use super::Failure;
 use crate::config::{self, Config, Env, Globs, LogLevel, Overrides};
 use crate::kernel::Tracer;
 
-/// The flags that these commands share.
 pub(super) struct Flags<'a> {
     pub(super) pids: &'a [u32],
     pub(super) comms: &'a [String],
@@ -25,7 +24,7 @@ pub(super) fn configure(flags: &Flags<'_>) -> Result<Config, Failure> {
     let globs = |flag: &str, patterns: &[String]| {
         Globs::new(patterns).map_err(|error| Failure::Usage(format!("{flag}: {error}")))
     };
-    // The terminal is for calls: the life cycle is of no interest here.
+    // The terminal is for calls, not for life-cycle messages.
     if config.logs.level == LogLevel::Info {
         config.logs.level = LogLevel::Warn;
     }
@@ -40,7 +39,7 @@ pub(super) fn configure(flags: &Flags<'_>) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// A filter by process ids that are nobody's would silently let nothing pass.
+/// Fails if a process id is unknown, because the filter would silently pass nothing.
 pub(super) fn demand_known_pids(tracer: &Tracer) -> Result<(), Failure> {
     match tracer.unknown_pids() {
         [] => Ok(()),

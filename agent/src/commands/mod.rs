@@ -1,5 +1,5 @@
-//! The commands, and what their ends mean: exit code 0 fine, 1 failed at run
-//! time, 2 wrong usage or configuration.
+//! The commands. Exit codes: 0 success, 1 failure at run time, 2 wrong usage or
+//! configuration.
 
 mod config;
 mod doctor;
@@ -21,21 +21,17 @@ use crate::cli::{Cli, Command};
 use crate::config::ConfigError;
 use crate::{logs, panics};
 
-/// Why a command ends without success.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The user can mend it by another command line or configuration.
+    /// To be fixed by another command line or configuration.
     #[error("{0}")]
     Usage(String),
-    /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// It did not work out.
     #[error("{0:#}")]
     Run(#[from] anyhow::Error),
 }
 
-/// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
     let code = match panics::caught(|| Ok(dispatch(cli.command))) {
         Ok(Ok(code)) => code,
@@ -70,7 +66,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Ends the process now, when all that is to be said has been.
+/// Flushes the log and ends the process.
 fn end(code: i32) -> ! {
     logs::flush();
     std::process::exit(code)

@@ -1,4 +1,4 @@
-//! Signals that ask for an end.
+//! Signals that ask the process to end.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,11 +6,11 @@ use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that are heeded from [`Self::heed`] on.
+/// Stop signals, caught from [`Self::heed`] on.
 pub(super) struct StopSignals(Vec<Signal>);
 
 impl StopSignals {
-    /// SIGTERM and SIGINT, and these. Needs the runtime's context.
+    /// Catches SIGTERM, SIGINT and `more`. Needs the runtime's context.
     pub(super) fn heed(more: &[SignalKind]) -> io::Result<Self> {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
         let all = kinds.iter().chain(more).map(|kind| signal(*kind));

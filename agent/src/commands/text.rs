@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-/// Names come from any program: nothing in them may steer the terminal.
+/// Escapes characters that could control the terminal: names come from any program.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl Display for Escaped<'_> {
@@ -18,13 +18,13 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// Control characters, and what turns the direction of text.
+/// Whether a character is a control character or changes the direction of text.
 fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A duration with three or four digits that count.
+/// A duration with three or four significant digits.
 pub(super) struct Nanoseconds(pub(super) u64);
 
 impl Display for Nanoseconds {

@@ -1,5 +1,5 @@
-//! Which attributes of a resource are strings, by the semantic conventions: an
-//! id that looks like a number is one of digits.
+//! Which resource attributes are strings by the semantic conventions. An id
+//! that looks like a number stays a string of digits.
 //!
 //! Source: <https://opentelemetry.io/docs/specs/semconv/registry/attributes/>.
 
@@ -28,7 +28,7 @@ const NAMESPACES: [&str; 21] = [
     "webengine",
 ];
 
-/// Integers and booleans among them.
+/// Integers and booleans in these namespaces.
 const OTHERS: [&str; 14] = [
     "browser.mobile",
     "faas.coldstart",
@@ -46,12 +46,13 @@ const OTHERS: [&str; 14] = [
     "process.user.id",
 ];
 
-/// Is this path an entry of `resource.attributes`?
+/// Whether `path` is an entry of `resource.attributes`.
 pub(super) fn is_attribute(path: &[String]) -> bool {
     matches!(path, [section, key, _] if section == "resource" && key == "attributes")
 }
 
-/// Is it one whose value is a string, however it looks?
+/// Whether `path` is an attribute that is a string, even if its value looks
+/// like a number.
 pub(super) fn is_string_attribute(path: &[String]) -> bool {
     let Some(name) = path.last().filter(|_| is_attribute(path)) else {
         return false;
@@ -59,6 +60,6 @@ pub(super) fn is_string_attribute(path: &[String]) -> bool {
     let is_of_conventions = name
         .split_once('.')
         .is_some_and(|(namespace, _)| NAMESPACES.contains(&namespace));
-    // process.vpid is in no registry.
+    // `process.vpid` is an integer.
     is_of_conventions && !OTHERS.contains(&name.as_str()) && name != "process.vpid"
 }

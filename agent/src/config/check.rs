@@ -1,4 +1,5 @@
-//! What no key can tell by itself: ranges, and keys that must fit each other. Each message names the mend.
+//! Checks that types cannot express: ranges, and keys that depend on each
+//! other. Each message says how to fix the problem.
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -9,23 +10,26 @@ use super::{Config, Exporters, Otlp, Retry, Selector, SendingQueue};
 /// Largest BPF ring buffer: the map's `max_entries` is 32 bits wide and a power of two.
 const MAX_RING_BUFFER: u64 = 1 << 31;
 
-/// The kernel's limit of threads on 64-bit machines, `PID_MAX_LIMIT` in `include/linux/threads.h`.
+/// The kernel's limit of threads on 64-bit machines, `PID_MAX_LIMIT` in
+/// `include/linux/threads.h`.
 const MAX_THREADS: u32 = 4 * 1024 * 1024;
 
-/// Bytes of a command name without its end, `TASK_COMM_LEN` - 1 in `include/linux/sched.h`.
+/// Bytes of a command name without the terminating NUL, `TASK_COMM_LEN` - 1 in
+/// `include/linux/sched.h`.
 const MAX_COMM: usize = 15;
 
 /// Headers that gRPC sets itself.
 const RESERVED_HEADERS: &[&str] = &["content-type", "content-length", "host", "te", "connection"];
 
-/// What is wrong, and what is only odd, by key path.
+/// Problems and warnings, by key path.
 #[derive(Default)]
 pub(super) struct Findings {
     pub(super) problems: Vec<(KeyPath, String)>,
     pub(super) warnings: Vec<(KeyPath, String)>,
 }
 
-/// Checks everything, and settles what depends on another key. `page_size` is that of memory here, in bytes.
+/// Checks everything, and settles values that depend on another key.
+/// `page_size` is this machine's, in bytes.
 pub(super) fn check(config: &mut Config, page_size: u64) -> Findings {
     let mut findings = Findings::default();
     findings.capture(config, page_size);
@@ -113,7 +117,8 @@ impl Findings {
         self.require((1..=4096).contains(&bytes), "capture.payload.max_bytes", || {
             format!("found {bytes}, expected 1 to 4096; to capture none set `capture.payload.enabled: false`")
         });
-        // The rules of BPF_MAP_TYPE_RINGBUF, see ringbuf_map_alloc() in the kernel's kernel/bpf/ringbuf.c.
+        // The rules of BPF_MAP_TYPE_RINGBUF, see ringbuf_map_alloc() in the
+        // kernel's kernel/bpf/ringbuf.c.
         let size = capture.ring_buffer_size;
         let fits = (page_size..=MAX_RING_BUFFER).contains(&size.0) && size.0.is_power_of_two();
         self.require(fits, "capture.ring_buffer_size", || {

@@ -51,7 +51,7 @@ choice! {
 }
 
 choice! {
-    #[expect(clippy::enum_variant_names, reason = "the names are those of the system calls")]
+    #[allow(clippy::enum_variant_names, reason = "the names are those of the system calls")]
     /// A system call with all its ABI variants (`capture.syscalls`).
     Syscall {
         /// Opens or creates a queue.

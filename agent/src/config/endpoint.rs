@@ -13,32 +13,31 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::values::{REDACTED, Secret};
 use crate::percent::percent_decode;
 
-/// What an endpoint looks like, for error messages.
+/// The forms of an endpoint, for error messages.
 const FORM: &str = "`http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`";
 
-/// The port of OTLP over HTTP, which speaks another protocol than the agent.
+/// The port of OTLP over HTTP, a protocol that the agent does not speak.
 const OTLP_HTTP_PORT: u16 = 4318;
 
-/// Where an OTLP/gRPC server listens. `Debug` and `Display` show no password.
+/// The address of an OTLP/gRPC server. `Debug` and `Display` show no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `None` until it is settled, if the text has no scheme.
+    /// `None` until [`Self::settle`], if the text has no scheme.
     tls: Option<bool>,
     userinfo: Option<Secret>,
     host: String,
     port: u16,
-    /// What stands behind the port, which has no meaning.
+    /// What follows the port. It has no meaning and is only warned about.
     path: String,
 }
 
 impl Endpoint {
-    /// Whether the connection is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.unwrap_or(true)
     }
 
-    /// Host name or address; an IPv6 address stands in brackets.
+    /// Host name or address; an IPv6 address is in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
@@ -50,13 +49,13 @@ impl Endpoint {
         self.port
     }
 
-    /// User name and password as they stood before the `@`, still percent-encoded.
+    /// User name and password as written before the `@`, still percent-encoded.
     #[must_use]
     pub fn userinfo(&self) -> Option<&str> {
         self.userinfo.as_ref().map(Secret::expose)
     }
 
-    /// The value of an `authorization` header for user name and password, by RFC 7617.
+    /// The value of an `authorization` header with user name and password (RFC 7617).
     #[must_use]
     pub fn basic_authorization(&self) -> Option<Secret> {
         let credentials = credentials(self.userinfo()?).ok()?;
@@ -73,8 +72,9 @@ impl Endpoint {
         if self.is_tls() { "https" } else { "http" }
     }
 
-    /// Without a scheme `tls.insecure` chooses between `http` and `https`, as in the Collector. Gives what is allowed and yet
-    /// probably not meant, in sentences.
+    /// Lets `tls.insecure` choose between `http` and `https` if there is no
+    /// scheme, as in the Collector. Returns warnings about what is allowed but
+    /// probably not meant.
     pub(super) fn settle(&mut self, insecure: bool) -> Vec<String> {
         let is_https = self.tls == Some(true);
         self.tls.get_or_insert(!insecure);
@@ -99,7 +99,7 @@ impl Endpoint {
 }
 
 impl FromStr for Endpoint {
-    /// A sentence that shows no password.
+    /// A message that shows no password.
     type Err = String;
 
     /// A URL without a port has the port of its scheme, 80 or 443.
@@ -173,8 +173,9 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
-/// The text with brackets around an IPv6 address that has none, as where a variable holds an address: `http://${env:HOST_IP}:4317`. What
-/// stands behind its last colon is the port, if the rest is an address.
+/// Puts brackets around an IPv6 address that has none, for example from a
+/// variable: `http://${env:HOST_IP}:4317`. What follows the last colon is the
+/// port if the rest is an address.
 fn with_brackets(text: &str) -> Option<String> {
     let start = text.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = text.split_at(start);
@@ -193,7 +194,7 @@ fn with_brackets(text: &str) -> Option<String> {
     Some(format!("{scheme}{userinfo}[{address}]{port}{path}"))
 }
 
-/// `USER:PASSWORD`, no longer percent-encoded, as RFC 7617 has it.
+/// `USER:PASSWORD`, percent-decoded (RFC 7617).
 fn credentials(userinfo: &str) -> Result<String, &'static str> {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     let malformed = "a user name or password with a malformed `%` sequence; write `%25` for `%`";
@@ -219,7 +220,7 @@ fn split_url(text: &str) -> Option<(Authority, String)> {
     Some((uri.authority()?.clone(), path.unwrap_or_default()))
 }
 
-/// The text with user name and password replaced.
+/// Replaces user name and password in `text`.
 pub(super) fn mask_userinfo(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-/// Environment variables by name. Variables whose name or value is no UTF-8 are left out.
+/// Environment variables by name. Variables whose name or value is not UTF-8
+/// are left out.
 #[derive(Clone, Default)]
 pub struct Env(BTreeMap<String, String>);
 
 impl Env {
-    /// The environment of this process.
     #[must_use]
     pub fn from_process() -> Self {
         let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -22,7 +22,7 @@ impl Env {
         self.0.get(name).map(String::as_str)
     }
 
-    /// All variables in the order of their names.
+    /// All variables, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()

@@ -1,42 +1,49 @@
-//! `${env:VAR}`, `${env:VAR:-default}`, `${VAR}` and `$$` in the values of the file, as in the OpenTelemetry Collector.
+//! Expands `${env:VAR}`, `${env:VAR:-default}`, `${VAR}` and `$$` in the values
+//! of the file, as in the OpenTelemetry Collector.
 //!
-//! Sources: the Collector's `docs/rfcs/env-vars.md` and its `env` provider. Expansion works on the scalars of the parsed YAML, never on its
-//! text, and not on keys. The rules:
+//! Sources: the Collector's `docs/rfcs/env-vars.md` and its `env` provider.
+//! Expansion works on the scalars of the parsed YAML, not on its text and not
+//! on keys. The rules:
 //!
-//! - A name is a letter or underscore followed by letters, digits and underscores, at most 200. Any other name, and any scheme but `env`, is an error.
-//! - A default counts only when the variable is unset; an empty variable is empty. An unset variable without a default is empty too, and is warned about.
-//! - References nest: a name or a default may hold references, and so may the value of a variable.
-//! - `$$` is one dollar sign, in the values of variables too; a lone `$` and a `${` without its `}` stay as they are.
-//! - A scalar that is one single reference takes the type that its key wants. A reference among other text makes a string, and so do quotes
-//!   around one where the key takes values of any type.
+//! - A name is a letter or underscore followed by letters, digits and
+//!   underscores, at most 200 in all. Any other name, and any scheme but `env`,
+//!   is an error.
+//! - A default applies only if the variable is unset, not if it is empty. An
+//!   unset variable without a default expands to nothing, with a warning.
+//! - References nest: names, defaults and the values of variables may contain
+//!   references.
+//! - `$$` is one dollar sign, also in the values of variables. A lone `$` and a
+//!   `${` without its `}` stay as they are.
+//! - A scalar that is a single reference takes the type of its key. A reference
+//!   within other text makes a string. So do quotes around a reference if the
+//!   key takes values of any type.
 
 use super::env::Env;
 
-/// Variables that refer to each other deeper than this are taken for a circle.
+/// References nested deeper than this are treated as a cycle.
 const MAX_DEPTH: usize = 100;
 
 /// Longest name of a variable, from the Collector's RFC.
 const MAX_NAME: usize = 200;
 
-/// An expanded scalar.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct Expanded {
-    /// The text with all references replaced and `$$` undone.
+    /// The text with references replaced and `$$` unescaped.
     pub(super) text: String,
-    /// Whether the scalar was one single reference, so that its type is still open.
+    /// Whether the scalar was a single reference, so that its key decides its type.
     pub(super) whole: bool,
     /// Names of unset variables without a default.
     pub(super) unset: Vec<String>,
 }
 
-/// Expands one scalar, or says in one sentence what is wrong with a reference in it.
+/// Expands one scalar. The error is a sentence about a malformed reference.
 pub(super) fn expand(text: &str, env: &Env) -> Result<Expanded, String> {
     let mut unset = Vec::new();
     let (text, whole) = expand_nested(text, env, &mut unset, 0)?;
     Ok(Expanded { text, whole, unset })
 }
 
-/// The expanded text, and whether `text` was one single reference.
+/// Returns the expanded text, and whether `text` was a single reference.
 fn expand_nested(
     text: &str,
     env: &Env,
@@ -70,7 +77,8 @@ fn expand_nested(
     Ok((out, whole))
 }
 
-/// Splits `${reference}rest` at the brace that closes the first one; references inside are skipped over.
+/// Splits `${reference}rest` at the brace that closes the first reference,
+/// skipping nested ones.
 fn split_reference(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix("${")?;
     let mut depth = 1_usize;
@@ -90,7 +98,7 @@ fn split_reference(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// The expanded value of what stands between the braces of a reference.
+/// Expands what is between the braces of a reference.
 fn value_of(
     reference: &str,
     env: &Env,

@@ -1,33 +1,28 @@
-//! What can be wrong with a configuration, in words that name the place and the mend.
+//! Configuration errors. Each names the place and says how to fix it.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a configuration could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is missing or cannot be read.
     #[error("{}: cannot read the configuration: {source}", path.display())]
     Read {
-        /// The file as it was named.
+        /// As the user named it.
         path: PathBuf,
-        /// What the operating system said.
         source: io::Error,
     },
     /// The file is not one YAML document with a mapping at its root.
     #[error("{}:{line}:{column}: invalid YAML: {message}", path.display())]
     Syntax {
-        /// The file as it was named.
         path: PathBuf,
         /// Line, counted from 1.
         line: usize,
         /// Column in characters, counted from 1.
         column: usize,
-        /// What is wrong there.
         message: String,
     },
-    /// Keys or values are wrong; all that were found, at least one.
+    /// All wrong keys and values that were found, at least one.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
 }
@@ -35,7 +30,8 @@ pub enum ConfigError {
 /// One wrong key or value. Displays as `place: key: message`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where it was set: `FILE:LINE:COLUMN`, the name of a variable or a flag; `None` for a default.
+    /// Where the key was set: `FILE:LINE:COLUMN`, the name of a variable or a
+    /// flag; `None` for a default.
     pub place: Option<String>,
     /// The key path, for example `exporters.otlp.endpoint`.
     pub key: String,
@@ -57,9 +53,10 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// A key path such as `filter.include.pids[0]`, of segments from the root.
+/// Joins segments to a key path such as `filter.include.pids[0]`.
 ///
-/// A segment that is no plain name stands in brackets and quotes, so that the dots of an attribute name are not taken for levels.
+/// A segment that is not a plain name is put in brackets and quotes, so that
+/// the dots of an attribute name do not look like levels.
 pub(super) fn key_path<S: AsRef<str>>(segments: &[S]) -> String {
     let mut out = String::new();
     for segment in segments {
@@ -82,7 +79,7 @@ pub(super) fn key_path<S: AsRef<str>>(segments: &[S]) -> String {
     out
 }
 
-/// `one of ...` the names, and the closest one if `found` looks like a slip of it.
+/// `one of ...` the names, with a suggestion if `found` looks like a typo.
 pub(super) fn expected_one_of<S: AsRef<str>>(found: &str, names: &[S]) -> String {
     let quoted: Vec<String> = names.iter().map(|n| format!("`{}`", n.as_ref())).collect();
     let mut out = format!("expected one of {}", quoted.join(", "));
@@ -92,7 +89,8 @@ pub(super) fn expected_one_of<S: AsRef<str>>(found: &str, names: &[S]) -> String
     out
 }
 
-/// The name nearest to `found`, if it is near enough to be a slip: at most a third of its letters differ.
+/// The name closest to `found` if it is close enough for a typo: at most a
+/// third of its letters differ.
 pub(super) fn closest<'a, S: AsRef<str>>(found: &str, names: &'a [S]) -> Option<&'a str> {
     let found = found.to_lowercase();
     names

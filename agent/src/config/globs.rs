@@ -6,7 +6,8 @@ use globset::{Error, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A list of glob patterns in the syntax of the globset crate: `*`, `?`, `[a-z]`, `[!a-z]`, `{a,b}` and `\` to escape.
+/// A list of glob patterns in the syntax of the globset crate: `*`, `?`,
+/// `[a-z]`, `[!a-z]`, `{a,b}` and `\` to escape.
 ///
 /// `*` and `?` match slashes too. Two lists are equal if their patterns are.
 #[derive(Clone)]
@@ -31,7 +32,8 @@ impl Globs {
         })
     }
 
-    /// Whether there are no patterns. Such a list matches nothing; in a filter it says nothing.
+    /// Whether there are no patterns. An empty list matches nothing, and a
+    /// filter ignores it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
@@ -47,7 +49,7 @@ impl Globs {
             .collect()
     }
 
-    /// The patterns that match nothing but their own text, with their index.
+    /// The patterns without wildcards, with their index.
     pub(super) fn literals(&self) -> impl Iterator<Item = (usize, &str)> {
         let patterns = self.patterns.iter().map(String::as_str).enumerate();
         patterns.filter(|(_, pattern)| !pattern.contains(['*', '?', '[', '{', '\\']))
@@ -59,7 +61,8 @@ impl Globs {
         self.set.is_match(text)
     }
 
-    /// Whether any pattern matches the name of a queue, with or without its leading slash, so that `orders*` and `/orders*` mean the same.
+    /// Whether any pattern matches the name of a queue, with or without its
+    /// leading slash. So `orders*` and `/orders*` mean the same.
     #[must_use]
     pub fn matches_queue(&self, name: &str) -> bool {
         self.matches(name)
@@ -103,7 +106,7 @@ impl<'de> Deserialize<'de> for Globs {
     }
 }
 
-/// One that compiles by itself.
+/// A pattern that is known to compile.
 struct Pattern(String);
 
 impl AsRef<str> for Pattern {
@@ -131,7 +134,6 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
-/// Compiles one pattern.
 fn compile(pattern: &str) -> Result<Glob, Error> {
     GlobBuilder::new(pattern)
         .literal_separator(false)

@@ -1,4 +1,5 @@
-//! The layers, one on the other: defaults, file, `OTEL_*`, `MQSPAN__*`, flags.
+//! Loads the layers. Precedence, lowest first: defaults, file, `OTEL_*`,
+//! `MQSPAN__*`, flags.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::proxy_env::Proxy;
 use super::read::read;
 use super::yaml::{Content, Position, Scalar, parse, resolve};
 
-/// What flags set, the strongest layer.
+/// Values set by flags, the layer with the highest precedence.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides(Vec<Override>);
 
@@ -25,14 +26,14 @@ struct Override {
 }
 
 impl Overrides {
-    /// No overrides.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets a key such as `logs.level` to the text that a flag was given; the text takes the type of the key, as in an
-    /// `MQSPAN__` variable. `flag` is named in messages, for example `--log-level`.
+    /// Sets a key such as `logs.level` to the text given to a flag. The text
+    /// takes the type of the key, as in an `MQSPAN__` variable. Messages name
+    /// `flag`, for example `--log-level`.
     #[must_use]
     pub fn set(mut self, flag: &str, key: &str, text: impl Into<String>) -> Self {
         self.0.push(Override {
@@ -44,19 +45,18 @@ impl Overrides {
     }
 }
 
-/// A configuration and what is odd about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// The configuration.
     pub config: Config,
-    /// Sentences to log as warnings; they hold no secrets.
+    /// Warnings to log. They contain no secrets.
     pub warnings: Vec<String>,
 }
 
-/// Loads the configuration from all layers. Without a path there is no file, and the defaults are the lowest layer.
+/// Loads the configuration from all layers. Without a path there is no file layer.
 ///
 /// # Errors
-/// The file cannot be read or is no YAML mapping, or keys or values are wrong; all wrong ones are reported that can be found at once.
+/// When the file cannot be read or is not a YAML mapping, or when keys or
+/// values are wrong. Reports all wrong ones that can be found at once.
 pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loaded, ConfigError> {
     let mut layers = Layers::new();
     if let Some(path) = path {
@@ -78,10 +78,11 @@ pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Env) -> Result<Loa
     Ok(loaded)
 }
 
-/// Loads one file above the defaults and nothing else, to check it. References in the file still take their values from `env`.
+/// Loads one file on top of the defaults and nothing else, to check it.
+/// References in the file still take their values from `env`.
 ///
 /// # Errors
-/// As [`load`].
+/// As for [`load`].
 pub fn check(path: &Path, env: &Env) -> Result<Loaded, ConfigError> {
     let mut layers = Layers::new();
     file_layer(path, env, &mut layers)?;
@@ -117,7 +118,7 @@ fn file_layer(path: &Path, env: &Env, layers: &mut Layers) -> Result<(), ConfigE
     Err(syntax(root.position, message))
 }
 
-/// Reads the layers strictly, and checks what they say.
+/// Deserializes the layers strictly and checks the result.
 fn finish(layers: Layers) -> Result<Loaded, ConfigError> {
     let Layers {
         root,

@@ -1,4 +1,5 @@
-//! The configuration of the agent: read, layered, checked once, and plain data from then on.
+//! The configuration of the agent. It is read, layered and checked once, and is
+//! plain data from then on.
 //!
 //! ```text
 //! file ── ${env:..} ──┐
@@ -6,8 +7,8 @@
 //! MQSPAN__* variables ┼─ node ──────> Config ───────> Config
 //! flags ──────────────┘
 //! ```
-//!
-//! A later layer of the list beats an earlier one; defaults lie below them all. Mappings merge key by key, everything else is
+//! Later layers in the diagram take precedence over earlier ones, and all of
+//! them over the defaults. Mappings merge key by key, everything else is
 //! replaced. Every key is in [`tree`].
 
 mod attribute_types;

@@ -1,7 +1,7 @@
-//! The layers as one tree of values, each with the place that it came from.
+//! The layers as one tree of values. Each value knows where it came from.
 //!
-//! A scalar has a type, because YAML or a standard variable says what it is, or is open: the text of a variable or a flag, which takes
-//! the type of its key.
+//! A scalar is typed if YAML or a standard variable says what it is. It is open
+//! if it is the text of a variable or a flag, which takes the type of its key.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -16,20 +16,20 @@ use super::env_expand::expand;
 use super::error::{Problem, key_path};
 use super::yaml::{Content as YamlContent, Node as YamlNode, Position, Scalar, parse, resolve};
 
-/// A path from the root; list items are their index.
+/// A path from the root. List items are named by their index.
 pub(super) type KeyPath = Vec<String>;
 
-/// A mapping, in the order in which its keys came.
+/// A mapping in insertion order.
 pub(super) type Map = IndexMap<String, Node>;
 
-/// Headers, whose names do not depend on case.
+/// The headers, whose names are case-insensitive.
 const HEADERS: [&str; 3] = ["exporters", "otlp", "headers"];
 
-/// Tells lists and mappings from scalars, so that a variable can hold one where the key is one.
+/// Tells lists and mappings from scalars, so that a variable can hold one where
+/// the key is one.
 static DEFAULTS: LazyLock<serde_json::Value> =
     LazyLock::new(|| serde_json::to_value(Config::default()).unwrap_or_default());
 
-/// Whether there is a section of this name.
 pub(super) fn is_section(name: &str) -> bool {
     DEFAULTS.get(name).is_some()
 }
@@ -44,7 +44,7 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Scalar(Scalar),
-    /// Text whose type its key decides.
+    /// Text that takes the type of its key.
     Open(String),
     List(Vec<Node>),
     Map(Map),
@@ -56,7 +56,6 @@ impl Node {
         Self { place, content }
     }
 
-    /// Of a value whose type is known.
     pub(super) fn typed(place: &str, value: serde_json::Value) -> Self {
         let content = match value {
             serde_json::Value::Null => Content::Scalar(Scalar::Null),
@@ -82,7 +81,6 @@ impl Node {
         Self::new(place, Content::Scalar(Scalar::Null))
     }
 
-    /// The node at a path.
     pub(super) fn find(&self, path: &[String]) -> Option<&Node> {
         let Some((key, below)) = path.split_first() else {
             return Some(self);
@@ -95,7 +93,8 @@ impl Node {
         child?.find(below)
     }
 
-    /// Lays another node on this one. Mappings merge key by key, anything else is replaced.
+    /// Merges another node over this one. Mappings merge key by key, anything
+    /// else is replaced.
     fn lay(&mut self, over: Node) {
         match (&mut self.content, over) {
             (
@@ -119,7 +118,7 @@ impl Node {
     }
 }
 
-/// The tree as it grows layer by layer, and what is wrong or only odd about it.
+/// The tree built so far, with problems and warnings.
 pub(super) struct Layers {
     pub(super) root: Node,
     pub(super) problems: Vec<Problem>,
@@ -135,19 +134,19 @@ impl Layers {
         }
     }
 
-    /// Lays the root mapping of a file on the layers below.
+    /// Merges the root mapping of a file over the layers below.
     pub(super) fn file(&mut self, file: &Path, root: YamlNode, env: &Env) {
         let node = self.node(root, &mut KeyPath::new(), &Source::File { file, env });
         self.root.lay(node);
     }
 
-    /// Sets the text of a variable or a flag.
+    /// Sets a key to the text of a variable or a flag.
     pub(super) fn text(&mut self, path: &[String], text: &str, place: &str) {
         let node = self.node_of_text(text, &mut path.to_vec(), place);
         self.set(path, node);
     }
 
-    /// Lays a node on the one at a path. A null changes nothing.
+    /// Merges a node over the one at a path. Null changes nothing.
     pub(super) fn set(&mut self, path: &[String], node: Node) {
         if matches!(node.content, Content::Scalar(Scalar::Null)) {
             return;
@@ -219,7 +218,7 @@ impl Layers {
         map
     }
 
-    /// A scalar of the file that may hold references.
+    /// The node of a scalar in the file that may contain references.
     fn expanded(
         &mut self,
         text: &str,
@@ -242,7 +241,7 @@ impl Layers {
                 "{place}: {key}: the environment variable `{name}` is not set"
             ));
         }
-        // Elsewhere the key has a type, which quotes do not change.
+        // Other keys have a type, which quotes do not change.
         let is_string = is_attribute(path) && !plain && !is_unset;
         if expanded.whole && !is_string {
             return self.node_of_text(&expanded.text, path, place);
@@ -250,7 +249,8 @@ impl Layers {
         Node::new(place, Content::Scalar(Scalar::Text(expanded.text)))
     }
 
-    /// The node of an open text: where the key is a list or a mapping, the text is one too.
+    /// The node of an open text. If the key is a list or a mapping, the text
+    /// must be one too.
     fn node_of_text(&mut self, text: &str, path: &mut KeyPath, place: &str) -> Node {
         let default = path.iter().try_fold(&*DEFAULTS, |node, key| node.get(key));
         let (is_map, form) = match default {
@@ -287,7 +287,7 @@ fn list_of<'t>(texts: impl Iterator<Item = &'t str>, place: &str) -> Node {
     Node::new(place, Content::List(items.collect()))
 }
 
-/// Where YAML comes from, which decides what its plain scalars are.
+/// Where YAML comes from, which decides the type of its plain scalars.
 enum Source<'a> {
     /// A file: plain scalars are typed, references are expanded.
     File { file: &'a Path, env: &'a Env },

@@ -1,10 +1,14 @@
-//! The standard `OTEL_*` variables, as far as the agent has what they configure.
+//! The standard `OTEL_*` variables that have a counterpart in the agent.
 //!
-//! Sources: OpenTelemetry specification, `protocol/exporter.md` and `configuration/sdk-environment-variables.md`. An empty variable is unset.
-//! One that cannot be parsed is warned about and ignored. The variable of the signal beats the general one.
+//! Sources: OpenTelemetry specification, `protocol/exporter.md` and
+//! `configuration/sdk-environment-variables.md`. An empty variable counts as
+//! unset. An invalid one is ignored with a warning. The variable of a signal
+//! takes precedence over the general one.
 //!
-//! `OTEL_SERVICE_NAME`, and `service.name` and `service.instance.id` in `OTEL_RESOURCE_ATTRIBUTES`, describe the agent's own process, so
-//! they are not given to the traced processes. What has no key here is in [`super::otel_ignored`].
+//! `OTEL_SERVICE_NAME`, and `service.name` and `service.instance.id` in
+//! `OTEL_RESOURCE_ATTRIBUTES`, describe the agent's own process, so they are
+//! not applied to the traced processes. Variables without a key here are in
+//! [`super::otel_ignored`].
 
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -18,10 +22,10 @@ use super::units::HumanDuration;
 use super::{Compression, LogLevel};
 use crate::percent::percent_decode;
 
-/// Reads the text of a variable, or says what was expected instead of it.
+/// Parses the text of a variable. The error says what was expected.
 type Parse = fn(&str) -> Result<Value, String>;
 
-/// One key and the variables that set it, the stronger one first.
+/// One key and the variables that set it, highest precedence first.
 struct Standard {
     variables: &'static [&'static str],
     key: &'static [&'static str],
@@ -82,19 +86,18 @@ const STANDARD: &[Standard] = &[
     },
 ];
 
-/// Variables that say how OTLP is spoken. The agent knows one way only.
+/// The variables that select the OTLP protocol. The agent supports only one.
 const PROTOCOL: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
 ];
 
-/// Which share of traces to keep, and the share itself where the first takes one.
+/// The sampler and its argument, which is the ratio for a sampler that takes one.
 const SAMPLER: [&str; 2] = ["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"];
 
-/// Attributes that describe the process whose environment holds them, and no other.
+/// Attributes that describe only the process whose environment contains them.
 const OWN_ATTRIBUTES: [&str; 2] = ["service.name", "service.instance.id"];
 
-/// The layer of the standard variables.
 pub(super) fn otel_layer(env: &Env, layers: &mut Layers) {
     for standard in STANDARD {
         for variable in standard.variables {
@@ -133,7 +136,8 @@ pub(super) fn heeded() -> impl Iterator<Item = &'static str> {
     standard.chain(&PROTOCOL).chain(&SAMPLER).copied()
 }
 
-/// The trace id decides here too, so a parent and its children are kept or dropped together, whatever the sampler's base.
+/// Ignores `parentbased_`. The trace id decides here too, so a parent and its
+/// children are kept or dropped together, whatever the base sampler.
 fn sampler(env: &Env, layers: &mut Layers) {
     let [sampler, argument] = SAMPLER;
     let get = |name| env.get(name).filter(|value| !value.is_empty());
@@ -199,8 +203,9 @@ fn endpoint(text: &str) -> Result<Value, String> {
     text.parse::<Endpoint>().map(|_| text.into())
 }
 
-/// The specification: only `true`, in any case, is true; what is neither true nor false is warned about and false.
-/// Ignoring such a value comes to the same for a key that is false by default.
+/// By the specification only `true`, in any case, is true. Other values than
+/// `false` are false, with a warning. Ignoring such a value has the same effect
+/// for a key that defaults to false.
 fn boolean(text: &str) -> Result<Value, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(true.into()),
@@ -265,7 +270,8 @@ fn attributes(text: &str) -> Result<Value, String> {
     Ok(table.into())
 }
 
-/// Pairs in the form of a W3C Baggage header without properties: `name=value,name=value`, percent-encoded. The error shows no values.
+/// Parses pairs in the form of a W3C Baggage header without properties:
+/// `name=value,name=value`, percent-encoded. The error shows no values.
 fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     const FORM: &str = "expected `name=value` pairs between commas, percent-encoded";
     let mut out = Vec::new();

@@ -1,8 +1,10 @@
-//! Standard variables that have no key here: none is passed over in silence, unless it asks for what is so anyway.
+//! Standard variables that have no key here. Each is reported, unless it asks
+//! for what the agent does anyway.
 
 use super::env::Env;
 
-/// A variable, or all that begin so if it ends in `*`; what to do instead; and the value that changes nothing.
+/// A variable, or a prefix if it ends in `*`; what to do instead; and the value
+/// that changes nothing.
 pub(super) struct Ignored {
     pub(super) variable: &'static str,
     instead: &'static str,
@@ -21,7 +23,7 @@ const fn ignored(
     }
 }
 
-/// The first that matches counts.
+/// The first match applies.
 pub(super) const IGNORED: &[Ignored] = &[
     ignored(
         "OTEL_SDK_DISABLED",
@@ -91,7 +93,8 @@ impl Ignored {
     }
 }
 
-/// A sentence for each variable that is set and has no effect. `is_heeded` tells those that have one.
+/// A warning for each variable that is set and has no effect. `is_heeded` tells
+/// the ones that have an effect.
 pub(super) fn ignored_variables(env: &Env, is_heeded: impl Fn(&str) -> bool) -> Vec<String> {
     env.iter()
         .filter(|(name, value)| name.starts_with("OTEL_") && !value.is_empty() && !is_heeded(name))
@@ -106,7 +109,7 @@ pub(super) fn ignored_variables(env: &Env, is_heeded: impl Fn(&str) -> bool) -> 
         .collect()
 }
 
-/// Whether a variable of the metrics says what holds for spans.
+/// Whether a variable for metrics only repeats the setting for spans.
 fn is_as_for_spans(env: &Env, name: &str, value: &str) -> bool {
     let Some(suffix) = name.strip_prefix("OTEL_EXPORTER_OTLP_METRICS_") else {
         return false;

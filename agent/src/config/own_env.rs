@@ -1,17 +1,21 @@
 //! `MQSPAN__SECTION__KEY` variables.
 //!
-//! Two underscores go after the prefix and between the levels; a level keeps its own single underscores. Case does not matter. An
-//! empty variable counts as unset, as OpenTelemetry has it for its own. The value of a list is a YAML list in brackets or items
-//! between commas; that of a mapping is a YAML mapping in braces, which is merged with the layers below. References and `$$` are
-//! not expanded here.
+//! Two underscores follow the prefix and separate the levels; a level may
+//! contain single underscores. Case does not matter. An empty variable counts
+//! as unset, as for OpenTelemetry's own variables. The value of a list is a
+//! YAML list in brackets or comma-separated items. That of a mapping is a YAML
+//! mapping in braces, which is merged with the layers below. References and
+//! `$$` are not expanded here.
 
 use super::env::Env;
 use super::node::{KeyPath, Layers, is_section};
 
 const PREFIX: &str = "MQSPAN__";
 
-/// Ends of the variables that Kubernetes makes for a service, see `makeLinkVariables()` in its `pkg/kubelet/envvars/envvars.go`.
-/// For a service named `mqspan` they have one underscore after the prefix; for one named `mqspan--x` they have two.
+/// Suffixes of the variables that Kubernetes sets for a service, see
+/// `makeLinkVariables()` in its `pkg/kubelet/envvars/envvars.go`. For a service
+/// named `mqspan` they have one underscore after the prefix; for one named
+/// `mqspan--x` they have two.
 const SERVICE_ENDS: &[&str] = &[
     "_service_host",
     "_service_port",
@@ -23,7 +27,8 @@ const SERVICE_ENDS: &[&str] = &[
     "_proto",
 ];
 
-/// The layer of all variables with the prefix. Unknown keys are kept; they are reported when the tree is read.
+/// Adds the layer of all variables with the prefix. Unknown keys are kept, and
+/// reported when the tree is read.
 pub(super) fn own_layer(env: &Env, layers: &mut Layers) {
     let mut settings: Vec<(KeyPath, &str, &str)> = env
         .iter()
@@ -31,7 +36,7 @@ pub(super) fn own_layer(env: &Env, layers: &mut Layers) {
         .filter_map(|(name, value)| Some((levels(name)?, name, value)))
         .filter(|(path, ..)| !is_of_a_service(path))
         .collect();
-    // A variable for a whole mapping goes before those for single keys in it.
+    // Apply a variable for a whole mapping before those for single keys in it.
     settings.sort_by(|a, b| (a.0.len(), a.1).cmp(&(b.0.len(), b.1)));
     let mut previous: Option<(KeyPath, &str)> = None;
     for (path, name, value) in settings {

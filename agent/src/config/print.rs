@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::Config;
 use super::yaml::{Scalar, resolve};
 
-/// All keys with their values, in the order of the documentation, as a file that loads to the same configuration.
+/// All keys with their values, in the order of the documentation, as a file
+/// that loads to the same configuration.
 ///
-/// Header values and a user name and password in the endpoint read `[REDACTED]`. A `$` reads `$$`, so that loading the file does not
+/// Header values, and user name and password in the endpoint, are printed as
+/// `[REDACTED]`. `$` is printed as `$$`, so that loading the file does not
 /// expand it.
 #[must_use]
 pub fn to_yaml(config: &Config) -> String {
@@ -78,7 +80,8 @@ fn is_url(text: &str) -> bool {
     })
 }
 
-/// A double-quoted scalar. YAML's escapes are those of JSON and more; what is not printable is escaped by its code.
+/// A double-quoted scalar. YAML has all of JSON's escapes and more. Unprintable
+/// characters are escaped by their code point.
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -98,7 +101,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether a character is a control, a line break of Unicode or a byte order mark.
+/// Whether a character is a control character, a Unicode line break, a byte
+/// order mark or a noncharacter.
 fn needs_code(c: char) -> bool {
     c.is_control()
         || matches!(

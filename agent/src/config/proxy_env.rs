@@ -1,4 +1,4 @@
-//! The proxy on the way to the collector, by the variables that curl and gRPC heed.
+//! The proxy to the collector, from the variables that curl and gRPC use.
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
@@ -6,7 +6,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use super::Endpoint;
 use super::env::Env;
 
-/// A proxy that carries connections by HTTP CONNECT. `Debug` shows no password.
+/// A proxy that tunnels connections by HTTP CONNECT. `Debug` shows no password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
     uri: Uri,
@@ -20,18 +20,19 @@ impl Proxy {
         &self.uri
     }
 
-    /// Basic authorization from user name and password in the variable.
+    /// Basic authorization, from user name and password in the variable.
     #[must_use]
     pub fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
     }
 
-    /// The proxy to this collector: of `HTTPS_PROXY` or `HTTP_PROXY`, by the endpoint's scheme, else of `ALL_PROXY`,
-    /// unless `NO_PROXY` names the host, with or without the port. `localhost` and loopback addresses are reached without,
-    /// as by gRPC in Go.
+    /// The proxy for this collector: from `HTTPS_PROXY` or `HTTP_PROXY`, by the
+    /// endpoint's scheme, else from `ALL_PROXY`, unless `NO_PROXY` names the
+    /// host, with or without the port. `localhost` and loopback addresses never
+    /// use a proxy, as with gRPC in Go.
     ///
     /// # Errors
-    /// What is wrong with the variable, as a sentence.
+    /// A sentence that says what is wrong with the variable.
     pub(super) fn to(endpoint: &Endpoint, env: &Env) -> Result<Option<Self>, String> {
         let set = |name: &str| {
             [name.to_ascii_lowercase(), name.to_owned()]
@@ -93,7 +94,7 @@ impl Proxy {
     }
 }
 
-/// Whether a host is this machine, by its name or address.
+/// Whether a host is `localhost` or a loopback address.
 fn is_here(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     let address = host.parse::<std::net::IpAddr>();

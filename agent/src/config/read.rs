@@ -1,7 +1,8 @@
 //! A strict deserializer for the layers.
 //!
-//! A typed value must have the wanted type, as in the Collector: "yes" is no boolean, and 1 no string. Only an open one, which came from a
-//! variable or a flag, takes the type that its key wants, with its spelling kept where that is a string.
+//! A typed value must have the expected type, as in the Collector: "yes" is not
+//! a boolean, and 1 is not a string. Only an open value, from a variable or a
+//! flag, takes the type of its key, and keeps its spelling if that is a string.
 
 use std::fmt;
 
@@ -21,7 +22,7 @@ use super::yaml::{Content as YamlContent, Scalar, parse, resolve};
 pub(super) struct ReadError {
     pub(super) path: KeyPath,
     pub(super) message: String,
-    /// The value is null, which means the default and is no problem unless it is an item of a list.
+    /// The value is null. That means the default, and is a problem only in a list.
     pub(super) is_null: bool,
 }
 
@@ -79,7 +80,6 @@ impl Error for ReadError {
     }
 }
 
-/// What a value of the tree turns out to be.
 enum ContentValue<'a> {
     Scalar(Scalar),
     List(&'a [Node]),
@@ -87,7 +87,7 @@ enum ContentValue<'a> {
 }
 
 impl ContentValue<'_> {
-    /// The value in words, for a message that says what was found.
+    /// An error that shows the value found.
     fn wrong(self, expected: &str) -> ReadError {
         match self {
             ContentValue::Scalar(Scalar::Null) => ReadError::null(expected),
@@ -110,7 +110,8 @@ impl ContentValue<'_> {
 }
 
 impl ContentValue<'_> {
-    /// The kind of value in words. The value itself is not shown, because it may be a secret.
+    /// An error that shows only the kind of value found, because the value may
+    /// be a secret.
     fn wrong_unshown(self, expected: &str) -> ReadError {
         let kind = match self {
             ContentValue::Scalar(Scalar::Bool(_)) => "a boolean",
@@ -130,7 +131,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The value by its own type, or by the type that YAML gives its text if it is open.
+    /// The value by its own type. An open text has the type that YAML gives it.
     fn found(self) -> ContentValue<'a> {
         match &self.node.content {
             Content::Map(entries) => ContentValue::Map(entries),
@@ -141,8 +142,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The scalar that a text is as a YAML document of its own, as the Collector reads the value of a variable. A text that is no null, boolean
-/// or number stays as it is, with what would be quotes, a comment or a mapping in a file.
+/// Types a text as a YAML document of its own, as the Collector does with the
+/// value of a variable. A text that is not null, a boolean or a number is kept
+/// as it is, including what would be quotes, a comment or a mapping in a file.
 fn open_scalar(text: &str) -> Scalar {
     let scalar = match parse(text).map(|node| node.map(|node| node.content)) {
         Ok(Some(YamlContent::Scalar { text, plain: true })) => resolve(&text),
@@ -155,7 +157,7 @@ fn open_scalar(text: &str) -> Scalar {
     }
 }
 
-/// Reads an integer that must lie in the range of the type.
+/// Reads an integer and checks that it is in the range of the type.
 macro_rules! integer {
     ($deserialize:ident, $visit:ident, $int:ty) => {
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -292,7 +294,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 }
 
-/// The items of a list, each counted so that an error knows its index.
+/// The items of a list, enumerated so that an error knows the index.
 struct Items<'a> {
     items: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
 }
@@ -321,7 +323,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     }
 }
 
-/// The entries of a mapping in the order of their keys, so that the first error is always the same one.
+/// The entries of a mapping, sorted by key so that the first error is always the same.
 struct Entries<'a> {
     entries: std::vec::IntoIter<(&'a String, &'a Node)>,
     value: Option<(&'a str, &'a Node)>,
@@ -361,10 +363,11 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     }
 }
 
-/// Reads the tree. A bad node is reported and taken out, so that one run finds all of them; a null takes the default.
+/// Deserializes the tree. A bad node is reported and removed, so that one run
+/// finds all of them. A null takes the default.
 ///
-/// Of the items of one list only the first bad one is reported. The pairs are the paths of the bad nodes, in order, with what
-/// is wrong there.
+/// Of the items of one list only the first bad one is reported. The error pairs
+/// the path of each bad node, in order, with a message.
 pub(super) fn read(mut root: Node) -> Result<Config, Vec<(KeyPath, String)>> {
     let mut problems = Vec::new();
     loop {
@@ -394,7 +397,6 @@ enum Removed {
     Nothing,
 }
 
-/// Takes out the node at a path.
 fn remove(node: &mut Node, path: &[String]) -> Removed {
     let (Some((key, below)), Content::Map(entries)) = (path.split_first(), &mut node.content)
     else {

@@ -1,4 +1,4 @@
-//! Durations and sizes as they are written in the configuration.
+//! Durations and sizes as written in the configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// What a duration looks like, for error messages.
+/// The form of a duration, for error messages.
 const DURATION_FORM: &str = "a duration with a unit, such as \"5s\", \"200ms\" or \"1m30s\"";
 
-/// What a size looks like, for error messages.
+/// The form of a size, for error messages.
 const SIZE_FORM: &str = "a size such as \"64MiB\", \"4KiB\", \"512B\" or a whole number of bytes";
 
 /// Units of a duration with their length in nanoseconds, longest first.
@@ -32,58 +32,55 @@ const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
 ];
 
-/// A length of time in the form of Go's `time.ParseDuration`, which the OpenTelemetry Collector uses: one or more decimal
-/// numbers, each with a unit of `h`, `m`, `s`, `ms`, `us`, `µs` or `ns`. A plain `0` needs no unit.
+/// A duration in the form of Go's `time.ParseDuration`, as in the OpenTelemetry
+/// Collector: one or more decimal numbers, each with a unit of `h`, `m`, `s`,
+/// `ms`, `us`, `µs` or `ns`. A plain `0` needs no unit.
 ///
 /// Whole nanoseconds up to 2^64 - 1, about 584 years; never negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct HumanDuration(pub Duration);
 
 impl HumanDuration {
-    /// None at all.
     pub const ZERO: Self = Self(Duration::ZERO);
 
-    /// So many seconds.
     #[must_use]
     pub const fn seconds(count: u64) -> Self {
         Self(Duration::from_secs(count))
     }
 
-    /// So many milliseconds.
     #[must_use]
     pub const fn millis(count: u64) -> Self {
         Self(Duration::from_millis(count))
     }
 
-    /// For keys that zero switches off.
+    /// `None` if zero, for keys that zero switches off.
     #[must_use]
     pub fn unless_zero(self) -> Option<Duration> {
         (!self.0.is_zero()).then_some(self.0)
     }
 }
 
-/// A number of bytes, written as a whole number with a unit of `B`, `KiB`, `MiB`, `GiB` or `TiB`, or without one.
+/// A number of bytes, written as a whole number with a unit of `B`, `KiB`,
+/// `MiB`, `GiB` or `TiB`, or without a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Size(pub u64);
 
 impl Size {
-    /// None at all.
     pub const ZERO: Self = Self(0);
 
-    /// So many mebibytes.
     #[must_use]
     pub const fn mib(count: u64) -> Self {
         Self(count << 20)
     }
 
-    /// For keys that zero switches off.
+    /// `None` if zero, for keys that zero switches off.
     #[must_use]
     pub fn unless_zero(self) -> Option<u64> {
         (self.0 > 0).then_some(self.0)
     }
 }
 
-/// Why a text is no duration or no size.
+/// Why a text is not a duration or a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found `{found}`, expected {expected}")]
 pub struct UnitError {
@@ -103,7 +100,8 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// Nanoseconds of a whole duration text; `None` if it is malformed, finer than a nanosecond or too long.
+/// Parses a whole duration text, in ns. `None` if it is malformed, finer than a
+/// nanosecond or too long.
 fn duration_nanos(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);

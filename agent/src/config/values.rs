@@ -1,4 +1,5 @@
-//! Small values of the configuration: secrets, attribute values, namespaces, error codes, addresses to listen on.
+//! Small values of the configuration: secrets, namespaces, error codes, listen
+//! addresses.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,21 +10,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::closest;
 use crate::errno;
 
-/// What is shown in place of a secret, as the Collector's `configopaque` does.
+/// Shown in place of a secret, as by the Collector's `configopaque`.
 pub(super) const REDACTED: &str = "[REDACTED]";
 
-/// A string that is never shown: `Debug` and serialization give `[REDACTED]`.
+/// A string that is never shown: `Debug` and `Serialize` give `[REDACTED]`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a string.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The string itself, for the one place that sends it.
+    /// The string itself, for the code that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -42,7 +42,8 @@ impl Serialize for Secret {
     }
 }
 
-/// An inode number, written as a number, as a string of digits, or as `/proc/PID/ns/ipc` links to it: `ipc:[4026531839]`.
+/// An inode number, written as a number, as a string of digits, or as the
+/// target of the link `/proc/PID/ns/ipc`: `ipc:[4026531839]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamespaceInode(pub u32);
 
@@ -114,7 +115,7 @@ impl<'de> Deserialize<'de> for ErrorCode {
     }
 }
 
-/// An address to listen on; none, which is written as an empty string, is off.
+/// An address to listen on. `None`, written as an empty string, means off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenAddress(pub Option<SocketAddr>);
 

@@ -1,8 +1,11 @@
-//! YAML text to a tree of nodes that still know where they stood and how they were written.
+//! Parses YAML text to a tree of nodes that know their position and how they
+//! were written.
 //!
-//! The tree keeps the text of each scalar, because its type is settled later: an expanded variable keeps its spelling where a
-//! string is wanted. Duplicate keys, several documents, unknown anchors and tags of other types are refused here. Plain
-//! scalars follow the core schema of YAML 1.2, with the exception that the Collector's parser makes too: digits after a leading zero
+//! The tree keeps the text of each scalar, because its type is decided later:
+//! an expanded variable keeps its spelling if a string is expected. Duplicate
+//! keys, multiple documents, unknown anchors and tags of other types are
+//! refused here. Plain scalars follow the core schema of YAML 1.2, with one
+//! exception that the Collector's parser makes too: digits after a leading zero
 //! are octal.
 
 use std::collections::HashMap;
@@ -10,10 +13,11 @@ use std::collections::HashMap;
 use yaml_rust2::parser::{Event, MarkedEventReceiver, Parser, Tag};
 use yaml_rust2::scanner::{Marker, TScalarStyle};
 
-/// More nodes than any sensible configuration has; aliases that multiply beyond it are refused.
+/// Upper bound on nodes, far above any sensible configuration. It stops aliases
+/// that multiply.
 const MAX_NODES: usize = 100_000;
 
-/// A place in the text; both count from 1.
+/// A place in the text. Both numbers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) line: usize,
@@ -29,32 +33,30 @@ impl From<Marker> for Position {
     }
 }
 
-/// Why a text is no single YAML document.
+/// Why a text is not a single YAML document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
     pub(super) position: Position,
     pub(super) message: String,
 }
 
-/// A value and the place where it, or the key before it, stands.
+/// A value and its position, or that of the key before it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     pub(super) position: Position,
     pub(super) content: Content,
 }
 
-/// What a node holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
-    /// A scalar; a plain one may be more than a string, see [`resolve`].
+    /// A plain scalar may be more than a string, see [`resolve`].
     Scalar { text: String, plain: bool },
-    /// A sequence.
+    /// The items, in the order of the text.
     List(Vec<Node>),
-    /// A mapping in the order of the text; keys are unique.
+    /// In the order of the text; keys are unique.
     Map(Vec<(String, Node)>),
 }
 
-/// A scalar by its YAML type.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar {
     Null,
@@ -64,7 +66,7 @@ pub(super) enum Scalar {
     Text(String),
 }
 
-/// Reads one document; `None` if the text holds no node at all.
+/// Parses one document. `None` if the text contains no node at all.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
@@ -114,7 +116,7 @@ pub(super) fn resolve(text: &str) -> Scalar {
         ".inf" | ".Inf" | ".INF" if text.starts_with('-') => Some(f64::NEG_INFINITY),
         ".inf" | ".Inf" | ".INF" => Some(f64::INFINITY),
         ".nan" | ".NaN" | ".NAN" => Some(f64::NAN),
-        // One that is too large for a number stays as it is written.
+        // A number that is too large stays text.
         _ if is_decimal(unsigned) => text.parse().ok().filter(|value: &f64| value.is_finite()),
         _ => None,
     };
@@ -153,7 +155,7 @@ fn is_decimal(text: &str) -> bool {
         && number.len() + exponent.len() > whole.len()
 }
 
-/// A collection that is being filled.
+/// A collection that is still being filled.
 enum Open {
     List {
         position: Position,
@@ -297,7 +299,7 @@ fn count(node: &Node) -> usize {
     }
 }
 
-/// Whether a scalar's type is to be found from its text.
+/// Whether the type of a scalar follows from its text.
 fn is_plain(style: TScalarStyle, tag: Option<&Tag>) -> Result<bool, String> {
     match tag {
         None => Ok(style == TScalarStyle::Plain),

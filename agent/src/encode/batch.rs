@@ -1,4 +1,4 @@
-//! Many spans as one `ExportTraceServiceRequest`, grouped by process.
+//! Collects spans into one `ExportTraceServiceRequest`, grouped by process.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -14,24 +14,22 @@ use super::resource::EncodedResource;
 use super::spare::SpareBuffer;
 use super::wire::{WireWriter, padded_varint};
 
-/// What became of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
-    /// It is in the batch.
     Added,
-    /// It is not; take the batch and push the span again.
+    /// The batch has no room left. Take it and push the span again.
     Full,
-    /// It is not, and does not fit an empty batch either.
+    /// The span does not fit even an empty batch.
     TooLarge,
 }
 
-/// Collects spans. Its buffers are used again after [`Batch::take`].
+/// Collects spans. Its buffers are reused after [`Batch::take`].
 #[derive(Debug)]
 pub struct Batch {
     max_bytes: usize,
     size_bytes: usize,
     spans: u32,
-    /// The first `open` ones are in use; the rest wait to be.
+    /// The first `open` groups are in use; the rest are kept for reuse.
     groups: Vec<Group>,
     open: usize,
     by_process: HashMap<ProcessKey, usize, BuildHasherDefault<KeyHasher>>,
@@ -45,8 +43,8 @@ struct Group {
     buffer: Buffer,
 }
 
-/// Bytes that are all initialised, of which the first `len` are in use: so
-/// that room can be written to without being cleared first.
+/// Bytes that are all initialised, of which the first `len` are in use. Spare
+/// room can therefore be written to without clearing it first.
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -54,8 +52,9 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// Lets `write` append at most `limit` bytes. False, and nothing is
-    /// appended, if it needs more. `write` returns what it wrote, if it fits.
+    /// Lets `write` append at most `limit` bytes. `write` returns how much it
+    /// wrote, or `None` if it did not fit. If it needs more than `limit`,
+    /// nothing is appended and the result is false.
     #[inline(always)]
     fn append(&mut self, limit: usize, write: impl Fn(WireWriter<'_>) -> Option<usize>) -> bool {
         let end_max = self.len.saturating_add(limit);
@@ -80,7 +79,7 @@ impl Buffer {
 }
 
 impl Group {
-    /// Fills in both lengths.
+    /// Fills in the lengths of the `ResourceSpans` and the `ScopeSpans`.
     fn close(&mut self) -> &[u8] {
         let len = self.buffer.len;
         let scope_len_at = self
@@ -98,10 +97,10 @@ impl Group {
 }
 
 impl Batch {
-    /// The longest request that lengths of four bytes can count.
+    /// The longest request that four-byte lengths can describe.
     pub const MAX_BYTES: usize = (1 << 28) - 1;
 
-    /// Of at most `max_bytes`, which no request exceeds.
+    /// Creates a batch whose requests never exceed `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes: max_bytes.min(Self::MAX_BYTES),
@@ -114,18 +113,17 @@ impl Batch {
         }
     }
 
-    /// Bytes of the request so far, exactly.
+    /// Exact size of the request so far.
     pub fn size_bytes(&self) -> usize {
         self.size_bytes
     }
 
-    /// True without any span.
     pub fn is_empty(&self) -> bool {
         self.spans == 0
     }
 
-    /// Adds a span under the resource of its process. A process whose
-    /// resource is another object than before starts a new group.
+    /// Adds a span under the resource of its process. If the process's resource
+    /// is a different object than before, a new group starts.
     #[inline]
     pub fn push(
         &mut self,
@@ -155,7 +153,7 @@ impl Batch {
         self.push_first(process, resource, span)
     }
 
-    /// The first span of a process.
+    /// Starts the group of a process with its first span.
     fn push_first(
         &mut self,
         process: ProcessKey,
@@ -188,9 +186,11 @@ impl Batch {
         Push::Added
     }
 
-    /// The request, leaving the batch empty. One allocation, and none where
-    /// the request before is done with and of like size.
-    /// What the buffers keep for the next is at most twice the limit.
+    /// Returns the request and leaves the batch empty.
+    ///
+    /// Allocates once, or not at all if the previous request was dropped and
+    /// had a similar size. The buffers kept for the next request total at most
+    /// twice the limit.
     pub fn take(&mut self) -> EncodedBatch {
         let mut bytes = self.spare.take(self.size_bytes);
         let mut kept = 0;

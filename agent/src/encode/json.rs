@@ -1,10 +1,11 @@
-//! OTLP/JSON, from the bytes that [`super::otlp`] and [`super::Batch`] write.
+//! Turns the bytes that [`super::otlp`] and [`super::Batch`] write into
+//! OTLP/JSON.
 //!
 //! Source: "JSON Protobuf Encoding" of the OTLP specification (ids in lower
-//! case hexadecimal, enums as numbers, 64-bit integers as decimal strings)
-//! and the "OpenTelemetry Protocol File Exporter" specification (a
-//! `TracesData` object a line). Bytes are translated rather than spans, so
-//! that there is one place that says what a span consists of.
+//! case hexadecimal, enums as numbers, 64-bit integers as decimal strings) and
+//! the "OpenTelemetry Protocol File Exporter" specification (one `TracesData`
+//! object per line). The input is bytes rather than spans, so that only one
+//! place says what a span consists of.
 
 use std::io::Write as _;
 
@@ -14,11 +15,12 @@ use super::otlp;
 use super::resource::EncodedResource;
 use super::wire::{Field, FieldValue, Fields, Malformed, WireWriter};
 
-/// Appends a request as one line, a `TracesData` object: what the Collector's
+/// Appends a request as one line, a `TracesData` object, which the Collector's
 /// `otlpjsonfile` receiver reads.
 ///
 /// # Errors
-/// [`Malformed`] bytes; then `out` holds part of a line.
+/// [`Malformed`] if the bytes are not a request; `out` then holds part of a
+/// line.
 pub fn traces_data_line(out: &mut Vec<u8>, request: &[u8]) -> Result<(), Malformed> {
     out.extend_from_slice(b"{\"resourceSpans\":[");
     each(out, request, 1, resource_spans)?;
@@ -27,10 +29,10 @@ pub fn traces_data_line(out: &mut Vec<u8>, request: &[u8]) -> Result<(), Malform
 }
 
 /// Appends a span as one flat line: the fields of OTLP's `Span`, then
-/// `resource` and `scope`. This is `mqspan trace --output json`.
+/// `resource` and `scope`. This is the format of `mqspan trace --output json`.
 ///
 /// # Errors
-/// None for what this crate encodes.
+/// None for spans that this crate encodes.
 pub fn span_line(
     out: &mut Vec<u8>,
     resource: &EncodedResource,
@@ -68,7 +70,7 @@ fn first(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
     Err(Malformed)
 }
 
-/// The elements of a repeated field, between commas.
+/// Writes the elements of a repeated field, separated by commas.
 fn each(
     out: &mut Vec<u8>,
     message: &[u8],
@@ -89,7 +91,7 @@ fn each(
     Ok(())
 }
 
-/// `,` unless at the start of an object, then `"key":`.
+/// Writes `"key":`, after a comma unless it is the first of an object.
 fn key(out: &mut Vec<u8>, key: &str) {
     if !out.ends_with(b"{") {
         out.push(b',');
@@ -125,7 +127,8 @@ fn scope_spans(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     schema_url(out, message)
 }
 
-/// The last field of both containers, and the end of their objects.
+/// Writes the schema, the last field of both containers, and closes their
+/// object.
 fn schema_url(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     if has(message, 3) {
         key(out, "schemaUrl");
@@ -279,11 +282,13 @@ fn any_value(out: &mut Vec<u8>, field: Field<'_>) {
     }
 }
 
-/// A number, or by the Protobuf JSON mapping one of three strings.
+/// Writes a number, or the string that the Protobuf JSON mapping has for one
+/// that is not finite.
 fn double(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
-        // Display of a float is the shortest text that reads back the same,
-        // but without a point it would read as an integer.
+        // `Display` gives 1.0 as `1`, which would read as an integer. `Debug`
+        // keeps the point and is also the shortest text that reads back the
+        // same.
         write_all(out, format_args!("{value:?}"));
     } else if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
@@ -319,7 +324,7 @@ fn hex(out: &mut Vec<u8>, name: &str, field: Field<'_>) {
     out.push(b'"');
 }
 
-/// A string, escaped; bytes that are not UTF-8 as U+FFFD.
+/// Writes an escaped string. Bytes that are not UTF-8 become U+FFFD.
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     // Writing to a vector does not fail, and a string is always valid JSON.

@@ -1,8 +1,8 @@
-//! One span as the bytes of OTLP's `Span` message.
+//! Encodes one span as OTLP's `Span` message.
 //!
 //! Field numbers are those of `opentelemetry/proto/trace/v1/trace.proto` and
 //! `common/v1/common.proto`. Each attribute is written into a window of fixed
-//! size, so that with its key known at compile time all but the value is
+//! size. Its key is known at compile time, so everything but the value becomes
 //! stores of constants.
 
 use crate::span::{AttributeSink, Link, Span};
@@ -10,37 +10,38 @@ use crate::span::{AttributeSink, Link, Span};
 use super::wire::{WireWriter, copy_text, padded_varint, varint, varint_len};
 
 /// Low bits of `Span.flags` and `Link.flags`: the W3C trace flag "sampled".
-/// What is exported was sampled; the target of a link may have been.
+/// Every exported span was sampled; the target of a link may have been.
 const SAMPLED: u32 = 0x001;
-/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit means something.
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit is meaningful.
 const HAS_IS_REMOTE: u32 = 0x100;
-/// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent, or the link's target, came
-/// from elsewhere. True of a sender: its context arrives with the message, as
-/// if extracted from it. Not true of the interrupted call of the same thread.
+/// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent, or the link's target, is
+/// remote. This is true of a sender, whose context arrives with the message as
+/// if extracted from it. It is not true of the interrupted call of the same
+/// thread.
 const IS_REMOTE: u32 = 0x200;
 
-/// Room for all of an attribute but text.
+/// Bytes of room for an attribute, its text excluded.
 const WINDOW: usize = 64;
-/// Room for an attribute of text whose lengths are one byte each.
+/// Bytes of room for a text attribute whose lengths take one byte each.
 const TEXT_WINDOW: usize = 160;
 /// Keys up to this length take the fast path: with tags, lengths and the
-/// longest varint they fill no more than the window.
+/// longest varint they still fit the window.
 const MAX_KEY: usize = 40;
-/// Bytes of text in a span from which its length may not fit two bytes. All
-/// else in a span is less than 4 KiB.
+/// Bytes of text in a span from which its length may not fit two bytes.
+/// Everything else in a span is less than 4 KiB.
 const LONG_TEXT: usize = 12 << 10;
 
 /// Writes a span with the tag of `ScopeSpans.spans` and its length.
 ///
-/// Nothing is allocated. Without enough room the writer is left overrun, as
-/// [`WireWriter::finish`] tells. The writer is passed by value throughout, so that
-/// its position stays in a register.
+/// Allocates nothing. If the room is too short the writer is left overrun,
+/// which [`WireWriter::finish`] reports. The writer is passed by value
+/// throughout, so that its position stays in a register.
 #[inline]
 pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'room> {
     let call = span.call;
     let name_len = call.name.as_ref().map_or(0, |name| name.len());
     let error_len = span.error_type.as_ref().map_or(0, |text| text.len());
-    // The queue stands in the name and in an attribute.
+    // The queue is in the name and in an attribute.
     let is_long = 2 * name_len + call.comm.len() + error_len >= LONG_TEXT;
     writer.bytes(&[2 << 3 | 2]);
     let at = writer.position();
@@ -71,7 +72,7 @@ pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter
     writer
 }
 
-/// Everything before the attributes.
+/// Writes everything before the attributes.
 #[inline(always)]
 fn head<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'room> {
     identity(&mut writer, span);
@@ -80,7 +81,7 @@ fn head<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'ro
     writer
 }
 
-/// `trace_id`, `span_id`, `flags` and, of a child, `parent_span_id`.
+/// `trace_id`, `span_id`, `flags` and, for a child, `parent_span_id`.
 #[inline(always)]
 fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     let Some(room) = writer.window::<44>() else {
@@ -137,7 +138,7 @@ fn times(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     writer.advance(20);
 }
 
-/// `links`: ids, flags and the attribute `posix_mq.link` that says which.
+/// `links`: ids, flags and the attribute `posix_mq.link`, which holds the role.
 #[inline(never)]
 fn link<'room>(
     mut writer: WireWriter<'room>,
@@ -179,8 +180,8 @@ struct Attributes<'room> {
 }
 
 impl Attributes<'_> {
-    /// `{key, value}` where `value` is a whole `AnyValue` of one byte of tag
-    /// and `len` of these bytes.
+    /// Writes `{key, value}`. The `AnyValue` is the byte `tag` and the first
+    /// `len` bytes of `value` and `more`.
     #[inline(always)]
     fn fixed(&mut self, key: &'static str, tag: u8, value: [u8; 8], more: [u8; 2], len: usize) {
         let Some(room) = self.writer.window::<WINDOW>() else {
@@ -205,7 +206,8 @@ impl Attributes<'_> {
     }
 }
 
-/// Any key and value; `tag` is the value's field in `AnyValue`.
+/// Writes any key and value. `tag` is the tag of the value's field in
+/// `AnyValue`.
 #[inline(never)]
 fn general<'room>(
     mut writer: WireWriter<'room>,
@@ -230,10 +232,10 @@ fn general<'room>(
     writer
 }
 
-/// `Span.attributes`, field 9.
+/// Tag of `Span.attributes`, field 9.
 const ATTRIBUTE: u8 = 9 << 3 | 2;
 
-/// Copies to `at`, where that is inside.
+/// Copies `bytes` to `at`, if they fit.
 #[inline(always)]
 fn put<const N: usize>(room: &mut [u8; N], at: usize, bytes: &[u8]) {
     if let Some(room) = room.get_mut(at..at + bytes.len()) {

@@ -1,4 +1,4 @@
-//! What stands before the spans of one process, encoded once per process.
+//! Encodes what precedes the spans of a process, once per process.
 
 use crate::resource::{AttributeValue, Resource};
 
@@ -6,8 +6,8 @@ use super::wire::{push_bytes, push_varint};
 use super::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 
 /// The start of a `ResourceSpans`, up to its first span: tag and length, the
-/// resource, the schema, tag and length of the one `ScopeSpans`, the scope
-/// and its schema. Both lengths are four bytes to be filled in.
+/// resource, the schema, tag and length of the only `ScopeSpans`, the scope and
+/// its schema. Both lengths are four bytes that are filled in later.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EncodedResource {
     head: Box<[u8]>,
@@ -15,15 +15,14 @@ pub struct EncodedResource {
 }
 
 impl EncodedResource {
-    /// All bytes up to the first span.
     pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// Where the length of the `ResourceSpans` stands.
+    /// Offset of the length of the `ResourceSpans`.
     pub(crate) const LEN_AT: usize = 1;
 
-    /// Where the length of the `ScopeSpans` stands.
+    /// Offset of the length of the `ScopeSpans`.
     pub(crate) fn scope_len_at(&self) -> usize {
         self.scope_len_at
     }

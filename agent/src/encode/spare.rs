@@ -1,18 +1,19 @@
-//! The buffer of a request, kept for the next one.
+//! Keeps the buffer of a request for the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// Keeps the buffer of the request that was let go of last. One of like size
-/// takes it: requests that follow each other are made in the same memory, where
-/// an allocator would spread them over those of several threads.
+/// Keeps the buffer of the request that was dropped last, for a request of
+/// similar size. Consecutive requests are then made in the same memory, where
+/// an allocator would spread them over the memory of several threads.
 #[derive(Debug, Default, Clone)]
 pub(super) struct SpareBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl SpareBuffer {
-    /// An empty buffer with room for `size` bytes, and for less than twice as
-    /// many: what waits in a queue holds no more memory than that.
+    /// Returns an empty buffer with room for `size` bytes, and for less than
+    /// twice as many, so that a request in a queue holds no more memory than
+    /// that.
     pub(super) fn take(&self, size: usize) -> Vec<u8> {
         let rounded = size.next_power_of_two();
         let mut spare = self.lock();
@@ -22,7 +23,7 @@ impl SpareBuffer {
         Vec::with_capacity(rounded)
     }
 
-    /// The bytes. Their buffer comes back when the last clone is dropped.
+    /// Wraps the bytes. Their buffer comes back when the last clone is dropped.
     pub(super) fn share(&self, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Shared {
             bytes,
@@ -50,7 +51,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        // What it replaces is freed after the lock.
+        // The buffer that it replaces is freed after the lock is released.
         let _old = std::mem::replace(&mut *self.home.lock(), bytes);
     }
 }

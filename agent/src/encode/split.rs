@@ -1,4 +1,4 @@
-//! A request that is too large for the collector becomes two.
+//! Splits a request that is too large for the collector in two.
 
 use bytes::Bytes;
 
@@ -6,19 +6,20 @@ use super::encoded::EncodedBatch;
 use super::wire::{Fields, Malformed, push_bytes};
 
 impl EncodedBatch {
-    /// Two requests with half of the spans each; `None` for fewer than two
-    /// spans.
+    /// Splits into two requests with half of the spans each; `None` for fewer
+    /// than two spans.
     ///
     /// # Errors
-    /// Bytes that are no such request, as a damaged disk could give them.
+    /// [`Malformed`] bytes, for example from a damaged disk.
     pub fn split(&self) -> Result<Option<(Self, Self)>, Malformed> {
         halves(&self.bytes)
     }
 
-    /// Two requests with half of the processes each; `None` for one process.
+    /// Splits into two requests with half of the processes each; `None` for one
+    /// process.
     ///
     /// # Errors
-    /// Bytes that are no such request.
+    /// [`Malformed`] bytes.
     pub fn split_processes(&self) -> Result<Option<(Self, Self)>, Malformed> {
         process_halves(self)
     }
@@ -26,15 +27,15 @@ impl EncodedBatch {
 
 /// One `ScopeSpans` taken apart.
 struct Group<'a> {
-    /// All fields of its `ResourceSpans` but the scopes.
+    /// All fields of its `ResourceSpans` except the scopes.
     resource: Vec<u8>,
-    /// All its fields but the spans.
+    /// All its fields except the spans.
     scope: Vec<u8>,
     /// Its spans, each with tag and length.
     spans: Vec<&'a [u8]>,
 }
 
-/// Spans in a request.
+/// Counts the spans in a request.
 ///
 /// # Errors
 /// [`Malformed`] bytes.
@@ -43,8 +44,8 @@ pub fn count_spans(request: &[u8]) -> Result<u32, Malformed> {
     u32::try_from(spans).map_err(|_| Malformed)
 }
 
-/// Two requests that hold the first and the second half of the spans, in
-/// order; `None` for fewer than two spans.
+/// Splits a request into the first and the second half of its spans, in order;
+/// `None` for fewer than two spans.
 ///
 /// # Errors
 /// [`Malformed`] bytes.
@@ -66,8 +67,8 @@ pub fn halves(request: &[u8]) -> Result<Option<(EncodedBatch, EncodedBatch)>, Ma
     Ok(Some((first.into(), second.into())))
 }
 
-/// Two requests that hold the first and the second half of the processes, in
-/// order; `None` for fewer than two. They share the bytes.
+/// Splits a request into the first and the second half of its processes, in
+/// order; `None` for fewer than two. Both share the bytes of the original.
 ///
 /// # Errors
 /// [`Malformed`] bytes.
@@ -145,7 +146,7 @@ fn group<'a>(resource: &[u8], message: &'a [u8]) -> Result<Group<'a>, Malformed>
     })
 }
 
-/// A request in the making.
+/// A request being built.
 #[derive(Default)]
 struct Half {
     bytes: Vec<u8>,

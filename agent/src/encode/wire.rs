@@ -1,12 +1,12 @@
-//! The protobuf wire format: writing into room that may run out, and reading.
+//! The protobuf wire format: a writer into a buffer that may be too short, and
+//! a reader.
 //!
 //! Source: the encoding page of the Protocol Buffers documentation. A varint
-//! may be longer than it must be; [`padded_varint`] uses that for lengths that
+//! may be longer than necessary. [`padded_varint`] uses that for lengths that
 //! are known only after the bytes that they count.
 
 /// Wire types, the low three bits of a tag.
 pub mod wire_type {
-    /// A varint.
     pub const VARINT: u8 = 0;
     /// Eight bytes, little endian.
     pub const FIXED64: u8 = 1;
@@ -16,18 +16,20 @@ pub mod wire_type {
     pub const FIXED32: u8 = 5;
 }
 
-/// Bytes of the varint of `value`: 1 to 10.
+/// Length of the varint of `value`: 1 to 10 bytes.
 #[inline(always)]
 pub const fn varint_len(value: u64) -> usize {
-    // Bits over 7, rounded up: 9/64 is near enough to 1/7 up to 64 bits.
+    // Bits divided by 7, rounded up; 9/64 is close enough to 1/7 up to 64 bits.
     let bits = 64 - (value | 1).leading_zeros() as usize;
     (bits * 9 + 64) >> 6
 }
 
-/// A varint in registers: bytes 0 to 7, bytes 8 and 9, and how many count.
+/// Encodes a varint in registers: bytes 0 to 7, bytes 8 and 9, and how many are
+/// used.
 #[inline(always)]
 pub const fn varint(value: u64) -> ([u8; 8], [u8; 2], usize) {
-    // Seven bits to each byte, without a loop: halves, quarters, eighths.
+    // Spreads seven bits to each byte without a loop: halves, quarters,
+    // eighths.
     let mut spread = (value & 0x0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
     spread = (spread & 0x0000_3fff_0000_3fff) | ((spread & 0x0fff_c000_0fff_c000) << 2);
     spread = (spread & 0x007f_007f_007f_007f) | ((spread & 0x3f80_3f80_3f80_3f80) << 1);
@@ -42,11 +44,11 @@ pub const fn varint(value: u64) -> ([u8; 8], [u8; 2], usize) {
     (low, [(top & 0x7f) | more, top >> 7], len)
 }
 
-/// Copies a string of any length, the short ones without a call. Slices of
-/// different lengths are left alone.
+/// Copies a string of any length, a short one without a call. Does nothing if
+/// the slices differ in length.
 #[inline(always)]
 pub fn copy_text(to: &mut [u8], from: &[u8]) {
-    /// The first and the last `N` bytes, which may overlap.
+    /// Copies the first and the last `N` bytes, which may overlap.
     #[inline(always)]
     fn ends<const N: usize>(to: &mut [u8], from: &[u8]) {
         if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
@@ -71,7 +73,8 @@ pub fn copy_text(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// `value`, below 2^(7 N), as a varint of exactly `N` bytes, 2 to 9.
+/// Encodes `value`, which must be below 2^(7 N), as a varint of exactly `N`
+/// bytes, 2 to 9.
 #[inline(always)]
 pub fn padded_varint<const N: usize>(value: usize) -> [u8; N] {
     let mut bytes = [0; N];
@@ -86,7 +89,6 @@ pub fn padded_varint<const N: usize>(value: usize) -> [u8; N] {
     bytes
 }
 
-/// Appends the varint of `value`.
 pub fn push_varint(out: &mut Vec<u8>, value: u64) {
     let (low, high, len) = varint(value);
     out.extend(low.into_iter().chain(high).take(len));
@@ -99,17 +101,17 @@ pub fn push_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Writes into a slice that may be too short: then all that follows is lost
-/// and [`WireWriter::finish`] says so. Nothing panics, nothing allocates.
+/// Writes into a slice that may be too short. Everything after the first write
+/// that does not fit is dropped, and [`WireWriter::finish`] says so. Never
+/// panics or allocates.
 #[derive(Debug, Default)]
 pub struct WireWriter<'a> {
     room: &'a mut [u8],
-    /// Beyond the room's length once something did not fit.
+    /// Greater than the length of `room` once something did not fit.
     at: usize,
 }
 
 impl<'a> WireWriter<'a> {
-    /// Writes from the start of `room`.
     #[inline(always)]
     pub fn new(room: &'a mut [u8]) -> Self {
         Self { room, at: 0 }
@@ -121,13 +123,12 @@ impl<'a> WireWriter<'a> {
         (self.at <= self.room.len()).then_some(self.at)
     }
 
-    /// Where the next byte goes.
     #[inline(always)]
     pub fn position(&self) -> usize {
         self.at
     }
 
-    /// The next `N` bytes; `None` where they are not there.
+    /// The next `N` bytes, or `None` if there is no room for them.
     #[inline(always)]
     pub fn window<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         let window = self
@@ -140,13 +141,12 @@ impl<'a> WireWriter<'a> {
         window
     }
 
-    /// Says that `used` bytes of the last window are written.
+    /// Marks `used` bytes of the last window as written.
     #[inline(always)]
     pub fn advance(&mut self, used: usize) {
         self.at = self.at.saturating_add(used);
     }
 
-    /// Appends bytes as they are.
     #[inline(always)]
     pub fn bytes(&mut self, bytes: &[u8]) {
         let end = self.at.saturating_add(bytes.len());
@@ -159,7 +159,6 @@ impl<'a> WireWriter<'a> {
         }
     }
 
-    /// Appends a varint.
     #[inline(always)]
     pub fn varint(&mut self, value: u64) {
         if let Some(room) = self.window::<10>() {
@@ -178,7 +177,7 @@ impl<'a> WireWriter<'a> {
         self.bytes(bytes);
     }
 
-    /// Overwrites bytes written before, at `at`.
+    /// Overwrites bytes that were written before.
     #[inline(always)]
     pub fn patch<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
         if let Some(room) = self.room.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
@@ -187,21 +186,17 @@ impl<'a> WireWriter<'a> {
     }
 }
 
-/// The value of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldValue<'a> {
-    /// A varint.
     Varint(u64),
-    /// Eight bytes.
     Fixed64(u64),
     /// A message, a string or bytes.
     Len(&'a [u8]),
-    /// Four bytes.
     Fixed32(u32),
 }
 
 impl<'a> FieldValue<'a> {
-    /// The bytes of a `LEN` field, else none.
+    /// The bytes of a `LEN` field; empty for any other.
     pub fn bytes(self) -> &'a [u8] {
         match self {
             Self::Len(bytes) => bytes,
@@ -209,7 +204,7 @@ impl<'a> FieldValue<'a> {
         }
     }
 
-    /// The number in it, 0 for a `LEN` field.
+    /// The number of a field; 0 for a `LEN` field.
     pub fn number(self) -> u64 {
         match self {
             Self::Varint(value) | Self::Fixed64(value) => value,
@@ -219,29 +214,24 @@ impl<'a> FieldValue<'a> {
     }
 }
 
-/// One field of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// Its number.
     pub number: u32,
-    /// Its value.
     pub value: FieldValue<'a>,
-    /// All of it, with tag and length.
+    /// The whole field, with tag and length.
     pub raw: &'a [u8],
 }
 
-/// The bytes are no protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a protobuf message")]
 pub struct Malformed;
 
-/// Walks the fields of a message; ends after the first [`Malformed`].
+/// Iterates over the fields of a message. Ends after the first [`Malformed`].
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Of these bytes.
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }

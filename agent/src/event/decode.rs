@@ -1,7 +1,7 @@
-//! Bytes from the ring buffer become an [`Event`].
+//! Decodes records of the ring buffer into [`Event`]s.
 //!
-//! They are untrusted: length and kind are checked, and every field that a flag
-//! does not vouch for reads as absent. The layout is `bpf/events.h`.
+//! The bytes are untrusted: length and kind are checked, and a field without
+//! its flag reads as absent. The layout is `bpf/events.h`.
 
 use std::borrow::Cow;
 use std::mem::offset_of;
@@ -17,11 +17,11 @@ use crate::skel::types::{
 };
 
 impl<'a> Event<'a> {
-    /// Reads one record of the ring buffer. No allocation, unless a string in
-    /// it is not UTF-8: such bytes become U+FFFD.
+    /// Decodes one record of the ring buffer. Decoding a call allocates only
+    /// for a string that is not UTF-8, whose invalid bytes become U+FFFD.
     ///
     /// # Errors
-    /// [`DecodeError`] for what `events.h` does not describe.
+    /// [`DecodeError`] for a record that `events.h` does not describe.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let kind = *bytes.first().ok_or(DecodeError::TooShort(0))?;
         match event_kind(kind.into()) {
@@ -112,7 +112,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         undecided: has(call_flag::CALL_UNDECIDED),
         death_signal: has(call_flag::CALL_DIED).then_some(raw.death_signal.into()),
         payload: if has(call_flag::CALL_PAYLOAD) {
-            // PAYLOAD_OFFSET
+            // As PAYLOAD_OFFSET in `events.h`.
             let name_len = if has(call_flag::CALL_NAME) {
                 raw.name_len as usize
             } else {
@@ -146,12 +146,12 @@ fn parse_notify(operation: Operation, raw: &call_event) -> Option<Notify> {
     }
 }
 
-/// Types of the wire of which any bytes are a value.
+/// Types in `events.h` for which any bytes are a valid value.
 trait Plain: Copy {}
 impl Plain for process_event {}
 impl Plain for execution {}
 
-/// A value out of bytes that are long enough.
+/// Reads a value from the start of `bytes`.
 fn plain<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() < size_of::<T>() {
         return Err(DecodeError::TooShort(bytes.len()));
@@ -190,8 +190,9 @@ fn parse_process(bytes: &[u8]) -> Result<ProcessSeen<'_>, DecodeError> {
     })
 }
 
-/// What path and environment have in common: a length and an execution where
-/// the type says, and so many bytes from `at` on.
+/// Reads what path and environment events have in common. The length and the
+/// execution are at `len_at` and `execution_at`; the bytes that the length
+/// counts start at `at`.
 fn execution_and_rest(
     bytes: &[u8],
     (len_at, execution_at, at): (usize, usize, usize),

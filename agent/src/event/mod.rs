@@ -1,5 +1,5 @@
-//! Events: what the kernel side reports. [`Event::parse`] makes them of bytes
-//! from the ring buffer.
+//! Events that the kernel side reports. [`Event::parse`] decodes them from the
+//! bytes of the ring buffer.
 
 mod decode;
 
@@ -8,31 +8,29 @@ use std::borrow::Cow;
 use crate::owner::Owner;
 use crate::skel::types::{call_abi, call_op};
 
-/// What the kernel side reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
     /// One call, from entry to return.
     Call(Call<'a>),
-    /// A process, at its first call and its first after `execve()`.
+    /// A process, at its first call and at its first call after `execve()`.
     Process(ProcessSeen<'a>),
-    /// The environment of a process, before its own event.
+    /// The environment of a process, sent before its [`Event::Process`].
     Environment(EnvironmentSeen<'a>),
-    /// A path of a process, before its own event.
+    /// A path of a process, sent before its [`Event::Process`].
     Path(PathSeen<'a>),
 }
 
-/// Why bytes are no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Shorter than what the kind asks for.
+    /// A record shorter than its kind requires.
     #[error("record of {0} bytes is too short")]
     TooShort(usize),
-    /// A kind, operation or ABI that `events.h` does not have.
+    /// A kind, operation or ABI that is not in `events.h`.
     #[error("record of unknown kind {0}")]
     UnknownKind(u8),
 }
 
-/// The operation, by the name its entry has in its own ABI's table.
+/// A system call, by the name that it has in the table of its own ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     MqOpen,
@@ -80,7 +78,6 @@ impl Operation {
         }
     }
 
-    /// A variant of `mq_timedsend`.
     pub fn is_send(self) -> bool {
         matches!(
             self,
@@ -88,7 +85,6 @@ impl Operation {
         )
     }
 
-    /// A variant of `mq_timedreceive`.
     pub fn is_receive(self) -> bool {
         matches!(
             self,
@@ -96,13 +92,12 @@ impl Operation {
         )
     }
 
-    /// Takes a descriptor: all but `mq_open` and `mq_unlink`.
     pub fn takes_descriptor(self) -> bool {
         !matches!(self, Self::MqOpen | Self::MqUnlink)
     }
 }
 
-/// The ABI that the call came in by.
+/// The ABI through which the call was made. x32 counts as `X86_64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Abi {
     X86_64,
@@ -138,73 +133,69 @@ impl Abi {
 pub struct ProcessKey {
     /// Thread group id in the initial PID namespace.
     pub pid: u32,
-    /// Start of the process, `CLOCK_BOOTTIME` nanoseconds.
+    /// Start of the process, in `CLOCK_BOOTTIME` nanoseconds.
     pub start_ns: u64,
     /// `execve()` calls so far, `task_struct.self_exec_id`.
     pub exec_id: u32,
 }
 
-/// One call. Times are `CLOCK_BOOTTIME` nanoseconds.
+/// One call. Times are in `CLOCK_BOOTTIME` nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call<'a> {
-    /// Which system call.
     pub operation: Operation,
-    /// By which ABI.
     pub abi: Abi,
-    /// Entry; the time of attachment if `start_unknown`.
+    /// Time of entry, or of attachment if `start_unknown`.
     pub start_ns: u64,
-    /// Return, or the death of the thread.
+    /// Time of return, or of the death of the thread.
     pub end_ns: u64,
     /// What the kernel returned: bytes, a descriptor, 0, or a negative errno.
     pub ret: i64,
-    /// Whose call.
     pub process: ProcessKey,
     /// Thread id in the initial PID namespace.
     pub tid: u32,
     /// Name of the thread.
     pub comm: Cow<'a, str>,
-    /// Inode number of the IPC namespace: the queue's, else the caller's.
+    /// Inode number of the queue's IPC namespace, or else the caller's.
     pub ipc_namespace: u32,
-    /// The descriptor: the argument, or what `mq_open` returned.
+    /// The descriptor: the argument, or the result of `mq_open`.
     pub mqdes: Option<i32>,
     /// Name of the queue with its leading slash.
     pub name: Option<Cow<'a, str>>,
-    /// Send and receive: the argument, bytes.
+    /// Send and receive: the length argument, in bytes.
     pub msg_len: u64,
-    /// Of the message: a send's argument, or what a receive got.
+    /// Priority of the message: a send's argument, or what a receive got.
     pub priority: Option<u32>,
-    /// Absolute timeout as passed; `None` without one or where unreadable.
+    /// Absolute timeout as passed; `None` if there was none or it was
+    /// unreadable.
     pub timeout: Option<Timeout>,
-    /// A timeout was passed, readable or not.
+    /// Whether a timeout was passed, readable or not.
     pub has_timeout: bool,
-    /// What is behind the descriptor, if it is a queue.
+    /// The object behind the descriptor, if it is a queue.
     pub queue: Option<Queue>,
-    /// Messages in the queue at the return.
+    /// Messages in the queue at return.
     pub depth: Option<u32>,
-    /// `O_NONBLOCK` on the descriptor; `None` if the descriptor is not open.
+    /// Whether the descriptor has `O_NONBLOCK`; `None` if it is not open.
     pub nonblocking: Option<bool>,
-    /// Arguments of `mq_open`.
     pub open: Option<OpenArguments>,
-    /// Argument of `mq_notify`.
     pub notify: Option<Notify>,
-    /// Send: its message was seen, and may be met again in a receive.
+    /// Send: its message was seen, so a receive may refer to it.
     pub made_message: bool,
-    /// Receive: the send that made the message, where it was seen.
+    /// Receive: the send that made the message, if it was seen.
     pub sender: Option<Sender>,
     /// Start of the interrupted call that this one restarts.
     pub restarts: Option<u64>,
-    /// The call was blocked already when the agent attached.
+    /// The call was already blocked when the agent attached.
     pub start_unknown: bool,
-    /// The kernel could not tell whether the filter wants it.
+    /// The kernel could not tell whether the filter wants the call.
     pub undecided: bool,
     /// The signal that ended the thread inside the call.
     pub death_signal: Option<u32>,
-    /// The first bytes of the message, where their capture is on.
+    /// The first bytes of the message, if payloads are captured.
     pub payload: Option<&'a [u8]>,
 }
 
 impl Call<'_> {
-    /// Bytes of the message of a send or receive that succeeded.
+    /// Bytes of the message of a successful send or receive.
     pub fn body_size(&self) -> Option<i64> {
         if self.ret < 0 {
             None
@@ -218,23 +209,22 @@ impl Call<'_> {
     }
 }
 
-/// An absolute timeout, `CLOCK_REALTIME`, as the program passed it.
+/// An absolute timeout of `CLOCK_REALTIME`, as the program passed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeout {
-    /// Seconds; negative is not valid.
+    /// Seconds; negative values are invalid.
     pub sec: i64,
     /// Nanoseconds; valid from 0 to 999,999,999.
     pub nsec: i64,
 }
 
 impl Timeout {
-    /// As `timespec64_valid()` in `include/linux/time64.h`.
+    /// Same as `timespec64_valid()` in `include/linux/time64.h`.
     pub fn is_valid(self) -> bool {
         self.sec >= 0 && (0..1_000_000_000).contains(&self.nsec)
     }
 }
 
-/// A queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
     /// Inode number, unique in the running kernel.
@@ -245,49 +235,46 @@ pub struct Queue {
     pub max_message_size: u32,
 }
 
-/// Arguments of `mq_open`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenArguments {
     /// `O_RDONLY`, `O_CREAT`, ...
     pub oflag: u32,
-    /// Permissions; meaningful with `O_CREAT` only.
+    /// Permissions; meaningful only with `O_CREAT`.
     pub mode: u32,
 }
 
 /// Argument of `mq_notify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notify {
-    /// A NULL pointer: the registration is taken back.
+    /// A NULL pointer, which removes the registration.
     Unregister,
     /// `sigev_notify` and `sigev_signo`.
     Register {
         /// `SIGEV_SIGNAL`, `SIGEV_NONE` or `SIGEV_THREAD`.
         notify: i32,
-        /// The signal, with `SIGEV_SIGNAL`.
+        /// The signal, if `notify` is `SIGEV_SIGNAL`.
         signo: i32,
     },
 }
 
-/// The send of a message that was received.
+/// The send that made a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
-    /// Thread id of the sender.
     pub tid: u32,
-    /// Entry of the send, `CLOCK_BOOTTIME` nanoseconds.
+    /// Entry of the send, in `CLOCK_BOOTTIME` nanoseconds.
     pub start_ns: u64,
-    /// When the message was made, `CLOCK_BOOTTIME` nanoseconds.
+    /// When the message was made, in `CLOCK_BOOTTIME` nanoseconds.
     pub created_ns: u64,
-    /// What had become of the send when the message was taken.
+    /// State of the send when the message was received.
     pub fate: SendFate,
 }
 
 impl Sender {
-    /// Its record came before that of the receive, if it came.
+    /// Whether the send's record, if there is one, came before the receive's.
     pub fn is_behind(&self) -> bool {
         matches!(self.fate, SendFate::Told | SendFate::Untold)
     }
 
-    /// The message that it sent.
     pub fn message(&self) -> MessageKey {
         MessageKey {
             tid: self.tid,
@@ -296,20 +283,21 @@ impl Sender {
     }
 }
 
-/// What became of a send, for a receive that would be its child.
+/// State of a send, as seen by the receive that would be its child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendFate {
     /// Its record is in the ring buffer, before the receive's.
     Told,
-    /// The kernel has dropped it by the filter, or for want of room.
+    /// The kernel dropped its record, because of the filter or for lack of
+    /// room.
     Untold,
-    /// It had not returned, and nothing stood in the way of its record.
+    /// The send had not returned, but its record is expected.
     InCall,
-    /// It had not returned, and its record may not come.
+    /// The send had not returned, and its record may never come.
     InDoubt,
 }
 
-/// A message, by the send that made it: thread and start of the call.
+/// Identifies a message by the send that made it: thread and start of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageKey {
     tid: u32,
@@ -317,7 +305,7 @@ pub struct MessageKey {
 }
 
 impl MessageKey {
-    /// Of a send whose message was seen.
+    /// The message of a successful send, if it was seen.
     pub fn of_send(call: &Call<'_>) -> Option<Self> {
         (call.made_message && call.ret >= 0).then_some(Self {
             tid: call.tid,
@@ -325,7 +313,7 @@ impl MessageKey {
         })
     }
 
-    /// Of a send that made a message, or a receive that knows its sender.
+    /// The message of a send, or of a receive whose sender is known.
     pub fn of(call: &Call<'_>) -> Option<Self> {
         if call.operation.is_send() {
             Self::of_send(call)
@@ -335,17 +323,16 @@ impl MessageKey {
     }
 }
 
-/// What the kernel knows of a process. Its paths and its environment came
-/// before.
+/// What the kernel knows of a process. The events for its paths and its
+/// environment come before this one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessSeen<'a> {
-    /// Which execution.
     pub key: ProcessKey,
     /// Real user id.
     pub uid: u32,
-    /// With whom it shares what there is room for.
+    /// The owner whose share of the available room it uses.
     pub owner: Owner,
-    /// Its ids, from the initial PID namespace on.
+    /// Its ids, from the initial PID namespace inwards.
     pub pids: Vec<PidLevel>,
     /// `kernfs_node.id` of its cgroup.
     pub cgroup_id: u64,
@@ -362,44 +349,41 @@ pub struct PidLevel {
     pub namespace: u32,
 }
 
-/// Which path of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
-    /// Of the executable, up to the root of its mount namespace.
+    /// Path of the executable, up to the root of its mount namespace.
     Exe,
-    /// Of the cgroup, up to the root of its hierarchy.
+    /// Path of the cgroup, up to the root of its hierarchy.
     Cgroup,
 }
 
-/// A path of a process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathSeen<'a> {
-    /// Which execution.
     pub key: ProcessKey,
-    /// Which path.
     pub kind: PathKind,
-    /// Nothing is missing at its beginning.
+    /// Whether the path is complete at its beginning.
     pub is_whole: bool,
-    /// Parts that end with a zero byte each, the last one first.
+    /// Components, last one first, each ended by a zero byte.
     pub parts: &'a [u8],
-    /// Name of the cgroup that the process's owner is about.
+    /// Name of the cgroup that identifies the owner of the process, if any.
     pub tenant: Option<Cow<'a, str>>,
 }
 
 impl<'a> PathSeen<'a> {
-    /// The parts, the last one first. A file system's own root is called `/`.
+    /// The components, last one first, without the `/` that names a file
+    /// system's own root.
     fn each(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.parts
             .split(|byte| *byte == 0)
             .filter(|part| !part.is_empty() && *part != b"/")
     }
 
-    /// The last part; empty if there is none.
+    /// The last component; empty if there is none.
     pub fn name(&self) -> Cow<'a, str> {
         lossy(self.each().next().unwrap_or_default())
     }
 
-    /// The path from its first part on.
+    /// The path as text, from its first component on.
     pub fn path(&self) -> String {
         let mut path = String::with_capacity(self.parts.len() + 1);
         for part in self.each().rev() {
@@ -410,18 +394,18 @@ impl<'a> PathSeen<'a> {
     }
 }
 
-/// The environment of a process, as `execve()` left it.
+/// The environment of a process, as `execve()` set it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnvironmentSeen<'a> {
-    /// Which execution.
     pub key: ProcessKey,
-    /// There is nothing more.
+    /// Whether `environ` holds all of it.
     pub is_whole: bool,
-    /// `NAME=value`, each ended by a zero byte; the last one may be cut.
+    /// `NAME=value`, each ended by a zero byte; the last one may be cut off.
     pub environ: &'a [u8],
 }
 
-/// Most are proper text, which is found out faster than how much of it is.
+/// Most strings are valid UTF-8, and checking for that is faster than
+/// `from_utf8_lossy`.
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

@@ -1,7 +1,10 @@
-//! Requests that the collector refuses for now and that wait beside the queue, so that others go on.
+//! Requests that the collector refuses for now. They wait beside the queue, so
+//! that other requests go on.
 //!
-//! They keep their room in the queue. Once they have half of it, those are given up that were refused while the collector took others: the
-//! collector has something against them, and what comes new needs the room. While it refuses all, nothing is given up.
+//! They keep their room in the queue. Once they take up half of it, the oldest
+//! of those that were refused while the collector accepted others are given up:
+//! the collector objects to them in particular, and new spans need the room.
+//! While the collector refuses everything, nothing is given up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// When a request was first tried, and a number: the oldest come first.
+/// When a request was first tried, and a sequence number. The oldest sort
+/// first.
 pub(super) type Key = (Instant, u64);
 
 #[derive(Debug)]
@@ -28,13 +32,13 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     bytes: u64,
-    /// The collector took others meanwhile.
+    /// The collector accepted other requests in the meantime.
     is_singled_out: bool,
     given_up: oneshot::Sender<()>,
 }
 
 impl Aside {
-    /// Beside a queue whose batches take so much memory.
+    /// `max_bytes` is the limit on the queue's batches in memory.
     pub(super) fn new(max_bytes: u64) -> Self {
         Self {
             max_bytes,
@@ -46,7 +50,8 @@ impl Aside {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a request in. The receiver ends when it is given up for want of room.
+    /// Adds a request. The receiver completes if the request is given up for
+    /// lack of room.
     pub(super) fn enter(
         &self,
         first_tried: Instant,
@@ -76,12 +81,13 @@ impl Aside {
         (key, receiver)
     }
 
-    /// Takes a request out; false if it was given up.
+    /// Removes a request. Returns false if it was given up.
     pub(super) fn leave(&self, key: Key) -> bool {
         self.lock().remove(key).is_some()
     }
 
-    /// How many wait, and whether their bytes are all that there may be in memory.
+    /// How many requests wait, and whether they use all the memory allowed for
+    /// batches.
     pub(super) fn level(&self) -> (usize, bool) {
         let state = self.lock();
         (state.waiting.len(), state.bytes >= self.max_bytes)
@@ -89,7 +95,7 @@ impl Aside {
 }
 
 impl State {
-    /// Dropping the sender wakes who waits.
+    /// Dropping the returned sender wakes the task that waits.
     fn remove(&mut self, key: Key) -> Option<oneshot::Sender<()>> {
         let waiting = self.waiting.remove(&key)?;
         self.bytes -= waiting.bytes;

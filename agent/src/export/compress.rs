@@ -9,12 +9,14 @@ use flate2::{Compress, FlushCompress, Status};
 use super::message::Message;
 use crate::config::Compression;
 
-/// Makes messages of requests. What the compressor works with, hundreds of
-/// kilobytes, is kept from one request to the next; those that are compressed
-/// at the same time have their own.
+/// Compresses requests and frames them as messages.
 ///
-/// Compressing is at the fastest level: spans are so repetitive that the
-/// others save few bytes for much time.
+/// The compressor's working memory, hundreds of kilobytes, is kept from one
+/// request to the next. Requests that are compressed at the same time have
+/// their own.
+///
+/// Uses the fastest level: spans are so repetitive that the others save few
+/// bytes for much time.
 #[derive(Debug)]
 pub struct Compressor {
     compression: Compression,
@@ -27,7 +29,6 @@ enum Coder {
 }
 
 impl Compressor {
-    /// Of one coding.
     pub fn new(compression: Compression) -> Self {
         Self {
             compression,
@@ -38,7 +39,7 @@ impl Compressor {
     /// Compresses and frames a request.
     ///
     /// # Errors
-    /// What the compressor reports.
+    /// If the compressor fails, or the result is 4 GiB or more.
     pub fn message(&self, request: Bytes) -> io::Result<Message> {
         if self.compression == Compression::None {
             return Message::new(request, false);
@@ -78,7 +79,7 @@ impl Coder {
     }
 }
 
-/// The largest window of gzip, 32 KiB: RFC 1951.
+/// The largest window of gzip, 32 KiB (RFC 1951).
 const WINDOW_BITS: u8 = 15;
 
 fn gzip(coder: &mut Compress, bytes: &[u8]) -> io::Result<Vec<u8>> {

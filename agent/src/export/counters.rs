@@ -1,20 +1,19 @@
-//! What became of spans, by number. For each sink, at rest:
-//! given to it + recovered = exported + rejected + lost + left.
+//! Counts spans by outcome. For each sink, at rest:
+//! `given + recovered = exported + rejected + lost + left`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::loss::{Loss, Losses};
 
-/// Why the collector did not take spans that reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
-    /// A gRPC status, 0 to 16, that is not to be retried.
+    /// A gRPC status, 0 to 16, that must not be retried.
     Status(u8),
     /// `partial_success.rejected_spans` of a response.
     PartialSuccess,
 }
 
-/// Names of gRPC status codes by number.
+/// Names of gRPC status codes, indexed by number.
 pub const CODE_NAMES: [&str; 17] = [
     "ok",
     "cancelled",
@@ -35,7 +34,6 @@ pub const CODE_NAMES: [&str; 17] = [
     "unauthenticated",
 ];
 
-/// Name of a gRPC status code.
 pub fn code_name(code: u8) -> &'static str {
     CODE_NAMES
         .get(usize::from(code))
@@ -58,7 +56,8 @@ impl RejectReason {
     }
 }
 
-/// Counters of one sink. All but the gauges only grow.
+/// Counters of one sink. All only grow, except the gauges `in_flight` and
+/// `unreachable`.
 #[derive(Debug, Default)]
 pub struct Counters {
     recovered: AtomicU64,
@@ -74,33 +73,33 @@ pub struct Counters {
     unreachable: AtomicBool,
 }
 
-/// The counters at one moment, in spans where nothing else is said.
+/// The counters at one moment, in spans unless noted otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct SinkCounts {
-    /// Found on disk at the start.
+    /// Found on disk at startup.
     pub recovered: u64,
     /// Accepted by the collector, or written to the file.
     pub exported: u64,
-    /// Refused by the collector, by reason, zeros left out.
+    /// Refused by the collector, by reason; zeros are left out.
     pub rejected: Vec<(&'static str, u64)>,
-    /// Given up on this side.
+    /// Given up by the agent, by reason.
     pub lost: Losses,
-    /// Records on disk whose number of spans could not be told.
+    /// Records on disk whose number of spans is unknown.
     pub corrupt_records: u64,
-    /// In requests under way or between tries.
+    /// In requests that are being sent or wait between tries.
     pub in_flight: u64,
-    /// Requests, retries included.
+    /// Requests, including retries.
     pub requests: u64,
     /// Requests that were a second or later try.
     pub retries: u64,
-    /// Of these, after `RESOURCE_EXHAUSTED` without `RetryInfo`.
+    /// Retries after `RESOURCE_EXHAUSTED` without `RetryInfo`.
     pub exhausted_retries: u64,
-    /// Requests cut in two because the collector found them too large.
+    /// Requests split in two because the collector found them too large.
     pub splits: u64,
 }
 
 impl SinkCounts {
-    /// Adds what another sink counted. Gauges stay.
+    /// Adds the counts of another sink.
     pub fn add(&mut self, other: &Self) {
         self.recovered += other.recovered;
         self.exported += other.exported;
@@ -119,14 +118,14 @@ impl SinkCounts {
         self.splits += other.splits;
     }
 
-    /// Spans rejected for any reason.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().map(|(_, spans)| spans).sum()
     }
 }
 
 impl Counters {
-    /// All counters. Each is exact; together they are exact at rest only.
+    /// Reads all counters. Each is exact; together they are consistent only at
+    /// rest.
     pub fn snapshot(&self) -> SinkCounts {
         let rejected = |(at, counter): (usize, &AtomicU64)| {
             let spans = counter.load(Relaxed);
@@ -195,7 +194,7 @@ impl Counters {
         self.splits.fetch_add(1, Relaxed);
     }
 
-    /// Returns whether that was so before.
+    /// Returns the previous value.
     pub(crate) fn set_unreachable(&self, unreachable: bool) -> bool {
         self.unreachable.swap(unreachable, Relaxed)
     }

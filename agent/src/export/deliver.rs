@@ -1,4 +1,5 @@
-//! From the queue to the collector: tries, retries, splits, and counts.
+//! Delivers batches from the queue to the collector: tries, retries, splits and
+//! counts.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,71 +26,72 @@ use super::queue::{BatchQueue, Lease};
 use super::refusal::code;
 use super::retry::{Backoff, Verdict};
 
-/// From the queue to one collector.
 pub(crate) struct Delivery {
     queue: Arc<BatchQueue>,
     counters: Arc<Counters>,
     pub(crate) client: Client,
     retry: Retry,
     max_request_bytes: u64,
-    /// Shutdown has begun: a pause ends at once, for a last try.
+    /// Set when shutdown begins. A pause then ends at once, for a last try.
     closing: CancellationToken,
-    /// The deadline has passed: what is not done stays.
+    /// Set when the deadline has passed. What is not done by then is left.
     stop: CancellationToken,
-    /// One for each request that may be under way.
+    /// One permit for each request that may be in flight.
     slots: Arc<Semaphore>,
-    /// What was refused for now.
+    /// Requests that were refused for now.
     aside: Aside,
-    /// Requests that were accepted.
+    /// Number of accepted requests.
     accepted: AtomicU64,
     /// Spans taken from the queue and not delivered before the deadline.
     left: AtomicU64,
     start: Instant,
-    /// Bits of the refusals that were logged and go on: a status code each, and [`PARTIAL`].
+    /// Bits of the refusals that were logged and persist: one for each status
+    /// code, and [`PARTIAL`].
     logged: AtomicU32,
     /// Milliseconds from `start` to the last refusal.
     refused_ms: AtomicU64,
 }
 
-/// The longest pause between tries in a shutdown: its deadline is near.
+/// Longest pause between tries during a shutdown, as its deadline is near.
 const MAX_CLOSING_PAUSE: Duration = Duration::from_millis(500);
-/// The bit of partial success.
+/// The bit for partial success in `Delivery::logged`.
 const PARTIAL: u32 = 31;
-/// A refusal that was logged is logged again when there was none for this long.
+/// Once refusals have stopped for this long, the next one is logged again.
 const CALM: Duration = Duration::from_secs(60);
-/// Beyond so many refused requests new ones come slower: each keeps its slot through its first pause.
+/// Beyond this many refused requests, new ones come more slowly: each keeps its
+/// slot through its first pause.
 const MANY_ASIDE: usize = 64;
-/// Beyond so many refused requests they are not taken apart.
+/// Beyond this many refused requests, they are no longer taken apart.
 const MAX_ASIDE_PARTS: usize = 256;
 
-/// The right to have a request under way.
+/// The right to have a request in flight.
 type Slot = OwnedSemaphorePermit;
 
-/// What one request is to carry, all of a batch or some.
+/// What one request carries: all of a batch or a part of it.
 #[derive(Clone)]
 struct Part {
     batch: EncodedBatch,
-    /// Compressed and framed.
+    /// The batch, compressed and framed; `None` before the first try.
     message: Option<Message>,
     first_tried: Instant,
     backoff: Backoff,
-    /// Requests that had been accepted at the first try.
+    /// Value of `Delivery::accepted` when the part was first tried.
     accepted_before: u64,
-    /// The try before this one failed; true if by `RESOURCE_EXHAUSTED` without `RetryInfo`.
+    /// Set if the previous try failed; true if it was `RESOURCE_EXHAUSTED`
+    /// without `RetryInfo`.
     failed_before: Option<bool>,
 }
 
-/// How one part ended.
 enum End {
-    /// Accepted, rejected or lost, and counted so.
+    /// Accepted, rejected or lost, and counted as such.
     Done,
-    /// To be sent as two.
+    /// Must be sent as two parts. The first one inherits the slot.
     Split(Box<[Part; 2]>, Option<Slot>),
-    /// Not before the deadline.
+    /// Not done before the deadline; holds the number of spans.
     Stopped(u32),
 }
 
-/// What follows a pause.
+/// What to do after a pause.
 enum Next {
     Try(Slot),
     Done,
@@ -123,7 +125,7 @@ impl Delivery {
     }
 
     /// Takes batches until the queue is closed and empty, or the deadline
-    /// passes. Returns the spans it had taken and did not get rid of.
+    /// passes. Returns how many spans it had taken that were not done by then.
     pub(crate) async fn run(self: Arc<Self>) -> u64 {
         let batches = TaskTracker::new();
         while let Some(slot) = self.slot().await {
@@ -141,7 +143,7 @@ impl Delivery {
         self.left.load(Relaxed)
     }
 
-    /// One batch, to its end.
+    /// Delivers one batch and gives it back to the queue.
     async fn settle(self: Arc<Self>, lease: Lease, slot: Slot) {
         let left = self.deliver(lease.batch.clone(), slot).await;
         self.counters.leave_flight(lease.batch.spans.into());
@@ -153,7 +155,8 @@ impl Delivery {
         }
     }
 
-    /// One batch, in parts if need be. Returns the spans left.
+    /// Delivers one batch, in parts if necessary. Returns the number of spans
+    /// left.
     async fn deliver(&self, batch: EncodedBatch, slot: Slot) -> u64 {
         let mut left = 0;
         let mut parts = FuturesUnordered::new();
@@ -183,7 +186,7 @@ impl Delivery {
         }
     }
 
-    /// A slot, in the order of asking; `None` at the deadline.
+    /// Waits for a slot, first come, first served. `None` at the deadline.
     async fn slot(&self) -> Option<Slot> {
         tokio::select! {
             biased;
@@ -265,7 +268,7 @@ impl Delivery {
         part.message.clone()
     }
 
-    /// What is too large, as two.
+    /// Splits a part that is too large, or counts it as lost.
     fn halve(&self, part: &Part, slot: Slot) -> End {
         match part.batch.split() {
             Ok(Some((first, second))) => {
@@ -279,8 +282,9 @@ impl Delivery {
         End::Done
     }
 
-    /// A refusal may be about some of the processes in a request only: the
-    /// halves are tried for themselves, until it is alone.
+    /// Splits a refused part by process. The refusal may concern only some of
+    /// the processes, so the halves are tried separately until what is refused
+    /// is alone.
     fn take_apart(&self, part: &Part) -> Option<[Part; 2]> {
         if self.aside.level().0 >= MAX_ASIDE_PARTS {
             return None;
@@ -293,8 +297,8 @@ impl Delivery {
         }))
     }
 
-    /// Waits for the next try of what the collector refused, without the slot,
-    /// so that others are sent meanwhile.
+    /// Waits to retry what the collector refused, without the slot, so that
+    /// others are sent in the meantime.
     async fn wait_aside(&self, part: &Part, pause: Duration, slot: Slot, is_new: bool) -> Next {
         let bytes = part.batch.bytes.len() as u64;
         let is_singled_out = self.accepted.load(Relaxed) > part.accepted_before;
@@ -305,7 +309,7 @@ impl Delivery {
             if self.pause(pause).await.is_break() {
                 return None;
             }
-            // Others that ask for a slot come first, unless memory has no room
+            // Others that wait for a slot go first, unless memory has no room
             // for more of them.
             match held.take().filter(|_| is_full) {
                 Some(slot) => Some(slot),
@@ -323,7 +327,7 @@ impl Delivery {
         slot.map_or(Next::Stop, Next::Try)
     }
 
-    /// Waits; less long in a shutdown; breaks at its deadline.
+    /// Waits for `pause`, or less during a shutdown. Breaks at the deadline.
     async fn pause(&self, pause: Duration) -> ControlFlow<()> {
         let closing = self.closing.is_cancelled();
         let pause = if closing {
@@ -400,14 +404,15 @@ impl Delivery {
         verdict
     }
 
-    /// True once until there has been none for [`CALM`].
+    /// True for the first refusal of its kind, and again after [`CALM`] without
+    /// any.
     fn first_of(&self, bit: u32) -> bool {
         self.refused_ms.store(self.now_ms(), Relaxed);
         let bit = 1 << bit.min(PARTIAL);
         self.logged.fetch_or(bit, Relaxed) & bit == 0
     }
 
-    /// A request was accepted in full.
+    /// Call when a request was accepted in full.
     fn calm(&self) {
         let since_ms = self.now_ms().saturating_sub(self.refused_ms.load(Relaxed));
         if u128::from(since_ms) > CALM.as_millis() && self.logged.swap(0, Relaxed) != 0 {
@@ -429,7 +434,8 @@ fn is_exhausted(failure: &Failure, asked: Option<Duration>) -> bool {
         && asked.is_none()
 }
 
-/// A draw from 0 to 1 for pauses, from the hasher's random keys.
+/// A random number from 0 to 1 for the jitter of pauses, from the random keys
+/// of the standard hasher.
 pub(crate) fn random() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = RandomState::new().hash_one(0_u8);

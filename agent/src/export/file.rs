@@ -1,5 +1,5 @@
-//! OTLP/JSON lines to a file or the standard output, one request a line, by
-//! the "OpenTelemetry Protocol File Exporter" specification.
+//! Writes OTLP/JSON to a file or to standard output, one request per line,
+//! following the "OpenTelemetry Protocol File Exporter" specification.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,24 +23,23 @@ use super::paths::{is_of_others, refuse_links_of_others};
 use super::queue::{BatchQueue, Lease};
 use super::rotate::{is_at, rotate};
 
-/// How often a named pipe is looked at for a reader, which it cannot tell of.
+/// How often to check whether a named pipe has a reader, as nothing signals it.
 const NEXT_LOOK: Duration = Duration::from_millis(200);
 
-/// Where lines go.
 #[derive(Debug)]
 pub(crate) enum Output {
     Stdout(io::Stdout),
     File(File),
-    /// A named pipe that nobody reads yet.
+    /// A named pipe that has no reader yet.
     Unread(PathBuf),
 }
 
 impl Output {
-    /// Opens for appending; `-` is the standard output. A file that is made is
-    /// for this user alone; one that is there keeps its mode.
+    /// Opens for appending; `-` is standard output. A new file is private to
+    /// this user; an existing one keeps its mode.
     ///
     /// # Errors
-    /// A path that cannot be written to, in words that name the cause.
+    /// If the path cannot be written to. The message names the cause.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Stdout(io::stdout()));
@@ -69,14 +68,14 @@ impl Output {
         }
     }
 
-    /// The regular file behind it, and how long that is.
+    /// The regular file behind it and its length in bytes, if there is one.
     fn regular(&self) -> Option<(&File, u64)> {
         let Self::File(file) = self else { return None };
         let metadata = file.metadata().ok()?;
         metadata.is_file().then_some((file, metadata.len()))
     }
 
-    /// A whole line or lines, flushed.
+    /// Writes and flushes one or more whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => {
@@ -90,7 +89,8 @@ impl Output {
     }
 }
 
-/// `None` for a named pipe without a reader, whose opening would wait for one.
+/// `None` for a named pipe without a reader, as opening it would block until
+/// there is one.
 fn open_now(path: &Path) -> io::Result<Option<File>> {
     let opened = OpenOptions::new()
         .append(true)
@@ -100,7 +100,7 @@ fn open_now(path: &Path) -> io::Result<Option<File>> {
         .open(path);
     match opened {
         Ok(file) => {
-            // From here on a slow reader is waited for.
+            // From here on, writes wait for a slow reader.
             let flags = fcntl_getfl(&file)?;
             fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
             Ok(Some(file))
@@ -115,7 +115,8 @@ fn open_now(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Spans are to be read by others only if somebody has decided so.
+/// Warns if other users can read the spans, which should be a deliberate
+/// choice.
 fn warn_of_readers(file: &File, path: &Path) -> io::Result<()> {
     let metadata = file.metadata()?;
     let mode = metadata.mode() & 0o7777;
@@ -136,24 +137,24 @@ enum Next {
     End,
 }
 
-/// Writes the batches of a queue, on a thread of its own as files block.
+/// Writes the batches of a queue, on its own thread because file I/O blocks.
 pub(crate) struct FileSink {
     pub(crate) queue: Arc<BatchQueue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) config: FileExporter,
     pub(crate) output: Output,
-    /// The last line may be there in part.
+    /// The last line may be incomplete.
     pub(crate) broken: bool,
-    /// A full file stays, which has been told.
+    /// A full file could not be replaced, and that has been logged.
     pub(crate) cannot_rotate: bool,
-    /// The file may have been renamed.
+    /// Notified when the file may have been renamed.
     pub(crate) reopen: Arc<Notify>,
     pub(crate) stop: CancellationToken,
 }
 
 impl FileSink {
-    /// Until the queue is closed and empty, or the deadline passes. `runtime`
-    /// is only waited on.
+    /// Runs until the queue is closed and empty, or the deadline passes.
+    /// `runtime` is only used to wait.
     pub(crate) fn run(mut self, runtime: &tokio::runtime::Handle) {
         let mut line = Vec::new();
         loop {
@@ -185,7 +186,8 @@ impl FileSink {
         let spans = u64::from(lease.batch.spans);
         self.counters.request();
         line.clear();
-        // Behind what may be half a line; a new file begins without it.
+        // Ends a line that may be incomplete; `after_break` leaves it out
+        // otherwise.
         line.push(b'\n');
         match json::traces_data_line(line, &lease.batch.bytes) {
             Ok(()) => {
@@ -199,7 +201,8 @@ impl FileSink {
         self.queue.done(lease);
     }
 
-    /// Pipes and devices stay: what is renamed is a file.
+    /// Opens the file again. Pipes and devices stay, since only files are
+    /// renamed.
     fn reopen(&mut self) {
         if self.output.regular().is_none() {
             return;
@@ -221,7 +224,7 @@ impl FileSink {
         self.output = output;
     }
 
-    /// Begins a new file if this one has no room for so many bytes.
+    /// Starts a new file if this one has no room for `bytes` more.
     fn make_room(&mut self, bytes: u64) {
         let Some(max) = self.config.max_size.unless_zero() else {
             return;
@@ -260,7 +263,8 @@ impl FileSink {
         Output::open(path)
     }
 
-    /// Whether there is one before the deadline.
+    /// Waits for a reader of the pipe. Returns false if the deadline passes
+    /// first.
     fn wait_for_reader(&mut self, runtime: &tokio::runtime::Handle) -> bool {
         while let Output::Unread(path) = &self.output {
             match open_now(path) {
@@ -270,7 +274,7 @@ impl FileSink {
                     return true;
                 }
                 Ok(None) => {}
-                // Told and counted when the spans are written.
+                // Logged and counted when the spans are written.
                 Err(_) => return true,
             }
             let look_again = async { tokio::time::timeout(NEXT_LOOK, self.stop.cancelled()).await };
@@ -301,7 +305,8 @@ impl FileSink {
     }
 }
 
-/// Of a line with a line's end before it: that only behind half a line.
+/// Drops the line break at the start of `line`, unless the last line is
+/// incomplete.
 fn after_break(line: &[u8], broken: bool) -> &[u8] {
     line.get(usize::from(!broken)..).unwrap_or_default()
 }

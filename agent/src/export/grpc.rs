@@ -1,9 +1,9 @@
 //! The OTLP/gRPC client: one unary call per request over tonic's channel.
 //!
 //! The call is made on the channel itself, an HTTP/2 service, rather than
-//! through `tonic::client::Grpc`: bytes go out without being copied into its
-//! buffer, the level of gzip can be chosen, and a malformed
-//! `grpc-status-details-bin` is ignored where tonic 0.14 panics.
+//! through `tonic::client::Grpc`. Bytes are then sent without being copied into
+//! its buffer, and the gzip level can be chosen. A malformed
+//! `grpc-status-details-bin`, on which tonic 0.14 panics, is ignored.
 
 use std::future::poll_fn;
 use std::path::Path;
@@ -29,32 +29,33 @@ use crate::config::{Compression, Otlp, Tls};
 const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const EXPORT_LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const EXPORT_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
-/// By "User Agent" of the OTLP exporter specification, our name first.
+/// Follows "User Agent" of the OTLP exporter specification, with our name
+/// first.
 const USER_AGENT: &str = concat!(
     "mqspan/",
     env!("CARGO_PKG_VERSION"),
     " OTel-OTLP-Exporter-Rust/",
     env!("CARGO_PKG_VERSION")
 );
-/// An answer is a few bytes; what is beyond this is thrown away.
+/// Bytes of an answer that are kept. Answers are short; anything beyond is
+/// dropped.
 const MAX_ANSWER: usize = 256 << 10;
-/// Bytes that are kept of what a collector says.
+/// Bytes of the collector's text that are kept.
 const MAX_TEXT: usize = 1024;
-/// A peer that vanished is found while a request waits for it.
+/// How often to probe the connection, so that a vanished peer is noticed while
+/// a request waits for it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Why a request has no answer of success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The collector answered.
+    /// The collector answered with an error.
     Refused(Refusal),
-    /// No connection, or it broke; with the causes.
+    /// There was no connection, or it broke; holds the causes.
     Unreachable(String),
-    /// No answer within the timeout.
     TimedOut,
 }
 
-/// A collector.
+/// A client of one service of a collector.
 #[derive(Debug)]
 pub struct Client {
     method: &'static str,
@@ -68,7 +69,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Connection {
     channel: Channel,
-    /// Contents of the TLS files that it was made with.
+    /// Contents of the TLS files that the channel was made with.
     files: TlsFiles,
     generation: u64,
 }
@@ -81,17 +82,19 @@ struct TlsFiles {
 }
 
 impl Client {
-    /// A client of the trace service. Reads the files, but connects at the
-    /// first request only. Needs the runtime's context.
+    /// A client of the trace service. Reads the TLS files now, but connects
+    /// only at the first request. Must be called in the context of a Tokio
+    /// runtime.
     ///
     /// # Errors
-    /// A file that cannot be used.
+    /// If a TLS file or a header cannot be used.
     pub fn new(config: Otlp) -> anyhow::Result<Self> {
         Self::with_method(config, EXPORT_TRACES)
     }
 
-    /// A client of the metrics service, the same otherwise. The answers
-    /// have one layout, so `rejected_spans` counts data points.
+    /// A client of the metrics service, otherwise like [`Self::new`]. The
+    /// answers of all services have the same layout, so `rejected_spans` counts
+    /// data points.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -99,7 +102,7 @@ impl Client {
         Self::with_method(config, EXPORT_METRICS)
     }
 
-    /// A client of the logs service, whose answers count log records.
+    /// A client of the logs service, where `rejected_spans` counts log records.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -126,7 +129,7 @@ impl Client {
         })
     }
 
-    /// Scheme, host and port, and the proxy if there is one, for logs.
+    /// Scheme, host and port, and the proxy if there is one, for log messages.
     pub fn endpoint(&self) -> String {
         let scheme = self.uri.scheme_str().unwrap_or_default();
         let authority = self.uri.authority().map_or("", |part| part.as_str());
@@ -137,10 +140,11 @@ impl Client {
         format!("{scheme}://{authority}{through}")
     }
 
-    /// Sends one request and waits for its answer, no longer than the timeout.
+    /// Sends one request and waits for its answer, but no longer than the
+    /// timeout.
     ///
     /// # Errors
-    /// [`Failure`] for all but an OK.
+    /// [`Failure`] for anything but an OK status.
     pub async fn send(&self, message: &Message) -> Result<PartialSuccess, Failure> {
         let (channel, generation) = {
             let connection = self.lock();
@@ -198,8 +202,8 @@ impl Client {
         Err(Failure::Unreachable(cause.to_owned()))
     }
 
-    /// Sends what the agent says of itself, once: how many of its parts the
-    /// collector rejected, or why it has none.
+    /// Sends a request of the agent's own telemetry, once. Returns how many of
+    /// its items the collector rejected, or why the request failed.
     pub(crate) async fn send_own(&self, request: Vec<u8>) -> Result<u64, String> {
         let message = self.message(request.into());
         let message = message.map_err(|error| error.to_string())?;
@@ -216,13 +220,13 @@ impl Client {
     /// Compresses and frames a request.
     ///
     /// # Errors
-    /// What the compressor reports.
+    /// As [`Compressor::message`].
     pub fn message(&self, request: Bytes) -> std::io::Result<Message> {
         self.compressor.message(request)
     }
 
-    /// Gives up a connection on which a request got no answer: the peer may
-    /// be gone without a word. Others that use it keep it until they end.
+    /// Replaces a connection on which a request got no answer, because the peer
+    /// may have vanished. Requests that still use it keep it until they end.
     fn reconnect(&self, generation: u64) {
         let mut connection = self.lock();
         if connection.generation == generation
@@ -233,10 +237,11 @@ impl Client {
         }
     }
 
-    /// Reads the TLS files again; connects anew if they changed. True if so.
+    /// Reads the TLS files again and reconnects if they changed. Returns
+    /// whether they did.
     ///
     /// # Errors
-    /// Files that cannot be read or used; then the connection stays.
+    /// If the files cannot be read or used. The connection then stays.
     pub fn reload(&self) -> anyhow::Result<bool> {
         let files = TlsFiles::read(&self.config.tls)?;
         if self.lock().files == files {
@@ -253,8 +258,8 @@ impl Client {
         Ok(true)
     }
 
-    /// [`Self::reload`] where `tls.reload_interval` asks for it. What is wrong
-    /// with the files the exporter of spans says, which looks at the same ones.
+    /// [`Self::reload`], if `tls.reload_interval` is set. Errors are ignored
+    /// here: the exporter of spans reads the same files and reports them.
     pub(crate) fn refresh(&self) {
         if self.config.tls.reload_interval.unless_zero().is_some() {
             self.reload().unwrap_or_default();
@@ -268,7 +273,7 @@ impl Client {
     }
 }
 
-/// The status in headers or trailers.
+/// Reads the gRPC status from headers or trailers.
 fn answer(headers: &HeaderMap, body: &[u8]) -> Result<PartialSuccess, Failure> {
     let get = |name: &str| headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
     let code = std::str::from_utf8(get("grpc-status"))
@@ -298,7 +303,7 @@ fn cut(text: &mut String) {
     }
 }
 
-/// "HTTP to gRPC Status Code Mapping" of the gRPC documentation.
+/// Follows "HTTP to gRPC Status Code Mapping" of the gRPC documentation.
 fn http_refusal(status: http::StatusCode) -> Refusal {
     Refusal {
         code: match status.as_u16() {
@@ -315,8 +320,8 @@ fn http_refusal(status: http::StatusCode) -> Refusal {
     }
 }
 
-/// An error and its causes, without what repeats itself. The channel keeps the
-/// time of `grpc-timeout` too, and may be the first.
+/// Joins an error and its causes, without repetitions. The channel enforces
+/// `grpc-timeout`, too, and may be the first to time out.
 fn unreachable(error: &(dyn std::error::Error + 'static)) -> Failure {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -350,7 +355,7 @@ fn request_headers(config: &Otlp) -> anyhow::Result<HeaderMap> {
         let parsed: HeaderName = name
             .parse()
             .with_context(|| format!("{name:?} is no header name"))?;
-        // The value may be a secret: not in the error.
+        // The value may be a secret, so the error must not contain it.
         let mut value: HeaderValue = value
             .expose()
             .parse()
@@ -389,7 +394,8 @@ impl TlsFiles {
     }
 }
 
-/// A channel that connects when it is first used, and again when it broke.
+/// A channel that connects when it is first used, and again when the connection
+/// breaks.
 fn connect(uri: &Uri, config: &Otlp, files: &TlsFiles) -> anyhow::Result<Channel> {
     let mut endpoint = Endpoint::from(uri.clone())
         .user_agent(USER_AGENT)?

@@ -1,9 +1,9 @@
-//! The agent's own log, to the collector of the spans.
+//! Sends the agent's own log to the collector of the spans.
 //!
-//! The SDK's batch processor collects what opentelemetry-appender-tracing makes
-//! of events; it goes out by [`Client`], which has the way of the spans. The
-//! exporter of opentelemetry-otlp goes through `tonic::client::Grpc`, and a
-//! collector can make that panic (see [`super::grpc`]).
+//! The SDK's batch processor collects the records that
+//! opentelemetry-appender-tracing makes of events. [`Client`] sends them, as it
+//! does spans. The exporter of opentelemetry-otlp uses `tonic::client::Grpc`
+//! instead, which a collector can make panic (see [`super::grpc`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,29 +28,29 @@ use crate::encode::SCHEMA_URL;
 use crate::logs;
 use crate::resource::Resource;
 
-/// Records that may wait or be under way.
+/// Records that may wait or be in flight.
 const MAX_WAITING: usize = 2_000;
 /// Records in one request.
 const MAX_RECORDS: usize = 500;
-/// From one request to the next, unless there are many records.
+/// Time between requests, unless enough records for a full one wait.
 const DELAY: Duration = Duration::from_secs(1);
-/// The last records must not hold up the end of the process.
+/// How long to wait for the last records, which must not hold up the end of the
+/// process.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 
-/// The log's way to a collector.
 pub struct LogsExporter {
     provider: SdkLoggerProvider,
     shared: Arc<Shared>,
 }
 
-/// What became of log records.
+/// Log records by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogCounts {
-    /// The collector took them.
+    /// Accepted by the collector.
     pub exported: u64,
-    /// It did not, or did not answer.
+    /// Rejected by the collector, or sent without an answer.
     pub failed: u64,
-    /// They found no room.
+    /// Dropped because too many records were waiting.
     pub queue_full: u64,
 }
 
@@ -67,11 +67,11 @@ struct Shared {
 }
 
 impl LogsExporter {
-    /// From now on the log goes to the collector, too. Needs the runtime's
-    /// context.
+    /// Starts to send the log to the collector as well. Must be called in the
+    /// context of a Tokio runtime.
     ///
     /// # Errors
-    /// A TLS file that cannot be used.
+    /// If a TLS file cannot be used.
     pub fn start(config: Otlp, resource: &Resource) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             client: Mutex::new(Arc::new(Client::of_logs(config)?)),
@@ -83,7 +83,8 @@ impl LogsExporter {
             queue_full: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         });
-        // It has room for all that get past [`Bounded`], which counts the others.
+        // Has room for everything that gets past [`Bounded`], which counts the
+        // rest.
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(MAX_WAITING + 1)
             .with_max_export_batch_size(MAX_RECORDS)
@@ -102,17 +103,18 @@ impl LogsExporter {
         Ok(Self { provider, shared })
     }
 
-    /// Exports to another collector from now on. Needs the runtime's context.
+    /// Switches to another collector. Must be called in the context of a Tokio
+    /// runtime.
     ///
     /// # Errors
-    /// As [`Self::start`]; then the old one stays.
+    /// As [`Self::start`]. The old collector then stays.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
         let client = Arc::new(Client::of_logs(config)?);
         *self.shared.lock() = client;
         Ok(())
     }
 
-    /// What became of the records so far, from any thread.
+    /// Returns a function that reads the counts from any thread.
     pub fn counts(&self) -> impl Fn() -> LogCounts + Send + Sync + 'static {
         let shared = Arc::clone(&self.shared);
         move || LogCounts {
@@ -122,8 +124,8 @@ impl LogsExporter {
         }
     }
 
-    /// Sends what there is, and nothing later. Blocks, but not for ever; the
-    /// runtime must still run.
+    /// Sends the remaining records and accepts no later ones. Blocks for
+    /// `LAST_RECORDS` at most. The runtime must still be running.
     pub fn finish(&self) {
         if let Err(error) = self.provider.shutdown_with_timeout(LAST_RECORDS) {
             self.shared.tell_failure(&error.to_string());
@@ -140,7 +142,8 @@ impl Shared {
         Arc::clone(&self.lock())
     }
 
-    /// This is not sent itself: [`logs`] leaves out what this module says.
+    /// This message is not sent itself: [`logs`] leaves out events of this
+    /// module.
     fn tell_failure(&self, cause: &str) {
         if !self.failing.swap(true, Relaxed) {
             let endpoint = self.client().endpoint();
@@ -162,8 +165,8 @@ impl Shared {
             SCHEMA_URL.clone_into(&mut logs.schema_url);
             let records = logs.scope_logs.iter_mut().flat_map(|s| &mut s.log_records);
             for record in records {
-                // What tracing calls events without a name: it is a place, and
-                // changes with each version.
+                // tracing names an event without a name after its place in the
+                // source, which changes with each version.
                 if record.event_name.starts_with("event ") {
                     record.event_name.clear();
                 }
@@ -172,10 +175,10 @@ impl Shared {
         ExportLogsServiceRequest { resource_logs }
     }
 
-    /// The number of records that the collector rejected.
+    /// Returns the number of records that the collector rejected.
     async fn send(&self, request: ExportLogsServiceRequest) -> Result<u64, String> {
         let client = self.client();
-        // The batch processor's thread is none of the runtime's.
+        // The thread of the batch processor does not belong to the runtime.
         let sending = self.runtime.spawn(async move {
             client.refresh();
             client.send_own(request.encode_to_vec()).await
@@ -184,7 +187,7 @@ impl Shared {
     }
 }
 
-/// Counts what finds no room, which the SDK's processor does not tell.
+/// Counts records that find no room, which the SDK's processor does not report.
 #[derive(Debug)]
 struct Bounded {
     batches: BatchLogProcessor,

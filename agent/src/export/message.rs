@@ -1,5 +1,5 @@
-//! gRPC's framing: a request as the bytes of an HTTP/2 body, and the parts of
-//! an answer that are not plain.
+//! gRPC framing: turns a request into the body of an HTTP/2 request, and
+//! decodes the encoded parts of an answer.
 //!
 //! Source: "gRPC over HTTP2" of the gRPC documentation (length-prefixed
 //! messages, `grpc-message` percent-encoded, `-bin` headers in base64).
@@ -17,7 +17,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::encode::wire::{FieldValue, Fields};
 
-/// One message, framed. Clones share the bytes.
+/// A framed message. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub struct Message {
     prefix: Bytes,
@@ -28,7 +28,7 @@ impl Message {
     /// Frames a request.
     ///
     /// # Errors
-    /// A payload of 4 GiB or more.
+    /// If the payload is 4 GiB or more.
     pub fn new(payload: Bytes, is_compressed: bool) -> io::Result<Self> {
         let len = u32::try_from(payload.len()).map_err(io::Error::other)?;
         let mut prefix = [0; 5];
@@ -40,7 +40,7 @@ impl Message {
         })
     }
 
-    /// As the body of a request, without a copy.
+    /// The body of a request, without copying the bytes.
     pub fn body(&self) -> MessageBody {
         MessageBody {
             parts: [Some(self.prefix.clone()), Some(self.payload.clone())],
@@ -76,18 +76,17 @@ impl Body for MessageBody {
     }
 }
 
-/// What of an accepted request was refused.
+/// The part of an accepted request that the collector rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartialSuccess {
-    /// Spans; 0 for a warning or none.
+    /// 0 if the answer holds only a warning, or nothing.
     pub rejected_spans: u64,
-    /// The collector's words.
     pub error_message: String,
 }
 
 impl PartialSuccess {
-    /// Reads a framed `ExportTraceServiceResponse`. What cannot be read is
-    /// nothing rejected: the status said that the request was accepted.
+    /// Parses a framed `ExportTraceServiceResponse`. If it cannot be read,
+    /// nothing was rejected: the status said that the request was accepted.
     pub fn parse(body: &[u8]) -> Self {
         let mut read = Self::default();
         // A compressed answer was not asked for.
@@ -115,15 +114,15 @@ impl PartialSuccess {
     }
 }
 
-/// The text of a `grpc-message` header.
+/// Decodes the text of a `grpc-message` header.
 pub fn percent_decode(text: &[u8]) -> String {
     percent_encoding::percent_decode(text)
         .decode_utf8_lossy()
         .into_owned()
 }
 
-/// The bytes of a `-bin` header: standard base64, padded or not; `None` for
-/// anything else.
+/// Decodes a `-bin` header: standard base64, padded or not. `None` for anything
+/// else.
 pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     const PADDED_OR_NOT: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,

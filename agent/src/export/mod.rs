@@ -1,4 +1,4 @@
-//! Send: batches, queues, retries, a collector and a file.
+//! Send: batches and queues spans, and delivers them to a collector and a file.
 //!
 //! ```text
 //!  capture thread            tokio tasks
@@ -7,10 +7,10 @@
 //!            └──> BatchQueue ──> FileSink (a thread) ──> file
 //! ```
 //!
-//! Spans can be lost here at these places only, each with its reason in
-//! [`counters`]: a span too large for a batch, a full queue, retries that ran
-//! out, a disk or file that fails. What is queued when the deadline of
-//! [`Exporter::shutdown`] passes is reported as left.
+//! Spans can be lost here only in these places, each with its reason in
+//! [`counters`]: a span too large for a batch, a full queue, exhausted retries,
+//! a disk or file that fails. Spans that are still queued when the deadline of
+//! [`Exporter::shutdown`] passes are reported as left.
 
 mod aside;
 pub mod compress;
@@ -54,7 +54,7 @@ pub use sender::SpanSender;
 
 use crate::config::{Exporters, FileExporter, Otlp, Size};
 
-/// One destination: its queue and its counters.
+/// One destination, with its queue and its counters.
 #[derive(Debug, Clone)]
 pub struct Sink {
     queue: Arc<BatchQueue>,
@@ -62,34 +62,31 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// What became of the spans so far.
     pub fn counters(&self) -> SinkCounts {
         self.counters.snapshot()
     }
 
-    /// What waits.
     pub fn queue(&self) -> Level {
         self.queue.level()
     }
 }
 
-/// Spans that the deadline of a shutdown left.
+/// Spans that were left at the deadline of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Left {
     /// Not sent to the collector: in memory, or kept on disk for the next start.
     pub otlp_spans: u64,
-    /// The spans of `otlp_spans` are on disk.
+    /// Whether `otlp_spans` are kept on disk.
     pub otlp_kept: bool,
     /// Not written to the file.
     pub file_spans: u64,
 }
 
-/// The running exporters.
 #[derive(Debug)]
 pub struct Exporter {
     otlp: Option<Sink>,
     file: Option<Sink>,
-    /// Each ends with the spans it had in hand.
+    /// Each returns the number of spans that it still had in hand.
     consumers: JoinSet<u64>,
     file_done: Option<oneshot::Receiver<()>>,
     reopen_file: Arc<Notify>,
@@ -98,11 +95,11 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts what is configured, on this runtime. A collector that is away is
-    /// no error.
+    /// Starts the configured exporters on this runtime. An unreachable
+    /// collector is not an error.
     ///
     /// # Errors
-    /// What cannot work: a TLS file, a directory or a path.
+    /// If a TLS file, a directory or a path cannot be used.
     pub fn start(config: &Exporters, runtime: &Handle) -> anyhow::Result<(SpanSender, Self)> {
         let _context = runtime.enter();
         let mut exporter = Self {
@@ -192,30 +189,30 @@ impl Exporter {
         Ok(())
     }
 
-    /// Opens the file anew, if there is one: it may have been renamed.
+    /// Opens the file again, if there is one, because it may have been renamed.
     pub fn reopen_file(&self) {
         self.reopen_file.notify_one();
     }
 
-    /// What the balance is about: the collector, unless there is a file only.
+    /// The sink that the balance is about: the collector, or the file if there
+    /// is no collector.
     pub fn primary(&self) -> Option<&Sink> {
         self.otlp().or_else(|| self.file())
     }
 
-    /// The collector's side, if there is one.
     pub fn otlp(&self) -> Option<&Sink> {
         self.otlp.as_ref()
     }
 
-    /// The file's side, if there is one.
     pub fn file(&self) -> Option<&Sink> {
         self.file.as_ref()
     }
 
-    /// Takes no more, sends what can be sent until `deadline` from now, and
-    /// tells what was left. Flush and drop the [`SpanSender`] first. A request
-    /// cut off by the deadline counts as left though the collector may have
-    /// taken it.
+    /// Accepts no more spans, sends what it can within `deadline`, and returns
+    /// what was left.
+    ///
+    /// Flush and drop the [`SpanSender`] first. A request that the deadline
+    /// cuts off counts as left, although the collector may have accepted it.
     pub async fn shutdown(mut self, deadline: Duration) -> Left {
         for sink in [&self.otlp, &self.file].into_iter().flatten() {
             sink.queue.close();
@@ -248,7 +245,7 @@ impl Exporter {
         let mut otlp_spans = in_hand;
         if let Some(sink) = &self.otlp {
             if !sink.queue.is_kept() {
-                // What a consumer had that ended in a panic.
+                // Spans in the hands of a consumer that panicked.
                 otlp_spans += sink.counters().in_flight;
             }
             let queue = Arc::clone(&sink.queue);
@@ -272,25 +269,28 @@ impl Exporter {
     }
 }
 
-/// Whether a queue could be kept in this directory. What is made to find out is removed again.
+/// Checks whether a queue could be kept in this directory. Anything created for
+/// the check is removed again.
 ///
 /// # Errors
-/// Why `run` could not.
+/// The reason why `run` could not keep one.
 pub fn check_storage(directory: &Path) -> anyhow::Result<()> {
     disk::check(directory)
 }
 
-/// Whether spans could be written to this file. What is made to find out is removed again.
+/// Checks whether spans could be written to this file. Anything created for the
+/// check is removed again.
 ///
 /// # Errors
-/// Why `run` could not.
+/// The reason why `run` could not write them.
 pub fn check_file(path: &Path) -> anyhow::Result<()> {
     let was_there = path.symlink_metadata();
     if was_there
         .as_ref()
         .is_ok_and(|there| there.file_type().is_fifo())
     {
-        // Opening it could be the end for its reader.
+        // Opening and closing it could look like the end of the file to its
+        // reader.
         return Ok(());
     }
     Output::open(path)?;
@@ -300,7 +300,7 @@ pub fn check_file(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Looks at the TLS files now and then.
+/// Reloads the TLS files periodically.
 async fn reload(delivery: Arc<Delivery>, every: Duration, closing: CancellationToken) {
     let mut failed = false;
     loop {

@@ -1,5 +1,5 @@
-//! Whom a path depends on. Where everybody may write, as in `/tmp`, anybody can
-//! put a link to a place of their choice.
+//! Checks whose control a path is under. Where everybody may write, as in
+//! `/tmp`, anybody can create a link to any place.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,16 +7,16 @@ use std::path::Path;
 
 use anyhow::bail;
 
-/// Is it neither this process's user nor root?
+/// Whether `uid` is neither this process's user nor root.
 pub(crate) fn is_of_others(uid: u32) -> bool {
     uid != 0 && uid != rustix::process::geteuid().as_raw()
 }
 
-/// Refuses a path on which a symbolic link belongs to somebody else. What root's
-/// and our own links point at is trusted.
+/// Refuses a path with a symbolic link that belongs to somebody else. The
+/// targets of root's links and of our own are trusted.
 ///
 /// # Errors
-/// The link and its owner.
+/// Names the link and its owner.
 pub(crate) fn refuse_links_of_others(path: &Path) -> anyhow::Result<()> {
     refuse_links(path, is_of_others)
 }
@@ -24,7 +24,7 @@ pub(crate) fn refuse_links_of_others(path: &Path) -> anyhow::Result<()> {
 fn refuse_links(path: &Path, is_of_others: impl Fn(u32) -> bool) -> anyhow::Result<()> {
     let on_the_way = path.ancestors().filter(|part| !part.as_os_str().is_empty());
     for part in on_the_way {
-        // What is not there is made, or fails, later on.
+        // A missing part is created later, or fails then.
         let Ok(metadata) = fs::symlink_metadata(part) else {
             continue;
         };

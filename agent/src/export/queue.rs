@@ -1,10 +1,10 @@
-//! Batches on their way to a sink: bounded, many consumers, and a push that
-//! never waits.
+//! Queues of batches on their way to a sink: bounded, with many consumers and a
+//! push that never waits.
 //!
-//! Order of giving up: what is in the queue stays, oldest first out, and the
-//! new batch is given up when it does not fit, as in the Collector's sending
-//! queue. A batch holds its room until it is done, not until it is taken, so
-//! requests under way and between tries count.
+//! A new batch that does not fit is given up and the queue stays as it is, like
+//! the Collector's sending queue. The oldest batch leaves first. A batch holds
+//! its room until it is done, not until it is taken, so requests in flight and
+//! between tries count.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -18,7 +18,6 @@ use super::disk::DiskQueue;
 pub use super::lease::{Lease, Level};
 use crate::loss::Loss;
 
-/// In memory or on disk.
 #[derive(Debug)]
 pub enum BatchQueue {
     Memory(MemoryQueue),
@@ -26,10 +25,10 @@ pub enum BatchQueue {
 }
 
 impl BatchQueue {
-    /// Takes a batch in, from any thread, without waiting for a consumer.
+    /// Adds a batch, from any thread, without waiting for a consumer.
     ///
     /// # Errors
-    /// Why the batch was given up; its spans are the caller's to count.
+    /// The reason why the batch was given up. The caller must count its spans.
     pub fn push(&self, batch: EncodedBatch) -> Result<(), Loss> {
         match self {
             Self::Memory(queue) => queue.push(batch),
@@ -37,7 +36,7 @@ impl BatchQueue {
         }
     }
 
-    /// The oldest batch, when there is one; `None` once the queue is closed
+    /// Waits for a batch and takes the oldest; `None` once the queue is closed
     /// and empty.
     pub async fn pop(&self) -> Option<Lease> {
         match self {
@@ -46,7 +45,7 @@ impl BatchQueue {
         }
     }
 
-    /// Frees the room of a batch, whatever became of it.
+    /// Frees the room of a batch, whatever its outcome.
     pub fn done(&self, lease: Lease) {
         match self {
             Self::Memory(queue) => queue.done(&lease),
@@ -54,7 +53,8 @@ impl BatchQueue {
         }
     }
 
-    /// Gives a batch back undone at the end: its spans were reported as left.
+    /// Gives back a batch that is not done at the end. Its spans were reported
+    /// as left.
     pub fn abandon(&self, lease: Lease) {
         match self {
             Self::Memory(queue) => queue.done(&lease),
@@ -62,8 +62,8 @@ impl BatchQueue {
         }
     }
 
-    /// Ends the queue once its consumers have ended. Blocks for as long as
-    /// the disk takes. Returns spans that are left and in no other count.
+    /// Ends the queue after its consumers have ended. Blocks for as long as the
+    /// disk takes. Returns the spans that are left and in no other count.
     pub fn finish(&self) -> u64 {
         match self {
             Self::Memory(_) => 0,
@@ -71,7 +71,7 @@ impl BatchQueue {
         }
     }
 
-    /// What is in it outlives the process.
+    /// Whether its contents outlive the process.
     pub fn is_kept(&self) -> bool {
         matches!(self, Self::Disk(_))
     }
@@ -84,7 +84,6 @@ impl BatchQueue {
         }
     }
 
-    /// What is in it.
     pub fn level(&self) -> Level {
         match self {
             Self::Memory(queue) => queue.level(),
@@ -93,7 +92,7 @@ impl BatchQueue {
     }
 }
 
-/// In memory. The lock is held for a few instructions, once a batch.
+/// A queue in memory. The lock is held for a few instructions per batch.
 #[derive(Debug)]
 pub struct MemoryQueue {
     capacity_bytes: u64,
@@ -109,7 +108,6 @@ struct State {
 }
 
 impl MemoryQueue {
-    /// Of at most so many bytes of batches.
     pub fn new(capacity_bytes: u64) -> Self {
         Self {
             capacity_bytes,
@@ -141,8 +139,8 @@ impl MemoryQueue {
 
     async fn pop(&self) -> Option<Lease> {
         loop {
-            // Waits from here on, so that no push between the look and the
-            // wait is missed.
+            // Registers before it looks, so that no push between the look and
+            // the wait is missed.
             let mut ready = pin!(self.ready.notified());
             ready.as_mut().enable();
             {

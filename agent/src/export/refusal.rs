@@ -1,6 +1,6 @@
-//! What a collector answers when it does not take a request.
+//! The answer of a collector that refuses a request.
 
-/// Numbers of gRPC status codes that are looked at by name.
+/// Numbers of the gRPC status codes that the code refers to.
 pub mod code {
     pub const CANCELLED: u8 = 1;
     pub const UNKNOWN: u8 = 2;
@@ -22,10 +22,9 @@ pub mod code {
 pub struct Refusal {
     /// gRPC status code, 0 to 16.
     pub code: u8,
-    /// The collector's words.
     pub message: String,
     /// `grpc-status-details-bin`, a `google.rpc.Status`.
     pub details: Vec<u8>,
-    /// The HTTP status, where it is not 200.
+    /// The HTTP status, if it is not 200.
     pub http_status: Option<u16>,
 }

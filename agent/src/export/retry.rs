@@ -1,11 +1,12 @@
-//! Which failures are worth another try, and when.
+//! Decides which failures are worth another try, and when.
 //!
 //! Source: "Failures" under OTLP/gRPC in the OTLP specification, with one
-//! deliberate difference: `RESOURCE_EXHAUSTED` without `RetryInfo`, which the
-//! specification lets clients give up on, is retried within the limits of the
-//! queue. A collector under pressure answers so without saying when to come
-//! back (its memory limiter does), and giving up would lose what waiting
-//! saves. [`super::counters::SinkCounts::exhausted_retries`] counts these.
+//! deliberate difference. The specification lets clients give up on
+//! `RESOURCE_EXHAUSTED` without `RetryInfo`; here it is retried within the
+//! limits of the queue. A collector under pressure, for example its memory
+//! limiter, gives this answer without saying when to come back, and giving up
+//! would lose what waiting saves.
+//! [`super::counters::SinkCounts::exhausted_retries`] counts these retries.
 
 use std::time::Duration;
 
@@ -18,16 +19,16 @@ use super::too_large::is_too_large;
 /// What to do with a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Again, not before this long.
+    /// Try again, after this long at the earliest.
     Retry(Option<Duration>),
-    /// In two halves.
+    /// Send as two halves.
     Split,
-    /// Not again.
+    /// Do not try again.
     Reject,
 }
 
 impl Refusal {
-    /// The decision, by code, details and message.
+    /// Decides by code, details and message.
     pub fn verdict(&self) -> Verdict {
         if is_too_large(self) {
             return Verdict::Split;
@@ -45,8 +46,8 @@ impl Refusal {
     }
 }
 
-/// `google.rpc.RetryInfo.retry_delay` in the details of a
-/// `google.rpc.Status`; `None` without one or where it is negative.
+/// `google.rpc.RetryInfo.retry_delay` in the details of a `google.rpc.Status`;
+/// `None` if it is missing or negative.
 pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     let find = |message, number| -> Vec<&[u8]> {
         Fields::new(message)
@@ -75,7 +76,7 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// The pauses of one request.
+/// Computes the pauses between the tries of one request.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     config: Retry,
@@ -83,7 +84,6 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Before any failure.
     pub fn new(config: Retry) -> Self {
         Self {
             interval: config.initial_interval.0,
@@ -92,8 +92,8 @@ impl Backoff {
     }
 
     /// The pause before the next try, or `None` to give up. `elapsed` is the
-    /// time since the first try, `asked` what the collector asked to wait and
-    /// `random` a draw from 0 to 1.
+    /// time since the first try, `asked` the delay that the collector asked
+    /// for, and `random` a random number from 0 to 1.
     pub fn next(
         &mut self,
         elapsed: Duration,

@@ -1,13 +1,13 @@
-//! Full files of spans make room for new ones: `PATH` becomes `PATH.1`, `PATH.1`
-//! becomes `PATH.2`, and so on.
+//! Rotates full files of spans: `PATH` becomes `PATH.1`, `PATH.1` becomes
+//! `PATH.2`, and so on.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Is this what the path names, itself and not by a link? False also once
-/// somebody has renamed it.
+/// Whether `path` names this file, directly and not through a link. False once
+/// somebody has renamed the file.
 pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -17,7 +17,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Renames the file and those before it, and removes those beyond `max_files`.
+/// Renames the file and its predecessors, and removes those beyond `max_files`.
 pub(super) fn rotate(path: &Path, max_files: Option<u32>) -> io::Result<()> {
     let mut count = 0;
     while fs::symlink_metadata(numbered(path, count + 1)).is_ok() {

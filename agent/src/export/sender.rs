@@ -1,4 +1,4 @@
-//! The capture thread's side: spans into batches, batches into queues.
+//! The capture thread's side: puts spans into batches, and batches into queues.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use super::shares::QueueShares;
 use crate::loss::Loss;
 use crate::owner::{Owner, OwnerLosses};
 
-/// Takes spans on the capture thread. Nothing in it waits: a span is encoded
-/// where it stands, and a batch goes to a queue or is counted as lost.
+/// Takes spans on the capture thread and never waits: a span is encoded at
+/// once, and a batch is either queued or counted as lost.
 ///
 /// Dropping it flushes.
 #[derive(Debug)]
@@ -22,21 +22,21 @@ pub struct SpanSender {
     batch: Batch,
     sinks: Vec<Sink>,
     flush_timeout: Duration,
-    /// When the first span of the batch came.
+    /// When the first span of the batch was added.
     since: Option<Instant>,
     shares: QueueShares,
     owners: Arc<OwnerLosses>,
-    /// Bytes of a span, as in the batch before.
+    /// Average bytes of a span in the previous batch.
     span_bytes: u64,
     /// Messages whose send is in the batch.
     sends: Vec<MessageKey>,
-    /// Messages whose send found no room.
+    /// Messages whose send was lost.
     untold: Vec<MessageKey>,
 }
 
-/// Sends without a span that are remembered until a receive asks.
+/// Limit on the lost sends that are remembered until a receive asks.
 const MAX_UNTOLD: usize = 65_536;
-/// Bytes of a span before there has been a batch.
+/// Assumed bytes of a span before the first batch.
 const SPAN_BYTES: u64 = 640;
 
 impl SpanSender {
@@ -55,13 +55,13 @@ impl SpanSender {
         }
     }
 
-    /// Tells `owners` whose spans found no room.
+    /// Counts in `owners` whose spans found no room.
     pub fn set_owners(&mut self, owners: Arc<OwnerLosses>) {
         self.owners = owners;
     }
 
-    /// Takes one span of this process, which is this owner's. `now` is the time of the caller's last
-    /// look at the clock; a few milliseconds of age do no harm.
+    /// Adds one span of `process`, which belongs to `owner`. `now` may be a few
+    /// milliseconds old.
     #[inline]
     pub fn push(
         &mut self,
@@ -100,21 +100,21 @@ impl SpanSender {
         }
     }
 
-    /// What nobody asks for is not kept for ever.
+    /// Remembers a lost send. Bounded, because nobody may ever ask for it.
     fn is_untold(&mut self, sent: impl IntoIterator<Item = MessageKey>) {
         if self.untold.len() < MAX_UNTOLD {
             self.untold.extend(sent);
         }
     }
 
-    /// Messages whose send has found no room since the last call.
+    /// Messages whose send was lost since the last call.
     pub fn take_untold(&mut self) -> Vec<MessageKey> {
         std::mem::take(&mut self.untold)
     }
 
     /// Flushes if the first span of the batch has waited long enough. Returns
-    /// how long the caller may sleep until it should ask again; `None` with
-    /// an empty batch.
+    /// how long the caller may sleep before it asks again; `None` if the batch
+    /// is empty.
     pub fn flush_if_due(&mut self, now: Instant) -> Option<Duration> {
         self.look();
         let age = now.saturating_duration_since(self.since?);
@@ -125,7 +125,7 @@ impl SpanSender {
         Some(self.flush_timeout - age)
     }
 
-    /// Hands the batch on, whatever its age.
+    /// Puts the batch into the queues, whatever its age.
     pub fn flush(&mut self) {
         self.since = None;
         if self.batch.is_empty() {
@@ -149,7 +149,7 @@ impl SpanSender {
         self.look();
     }
 
-    /// How full is the fullest of the queues?
+    /// Tells the shares how full the fullest queue is.
     fn look(&mut self) {
         let fullest = self
             .sinks

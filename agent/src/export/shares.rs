@@ -1,5 +1,5 @@
-//! The queue is shared fairly, as the ring in the kernel is
-//! (`bpf/share.bpf.h`, which says why and by which rule).
+//! Shares the queue fairly, like the ring in the kernel. `bpf/share.bpf.h`
+//! gives the reason and the rule.
 
 use std::collections::HashMap;
 
@@ -7,27 +7,28 @@ use crate::owner::{Owner, Tenant};
 
 const TENANT_FACTOR: u64 = 4;
 const USER_FACTOR: u64 = 8;
-/// Of what is free, what a user has at most who has little: one quarter.
+/// Users who have little get at most one part in this many of what is free.
 const LITTLE: u64 = 4;
-/// From this part of the whole on.
+/// Under pressure from one part in this many of the capacity on, until use
+/// falls below half of that.
 const PRESSURE: u64 = 4;
-/// Owners remembered while there is pressure.
+/// Shares remembered under pressure; all are forgotten when there are more.
 const MAX_OWNERS: usize = 4096;
 
-/// Bytes of one owner. Positions are bytes since the start.
+/// Bytes of one owner. Positions count bytes since the start.
 #[derive(Debug, Clone, Copy, Default)]
 struct Share {
     begin: u64,
-    /// What is older lies between `begin` and here, what is newer behind.
+    /// Older bytes are between `begin` and here, newer ones behind.
     middle: u64,
-    /// Behind the last byte.
+    /// Position after the last byte.
     last: u64,
     older: u64,
     newer: u64,
 }
 
 impl Share {
-    /// Takes off what has left the queue.
+    /// Removes what has left the queue.
     fn renew(&mut self, consumed: u64, produced: u64) {
         if consumed < self.middle {
             return;
@@ -37,7 +38,8 @@ impl Share {
         (self.begin, self.middle) = (self.middle, produced);
     }
 
-    /// Of what is older as much as its part that is still in the queue.
+    /// Bytes in the queue. Older bytes count in proportion to their part that
+    /// is still in it.
     fn bytes(&self, consumed: u64) -> u64 {
         let span = self.middle - self.begin;
         let left = self.middle - consumed;
@@ -63,10 +65,10 @@ enum Who {
     WithLittle,
 }
 
-/// Who has how much of a queue, while it is under pressure.
+/// Tracks who has how much of a queue while it is under pressure.
 #[derive(Debug, Default)]
 pub(super) struct QueueShares {
-    /// `None`: of whom nobody knows whose they are.
+    /// The key is `None` for all spans whose owner is unknown.
     shares: HashMap<Option<(Tenant, Who)>, Share>,
     produced: u64,
     used: u64,
@@ -75,7 +77,7 @@ pub(super) struct QueueShares {
 }
 
 impl QueueShares {
-    /// What is in the queue now, of how much.
+    /// Sets how many bytes of the queue are used, and its capacity.
     pub(super) fn look(&mut self, used: u64, capacity: u64) {
         (self.used, self.capacity) = (used, capacity);
         let was = self.pressure;
@@ -86,7 +88,8 @@ impl QueueShares {
         }
     }
 
-    /// May the owner put so many bytes into the queue? Then it has them.
+    /// Takes room for `bytes` if the owner may have it, and returns whether it
+    /// may.
     #[inline]
     pub(super) fn take(&mut self, owner: Option<Owner>, bytes: u64) -> bool {
         if self.pressure && !self.take_share(owner, bytes) {
@@ -109,7 +112,7 @@ impl QueueShares {
         let (of_user, of_all) = (self.bytes(user), self.bytes(all));
         if !is_within_share(free, of_all, of_user, bytes) {
             let with_little = key(Who::WithLittle);
-            // Of whom nobody knows whose they are, none has little.
+            // An unknown owner never counts as one who has little.
             if owner.is_none() || !is_little(free, self.bytes(with_little), of_user, bytes) {
                 return false;
             }
@@ -135,14 +138,15 @@ impl QueueShares {
     }
 }
 
-/// May a user who has that much, of a tenant who has that much, have more?
+/// Whether a user with `user` bytes, of a tenant with `tenant` bytes, may have
+/// `more`.
 fn is_within_share(free: u64, tenant: u64, user: u64, more: u64) -> bool {
     let room = (free * TENANT_FACTOR).saturating_sub(tenant);
     more <= free && user + more <= room * USER_FACTOR
 }
 
-/// Others have made less of what is free, and the tenant has more than it may:
-/// its users who have little share some of what is left.
+/// For a tenant that has more than it may because others have reduced what is
+/// free. Its users who have little share some of what is left.
 fn is_little(free: u64, of_all_such: u64, user: u64, more: u64) -> bool {
     (user + more) * LITTLE + of_all_such <= free
 }

@@ -1,11 +1,13 @@
-//! Which refusals mean that a request is too large.
+//! Detects refusals that mean that a request is too large.
 //!
-//! gRPC has no code of its own for it: libraries answer with a code that also means overload, and say the rest in words. What is too large
-//! will be so at the next try too, so these answers must not be taken for overload.
+//! gRPC has no code of its own for this. Libraries answer with a code that also means overload, and
+//! say the rest in words. A request that is too large will still be so at the next try, so these
+//! answers must not be taken for overload.
 
 use super::refusal::{Refusal, code};
 
-/// Codes that gRPC libraries give a message beyond their limit. `INVALID_ARGUMENT`, `INTERNAL` and `UNIMPLEMENTED` are those of old ones.
+/// Codes that gRPC libraries use for a message beyond their limit. `INVALID_ARGUMENT`, `INTERNAL`
+/// and `UNIMPLEMENTED` come from old versions.
 const OF_LIBRARIES: &[u8] = &[
     code::UNKNOWN,
     code::INVALID_ARGUMENT,
@@ -14,53 +16,63 @@ const OF_LIBRARIES: &[u8] = &[
     code::UNIMPLEMENTED,
     code::INTERNAL,
 ];
-/// A proxy's words mean the same with any code.
+/// Any code: a proxy's words mean the same with each.
 const ANY: &[u8] = &[];
 
-/// Words that are all in the text, in lower case, and the codes with which they mean that the request is too large.
+/// Words that must all be in the message, in lower case, and the codes with which they mean that
+/// the request is too large.
 const ANSWERS: &[(&[&str], &[u8])] = &[
-    // grpc-go, rpc_util.go: "grpc: received message larger than max (5 vs. 4)", "grpc: received message after decompression larger than max 4",
-    // "trying to send message larger than max (5 vs. 4)", which a collector passes on from the next one; grpc-core, message_size_filter.cc,
-    // and so C++, Python, Ruby and PHP: "Received message larger than max (5 vs. 4)", "SERVER: Sent message larger than max (5 vs. 4)";
-    // grpc-js: "Received message larger than max (5 vs 4)", "Received message that decompresses to a size larger than 4".
+    // grpc-go, rpc_util.go: "grpc: received message larger than max (5 vs. 4)",
+    // "grpc: received message after decompression larger than max 4", and
+    // "trying to send message larger than max (5 vs. 4)", passed on by a collector from the next.
+    // grpc-core, message_size_filter.cc, and so C++, Python, Ruby and PHP:
+    // "Received message larger than max (5 vs. 4)",
+    // "SERVER: Sent message larger than max (5 vs. 4)".
+    // grpc-js: "Received message larger than max (5 vs 4)",
+    // "Received message that decompresses to a size larger than 4".
     (&["message", "larger than max"], OF_LIBRARIES),
     (
         &["message that decompresses to a size larger than"],
         OF_LIBRARIES,
     ),
-    // grpc-java, MessageDeframer.java: "gRPC message exceeds maximum size 4: 5", "Decompressed gRPC message exceeds maximum size 4"; Armeria.
+    // grpc-java, MessageDeframer.java: "gRPC message exceeds maximum size 4: 5",
+    // "Decompressed gRPC message exceeds maximum size 4". Armeria, too.
     (&["message exceeds maximum size"], OF_LIBRARIES),
     // grpc-dotnet, PipeExtensions.cs: "Received message exceeds the maximum configured message size."
     (
         &["exceeds the maximum configured message size"],
         OF_LIBRARIES,
     ),
-    // tonic, codec/decode.rs: "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes", "Error decompressing: size limit,
-    // of 4 bytes, exceeded while decompressing message".
+    // tonic, codec/decode.rs:
+    // "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes",
+    // "Error decompressing: size limit, of 4 bytes, exceeded while decompressing message".
     (&["message length too large"], OF_LIBRARIES),
     (
         &["size limit", "exceeded while decompressing message"],
         OF_LIBRARIES,
     ),
-    // connect-go, envelope.go: "message size 5 is larger than configured max 4"; connect-es: "... larger than configured readMaxBytes 4".
+    // connect-go, envelope.go: "message size 5 is larger than configured max 4".
+    // connect-es: "... larger than configured readMaxBytes 4".
     (&["message", "larger than configured"], OF_LIBRARIES),
     // grpc-swift, GRPCMessageDecoder: "... exceeded the configured maximum payload length ...".
     (&["message", "maximum payload length"], OF_LIBRARIES),
     (&["message too large"], OF_LIBRARIES),
-    // HTTP status 413 by its names in RFC 9110, RFC 7231 and RFC 2616: Envoy and nginx as the text of a gRPC status; net/http's
-    // MaxBytesReader: "http: request body too large".
+    // HTTP status 413 by its names in RFC 9110, RFC 7231 and RFC 2616, which Envoy and nginx use as
+    // the text of a gRPC status.
+    // MaxBytesReader of net/http: "http: request body too large".
     (&["content too large"], ANY),
     (&["payload too large"], ANY),
     (&["request entity too large"], ANY),
     (&["request body too large"], ANY),
     (&["body exceeds", "limit"], OF_LIBRARIES),
-    // The Collector's otlphttp exporter, passed on by its receiver: "... responded with HTTP Status Code 413"; clients of grpc-go behind a
-    // proxy: "unexpected HTTP status code received from server: 413".
+    // The Collector's otlphttp exporter, passed on by its receiver:
+    // "... responded with HTTP Status Code 413".
+    // Clients of grpc-go behind a proxy: "unexpected HTTP status code received from server: 413".
     (&["status", " 413"], ANY),
     (&["http 413"], ANY),
 ];
 
-/// Whether another try has a chance only with less in it.
+/// Whether another try can only succeed with a smaller request.
 pub(super) fn is_too_large(refusal: &Refusal) -> bool {
     let text = refusal.message.to_ascii_lowercase();
     refusal.http_status == Some(413)

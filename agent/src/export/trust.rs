@@ -1,8 +1,11 @@
-//! Whose certificate is trusted where `ca_file` is given: what its certificates have signed, and these themselves.
+//! Decides which server certificates are trusted when `ca_file` is set: those
+//! that its certificates have signed, and its certificates themselves.
 //!
-//! A self-signed certificate is often its own authority: `openssl req -x509` makes it with `CA:TRUE`. WebPKI refuses that as the certificate
-//! of a server, and OpenSSL, and so Go's and curl's users expect, does not. Where the server shows exactly a certificate of the file,
-//! nothing else could vouch for it better.
+//! A self-signed certificate is often its own authority, since `openssl req
+//! -x509` sets `CA:TRUE`. WebPKI refuses such a certificate for a server.
+//! OpenSSL accepts it, and users of Go and curl expect the same. If the server
+//! presents exactly a certificate of the file, nothing else could vouch for it
+//! better.
 
 use std::sync::Arc;
 
@@ -24,10 +27,10 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Of the certificates in a PEM file.
+    /// Reads the certificates of a PEM file.
     ///
     /// # Errors
-    /// No certificate in it, or one that is none.
+    /// If there is no certificate in it, or an invalid one.
     pub(super) fn new(pem: &[u8]) -> anyhow::Result<Self> {
         let pinned = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
         let pinned = pinned.context("tls.ca_file is no PEM file")?;
@@ -65,7 +68,8 @@ impl ServerCertVerifier for Trust {
             now,
         );
         match verified {
-            // The times were found good before this was looked at; the name was not looked at.
+            // The validity period was checked before this error, but the name
+            // was not.
             Err(error) if is_authority(&error) && self.pinned.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -97,7 +101,8 @@ impl ServerCertVerifier for Trust {
     }
 }
 
-/// The server's certificate is that of an authority, and nothing else was found wrong.
+/// Whether the only fault found is that the server's certificate is that of an
+/// authority.
 fn is_authority(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else {
         return false;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::BackendChoice;
 
-/// A kind of hook; see `bpf/backend_*.bpf.h` for what each can and misses.
+/// A kind of hook; see `bpf/backend_*.bpf.h` for what each can do and what it misses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// BTF trampolines on the entry functions.
@@ -19,7 +19,7 @@ impl Backend {
     /// From the cheapest to the one that works nearly everywhere.
     pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
 
-    /// As `capture.backend` spells it.
+    /// The name in `capture.backend`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fentry => "fentry",
@@ -28,7 +28,7 @@ impl Backend {
         }
     }
 
-    /// Can tell which message is which, so that a receive finds its send.
+    /// Whether the backend identifies messages, so that a receive finds its send.
     pub fn knows_messages(self) -> bool {
         self != Self::Tracepoint
     }
@@ -40,13 +40,13 @@ impl fmt::Display for Backend {
     }
 }
 
-/// The backends to try, in order, on a kernel that preempts threads inside
-/// system calls or not; see [`super::kernel_is_preemptible`]. Of its own choice
-/// the agent takes first those that see every call on this kernel. A guest
-/// takes those last that an agent beside notices when they come and go: new
-/// fentry programs make the kernel build a function's trampoline anew, and
-/// fentry programs of others lose the returns of calls that are blocked in the
-/// old one.
+/// The backends to try, in order. `preemptible` says whether the kernel
+/// preempts threads inside system calls, see [`super::kernel_is_preemptible`].
+///
+/// With `auto` the agent first tries backends that see every call on this
+/// kernel. A guest tries last what another agent notices: new fentry programs
+/// make the kernel rebuild a function's trampoline, and fentry programs of
+/// others lose the returns of calls that are blocked in the old one.
 pub fn candidates(choice: BackendChoice, as_guest: bool, preemptible: bool) -> Vec<Backend> {
     match choice {
         BackendChoice::Auto if as_guest || preemptible => {

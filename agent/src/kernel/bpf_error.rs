@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// With all that libbpf says of it.
+/// Keeps libbpf's whole chain of errors in the message.
 pub(super) fn into_io(error: libbpf_rs::Error) -> io::Error {
     io::Error::other(format!("{error:#}"))
 }

@@ -1,4 +1,4 @@
-//! What the programs counted, summed over the CPUs.
+//! The programs' counters, summed over the CPUs.
 
 use std::mem::offset_of;
 
@@ -11,7 +11,7 @@ use crate::skel::types::counters;
 /// + return_missed + in flight`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KernelCounts {
-    /// Entries that passed the filters and are remembered.
+    /// Entries that passed the filters and were recorded.
     pub entered: u64,
     /// Calls found blocked at attach.
     pub start_unknown: u64,
@@ -33,14 +33,14 @@ pub struct KernelCounts {
     pub process_lost: u64,
     /// Messages whose identity found no room.
     pub message_lost: u64,
-    /// Children of processes that a filter names, which found no room and are
-    /// judged as if none named them.
+    /// Children of processes named in a filter that found no room. They are
+    /// filtered as if no parent were named.
     pub child_lost: u64,
 }
 
 impl KernelCounts {
-    /// Calls whose entry was seen or is known to have been missed, or that
-    /// were found blocked.
+    /// Calls whose entry was seen or is known to have been missed, or that were
+    /// found blocked.
     pub fn seen(&self) -> u64 {
         self.entered
             + self.start_unknown
@@ -49,21 +49,22 @@ impl KernelCounts {
             + self.entry_missed
     }
 
-    /// Calls whose record did not come through.
+    /// Calls that left no record.
     pub fn lost(&self) -> u64 {
         self.ring_full + self.in_flight_full + self.entry_missed + self.return_missed
     }
 
-    /// Calls that have not returned yet. The counters are read one CPU after
-    /// the other, so under load the figure can be off by calls under way.
+    /// Calls that have not returned yet. The counters are read CPU by CPU, so
+    /// under load the number can be off by the calls under way.
     pub fn in_flight(&self) -> u64 {
         (self.entered + self.start_unknown).saturating_sub(
             self.submitted + self.filtered_return + self.ring_full + self.return_missed,
         )
     }
 
-    /// Reads the per-CPU map. Also returns of which calls it is not certain that
-    /// they were missed at the entry: seccomp or a tracer may have refused them.
+    /// Reads the per-CPU map. Also returns the number of calls that may not
+    /// have been missed at the entry, because seccomp or a tracer may have
+    /// refused them.
     ///
     /// # Errors
     /// When the map cannot be read.

@@ -1,4 +1,4 @@
-//! The part of a filter that the kernel decides, and how it is told.
+//! The part of a filter that the kernel applies, and how it gets there.
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags};
 
@@ -14,18 +14,17 @@ use crate::skel::types::{
 pub struct CgroupVerdict {
     /// `kernfs_node.id`, from a process event.
     pub cgroup_id: u64,
-    /// The verdict.
     pub wanted: bool,
 }
 
-/// Of what is named; what is named twice is unwanted.
+/// The verdicts on the listed ids. Exclusion comes last, so that it wins.
 fn verdicts(include: &[u32], exclude: &[u32]) -> impl Iterator<Item = (u32, u8)> {
     let wanted = include.iter().map(|&id| (id, raw(true)));
     let unwanted = exclude.iter().map(|&id| (id, raw(false)));
     wanted.chain(unwanted)
 }
 
-/// `enum verdict`.
+/// The value in `enum verdict`.
 fn raw(wanted: bool) -> u8 {
     let verdict = if wanted {
         types::verdict::WANTED
@@ -86,8 +85,8 @@ fn filter_of(settings: &KernelSettings, generation: u32) -> filter_settings {
     }
 }
 
-/// Writes the filter that is the `generation`th to what the programs read.
-/// What the maps hold of it must be there by now, or no program run yet.
+/// Writes filter number `generation` to where the programs read it. What the
+/// maps hold of it must be in place by now, unless no program runs yet.
 pub(super) fn store(settings: &KernelSettings, generation: u32, bss: &mut bss) {
     let filter = &settings.filter;
     let slot = (generation & 1) as usize;
@@ -104,16 +103,16 @@ pub(super) fn store(settings: &KernelSettings, generation: u32, bss: &mut bss) {
             table.store(place);
         }
     }
-    // The tables before the generation that says where they are.
+    // Write the tables before the generation that selects them.
     std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
     // SAFETY: the page is the kernel's map, mapped writable and as long as the
     // skeleton; programs read it while it is written.
     unsafe { (&raw mut bss.filter).write_volatile(filter_of(settings, generation)) };
 }
 
-/// Makes the map say which processes are wanted, as `table` has them and their
-/// children; later ones inherit at fork. A process that is named and not there
-/// is left out, and given back.
+/// Fills the map with the verdicts on the named processes and their children in
+/// `table`. Later children inherit at fork. Returns the named processes that do
+/// not exist.
 pub(super) fn set_pids(
     pids: &impl MapCore,
     filter: &KernelFilter,
@@ -138,7 +137,7 @@ pub(super) fn set_pids(
     let mut without_room = 0_u32;
     for (pid, verdict) in wanted {
         match pids.update(&pid.to_ne_bytes(), &[verdict], MapFlags::ANY) {
-            // Whoever forks that often must not keep the agent from starting.
+            // A program that forks this much must not keep the agent from starting.
             Err(error) if error.kind() == ErrorKind::TooBig => without_room += 1,
             outcome => outcome?,
         }
@@ -188,7 +187,7 @@ fn key_bytes(key: &id_key) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Tells the kernel what it asks for of a cgroup.
+/// Tells the kernel the verdict on a cgroup.
 pub(super) fn set_cgroup(
     cgroups: &impl MapCore,
     generation: u32,

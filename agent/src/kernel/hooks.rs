@@ -1,9 +1,8 @@
-//! What each program hooks, read from its own section name, so that the list
-//! of hooks stands in `bpf/` alone.
+//! What each program hooks, derived from its section name, so that only `bpf/`
+//! lists the hooks.
 
 use super::backend::Backend;
 
-/// Where a program runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookTarget {
     /// At the entry of a kernel function.
@@ -12,7 +11,7 @@ pub enum HookTarget {
     Return(String),
     /// At a tracepoint.
     Tracepoint(String),
-    /// Over all threads, whenever it is read.
+    /// Whenever the iterator is read.
     Iterator(String),
 }
 
@@ -28,57 +27,54 @@ impl HookTarget {
     }
 }
 
-/// One program and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// The program's name.
     pub program: String,
-    /// Where it runs.
     pub target: HookTarget,
-    /// The backend it belongs to; `None` for what all need.
+    /// The backend it belongs to; `None` if all backends need it.
     pub backend: Option<Backend>,
-    /// One of the programs with the same body that stand in where the kernel
-    /// leaves out a run of the first.
+    /// One of several programs with the same body, which stands in when the
+    /// kernel skips the first.
     pub spare: bool,
 }
 
 /// What a hook is for; decides whether a configuration needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// One system call by the given base name, in the given ABI.
+    /// One system call in one ABI.
     Call {
         /// Base name, such as `mq_timedsend`.
         name: &'static str,
-        /// Of the 32-bit ABI.
+        /// Whether it is the 32-bit ABI.
         compat: bool,
     },
-    /// The inside of sends and receives.
+    /// Kernel functions inside sends and receives.
     Transfer,
     /// Every system call.
     AllCalls,
     /// Signals and exits.
     Lifecycle,
-    /// Returns of signals' handlers, where [`Self::AllCalls`] does not see them.
+    /// Returns from signal handlers, if [`Self::AllCalls`] does not see them.
     HandlerReturn,
-    /// Forks of processes that a filter names.
+    /// Forks of processes named in a filter.
     Fork,
     /// Finds calls that are blocked at attach.
     FindBlocked,
-    /// Tells who is blocked, on request.
+    /// Lists blocked callers, on request.
     Waiting,
-    /// Tells which processes there are, on request.
+    /// Lists processes, on request.
     Processes,
-    /// Tells which queues are still there, on request.
+    /// Tells which queues still exist, on request.
     Queues,
-    /// Counts the threads that are followed, on request.
+    /// Counts followed threads, on request.
     Followed,
-    /// Sees the return of those, where the backend cannot.
+    /// Sees calls return that were blocked at attach, if the backend cannot.
     CatchUp,
 }
 
 impl Hook {
-    /// From a program's name and section, such as `fe_recv` and
-    /// `fentry/__x64_sys_mq_timedreceive`.
+    /// Derives the hook from a program's name and section, such as `fe_recv`
+    /// and `fentry/__x64_sys_mq_timedreceive`.
     pub fn of_program(program: &str, section: &str) -> Option<Self> {
         let (kind, target) = section.split_once('/')?;
         let target = target.to_owned();
@@ -102,7 +98,7 @@ impl Hook {
         })
     }
 
-    /// `native` or `compat`; `None` for what serves both ABIs.
+    /// `native` or `compat`; `None` if the hook serves both ABIs.
     pub fn abi(&self) -> Option<&'static str> {
         match self.purpose() {
             Purpose::Call { compat, .. } => Some(if compat { "compat" } else { "native" }),
@@ -110,13 +106,12 @@ impl Hook {
         }
     }
 
-    /// Whether kernels lack the function that have nothing to miss for it: one
-    /// for 32-bit structures of x32, or one more way back from a handler.
+    /// Whether a kernel without the function misses nothing: a function for
+    /// 32-bit structures of x32, or one more way back from a signal handler.
     pub fn may_be_absent(&self) -> bool {
         self.purpose() == Purpose::HandlerReturn || self.target.symbol().starts_with("__x64_compat")
     }
 
-    /// What the hook is for.
     pub fn purpose(&self) -> Purpose {
         match &self.target {
             HookTarget::Iterator(_) if self.program == "it_waiting" => Purpose::Waiting,

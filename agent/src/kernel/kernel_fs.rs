@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat, statfs};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
-/// A file system that the kernel fills.
+/// A pseudo file system of the kernel.
 struct Kind {
     name: &'static str,
-    /// `include/uapi/linux/magic.h`.
+    /// From `include/uapi/linux/magic.h`.
     magic: u64,
-    /// Where it is mounted by custom.
+    /// The usual mount points.
     paths: &'static [&'static str],
 }
 
@@ -28,29 +28,29 @@ const DEBUGFS: Kind = Kind {
     paths: &["/sys/kernel/debug"],
 };
 
-/// The directory of one of them.
+/// The root directory of a pseudo file system.
 pub(super) struct KernelFs {
     directory: OwnedFd,
 }
 
 impl KernelFs {
-    /// Where tracing is set up.
+    /// Opens tracefs.
     ///
     /// # Errors
-    /// When it is not mounted and may not be.
+    /// When it is not mounted and this process may not mount it.
     pub(super) fn tracefs() -> io::Result<Self> {
         Self::open(&TRACEFS)
     }
 
-    /// Where the kernel tells about itself.
+    /// Opens debugfs.
     ///
     /// # Errors
-    /// When it is not mounted and may not be.
+    /// When it is not mounted and this process may not mount it.
     pub(super) fn debugfs() -> io::Result<Self> {
         Self::open(&DEBUGFS)
     }
 
-    /// Where it is mounted; else a mount that only this process sees.
+    /// Opens the existing mount, else makes one that only this process sees.
     fn open(kind: &Kind) -> io::Result<Self> {
         for path in kind.paths {
             if statfs(*path).is_ok_and(|fs| fs.f_type as u64 == kind.magic) {
@@ -72,7 +72,6 @@ impl KernelFs {
         Ok(Self { directory })
     }
 
-    /// The text of a file.
     pub(super) fn read(&self, path: &str) -> io::Result<String> {
         let fd = openat(
             &self.directory,
@@ -83,7 +82,7 @@ impl KernelFs {
         io::read_to_string(fs::File::from(fd))
     }
 
-    /// Appends a line, in one `write()`, as tracefs' `kprobe_events` wants it.
+    /// Appends a line in one `write()`, as tracefs' `kprobe_events` requires.
     pub(super) fn append(&self, path: &str, line: &str) -> io::Result<()> {
         let fd = openat(
             &self.directory,

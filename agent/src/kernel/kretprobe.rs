@@ -1,8 +1,8 @@
 //! Return probes with room for many blocked callers.
 //!
 //! A kretprobe holds one instance for every call that has not returned. By
-//! default there are max(10, 2 x CPUs); only tracefs lets one ask for more
-//! (`r<N>:`, Documentation/trace/kprobetrace.rst).
+//! default there are max(10, 2 x CPUs). Only tracefs allows more (`r<N>:`,
+//! Documentation/trace/kprobetrace.rst).
 
 use std::io;
 use std::os::fd::RawFd;
@@ -17,7 +17,7 @@ use super::kernel_fs::KernelFs;
 /// `KRETPROBE_MAXACTIVE_MAX`, `kernel/trace/trace_kprobe.c`.
 pub(super) const MAX_INSTANCES: u32 = 4096;
 
-/// The return probes of this process in tracefs; taken back when dropped.
+/// The return probes of this process in tracefs. Dropping removes them.
 pub(super) struct ReturnProbes {
     tracefs: KernelFs,
     group: String,
@@ -25,7 +25,7 @@ pub(super) struct ReturnProbes {
 }
 
 impl ReturnProbes {
-    /// Clears what agents that were killed have left behind.
+    /// Opens tracefs, and removes probes left behind by agents that were killed.
     ///
     /// # Errors
     /// When tracefs cannot be used.
@@ -43,8 +43,8 @@ impl ReturnProbes {
         })
     }
 
-    /// A perf event that fires at the return of the function, for a BPF
-    /// program to be attached to.
+    /// Adds a return probe. Returns a perf event that fires at the return of
+    /// the function, to which a BPF program can be attached.
     pub(super) fn add(&mut self, name: &str, symbol: &str) -> io::Result<RawFd> {
         let Self { tracefs, group, .. } = self;
         tracefs.append(
@@ -59,8 +59,9 @@ impl ReturnProbes {
         perf_event_of_tracepoint(id)
     }
 
-    /// Returns that found no free instance, over all probes. Kernels before
-    /// 6.2 leave them out of this file; the pairing counts them in any case.
+    /// Returns that found no free instance, summed over all probes. Kernels
+    /// before 6.2 do not report them here; pairing entries with returns counts
+    /// them in any case.
     pub(super) fn missed(&self) -> io::Result<u64> {
         let profile = self.tracefs.read("kprobe_profile")?;
         Ok(profile

@@ -16,11 +16,10 @@ use super::symbols::KernelSymbols;
 use crate::config::Abi;
 use crate::skel::{MqspanSkel, MqspanSkelBuilder, OpenMqspanSkel};
 
-/// Number of the filter that the programs begin with; no record has a verdict
-/// of the one before.
+/// Number of the filter that the programs start with. It is not 0, so that a
+/// new record has no verdict yet.
 pub(super) const FIRST_GENERATION: u32 = 1;
 
-/// Why the programs could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The object itself, or a map, is refused.
@@ -29,33 +28,29 @@ pub enum LoadError {
     /// A program is refused.
     #[error("{source}: {log}")]
     Program {
-        /// The errno.
         source: libbpf_rs::Error,
-        /// The last words of libbpf and the verifier.
+        /// The last lines that libbpf and the verifier logged.
         log: String,
     },
-    /// The object does not hold what this agent expects.
     #[error("the BPF object has no section {0}")]
     Section(&'static str),
-    /// There are no kprobes.
     #[error("this kernel has no kprobes (CONFIG_KPROBES)")]
     NoKprobes,
-    /// A function that the backend needs is not there.
     #[error("this kernel has no function {0}")]
     Symbol(String),
 }
 
-/// Programs in the kernel, not attached yet, and what each hooks.
+/// Programs that are loaded but not attached yet, and their hooks.
 pub(super) struct Loaded {
     pub(super) skel: MqspanSkel<'static>,
     pub(super) hooks: Vec<Hook>,
-    /// Wanted, but the kernel does not have the function.
+    /// Wanted hooks whose function the kernel does not have.
     pub(super) absent: Vec<Hook>,
-    /// Entries and returns of calls have several programs each.
+    /// Whether entries and returns of calls have several programs each.
     pub(super) spares: bool,
 }
 
-/// What libbpf said last; it explains a refusal better than the errno.
+/// libbpf's last messages, which explain a refusal better than the errno.
 static LIBBPF_LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn keep_libbpf_line(level: PrintLevel, line: String) {
@@ -68,7 +63,7 @@ fn keep_libbpf_line(level: PrintLevel, line: String) {
     }
 }
 
-/// The lines that tell why, from what libbpf said.
+/// Takes the lines that give the reason from libbpf's messages.
 fn take_libbpf_log() -> String {
     let lines = LIBBPF_LOG
         .lock()
@@ -81,9 +76,9 @@ fn take_libbpf_log() -> String {
             !line.is_empty()
                 && !line.starts_with("processed ")
                 && !line.contains("PROG LOAD LOG")
-                // Said of every EPERM; memory is rarely the reason.
+                // libbpf adds this to every EPERM; memory is rarely the reason.
                 && !line.contains("try raising 'ulimit -l'")
-                // Said once more of the whole.
+                // These only repeat the failure for the whole object.
                 && !line.contains("': failed to load: ")
                 && !line.starts_with("failed to load ")
         })
@@ -92,17 +87,16 @@ fn take_libbpf_log() -> String {
     telling.get(start..).unwrap_or_default().join("; ")
 }
 
-/// At the end of the name of a program's first spare.
+/// Suffix of the name of a program's first spare.
 const FIRST_SPARE: &str = "_2";
 
-/// Do the hooks that see calls begin and end have several programs each?
+/// Whether the hooks at entries and returns of calls have several programs each.
 fn has_spares(hooks: &[Hook]) -> bool {
     hooks.iter().any(|hook| {
         hook.spare && matches!(hook.purpose(), Purpose::Call { .. } | Purpose::AllCalls)
     })
 }
 
-/// Is the hook needed for these settings?
 fn is_needed(
     hook: &Hook,
     backend: Backend,
@@ -151,13 +145,13 @@ fn is_needed(
 }
 
 fn has_task_storage() -> bool {
-    // Tracing programs got it together with bpf_get_current_task_btf().
+    // The helper came to tracing programs together with bpf_get_current_task_btf().
     libbpf_rs::ProgramType::Tracing
         .is_helper_supported(libbpf_rs::libbpf_sys::BPF_FUNC_task_storage_get)
         .unwrap_or(false)
 }
 
-/// Selects programs, and sizes and fills what is constant after load.
+/// Selects programs, sizes maps, and sets what is constant after load.
 fn prepare(
     open: &mut OpenMqspanSkel<'static>,
     backend: Backend,
@@ -167,14 +161,14 @@ fn prepare(
 ) -> Result<(Vec<Hook>, Vec<Hook>), LoadError> {
     let (mut hooks, mut absent) = (Vec::new(), Vec::new());
     let spares = kernel_is_preemptible();
-    // libbpf's probe says no of Linux 7.3.
+    // libbpf's probe wrongly says no on Linux 7.3.
     let task_storage = symbols.has_task_storage() || has_task_storage();
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
         let needed = Hook::of_program(&name, &section)
             .filter(|hook| is_needed(hook, backend, form, settings, spares))
-            // Linux 5.10, which has none, says of every queue that it is gone.
+            // Without task storage (Linux 5.10) the iterator calls every queue gone.
             .filter(|hook| task_storage || hook.purpose() != Purpose::Queues);
         let mut load = false;
         if let Some(hook) = needed {
@@ -194,8 +188,8 @@ fn prepare(
         }
     }
 
-    // Programs at trampolines lose the CPU; those at kprobes and, before 7.0, at
-    // tracepoints do not.
+    // Programs at trampolines can be preempted; those at kprobes and, before
+    // 7.0, at tracepoints cannot.
     let fentry = backend == Backend::Fentry || form.has_fentry_spares();
     let task_storage = task_storage && (!spares || !fentry || symbols.has_reentrant_task_storage());
     let rodata = open
@@ -245,7 +239,7 @@ fn prepare(
     Ok((hooks, absent))
 }
 
-/// What the programs of a backend are made for.
+/// A variant of a backend's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// The backend as it is on most kernels.
@@ -255,7 +249,7 @@ pub(super) enum Form {
     RegistersOnStack,
     /// Backend kprobe, with fentry programs as spares or without.
     Kprobe { spares: bool },
-    /// The same by `BPF_TRACE_KPROBE_MULTI` links.
+    /// Like [`Self::Kprobe`], with `BPF_TRACE_KPROBE_MULTI` links.
     KprobeMulti { spares: bool },
 }
 
@@ -272,8 +266,8 @@ impl Form {
     }
 }
 
-/// Loads the programs of one backend. Where the verifier refuses the argument
-/// of the entry functions, they are loaded once more without it.
+/// Loads the programs of one backend. If the verifier refuses the argument of
+/// the entry functions, loads them again without it.
 pub(super) fn load(
     backend: Backend,
     form: Form,
@@ -306,7 +300,7 @@ fn load_as(
     if backend == Backend::Kprobe && !form.is_multi() && !has_kprobes() {
         return Err(LoadError::NoKprobes);
     }
-    // Twenty thousand lines, which are written only for who asks.
+    // Debug output has twenty thousand lines, so it is only produced on request.
     let level = if tracing::enabled!(target: "libbpf", tracing::Level::TRACE) {
         PrintLevel::Debug
     } else {
@@ -314,8 +308,8 @@ fn load_as(
     };
     set_print(Some((level, keep_libbpf_line)));
     take_libbpf_log();
-    // The skeleton borrows this for as long as the programs live, which is as
-    // long as the process; a few hundred bytes a backend that is tried.
+    // Leaked, because the skeleton borrows it for as long as the process lives.
+    // It is a few hundred bytes for each backend tried.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = MqspanSkelBuilder::default().open(storage)?;
     tracing::debug!(%backend, ?form, "object opened");
@@ -340,8 +334,8 @@ fn load_as(
     })
 }
 
-/// Without a native entry function the backend is of no use; a 32-bit one is
-/// absent where the kernel runs no 32-bit programs.
+/// A backend needs the native entry functions. The 32-bit ones are absent if
+/// the kernel runs no 32-bit programs.
 fn is_essential(hook: &Hook) -> bool {
     matches!(hook.purpose(), Purpose::Call { compat: false, .. })
 }

@@ -1,4 +1,4 @@
-//! What the kernel counted, for the metrics, of calls whose record found no
+//! The kernel's own counts, for the metrics, of calls whose record found no
 //! room in the ring buffer.
 
 use std::collections::HashMap;
@@ -15,14 +15,14 @@ use crate::owner::{Owner, OwnerLosses};
 use crate::skel::MqspanMaps;
 use crate::skel::types::{durations, lost_calls, lost_key, lost_owner_key, owner_loss};
 
-/// Calls that were lost, of the same kind.
+/// Lost calls of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostCalls {
-    /// Which; `None` for all that found no place of their own.
+    /// `None` for the entry that sums all kinds without one of their own.
     pub kind: Option<LostKind>,
     /// From entry to return.
     pub duration: Histogram,
-    /// From the making of a message to its delivery, where both were seen.
+    /// From the creation of a message to its receipt, if both were seen.
     pub time_in_queue: Histogram,
     /// Messages that sends put into queues.
     pub sent: u64,
@@ -30,10 +30,9 @@ pub struct LostCalls {
     pub consumed: u64,
 }
 
-/// What tells one kind of lost calls from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostKind {
-    /// Name of the queue, where known.
+    /// Name of the queue, if known.
     pub queue: Option<String>,
     /// Inode number of the IPC namespace.
     pub ipc_namespace: u32,
@@ -41,23 +40,23 @@ pub struct LostKind {
     pub operation: u8,
     /// Errno; 0 on success.
     pub error: u16,
-    /// That the thread died of in the call.
+    /// The signal that killed the thread in the call.
     pub death_signal: Option<u32>,
 }
 
-/// Lost calls on their way from the kernel's tables to the capture thread, which
-/// adds them to what it has counted itself.
+/// Lost calls on their way from the kernel's tables to the capture thread,
+/// which adds them to its own counts.
 #[derive(Debug, Default)]
 pub struct PendingLosses {
     calls: Mutex<Vec<LostCalls>>,
     are_there: AtomicBool,
-    /// Queues, and whether they are still there.
+    /// Queues, and whether they still exist.
     queues: Mutex<HashMap<QueueKey, bool>>,
     were_looked_for: AtomicBool,
 }
 
-/// Kinds that may be pending: a capture thread that stands still leaves them
-/// with the kernel.
+/// Upper bound on pending kinds. If the capture thread stalls, the others stay
+/// in the kernel.
 const MAX_PENDING: usize = 8192;
 
 impl PendingLosses {
@@ -65,7 +64,7 @@ impl PendingLosses {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what is pending. Costs one load where nothing is.
+    /// Takes the pending losses. Costs one atomic operation if there are none.
     pub fn take(&self) -> Vec<LostCalls> {
         if !self.are_there.swap(false, Ordering::AcqRel) {
             return Vec::new();
@@ -73,8 +72,9 @@ impl PendingLosses {
         std::mem::take(&mut self.lock())
     }
 
-    /// Queues that were looked for, and whether they are still there; `None`
-    /// when nobody has looked since. Costs one load then.
+    /// The queues that were looked for, and whether they still exist. `None` if
+    /// nobody has looked since the last call, at the cost of one atomic
+    /// operation.
     pub fn take_queues(&self) -> Option<HashMap<QueueKey, bool>> {
         if !self.were_looked_for.swap(false, Ordering::AcqRel) {
             return None;
@@ -93,7 +93,7 @@ impl PendingLosses {
         self.were_looked_for.store(true, Ordering::Release);
     }
 
-    /// What is pending, which stays so.
+    /// The pending losses, which stay pending.
     pub fn peek(&self) -> Vec<LostCalls> {
         self.lock().clone()
     }
@@ -109,7 +109,7 @@ impl PendingLosses {
     }
 }
 
-/// Two tables of one kind that take turns; see `bpf/maps.bpf.h`.
+/// Two tables of one kind, used in turn; see `bpf/maps.bpf.h`.
 struct Turns {
     in_use: MapHandle,
     tables: [MapHandle; 2],
@@ -135,7 +135,7 @@ impl Turns {
         Ok(turns)
     }
 
-    /// The entry for what finds no room for one of its own.
+    /// Adds the entry that sums everything without one of its own.
     fn prepare(&self, table: &MapHandle) -> libbpf_rs::Result<()> {
         table.update(
             &vec![0; self.key_size],
@@ -144,7 +144,7 @@ impl Turns {
         )
     }
 
-    /// Puts the other table in place, and empties this one into `each`. Waits
+    /// Switches to the other table and empties this one into `each`. Waits
     /// until no program writes to it any more.
     fn take(&mut self, mut each: impl FnMut(&[u8], &[u8])) -> libbpf_rs::Result<()> {
         let [a, b] = &self.tables;
@@ -167,7 +167,7 @@ impl Turns {
     }
 }
 
-/// The kernel's tables of what did not get into the ring.
+/// The kernel's tables of calls whose record did not get into the ring.
 pub(super) struct LostTables {
     calls: Turns,
     owners: Turns,
@@ -187,7 +187,7 @@ impl LostTables {
         })
     }
 
-    /// Takes all there is out of the tables.
+    /// Empties the tables into `pending` and `owners`.
     pub(super) fn take(
         &mut self,
         pending: &PendingLosses,
@@ -225,7 +225,7 @@ impl LostTables {
     }
 }
 
-/// Types of which any bytes are a value.
+/// Types for which any bytes are a valid value.
 trait Plain: Copy {}
 impl Plain for lost_key {}
 impl Plain for lost_calls {}

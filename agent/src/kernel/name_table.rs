@@ -1,10 +1,10 @@
-//! Glob patterns as a table that the kernel walks along a name.
+//! Glob patterns as a table that the kernel walks along a name, byte by byte.
 //!
-//! The patterns become the regular expressions that globset makes of them, and
-//! those one deterministic automaton, so that kernel and agent mean the same by
-//! a pattern. From a cell, a byte of the name leads by its column to the next
-//! cell; at the end of the name the column `end` holds the verdict. Whatever the
-//! number of patterns, a name costs two loads a byte.
+//! globset turns the patterns into regular expressions, and these become one
+//! deterministic automaton, so that a pattern means the same to kernel and
+//! agent. Each byte of a name selects a column, which leads from the current
+//! row to the next. At the end of the name the column `end` holds the verdict.
+//! A name costs two loads per byte, whatever the number of patterns.
 
 use std::collections::HashMap;
 
@@ -19,18 +19,18 @@ use crate::skel::types::{self, name_table};
 /// Cells of a table, `NAME_CELLS` of `bpf/maps.bpf.h`.
 const CELLS: usize = 32_768;
 
-/// Bytes that an automaton may take while it is made; one that takes more has
-/// too many states for the table, too.
+/// Bytes that the automaton may take while it is built. One that takes more has
+/// too many states for the table anyway.
 const SIZE_LIMIT: usize = 1 << 22;
 
-/// Which names are wanted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NameTable {
-    /// Of each byte.
+    /// The column of each byte.
     columns: [u8; 256],
     /// The column that holds the verdict.
     end: u16,
-    /// First cells of the next states, row by row; a name begins in the first.
+    /// Row by row, the index of the next state's first cell. A name begins in
+    /// the first row.
     cells: Vec<u16>,
 }
 
@@ -41,14 +41,14 @@ impl std::fmt::Debug for NameTable {
 }
 
 impl NameTable {
-    /// Wants names that match some pattern of `include`, if there are any, and
-    /// none of `exclude`. `None` when the table would be too large.
+    /// Wants names that match a pattern of `include`, or all if it is empty,
+    /// and none of `exclude`. `None` if the table would be too large.
     pub fn new(include: &Globs, exclude: &Globs) -> Option<Self> {
         Self::build(&include.regexes(), &exclude.regexes())
     }
 
-    /// The same for names that begin with a slash which a pattern may leave
-    /// out.
+    /// Like [`Self::new`], for names that begin with a slash, which a pattern
+    /// may leave out.
     pub fn of_queues(include: &Globs, exclude: &Globs) -> Option<Self> {
         let optional_slash = |globs: &Globs| -> Option<Vec<String>> {
             let mut both = globs.regexes();
@@ -71,7 +71,7 @@ impl NameTable {
                     .dfa_size_limit(Some(SIZE_LIMIT))
                     .determinize_size_limit(Some(SIZE_LIMIT)),
             )
-            // As globset has them.
+            // The same options as in globset.
             .syntax(syntax::Config::new().utf8(false).dot_matches_new_line(true))
             .thompson(thompson::Config::new().utf8(false))
             .build_many(&regexes)
@@ -148,7 +148,7 @@ impl NameTable {
         }
     }
 
-    /// What the kernel finds for a name.
+    /// The kernel's verdict on a name.
     #[cfg(test)]
     fn wants(&self, name: &[u8]) -> bool {
         let mut at = 0;

@@ -1,11 +1,11 @@
-//! Can a thread lose the CPU to another while it is inside the kernel?
+//! Whether a thread can be preempted inside the kernel.
 //!
-//! If so, backend `fentry` is not exact: a thread that is preempted within a
-//! trampoline's program keeps the kernel from running the same program for
-//! every other thread on that CPU (`prog->active` in
-//! `kernel/bpf/trampoline.c`). From Linux 7.0 on the same goes for raw
-//! tracepoints (`kernel/trace/bpf_trace.c`). Programs at kprobes run with
-//! preemption off, and have fentry programs for what hides them.
+//! If so, backend `fentry` is not exact: while a thread is preempted within a
+//! trampoline's program, the kernel skips the same program for every other
+//! thread on that CPU (`prog->active` in `kernel/bpf/trampoline.c`). From Linux
+//! 7.0 on the same holds for raw tracepoints (`kernel/trace/bpf_trace.c`).
+//! Programs at kprobes run with preemption off, and fentry programs stand in
+//! for runs that the kernel skips.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,18 +16,18 @@ use flate2::read::GzDecoder;
 use super::backend::Backend;
 use super::kernel_fs::KernelFs;
 
-/// More than any has.
+/// Upper bound, more than any kernel configuration has.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-/// Whether this kernel preempts threads within system calls; found out once.
+/// Whether this kernel preempts threads within system calls. Determined once.
 pub fn kernel_is_preemptible() -> bool {
     static PREEMPTIBLE: LazyLock<bool> = LazyLock::new(look);
     *PREEMPTIBLE
 }
 
 impl Backend {
-    /// Whether it misses calls on this kernel where many threads compete for a
-    /// CPU. They are counted as lost.
+    /// Whether the backend misses calls on this kernel if many threads compete
+    /// for a CPU. Missed calls are counted as lost.
     pub fn misses_calls(self) -> bool {
         let release = || {
             rustix::system::uname()
@@ -43,7 +43,7 @@ impl Backend {
             }
     }
 
-    /// What whoever uses it should know, if it misses calls.
+    /// A warning for the user, if the backend misses calls.
     pub fn warning(self) -> Option<String> {
         self.misses_calls().then(|| {
             format!(
@@ -71,7 +71,7 @@ fn look() -> bool {
     )
 }
 
-/// What the kernel was built with, from wherever distributions leave it.
+/// The kernel's build configuration, from the places where distributions put it.
 fn kernel_config(release: &str) -> Option<String> {
     let plain = [
         format!("/boot/config-{release}"),
@@ -97,10 +97,10 @@ fn bounded_text(from: impl Read) -> Option<String> {
     read.ok().map(|_| text)
 }
 
-/// From debugfs' `sched/preempt`, where it can be read, with the mode in use in
-/// brackets; else from `uname -v`, the kernel's command line, `uname -r` and its
-/// configuration. Who does not know is careful: spares cost time, and no spares
-/// calls.
+/// Reads the mode in brackets from debugfs' `sched/preempt`, if that is
+/// readable. Otherwise derives it from `uname -v`, the kernel's command line,
+/// `uname -r` and its configuration. If in doubt it is true: spares cost time,
+/// but missing spares cost calls.
 fn is_preemptible(
     mode: Option<&str>,
     version: &str,
@@ -127,15 +127,15 @@ fn is_preemptible(
     }
 }
 
-/// What a kernel that can change does unless told. Linux 7.0 left only the modes
-/// that preempt.
+/// Whether a kernel that can change its mode preempts by default. Linux 7.0
+/// kept only the modes that preempt.
 fn chosen_by_default(release: &str, config: impl FnOnce() -> Option<String>) -> bool {
     const QUIET: [&str; 2] = ["CONFIG_PREEMPT_NONE=y", "CONFIG_PREEMPT_VOLUNTARY=y"];
     major(release) >= 7
         || !config().is_some_and(|config| config.lines().any(|line| QUIET.contains(&line)))
 }
 
-/// 0 where it cannot be read.
+/// 0 if it cannot be parsed.
 fn major(release: &str) -> u32 {
     let major = release.split('.').next();
     major.and_then(|major| major.parse().ok()).unwrap_or(0)

@@ -1,8 +1,7 @@
-//! What this process is allowed to do.
+//! The privileges of this process.
 
 use std::fs;
 
-/// The effective capabilities that the kernel side asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     effective: u64,
@@ -20,7 +19,7 @@ const NAMES: [(&str, u32); 7] = [
 ];
 
 impl Capabilities {
-    /// Of this process, from `/proc/self/status`.
+    /// Those of this process, from `/proc/self/status`.
     ///
     /// # Errors
     /// When `/proc` is not mounted.
@@ -34,20 +33,20 @@ impl Capabilities {
         Ok(Self { effective })
     }
 
-    /// Those of a mask, bit by bit as in `/proc/PID/status`.
+    /// `effective` is a mask as in `/proc/PID/status`.
     #[cfg(test)]
     pub(crate) fn from_mask(effective: u64) -> Self {
         Self { effective }
     }
 
-    /// Is the capability effective? `name` as in `capabilities(7)`.
+    /// Whether the capability is effective. `name` is as in `capabilities(7)`.
     pub fn has(self, name: &str) -> bool {
         NAMES
             .iter()
             .any(|(known, bit)| *known == name && self.effective & (1 << bit) != 0)
     }
 
-    /// May load tracing programs: `CAP_BPF` and `CAP_PERFMON`, or
+    /// Whether it may load tracing programs: `CAP_BPF` and `CAP_PERFMON`, or
     /// `CAP_SYS_ADMIN`, which contains both.
     pub fn may_trace(self) -> bool {
         self.has("CAP_SYS_ADMIN") || self.has("CAP_BPF") && self.has("CAP_PERFMON")

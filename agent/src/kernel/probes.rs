@@ -1,4 +1,4 @@
-//! What the kernel counts of its own accord about our programs, readable from
+//! Statistics that the kernel itself keeps about our programs, readable from
 //! any thread.
 
 use std::fs;
@@ -20,41 +20,38 @@ use crate::owner::OwnerLosses;
 /// Runs of a program, while `kernel.bpf_stats_enabled` is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeRuns {
-    /// How many.
     pub count: u64,
-    /// The time they took together.
+    /// Sum over all runs.
     pub time: Duration,
 }
 
 /// Counters of one program, from `struct bpf_prog_info`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeStats {
-    /// Its name.
     pub program: Arc<str>,
-    /// What it hooks.
+    /// The function or tracepoint.
     pub symbol: Arc<str>,
-    /// Runs left out because a program ran on that CPU already,
-    /// `recursion_misses`; 0 before Linux 5.12.
+    /// Runs that the kernel skipped because a program already ran on that CPU
+    /// (`recursion_misses`); 0 before Linux 5.12.
     pub missed: u64,
     /// `run_cnt` and `run_time_ns`; `None` while the kernel does not count.
     pub runs: Option<ProbeRuns>,
 }
 
-/// What it means that the kernel has left out a run of a program.
+/// What it means for calls that the kernel has skipped a run of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryProgram {
-    /// It does not see calls begin.
+    /// It does not see calls begin, so none is lost.
     No,
-    /// It alone sees calls begin: one is lost.
+    /// It alone sees calls begin, so one is lost.
     Alone,
-    /// One of several that see every system call begin: one of any kind is lost
-    /// if all are left out.
+    /// One of several that see every system call begin. A call of any kind is
+    /// lost if all of them are skipped.
     OfEveryCall,
     /// One of several that see calls begin.
     Shared,
 }
 
-/// One program, by a descriptor of its own.
 struct Probe {
     program: Arc<str>,
     symbol: Arc<str>,
@@ -96,7 +93,7 @@ impl KernelMeters {
         }
     }
 
-    /// Finds out which queues are still there: see [`Self::pending_losses`].
+    /// Finds out which queues still exist, for [`Self::pending_losses`].
     ///
     /// # Errors
     /// When the kernel's table cannot be read.
@@ -107,9 +104,9 @@ impl KernelMeters {
         Ok(())
     }
 
-    /// Takes what is known of lost calls out of the kernel's tables, so that
-    /// there is room for others: see [`Self::pending_losses`] and
-    /// [`Self::owner_losses`]. Waits for the kernel, some milliseconds.
+    /// Empties the kernel's tables of lost calls into [`Self::pending_losses`]
+    /// and [`Self::owner_losses`], so that there is room for others. Blocks on
+    /// the kernel for some milliseconds.
     ///
     /// # Errors
     /// When a table cannot be read.
@@ -118,18 +115,17 @@ impl KernelMeters {
         tables.take(&self.pending, &self.owners)
     }
 
-    /// Calls whose record did not get into the ring and queues that were looked
-    /// for, for who sums calls up.
+    /// Calls whose record did not get into the ring, and the queues that were
+    /// looked for.
     pub fn pending_losses(&self) -> &Arc<PendingLosses> {
         &self.pending
     }
 
-    /// Whose calls were lost.
     pub fn owner_losses(&self) -> &Arc<OwnerLosses> {
         &self.owners
     }
 
-    /// Callers that are blocked at the moment, summed.
+    /// Callers blocked at the moment, by queue and direction.
     ///
     /// # Errors
     /// When the iterator cannot be read.
@@ -137,7 +133,7 @@ impl KernelMeters {
         Ok(self.waiting_calls()?.sum())
     }
 
-    /// The calls that threads are blocked in at the moment.
+    /// The calls in which threads are blocked at the moment.
     ///
     /// # Errors
     /// When the iterator cannot be read.
@@ -148,7 +144,6 @@ impl KernelMeters {
         )
     }
 
-    /// Adds a program that is loaded.
     pub(super) fn add(
         &mut self,
         program: &str,
@@ -165,14 +160,15 @@ impl KernelMeters {
         Ok(())
     }
 
-    /// What the programs counted so far, and what the kernel counted of them.
+    /// The counts of the programs, corrected by the runs that the kernel skipped.
     ///
     /// # Errors
     /// When the map cannot be read.
     pub fn counts(&self) -> libbpf_rs::Result<KernelCounts> {
         let (mut counts, doubtful) = KernelCounts::read(&self.counts)?;
-        // A return without an entry, and a run that was left out, can be one
-        // call; before Linux 6.7 the kernel does not count the latter at kprobes.
+        // A return without an entry and a skipped run can be the same call, so
+        // the larger number counts. Before Linux 6.7 the kernel does not count
+        // runs skipped at kprobes.
         let alone = self.left_out(EntryProgram::Alone).sum();
         let of_every_call = self.left_out(EntryProgram::OfEveryCall).min();
         counts.entry_missed =
@@ -180,7 +176,7 @@ impl KernelMeters {
         Ok(counts)
     }
 
-    /// Runs that the kernel has left out of each program of a kind.
+    /// Skipped runs of each program of a kind.
     fn left_out(&self, entries: EntryProgram) -> impl Iterator<Item = u64> {
         self.probes
             .iter()
@@ -189,8 +185,8 @@ impl KernelMeters {
             .map(|info| info.recursion_misses)
     }
 
-    /// What the kernel counted of each program. One that cannot be asked is
-    /// left out.
+    /// The kernel's statistics of each program. Programs that cannot be queried
+    /// are left out.
     pub fn probes(&self) -> Vec<ProbeStats> {
         let counting = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled")
             .is_ok_and(|text| text.trim() == "1");
@@ -212,8 +208,8 @@ impl KernelMeters {
             .collect()
     }
 
-    /// Returns that the kernel says found no free instance of a return probe;
-    /// `None` where it does not tell, and after the end of the tracer.
+    /// Returns that found no free instance of a return probe. `None` if the
+    /// kernel does not say, and after the tracer has ended.
     pub fn missed_returns(&self) -> Option<u64> {
         self.return_probes.upgrade()?.missed().ok()
     }

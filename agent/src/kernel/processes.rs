@@ -1,5 +1,5 @@
-//! The processes of the host, as the kernel's programs know them: which ids
-//! they have here, and who descends from whom.
+//! The processes of the host as the kernel's programs know them: their ids in
+//! the agent's namespace, and their parents.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -12,11 +12,11 @@ use crate::skel::types::process_entry;
 /// All processes at one moment, from the iterator `it_processes`.
 #[derive(Debug, Default)]
 pub(super) struct ProcessTable {
-    /// By the id in the agent's PID namespace.
+    /// Id in the initial PID namespace, by the id in the agent's.
     ids: HashMap<u32, u32>,
-    /// Ids of the initial PID namespace.
+    /// Parent by child, both as ids in the initial PID namespace.
     parents: HashMap<u32, u32>,
-    /// How deep the agent's PID namespace is; 0: the initial one.
+    /// Level of the agent's PID namespace; 0 is the initial one.
     pub(super) level_here: u32,
 }
 
@@ -40,8 +40,8 @@ impl ProcessTable {
         Ok(table)
     }
 
-    /// The kernel's id of the process that has this one here. In the initial
-    /// namespace the two are the same, whether there is a process or not.
+    /// The id in the initial PID namespace. If the agent is in that namespace
+    /// the two are the same, even if there is no such process.
     pub(super) fn kernel_pid(&self, pid_here: u32) -> Option<u32> {
         if self.level_here == 0 {
             return Some(pid_here);
@@ -49,8 +49,8 @@ impl ProcessTable {
         self.ids.get(&pid_here).copied()
     }
 
-    /// The processes named, and all that descend from them, with the verdict of
-    /// the nearest one named. One that starts meanwhile is seen at its fork.
+    /// The named processes and all their descendants, with the verdict on the
+    /// nearest named one. A process that starts meanwhile is seen at its fork.
     pub(super) fn with_descendants(&self, named: &[(u32, u8)]) -> HashMap<u32, u8> {
         extend(named, &self.parents)
     }
@@ -67,8 +67,8 @@ fn extend(named: &[(u32, u8)], parents: &HashMap<u32, u32>) -> HashMap<u32, u8> 
             }
             line.push(at);
             match parents.get(&at) {
-                // A line longer than all processes is a circle: the table was
-                // read while processes came and went.
+                // A line longer than the number of processes is a cycle: the
+                // table was read while processes came and went.
                 Some(&parent) if parent != 0 && line.len() <= parents.len() => at = parent,
                 _ => break None,
             }

@@ -1,5 +1,4 @@
-//! Which of the queues that calls were seen on are still there, as the kernel
-//! has it at the moment.
+//! Which of the queues that calls were seen on still exist in the kernel.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -10,7 +9,7 @@ use super::bpf_error::into_io;
 use super::waiting::run_iterator;
 use crate::skel::types::{queue_entry, queue_key};
 
-/// What tells a queue from all others, whatever its name.
+/// Identifies a queue, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueKey {
     /// Inode number of the queue.
@@ -26,8 +25,7 @@ pub(super) struct NotedQueues {
 }
 
 impl NotedQueues {
-    /// Each queue that is noted, and whether it is there. Those that are not
-    /// are forgotten.
+    /// Each noted queue, and whether it still exists. Queues that do not are forgotten.
     pub(super) fn read(&self) -> io::Result<Vec<(QueueKey, bool)>> {
         let bytes = run_iterator(self.iterator.as_fd())?;
         let mut queues = Vec::new();

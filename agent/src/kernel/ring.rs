@@ -1,8 +1,8 @@
 //! Reads the ring buffer, by the layout of `kernel/bpf/ringbuf.c`.
 //!
-//! libbpf maps the data twice, one copy behind the other, so that no record
-//! is in two pieces; each copy counts as resident memory of the agent. Here it
-//! is mapped once, and the few records in two pieces are put together.
+//! libbpf maps the data twice in a row, so that no record is in two pieces, and
+//! each copy counts as resident memory of the agent. Here the data is mapped
+//! once, and the few records in two pieces are joined.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -15,18 +15,18 @@ use rustix::io::{self, Errno};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::param::page_size;
 
-/// Records taken at most before the caller gets its turn again: the programs
-/// can fill the ring as fast as it is emptied.
+/// Upper bound on records taken before control returns to the caller, because
+/// the programs can fill the ring as fast as it is emptied.
 pub const MAX_RECORDS: usize = 16_384;
 
-/// Before each record: its length and flags, and a page offset that is the
-/// kernel's own.
+/// Size of a record's header: its length and flags, and a page offset for the
+/// kernel's own use.
 const HEADER_SIZE: usize = 8;
 
 /// `BPF_RINGBUF_BUSY_BIT`: being written.
 const BUSY: u32 = 1 << 31;
 
-/// `BPF_RINGBUF_DISCARD_BIT`: to be passed over.
+/// `BPF_RINGBUF_DISCARD_BIT`: to be skipped.
 const DISCARD: u32 = 1 << 30;
 
 /// Pages shared with the kernel.
@@ -67,27 +67,27 @@ impl Drop for Mapping {
     }
 }
 
-/// What takes the records.
+/// Callback for each record.
 type Taker<'cb> = Box<dyn FnMut(&[u8]) + 'cb>;
 
-/// The reading end of the ring buffer, with what takes the records.
+/// The reading end of the ring buffer.
 pub struct CaptureRing<'cb> {
     record: Taker<'cb>,
     /// One page: the position up to which records have been taken.
     consumer: Mapping,
-    /// One page with the position up to which records have been reserved, and
-    /// the data behind it.
+    /// One page with the position up to which records have been reserved,
+    /// followed by the data.
     producer: Mapping,
-    /// A power of two, bytes.
+    /// Bytes, a power of two.
     size: NonZeroUsize,
-    /// Readable when a program has woken the agent since the last look.
+    /// Readable if a program has woken the agent since the last look.
     woken: OwnedFd,
     /// For a record that is in two pieces.
     joined: Vec<u8>,
 }
 
 impl<'cb> CaptureRing<'cb> {
-    /// `map`: a `BPF_MAP_TYPE_RINGBUF` of `size` bytes.
+    /// `map` is a `BPF_MAP_TYPE_RINGBUF` of `size` bytes.
     pub(super) fn new(
         map: BorrowedFd<'_>,
         size: u32,
@@ -100,7 +100,8 @@ impl<'cb> CaptureRing<'cb> {
             .ok_or(Errno::INVAL)?;
         let both = page.checked_add(size.get()).ok_or(Errno::INVAL)?;
         let woken = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        // By edge: otherwise what came without a wake-up would end a wait, too.
+        // Edge-triggered: otherwise records that came without a wake-up would
+        // end a wait.
         epoll::add(
             &woken,
             map,
@@ -117,8 +118,8 @@ impl<'cb> CaptureRing<'cb> {
         })
     }
 
-    /// Waits for the fill level, for `other` to become readable, or for the
-    /// time.
+    /// Waits until a program wakes the agent, `other` becomes readable, or
+    /// `timeout` has passed.
     ///
     /// # Errors
     /// When the kernel refuses to wait.
@@ -142,8 +143,7 @@ impl<'cb> CaptureRing<'cb> {
         }
     }
 
-    /// Takes the records there are, up to [`MAX_RECORDS`]. Returns how many
-    /// there were.
+    /// Takes up to [`MAX_RECORDS`] records. Returns their number.
     pub fn take(&mut self) -> usize {
         let mut position = self.consumed().load(Ordering::Relaxed);
         let mut taken = 0;
@@ -163,7 +163,7 @@ impl<'cb> CaptureRing<'cb> {
         taken
     }
 
-    /// Hands over the record whose header is at a position.
+    /// Hands over the record whose header is at `position`.
     fn deliver(&mut self, position: u64, len: usize) {
         let start = self.offset(position + HEADER_SIZE as u64);
         let len = len.min(self.size.get());
@@ -186,7 +186,7 @@ impl<'cb> CaptureRing<'cb> {
         (self.record)(&self.joined);
     }
 
-    /// Where in the data a position is.
+    /// Offset of a position in the data.
     fn offset(&self, position: u64) -> usize {
         (position & (self.size.get() as u64 - 1)) as usize
     }

@@ -1,24 +1,21 @@
-//! What the programs are told: the part of a configuration that the kernel acts on.
+//! The part of a configuration that the kernel acts on.
 
 use super::name_table::NameTable;
 use crate::config::{Abi, Capture, Config, Filter, Globs, Selector};
 
-/// What the programs are to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelSettings {
-    /// What is hooked, and how much is remembered.
+    /// What to hook, and sizes and limits.
     pub capture: Capture,
-    /// What to leave out.
     pub filter: KernelFilter,
-    /// Send the environments of processes.
+    /// Whether to send the environments of processes.
     pub environments: bool,
 }
 
-/// Threads followed where payloads are captured: each takes 4 KiB more.
+/// Limit of followed threads if payloads are captured: each takes 4 KiB more.
 const MAX_THREADS_WITH_PAYLOAD: u32 = 8192;
 
 impl KernelSettings {
-    /// What the programs are told of a configuration.
     pub fn new(config: &Config) -> Self {
         Self {
             capture: config.capture.clone(),
@@ -38,7 +35,7 @@ impl KernelSettings {
         self.capture.abis.contains(&abi)
     }
 
-    /// Bytes of the ring: a power of two and a multiple of the page.
+    /// Size of the ring in bytes: a power of two and a multiple of the page size.
     pub(super) fn ring_bytes(&self) -> u32 {
         u32::try_from(self.capture.ring_buffer_size.0).unwrap_or(u32::MAX)
     }
@@ -54,54 +51,52 @@ impl KernelSettings {
     }
 }
 
-/// The part of a filter that the kernel decides.
+/// The part of a filter that the kernel applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KernelFilter {
     /// Only these processes and their children, by their ids in the agent's
     /// PID namespace; empty for all.
     pub include_pids: Vec<u32>,
-    /// Not these processes and their children.
+    /// Exclude these processes and their children.
     pub exclude_pids: Vec<u32>,
-    /// Calls shorter than this are dropped, nanoseconds; 0 for none.
+    /// Drop calls shorter than this, in ns; 0 for none.
     pub min_duration_ns: u64,
-    /// Calls that succeed are dropped.
+    /// Drop calls that succeed.
     pub errors_only: bool,
     /// Names of threads; `None` for all.
     pub comms: Option<NameTable>,
     /// Queues; `None` for all.
     pub queues: Option<NameTable>,
-    /// What is true of a call that has no name of a queue.
+    /// Whether calls without a queue name are wanted.
     pub without_queue: bool,
     /// Real user ids.
     pub uids: IdList,
     /// IPC namespaces, by inode number.
     pub namespaces: IdList,
-    /// The kernel asks for the verdict on a cgroup, see [`CgroupVerdict`].
+    /// Whether the kernel asks for verdicts on cgroups, see [`super::CgroupVerdict`].
     pub by_container: bool,
-    /// The agent drops some of what the kernel lets pass.
+    /// Whether the agent drops some calls that the kernel lets pass.
     pub agent_decides: bool,
 }
 
-/// Users or namespaces that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IdList {
     /// Only these; empty for all.
     pub include: Vec<u32>,
-    /// Not these.
+    /// Exclude these.
     pub exclude: Vec<u32>,
 }
 
-/// Entries of the map `ids`, for two filters.
+/// Entries of the map `ids`, which two filters can share.
 const MAX_IDS: usize = 1024;
 
 impl IdList {
-    /// Whether it lets everything pass.
+    /// Whether everything passes.
     pub fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// Whether the map has room for both lists besides those of another
-    /// filter.
+    /// Whether the map has room for both lists beside those of another filter.
     pub fn fit(lists: [&Self; 2]) -> bool {
         let sum: usize = lists
             .iter()
@@ -112,7 +107,7 @@ impl IdList {
 }
 
 impl KernelFilter {
-    /// What the kernel can decide of a filter.
+    /// The part of `filter` that the kernel can apply.
     pub fn new(filter: &Filter) -> Self {
         let (include, exclude) = (&filter.include, &filter.exclude);
         let is_about =

@@ -1,31 +1,32 @@
-//! Which of the functions that programs hook this kernel has.
+//! Which of the functions that programs hook exist in this kernel.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
-/// What BPF programs may call to read kernel memory by plain loads.
+/// The function by which BPF programs read kernel memory with plain loads.
 const RDONLY_CAST: &str = "bpf_rdonly_cast";
-/// In kernels that let tracing programs keep data with a task: both have been
-/// there since Linux 5.15, the first for LSM programs before.
+/// Present if tracing programs can use task storage. Both exist since Linux
+/// 5.15; before, the first was for LSM programs only.
 const TASK_STORAGE: [&str; 2] = ["bpf_task_storage_get", "bpf_task_pt_regs"];
-/// `kernel/bpf/bpf_task_storage.c` since Linux 6.2, and `bpf_local_storage.c` since what counted
-/// callers is gone (4a98c2efa613): data kept with a task is found also while another thread of the CPU
-/// is preempted within its helpers.
+/// Either is present if task storage works while another thread of the CPU is
+/// preempted within its helpers: the first in `kernel/bpf/bpf_task_storage.c`
+/// since Linux 6.2, the second in `bpf_local_storage.c` since the count of
+/// callers was removed (4a98c2efa613).
 const REENTRANT_TASK_STORAGE: [&str; 2] = ["bpf_task_storage_get_recur", "bpf_selem_unlink_nofail"];
-/// `kernel/trace/fprobe.c` since Linux 6.14 (4346ba160409): probes of returns
-/// keep what they need on a stack of the thread's own, not in a pool.
+/// In `kernel/trace/fprobe.c` since Linux 6.14 (4346ba160409): return probes
+/// keep their data on a stack of the thread, not in a pool.
 const FPROBE_BY_FGRAPH: &str = "fprobe_fgraph_entry";
 
-/// Names of the kernel's functions that have to do with message queues.
+/// Names of the kernel functions that are related to message queues.
 #[derive(Debug, Clone, Default)]
 pub struct KernelSymbols {
     names: HashSet<String>,
 }
 
 impl KernelSymbols {
-    /// From `/proc/kallsyms`. Its addresses may be hidden by
-    /// `kernel.kptr_restrict`; the names are not.
+    /// Reads `/proc/kallsyms`. `kernel.kptr_restrict` may hide its addresses,
+    /// but not the names.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -33,9 +34,9 @@ impl KernelSymbols {
         Self::parse(BufReader::new(File::open("/proc/kallsyms")?))
     }
 
-    /// Keeps of lines `address type name [module]` the functions of
-    /// `ipc/mqueue.c` and `ipc/msgutil.c`, the returns of signals' handlers, and
-    /// what tells of a feature.
+    /// Keeps from lines `address type name [module]` the functions of
+    /// `ipc/mqueue.c` and `ipc/msgutil.c`, the returns from signal handlers,
+    /// and those that indicate a feature.
     fn parse(mut lines: impl BufRead) -> io::Result<Self> {
         let mut names = HashSet::new();
         let mut line = String::new();
@@ -56,27 +57,26 @@ impl KernelSymbols {
         Ok(Self { names })
     }
 
-    /// Can BPF programs read kernel memory by plain loads?
+    /// Whether BPF programs can read kernel memory with plain loads.
     pub(super) fn has_rdonly_cast(&self) -> bool {
         self.has(RDONLY_CAST)
     }
 
-    /// Can tracing programs keep data with a task? No is not certain.
+    /// Whether tracing programs can use task storage. `false` is not certain.
     pub(super) fn has_task_storage(&self) -> bool {
         TASK_STORAGE.iter().all(|name| self.has(name))
     }
 
-    /// Do programs that can be preempted keep no data with a task from others?
+    /// Whether task storage works while another program is preempted.
     pub(super) fn has_reentrant_task_storage(&self) -> bool {
         REENTRANT_TASK_STORAGE.iter().any(|name| self.has(name))
     }
 
-    /// Do returns of any number of blocked calls reach `kprobe.multi`?
+    /// Whether `kprobe.multi` sees the returns of any number of blocked calls.
     pub(super) fn has_returns_without_pool(&self) -> bool {
         self.has(FPROBE_BY_FGRAPH)
     }
 
-    /// Is there a function of this name?
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
     }

@@ -1,5 +1,4 @@
-//! Who is blocked in a call, queue by queue, as the kernel's list of threads
-//! has it at the moment.
+//! Blocked callers by queue, from the kernel's list of threads.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,25 +10,24 @@ use libbpf_rs::libbpf_sys::bpf_iter_create;
 use crate::event::{Call, Event, Operation};
 use crate::skel::types::call_event;
 
-/// Callers that are blocked in the same kind of call on the same queue.
+/// Callers blocked in the same kind of call on the same queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Name of the queue, where known.
+    /// Name of the queue, if known.
     pub queue: Option<String>,
     /// Inode number of the IPC namespace.
     pub ipc_namespace: u32,
-    /// They send; else they receive.
+    /// Whether they send; otherwise they receive.
     pub send: bool,
-    /// How many they are.
     pub callers: u64,
 }
 
-/// The calls that threads are blocked in at one moment. Only what is known at
-/// the entry holds of them, and who the thread is.
+/// The calls in which threads are blocked at one moment. Only the thread's
+/// identity and what is known at the entry are valid.
 #[derive(Debug, Default)]
 pub struct WaitingCalls(Vec<u8>);
 
-/// All that an iterator writes.
+/// Reads the whole output of an iterator.
 pub(super) fn run_iterator(link: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     // SAFETY: the call has no memory of ours to touch; it gives a descriptor
     // that nobody has yet, or a negative errno.
@@ -50,18 +48,18 @@ impl WaitingCalls {
         Ok(Self(run_iterator(link)?))
     }
 
-    /// One after the other, in the order of the kernel's list of threads.
+    /// In the order of the kernel's list of threads.
     pub fn iter(&self) -> impl Iterator<Item = Call<'_>> {
         let records = self.0.chunks_exact(size_of::<call_event>());
-        // The record of a thread that has just left its call can be half of
-        // another one; what it says is as good as what was before.
+        // The record of a thread that has just left its call can be half
+        // overwritten by another one. That is no worse than a stale record.
         records.filter_map(|record| match Event::parse(record) {
             Ok(Event::Call(call)) => Some(call),
             _ => None,
         })
     }
 
-    /// How many they are, by queue and direction.
+    /// The number of callers, by queue and direction.
     pub(super) fn sum(&self) -> Vec<Waiting> {
         let mut sums: HashMap<(Option<String>, u32, bool), u64> = HashMap::new();
         for call in self.iter() {

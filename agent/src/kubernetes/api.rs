@@ -1,5 +1,5 @@
-//! A pod as the API server sends it: only the fields that are read, so that
-//! the rest is not even kept while a list is taken in.
+//! A pod as the API server sends it. Only the fields that are read exist here,
+//! so that the rest is dropped while a list is parsed.
 
 use std::borrow::Cow;
 
@@ -53,7 +53,7 @@ struct ContainerStatus {
 }
 
 impl ApiPod {
-    /// What is kept; `None` for a pod without UID, which no server sends.
+    /// Converts to what is kept. `None` for a pod without UID, which no server sends.
     pub(super) fn into_pod(self) -> Option<Pod> {
         let workloads = workload::workloads(&self.metadata);
         let images = [
@@ -92,13 +92,13 @@ impl ApiPod {
         Pod::new(self.metadata, workloads, containers, only)
     }
 
-    /// The UID of a pod that is no more.
+    /// The UID of a pod that is gone.
     pub(super) fn into_uid(self) -> Option<String> {
         self.metadata.uid
     }
 }
 
-/// `<runtime>://<id>`; empty until the container has started.
+/// The id in `<runtime>://<id>`, which is empty until the container has started.
 fn bare_id(id: &str) -> Option<&str> {
     let (_, id) = id.split_once("://")?;
     (!id.is_empty()).then_some(id)
@@ -135,7 +135,7 @@ impl Resource for ApiPod {
 
 #[cfg(test)]
 impl Pod {
-    /// What is kept of a pod in the server's JSON.
+    /// Parses a pod from the server's JSON.
     pub(crate) fn of_json(json: serde_json::Value) -> Self {
         let pod: ApiPod = serde_json::from_value(json).unwrap();
         pod.into_pod().unwrap()

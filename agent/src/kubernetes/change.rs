@@ -2,15 +2,14 @@
 
 use super::pod::Pod;
 
-/// One thing that it tells.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// A list of all pods begins.
     ListBegins,
-    /// A pod as it is now.
+    /// A pod in its current state.
     Seen(Box<Pod>),
-    /// The pod with this UID is no more.
+    /// The pod with this UID is gone.
     Gone(String),
-    /// The list is complete: pods that are not in it are no more.
+    /// The list is complete: pods that are not in it are gone.
     ListEnds,
 }

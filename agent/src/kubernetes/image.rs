@@ -1,14 +1,14 @@
-//! The version that the name of an image tells.
+//! The version in the name of an image.
 
-/// `service.version` of the semantic conventions: `<tag>@<digest>`, the digest
-/// or the tag of a reference `[host[:port]/]path[:tag][@digest]` (the grammar
-/// is in `reference.go` of the distribution project).
+/// `service.version` of the semantic conventions: `<tag>@<digest>`, or only one
+/// of the two, of a reference `[host[:port]/]path[:tag][@digest]` (for the
+/// grammar see `reference.go` of the distribution project).
 pub(super) fn version(reference: &str) -> Option<String> {
     let (name, digest) = match reference.split_once('@') {
         Some((name, digest)) => (name, digest),
         None => (reference, ""),
     };
-    // A colon before the last slash is that of a port.
+    // A colon before the last slash belongs to a port.
     let last = name.rsplit('/').next().unwrap_or_default();
     let tag = last.split_once(':').map_or("", |(_, tag)| tag);
     match (tag, digest) {

@@ -1,9 +1,9 @@
-//! Kubernetes: the pods of this node, watched beside the span path.
+//! Kubernetes: the pods of this node, watched outside the span path.
 //!
-//! A task on the runtime lists and watches pods with kube-rs and sends what
-//! changes through a bounded channel. The capture thread owns the table and
-//! takes the changes in between its rounds, so a look-up neither waits nor
-//! locks: a span is never held back for a pod that is not known yet.
+//! A task on the runtime lists and watches pods with kube-rs and sends changes
+//! through a bounded channel. The capture thread owns the table and applies
+//! changes between its rounds, so a look-up neither waits nor locks. A span is
+//! never held back for a pod that is not known yet.
 
 mod api;
 mod change;
@@ -32,28 +32,27 @@ use crate::config::Kubernetes;
 use crate::container::Container;
 use crate::resource::Resource;
 
-/// Changes that wait to be taken; with more the watch waits. Also the most
-/// that is taken in between two rounds.
+/// Capacity of the channel, beyond which the watch waits. Also the maximum
+/// number of changes applied between two rounds.
 const MAX_CHANGES: usize = 256;
 
-/// Why pods cannot be had.
+/// Why pods cannot be listed.
 #[derive(Debug)]
 pub enum CheckError {
-    /// Nothing says how to ask; `run` would not start.
+    /// No usable access to an API server; `run` would not start.
     Setup(anyhow::Error),
-    /// The API server does not give them; `run` would try again.
+    /// The API server refuses or fails; `run` would try again.
     Server {
-        /// What it says.
         error: String,
-        /// What helps.
+        /// How to fix it.
         mend: &'static str,
     },
 }
 
-/// Asks the API server for the pods of a node, once. How many there are.
+/// Asks the API server once for the pods of a node. Returns their number.
 ///
 /// # Errors
-/// [`CheckError`], also when there is no answer within this time.
+/// [`CheckError`], also when there is no answer in time.
 pub async fn check(node_name: &str, within: Duration) -> Result<usize, CheckError> {
     let client = watch::connect().await.map_err(CheckError::Setup)?;
     match timeout(within, watch::list(client, node_name)).await {
@@ -69,25 +68,23 @@ pub async fn check(node_name: &str, within: Duration) -> Result<usize, CheckErro
     }
 }
 
-/// The pods of a node.
 #[derive(Debug)]
 pub struct Pods {
     node_name: String,
     table: PodTable,
     coming: Receiver<Change>,
     generation: u64,
-    /// Ends with this value.
     watch: Option<AbortOnDropHandle<()>>,
 }
 
 impl Pods {
-    /// Watches the pods of the node, if they are wanted, through the API server
-    /// that the surroundings name. One that cannot be reached is tried again
-    /// for ever.
+    /// Watches the pods of the node, if enabled, through the API server that
+    /// the environment names. A server that cannot be reached is retried
+    /// forever.
     ///
     /// # Errors
-    /// [`NoCluster`] when the surroundings name none, and when the client
-    /// cannot be made, such as by a certificate that cannot be read.
+    /// `NoCluster` when the environment names no server. Also when the client
+    /// cannot be made, for example because a certificate cannot be read.
     pub fn watch(wanted: &Kubernetes, runtime: &Handle) -> anyhow::Result<Option<Self>> {
         if !wanted.enabled {
             return Ok(None);
@@ -107,7 +104,7 @@ impl Pods {
         Ok(Some(pods))
     }
 
-    /// No pods yet, and the way to tell of some.
+    /// An empty table, and the sender of changes to it.
     pub(crate) fn new(node_name: &str) -> (Self, Sender<Change>) {
         let (send, coming) = mpsc::channel(MAX_CHANGES);
         let pods = Self {
@@ -120,7 +117,7 @@ impl Pods {
         (pods, send)
     }
 
-    /// Takes what the watch has told since the last time. Never waits.
+    /// Applies the changes since the last call. Never waits.
     pub fn update(&mut self) {
         for _ in 0..MAX_CHANGES {
             let Ok(change) = self.coming.try_recv() else {
@@ -131,17 +128,16 @@ impl Pods {
         }
     }
 
-    /// Another number whenever a look-up could find more than before.
+    /// Changes whenever a look-up could find more than before.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The pod of a container.
     pub fn find(&self, container: &Container) -> Option<FoundPod<'_>> {
         self.table.find(container)
     }
 
-    /// Sets what holds for every process on the node.
+    /// Sets the attributes that hold for every process on the node.
     pub fn describe_node(&self, resource: &mut Resource) {
         resource.set_text(semconv::K8S_NODE_NAME, self.node_name.clone());
     }

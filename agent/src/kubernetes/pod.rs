@@ -1,4 +1,4 @@
-//! What is kept of a pod, and what it says about a process in it.
+//! What is kept of a pod, and the attributes that it gives to a process.
 //!
 //! The rules for `service.*` are those of the semantic conventions ("Specify
 //! resource attributes using Kubernetes annotations", version 1.37 and later).
@@ -10,14 +10,14 @@ use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::resource::{AttributeValue, Resource};
 
-/// Annotations with this prefix are attributes.
+/// Annotations with this prefix become attributes.
 const PREFIX: &str = "resource.opentelemetry.io/";
 
-/// Attributes that a pod can set beside those of its service; further ones,
-/// in the order of their keys, are left out.
+/// Maximum number of attributes that a pod can set beside those of its service.
+/// Further ones, in the order of their keys, are left out.
 const MAX_ATTRIBUTES: usize = 16;
 
-/// Longest value of an attribute that a pod sets; a longer one is left out.
+/// Longest value of an attribute that a pod can set. Longer ones are left out.
 const MAX_VALUE_BYTES: usize = 256;
 
 /// A pod of this node.
@@ -27,30 +27,29 @@ pub struct Pod {
     pub uid: String,
     pub(super) name: String,
     pub(super) namespace: String,
-    /// Attribute and name, the highest first.
+    /// Attribute key and name of each, the highest first.
     pub(super) workloads: Vec<(&'static str, String)>,
-    /// What annotations and labels say; the rest follows from the names.
+    /// From annotations and labels. The rest follows from the names.
     pub(super) service: Service,
-    /// What other annotations say.
+    /// From other annotations.
     pub(super) attributes: Vec<(String, String)>,
-    /// Those that have been started.
+    /// Only containers that have been started.
     pub containers: Vec<PodContainer>,
-    /// Of a pod that has but one: what it is, started or not, without id.
+    /// The only container of a pod that has one, started or not, without its id.
     pub(super) only: Option<PodContainer>,
 }
 
-/// A container of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodContainer {
     /// `k8s.container.name`.
     pub name: String,
-    /// The runtime's, 64 hexadecimal digits.
+    /// The runtime's id, 64 hexadecimal digits.
     pub id: String,
     /// Tag and digest of the image.
     pub version: Option<String>,
 }
 
-/// `service.*`, each where something tells it.
+/// The `service.*` attributes that are known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
     /// `service.name`.
@@ -64,7 +63,7 @@ pub struct Service {
 }
 
 impl Pod {
-    /// `None` without UID.
+    /// `None` without a UID.
     pub(super) fn new(
         pod: ObjectMeta,
         workloads: Vec<(&'static str, String)>,
@@ -108,17 +107,16 @@ impl Pod {
     }
 }
 
-/// A pod, and which of its containers is meant.
+/// A pod, and the container that was looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct FoundPod<'a> {
     pub(super) pod: &'a Pod,
-    /// `None` while the API server does not know which of several has been
-    /// started.
+    /// `None` while the API server does not say which of several has been started.
     pub(super) container: Option<&'a PodContainer>,
 }
 
 impl FoundPod<'_> {
-    /// Nothing more is to come.
+    /// Whether the container is known too, so that nothing more is to come.
     pub fn is_whole(&self) -> bool {
         self.container.is_some()
     }
@@ -136,7 +134,7 @@ impl FoundPod<'_> {
         }
     }
 
-    /// Sets what annotations say and nothing else has said.
+    /// Sets the attributes from annotations that nothing else has set.
     pub fn describe_rest(&self, resource: &mut Resource) {
         for (key, value) in &self.pod.attributes {
             if resource.get(key).is_none() {

@@ -1,4 +1,4 @@
-//! The pods of the node by UID and by their containers, within bounds.
+//! The pods of the node by UID and by container, bounded.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,22 @@ use super::change::Change;
 use super::pod::{FoundPod, Pod};
 use crate::container::Container;
 
-/// Pods remembered; the kubelet runs 110 unless told otherwise. Further ones
+/// Maximum number of pods kept; the kubelet runs 110 by default. Further ones
 /// are left out until others go.
 pub const MAX_PODS: usize = 1024;
 
-/// Containers of all pods remembered; a pod beyond it is known without its
-/// containers.
+/// Maximum number of containers of all pods. Beyond it a pod is kept without
+/// its containers.
 pub const MAX_CONTAINERS: usize = 4096;
 
-/// With both limits reached and all texts of their greatest length this is
-/// about 12 MiB; a usual pod takes about 1 KiB.
+/// Takes about 12 MiB with both limits reached and all texts at their maximum
+/// length. A usual pod takes about 1 KiB.
 #[derive(Debug, Default)]
 pub(super) struct PodTable {
     pods: HashMap<String, Known>,
-    /// UID of the pod by the container's id.
+    /// UID of the pod by container id.
     containers: HashMap<String, String>,
-    /// Counts lists, so that pods that are not in the last one can be told.
+    /// Number of the latest list, which tells the pods that are not in it.
     list: u64,
     has_warned: bool,
 }
@@ -29,7 +29,7 @@ pub(super) struct PodTable {
 #[derive(Debug)]
 struct Known {
     pod: Pod,
-    /// The list during or after which it was seen.
+    /// The list during or after which the pod was last seen.
     list: u64,
 }
 
@@ -66,7 +66,7 @@ impl PodTable {
             return;
         };
         for container in &known.pod.containers {
-            // Unless another pod has it now, which no runtime does.
+            // Unless another pod has the same id now, which no runtime does.
             if self
                 .containers
                 .get(&container.id)
@@ -98,10 +98,10 @@ impl PodTable {
         }
     }
 
-    /// By the container's id, else by the pod's UID: the cgroup of a static
-    /// pod has another UID than the API server. A program can make calls
-    /// before the API server knows the id of its container; where the pod has
-    /// but one it is that.
+    /// Looks up by the container's id first, because the cgroup of a static pod
+    /// has another UID than the API server. A program can make calls before the
+    /// API server knows the id of its container. If the pod has only one, it is
+    /// that.
     pub(super) fn find(&self, container: &Container) -> Option<FoundPod<'_>> {
         let id = container.id.as_deref();
         let of_id = id.and_then(|id| self.containers.get(id));

@@ -1,8 +1,8 @@
-//! Lists the pods of one node and follows what becomes of them.
+//! Lists the pods of one node and watches them.
 //!
-//! kube-rs lists, watches from there, follows bookmarks, and lists again when
-//! the server has forgotten where the watch stood (410 Gone). Only `list` and
-//! `watch` of pods are needed of the API server.
+//! kube-rs lists, watches from there, follows bookmarks, and lists again if the
+//! server no longer knows the state that the watch started from (410 Gone). The
+//! API server only has to allow `list` and `watch` of pods.
 
 use std::pin::pin;
 
@@ -19,11 +19,10 @@ pub(super) use kube::runtime::watcher::DefaultBackoff;
 use super::api::ApiPod;
 use super::change::Change;
 
-/// Longest time without an answer, so that a connection that died unnoticed
-/// is given up. A watch is answered every minute, and ends after 290 s.
+/// Longest time without an answer, to give up a dead connection. A watch is
+/// answered every minute, and ends after 290 s.
 const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// Nothing names an API server.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "nothing says where the API server is: run in a pod whose service account's token is mounted \
@@ -31,7 +30,7 @@ const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
 )]
 pub struct NoCluster(kube::config::InferConfigError);
 
-/// A client of the API server that the surroundings name: `$KUBECONFIG`,
+/// Makes a client of the API server that the environment names: `$KUBECONFIG`,
 /// `~/.kube/config`, or the service account of the pod.
 pub(super) async fn connect() -> anyhow::Result<Client> {
     let mut config = kube::Config::infer().await.map_err(NoCluster)?;
@@ -40,8 +39,7 @@ pub(super) async fn connect() -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// Asks for the pods once, as the watch does to begin with. How many there
-/// are.
+/// Lists the pods once, as the watch does at first. Returns their number.
 pub(super) async fn list(client: Client, node_name: &str) -> kube::Result<usize> {
     let wanted = ListParams::default()
         .fields(&of_node(node_name))
@@ -50,15 +48,15 @@ pub(super) async fn list(client: Client, node_name: &str) -> kube::Result<usize>
     Ok(pods.items.len())
 }
 
-/// Runs until nobody takes the changes any more.
+/// Runs until the receiver of changes is gone.
 pub(super) async fn run(
     client: Client,
     node_name: String,
     changes: Sender<Change>,
     backoff: impl Backoff,
 ) {
-    // Any state that the server has cached will do to begin with: where the
-    // newest is asked for, or pages, it reads all pods of the cluster.
+    // Any state in the server's cache is good enough to begin with. For the
+    // newest state, or for pages, the server reads all pods of the cluster.
     let wanted = watcher::Config {
         page_size: None,
         ..watcher::Config::default().any_semantic()
@@ -114,7 +112,7 @@ async fn forward(
     }
 }
 
-/// So that each change of it is logged once.
+/// Kept so that each change of state is logged once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Starting,
@@ -146,7 +144,7 @@ impl State {
         *self = Self::Working;
     }
 
-    /// An event came without a new list, so the old watch goes on.
+    /// An event without a new list means that the old watch goes on.
     fn recovers(&mut self) {
         if *self == Self::Failing {
             tracing::info!("pods are watched again");
@@ -155,7 +153,7 @@ impl State {
     }
 }
 
-/// What helps where the server has answered with this status, or not at all.
+/// How to fix an answer with this status, or no answer.
 pub(super) fn mend(status: Option<u16>) -> &'static str {
     match status {
         Some(401) => "give credentials that the API server takes",
@@ -164,7 +162,7 @@ pub(super) fn mend(status: Option<u16>) -> &'static str {
     }
 }
 
-/// The status that the server has answered with.
+/// The HTTP status of the server's answer.
 pub(super) fn status_code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
@@ -189,7 +187,7 @@ fn of_node(node_name: &str) -> String {
     format!("spec.nodeName={}", escaped(node_name))
 }
 
-/// As `EscapeValue()` of `k8s.io/apimachinery/pkg/fields` does.
+/// Escapes like `EscapeValue()` of `k8s.io/apimachinery/pkg/fields`.
 fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for character in value.chars() {

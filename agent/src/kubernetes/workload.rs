@@ -1,25 +1,24 @@
-//! What a pod belongs to, told from the pod alone.
+//! The workload that a pod belongs to, derived from the pod alone.
 //!
-//! A pod names its direct owner, which for a Deployment is a ReplicaSet and
-//! for a CronJob a Job. The names of those two follow from the owner's name
-//! by rules of the controllers, so that no permission is needed to read
-//! ReplicaSets and Jobs.
+//! A pod names its direct owner, which for a Deployment is a ReplicaSet and for
+//! a CronJob a Job. The name of the Deployment or CronJob follows from the
+//! owner's name by the rules of the controllers, so that no permission to read
+//! ReplicaSets and Jobs is needed.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use opentelemetry_semantic_conventions::attribute as semconv;
 
-/// How long before a pod its Job can have been due: a Job can wait for quota
+/// How long before its pod a Job can have been due. A Job can wait for quota,
 /// and tries again when pods fail.
 const MAX_LATE_S: i64 = 31 * 24 * 3600;
 
-/// The scheduled time may lie ahead of the pod's creation by this much, for
-/// clocks that differ.
+/// How far the scheduled time may lie after the pod's creation, because clocks differ.
 const MAX_EARLY_S: i64 = 600;
 
-/// Attribute and name of the workload that people know and of the pod's
-/// owner, if that is another, in this order; empty for a pod of its own.
+/// Attribute key and name of the top-level workload, then of the pod's direct
+/// owner if that is another. Empty for a pod without an owner.
 pub(super) fn workloads(pod: &ObjectMeta) -> Vec<(&'static str, String)> {
     let owners = pod.owner_references.as_deref().unwrap_or_default();
     let Some(owner) = owners.iter().find(|owner| owner.controller == Some(true)) else {
@@ -58,10 +57,10 @@ fn created_s(pod: &ObjectMeta) -> Option<i64> {
     Some(pod.creation_timestamp.as_ref()?.0.as_second())
 }
 
-/// The Deployment controller names a ReplicaSet `<deployment>-<hash>` and
-/// gives the hash to its pods as label (`getNewReplicaSet()` in
-/// `pkg/controller/deployment/sync.go`). Another owner of ReplicaSets, such as
-/// a Rollout of Argo, has a label of its own.
+/// The Deployment controller names a ReplicaSet `<deployment>-<hash>` and sets
+/// the hash as a label of its pods (`getNewReplicaSet()` in
+/// `pkg/controller/deployment/sync.go`). Other owners of ReplicaSets, such as a
+/// Rollout of Argo, have a label of their own.
 fn deployment<'a>(
     replica_set: &'a str,
     labels: Option<&BTreeMap<String, String>>,
@@ -73,8 +72,8 @@ fn deployment<'a>(
 
 /// The CronJob controller names a Job `<cron job>-<scheduled time in minutes
 /// since 1970>` (`getJobName()` in `pkg/controller/cronjob/utils.go`). Digits
-/// that tell no time at which a Job for this pod can have been due are part of
-/// a name that someone chose, such as `backup-20261124`.
+/// that are no plausible time for this pod are part of a name that someone
+/// chose, such as `backup-20261124`.
 fn cron_job(job: &str, pod_created_s: Option<i64>) -> Option<&str> {
     let (name, minutes) = job.rsplit_once('-')?;
     if name.is_empty() || !minutes.bytes().all(|byte| byte.is_ascii_digit()) {

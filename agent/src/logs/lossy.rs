@@ -1,10 +1,10 @@
-//! Log lines on their way to a reader that may be slow, stuck or gone.
+//! Writes log lines to a reader that may be slow, stuck or gone.
 //!
 //! Lines go through a bounded queue to a thread that writes them. Nobody waits
-//! for that thread: a line that finds no room is lost and counted, and so is one
-//! that cannot be written. `non_blocking` of tracing-appender does the first, but
-//! it forgets what could not be written, and its end prints to standard output,
-//! which is where `exporters.file` may write spans.
+//! for that thread: a line that finds no room is lost and counted, and so is
+//! one that cannot be written. `non_blocking` of tracing-appender does the
+//! first, but it does not count lines that could not be written. When it ends
+//! it prints to standard output, where `exporters.file` may write spans.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes of lines that may wait.
+/// Limit on the bytes of lines that wait.
 const ROOM_BYTES: usize = 256 << 10;
-/// What a line takes besides its text.
+/// Bytes that a line takes besides its text.
 const OVERHEAD_BYTES: usize = 64;
 
 enum Message {
     Line(Vec<u8>),
-    /// Asks to be told when all lines before it are written or lost.
+    /// Asks for a reply when all lines before it are written or lost.
     Flush(Sender<()>),
 }
 
@@ -30,7 +30,7 @@ struct Counts {
     lost: AtomicU64,
 }
 
-/// The way in. Each write is one line; no write fails or waits.
+/// The sending half. Each write is one line; no write fails or waits.
 #[derive(Debug, Clone)]
 pub(super) struct Lossy {
     messages: Sender<Message>,
@@ -38,11 +38,11 @@ pub(super) struct Lossy {
 }
 
 impl Lossy {
-    /// Starts the thread that writes to `out`. Once lines have been lost and one
-    /// is written again, the thread calls `tell` with how many were lost.
+    /// Starts the thread that writes to `out`. After lines were lost, the
+    /// thread calls `tell` with their number once it can write again.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub(super) fn start(
         out: impl Write + Send + 'static,
         tell: impl Fn(u64) + Send + 'static,
@@ -64,13 +64,12 @@ impl Lossy {
         Ok(Self { messages, counts })
     }
 
-    /// Lines lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until the lines so far are written or lost, but not for ever.
-    /// Whether they are.
+    /// Waits until the lines so far are written or lost, for at most
+    /// `patience`. Returns whether they are.
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let (done, wait) = channel();
         self.messages.send(Message::Flush(done)).is_ok() && wait.recv_timeout(patience).is_ok()
@@ -99,11 +98,11 @@ struct Worker<W, T> {
     counts: Arc<Counts>,
     out: W,
     tell: T,
-    /// How many of the lost lines `tell` was told.
+    /// How many lost lines `tell` has been told of.
     told: u64,
     /// The last line could not be written.
     is_broken: bool,
-    /// A part of the last line may be there.
+    /// Part of the last line may have been written.
     is_torn: bool,
 }
 
@@ -113,13 +112,13 @@ impl<W: Write, T: Fn(u64)> Worker<W, T> {
             let mut flushed = Vec::new();
             self.take(message, &mut flushed);
             self.take_all(&mut flushed);
-            // There is room now for the line that this makes.
+            // There is room now for the line that this call makes.
             self.tell_lost();
             if !flushed.is_empty() {
                 self.take_all(&mut flushed);
             }
             for done in flushed {
-                // Who waited may have given up.
+                // The thread that waited may have given up.
                 done.send(()).unwrap_or_default();
             }
         }

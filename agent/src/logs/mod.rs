@@ -1,5 +1,6 @@
-//! What the agent says: its log, and what its commands tell their user, both on
-//! standard error. Nothing here panics, and nobody waits for a reader: [`lossy`].
+//! What the agent writes to standard error: its log, and what its commands tell
+//! their user. Nothing here panics, and the log never waits for a reader (see
+//! [`lossy`]).
 
 mod lossy;
 
@@ -23,7 +24,7 @@ use self::lossy::Lossy;
 use crate::config::{LogFormat, LogLevel, Logs};
 use crate::terminal::takes_colours;
 
-/// How long the end of the process waits for the last lines.
+/// How long the process waits for the last lines when it ends.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 static LINES: OnceLock<Lossy> = OnceLock::new();
@@ -31,7 +32,7 @@ static RECORDS: OnceLock<OpenTelemetryTracingBridge<SdkLoggerProvider, SdkLogger
     OnceLock::new();
 
 /// Standard error without the lock of `std::io::stderr()`, which a thread that
-/// is stuck in a write would keep.
+/// is stuck in a write would hold.
 struct Stderr;
 
 impl Write for Stderr {
@@ -47,7 +48,7 @@ impl Write for Stderr {
 /// Starts logging. Only the first call has an effect.
 ///
 /// # Errors
-/// When the thread that writes cannot be started.
+/// If the writer thread cannot be started.
 pub fn start(logs: &Logs) -> anyhow::Result<()> {
     if LINES.get().is_some() {
         return Ok(());
@@ -62,8 +63,8 @@ pub fn start(logs: &Logs) -> anyhow::Result<()> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // What it would print of its own errors goes to standard error by a macro
-    // that panics.
+    // The layer would print its own errors to standard error with a macro that
+    // panics.
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
         .with_writer(move || lossy.clone());
@@ -79,18 +80,18 @@ pub fn start(logs: &Logs) -> anyhow::Result<()> {
         .enabled
         .then(|| Records.with_filter(of_agent(level)));
     let registry = tracing_subscriber::registry().with(layer).with(records);
-    // A logger that is there already stays; there is nobody to tell.
+    // If a logger is already set, it stays, and there is nobody to tell.
     drop(registry.with(filter(level)).try_init());
     Ok(())
 }
 
-/// From now on events are log records, too, where `logs.otlp` asks for them.
-/// Only the first call has an effect.
+/// Turns events into log records as well, if `logs.otlp` is enabled. Only the
+/// first call has an effect.
 pub(crate) fn send_to(provider: &SdkLoggerProvider) {
     RECORDS.get_or_init(|| OpenTelemetryTracingBridge::new(provider));
 }
 
-/// Makes records of events once there is somebody who takes them.
+/// Turns events into records once [`send_to`] has been called.
 struct Records;
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
@@ -101,18 +102,18 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Records {
     }
 }
 
-/// Has [`start`] been called? Else there is nobody who takes events.
+/// Whether [`start`] has been called. Until then nobody takes events.
 pub(crate) fn is_started() -> bool {
     LINES.get().is_some()
 }
 
-/// Lines of the log that were lost.
+/// Lines of the log lost so far.
 pub fn lost() -> u64 {
     LINES.get().map_or(0, Lossy::lost)
 }
 
-/// Tells the user something that is no event of the log: after the lines so far,
-/// and lost where they would be.
+/// Tells the user something that is not an event of the log. It follows the
+/// lines logged so far, and is lost where a line would be.
 pub(crate) fn tell(text: fmt::Arguments<'_>) {
     let line = format!("{text}\n");
     match LINES.get().cloned() {
@@ -122,7 +123,7 @@ pub(crate) fn tell(text: fmt::Arguments<'_>) {
     .unwrap_or_default();
 }
 
-/// Writes a text that is the point of the command and may be large: it waits for
+/// Writes a text that is the point of the command and may be large. Waits for
 /// its reader.
 pub(crate) fn print(text: fmt::Arguments<'_>) {
     flush();
@@ -131,14 +132,14 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
         .unwrap_or_default();
 }
 
-/// Waits until the lines so far are written, a second at most.
+/// Waits until the lines so far are written, but at most a second.
 pub(crate) fn flush() {
     if let Some(lines) = LINES.get() {
         lines.flush(LAST_LINES);
     }
 }
 
-/// `eprintln!` with the program's name before it that cannot panic.
+/// Like `eprintln!`, but starts with the program's name and never panics.
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::logs::tell(format_args!("mqspan: {}", format_args!($($text)*)))
@@ -146,16 +147,16 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// What goes over OTLP: the agent's own events. Those of its libraries, and what
-/// it says of the export of its log, would make more of themselves.
+/// What is sent over OTLP: the agent's own events. Events of its libraries, and
+/// events about the export of the log, would create more of themselves.
 fn of_agent(level: LevelFilter) -> Targets {
     Targets::new()
         .with_target("mqspan", level)
         .with_target("mqspan::export::logs", LevelFilter::OFF)
 }
 
-/// What the client of Kubernetes logs of each failed try, up to ERROR, is for
-/// debugging only: `kubernetes` logs the first.
+/// Hides what the Kubernetes client logs of each failed try, at levels up to
+/// ERROR, unless debugging. `kubernetes` logs the first failure.
 fn filter(level: LevelFilter) -> Targets {
     let of_client = if level >= LevelFilter::DEBUG {
         level

@@ -6,35 +6,31 @@
 
 use opentelemetry_semantic_conventions::metric as semconv;
 
-/// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// Only grows.
     Counter,
-    /// Goes up and down; adding up its points makes sense.
+    /// Goes up and down; summing its points makes sense.
     UpDownCounter,
-    /// Goes up and down; adding up its points does not make sense.
+    /// Goes up and down; summing its points does not make sense.
     Gauge,
     /// Durations in buckets.
     Histogram,
 }
 
-/// One metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
-    /// By the semantic conventions' rules, with dots.
+    /// With dots, by the rules of the semantic conventions.
     pub name: &'static str,
-    /// What kind of number it is.
     pub kind: MetricKind,
-    /// UCUM, such as `s`, `By` and `{message}`.
+    /// A UCUM unit, such as `s`, `By` and `{message}`.
     pub unit: &'static str,
-    /// What tells its series apart.
+    /// The attributes that tell its series apart.
     #[cfg_attr(
         not(feature = "internals"),
         expect(dead_code, reason = "is for the documents")
     )]
     pub attributes: &'static str,
-    /// For people.
     pub description: &'static str,
 }
 

@@ -1,9 +1,9 @@
 //! `/metrics` for Prometheus.
 //!
-//! A collection goes through all threads of the host, and its text can have
-//! megabytes. So there is one at a time, at most one a second, and those who ask
-//! meanwhile share the answer. Answers that slow readers still hold are bounded
-//! too: while there are [`MAX_HELD`], nothing new is collected.
+//! A collection walks over all threads of the host, and its text can reach
+//! megabytes. So there is one collection at a time, at most one per second, and
+//! concurrent requests share the answer. Answers that slow readers still hold
+//! are bounded too: while there are [`MAX_HELD`], nothing new is collected.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::prometheus;
 use super::source::MetricsSource;
 
-/// How long an answer is good for those who ask next.
+/// How long an answer is reused.
 const FRESH: Duration = Duration::from_secs(1);
-/// Answers in memory, the newest among them.
+/// Answers in memory, including the newest.
 const MAX_HELD: usize = 4;
 
-/// The path `/metrics`.
+/// Serves `/metrics`.
 pub fn router(source: Arc<MetricsSource>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -33,7 +33,7 @@ pub fn router(source: Arc<MetricsSource>) -> Router {
 }
 
 async fn metrics(State((source, answers)): State<(Arc<MetricsSource>, Answers)>) -> Response {
-    // What is missing costs nothing to find out, so it is not kept.
+    // It costs nothing to find out that there is no answer yet, so that is not kept.
     let answer = if source.is_ready() {
         answers.get(move || text(source)).await
     } else {
@@ -55,7 +55,7 @@ async fn text(source: Arc<MetricsSource>) -> Option<Vec<u8>> {
     tokio::task::spawn_blocking(writing).await.ok()
 }
 
-/// The newest answer, and permits for all that are in memory.
+/// The newest answer, and permits for all answers in memory.
 #[derive(Clone)]
 struct Answers {
     newest: Arc<Mutex<Option<Answer>>>,
@@ -68,7 +68,7 @@ struct Answer {
     text: Option<Bytes>,
 }
 
-/// A text that gives its permit back with its last reader.
+/// A text that releases its permit with its last reader.
 struct Held {
     text: Vec<u8>,
     _permit: OwnedSemaphorePermit,
@@ -90,8 +90,9 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// An answer not older than [`FRESH`], or as old as slow readers make it.
-    /// Who asks and goes does not end the collection: others wait for it.
+    /// Returns an answer that is no older than [`FRESH`], or an older one while
+    /// slow readers hold all permits. A client that goes away does not end the
+    /// collection, because others wait for it.
     async fn get<F>(&self, collect: impl FnOnce() -> F + Send + 'static) -> Option<Bytes>
     where
         F: Future<Output = Option<Vec<u8>>> + Send,
@@ -125,8 +126,8 @@ impl Answers {
         tokio::spawn(collection).await.ok()?
     }
 
-    /// Lets go of the answer of that moment once it is not fresh any more, unless
-    /// it is what is left to be handed out.
+    /// Drops the answer made at `made` once it is stale, unless it is the only
+    /// one that can be handed out.
     async fn forget(self, made: Instant) {
         tokio::time::sleep(FRESH).await;
         let mut newest = self.newest.lock().await;

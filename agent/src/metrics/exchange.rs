@@ -1,6 +1,6 @@
 //! How numbers leave the capture thread: a reader asks, and the capture thread
-//! answers at its next tick, some 20 ms later at most. The event path is not
-//! touched, and a tick that nobody waits for costs one load.
+//! answers at its next tick, within some 20 ms. The event path is not involved,
+//! and a tick that nobody waits for costs one load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// A reader that got no answer for this long takes what was handed out last:
-/// the capture thread stands still, or has not begun.
+/// How long a reader waits for an answer. After that it takes the last
+/// snapshot, because the capture thread has stalled or not started.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Published<T> {
-    /// The last question that this answers.
+    /// Number of the last question that this answers.
     answers: u64,
     snapshot: Arc<T>,
 }
 
-/// The side of the capture thread.
+/// The capture thread's half.
 #[derive(Debug)]
 pub struct Publisher<T> {
     questions: Arc<AtomicU64>,
@@ -27,14 +27,14 @@ pub struct Publisher<T> {
     published: watch::Sender<Published<T>>,
 }
 
-/// The side of those who ask.
+/// The readers' half.
 #[derive(Debug, Clone)]
 pub struct Reader<T> {
     questions: Arc<AtomicU64>,
     published: watch::Receiver<Published<T>>,
 }
 
-/// Both sides.
+/// Returns the publishing and the reading half.
 pub fn exchange<T: Default>() -> (Publisher<T>, Reader<T>) {
     let questions = Arc::<AtomicU64>::default();
     let (sender, receiver) = watch::channel(Published::default());
@@ -51,13 +51,13 @@ pub fn exchange<T: Default>() -> (Publisher<T>, Reader<T>) {
 }
 
 impl<T> Publisher<T> {
-    /// Does somebody wait for an answer?
+    /// Whether a reader waits for an answer.
     #[inline]
     pub fn is_asked(&self) -> bool {
         self.questions.load(Ordering::Acquire) != self.answered
     }
 
-    /// Answers every question so far.
+    /// Publishes a snapshot, which answers all questions so far.
     pub fn publish(&mut self, snapshot: T) {
         self.answered = self.questions.load(Ordering::Acquire);
         self.published.send_replace(Published {
@@ -68,8 +68,7 @@ impl<T> Publisher<T> {
 }
 
 impl<T> Reader<T> {
-    /// What is counted up to now. Once the capture thread has ended, its last
-    /// word.
+    /// Returns the current numbers, or the last ones if the capture thread has ended.
     pub async fn read(&self) -> Arc<T> {
         let mut published = self.published.clone();
         let question = self.questions.fetch_add(1, Ordering::AcqRel) + 1;

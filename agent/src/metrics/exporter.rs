@@ -1,7 +1,7 @@
-//! Sends the metrics to the collector, by the way that spans go.
+//! Sends the metrics to the collector, with the settings for spans.
 //!
-//! A request that fails is not tried again: the numbers are cumulative, so the
-//! next one brings what it would have. Nothing waits for it but this task.
+//! A failed request is not retried: the numbers are cumulative, so the next
+//! request makes up for it. Only this task waits for an answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,9 @@ use super::source::MetricsSource;
 use crate::config::Otlp;
 use crate::export::grpc::Client;
 
-/// The last export must not hold up the end of the process.
+/// Upper bound on the last export, which must not delay the end of the process.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
 
-/// The metrics' way to a collector.
 pub struct MetricsExporter {
     source: Arc<MetricsSource>,
     client: Mutex<Arc<Client>>,
@@ -31,7 +30,7 @@ impl MetricsExporter {
     /// Exports to the collector of the spans. Needs the runtime's context.
     ///
     /// # Errors
-    /// A TLS file that cannot be used.
+    /// When a TLS file cannot be used.
     pub fn new(
         source: Arc<MetricsSource>,
         config: Otlp,
@@ -48,7 +47,7 @@ impl MetricsExporter {
     /// Exports to another collector from now on. Needs the runtime's context.
     ///
     /// # Errors
-    /// As [`Self::new`]; then the old one stays.
+    /// As for [`Self::new`]. The old collector then stays in use.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
         let client = Arc::new(Client::of_metrics(config)?);
         *self.lock() = client;
@@ -59,11 +58,11 @@ impl MetricsExporter {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Exports once an interval, for ever.
+    /// Exports once per interval, forever.
     pub async fn run(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick comes at once, when there is nothing to tell yet.
+        // The first tick fires at once, before there is anything to export.
         ticks.tick().await;
         loop {
             ticks.tick().await;
@@ -85,7 +84,7 @@ impl MetricsExporter {
         }
     }
 
-    /// Sends the metrics in one or more requests; says once what is wrong.
+    /// Sends the metrics in one or more requests. Logs a failure once.
     pub async fn export(&self, metrics: Vec<Metric>) {
         let client = Arc::clone(&self.lock());
         client.refresh();

@@ -1,5 +1,5 @@
 //! The agent's own metrics: observable instruments of the OpenTelemetry SDK,
-//! which observe the state that was read last.
+//! which report the state that was read last.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -29,13 +29,13 @@ use crate::owner::{Owner, Tenant};
 /// The instruments, and the reader that collects them.
 pub struct Instruments {
     state: Arc<Mutex<OwnState>>,
-    /// One collection at a time, so that each is of one state.
+    /// Locked for a whole collection, so that each is of one state.
     reader: Mutex<SharedReader>,
     /// Keeps the instruments alive.
     _provider: SdkMeterProvider,
 }
 
-/// The SDK takes its reader by value.
+/// The SDK takes its reader by value, so this shares one.
 #[derive(Debug, Clone, Default)]
 struct SharedReader(Arc<ManualReader>);
 
@@ -86,7 +86,7 @@ impl Default for Instruments {
 }
 
 impl Instruments {
-    /// This state as metrics. Those without a series are left out.
+    /// Converts the state to metrics. Those without a series are left out.
     pub fn collect(&self, state: OwnState, period: Period) -> Vec<Metric> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
@@ -105,7 +105,8 @@ impl Instruments {
     }
 }
 
-/// One clock for all metrics: the SDK's would not follow when it is set.
+/// Uses one clock for all metrics, because the SDK's would not follow when the
+/// clock is set.
 fn set_period(metric: &mut Metric, period: Period) {
     if let Some(Data::Sum(sum)) = &mut metric.data {
         for point in &mut sum.data_points {
@@ -117,7 +118,7 @@ fn set_period(metric: &mut Metric, period: Period) {
 
 type Observer<'a, T> = &'a dyn AsyncInstrument<T>;
 
-/// Makes instruments that observe parts of a state.
+/// Makes instruments that observe parts of the state.
 struct Observed {
     meter: Meter,
     state: Arc<Mutex<OwnState>>,
@@ -186,8 +187,8 @@ impl Observed {
             ] {
                 observer.observe(calls, &[KeyValue::new("outcome", outcome)]);
             }
-            // Zeros too: what Prometheus' increase() sees of a series begins with
-            // its second sample.
+            // Zeros too, because Prometheus' increase() needs a sample from
+            // before the first increase.
             for (reason, calls) in balance.lost.all() {
                 let lost = KeyValue::new("outcome", "lost");
                 observer.observe(calls, &[lost, KeyValue::new("reason", reason.name())]);
@@ -346,7 +347,7 @@ fn signed(count: u64) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
-/// Who an owner is.
+/// Adds the attributes of an owner.
 fn describe(owner: &Owner, container: Option<&Arc<str>>, attributes: &mut Vec<KeyValue>) {
     if owner.user != Owner::ANY_USER {
         attributes.push(KeyValue::new(PROCESS_USER_ID, i64::from(owner.user)));
@@ -376,17 +377,17 @@ fn exporter(sink: &SinkState) -> [KeyValue; 2] {
     component(sink.exporter, "0")
 }
 
-/// One queue for each exporter, so its name tells the exporter.
+/// Each exporter has one queue, so its name identifies the exporter.
 fn processor(sink: &SinkState) -> [KeyValue; 2] {
     component("batching_span_processor", sink.exporter)
 }
 
-/// Spans that an exporter had and did not deliver. A reason can be both the
-/// collector's and ours.
+/// Spans that an exporter had and did not deliver, by reason. The collector and
+/// the agent can have the same reason.
 fn failures(counters: &SinkCounts) -> Vec<(&'static str, u64)> {
     let mut failures = counters.rejected.clone();
     for (reason, spans) in counters.lost.some() {
-        // These did not get as far as the exporter.
+        // These spans did not reach the exporter.
         if matches!(reason, Loss::QueueFull | Loss::Closed) {
             continue;
         }

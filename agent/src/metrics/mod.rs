@@ -1,4 +1,4 @@
-//! Metrics: what is counted of every call, and of the agent itself.
+//! Metrics of every call, and of the agent itself.
 //!
 //! ```text
 //!  capture thread                  tokio tasks
@@ -7,22 +7,22 @@
 //!  kernel counters, Counters ──────┘
 //! ```
 //!
-//! The agent's own figures are observable instruments of the OpenTelemetry SDK.
-//! Those of queues are summed by the capture thread, exactly whatever the
-//! sampling of spans, and join them as messages of opentelemetry-proto.
+//! The agent's own metrics are observable instruments of the OpenTelemetry SDK.
+//! The metrics of queues are summed by the capture thread, exactly and whatever
+//! the sampling of spans, and are added as messages of opentelemetry-proto.
 //!
-//! What is counted how:
-//! - A call counts when it has passed the filters, whether its span is kept or
-//!   not. Of calls whose record finds no room in the ring buffer the kernel
-//!   keeps count itself, unless the filter has something that only the agent
-//!   can decide. What is lost before that, because entry or return were not
-//!   seen, is in `mqspan.calls` alone.
-//! - `posix_mq.blocked_callers` is read of the kernel's list of threads when it
-//!   is asked for: those that sleep in a send or receive at that moment.
-//! - Of more than [`queues::MAX_SERIES`] combinations of queue, namespace,
-//!   operation and outcome, those met last share one series with the only
-//!   attribute `otel.metric.overflow`; its counts are those of the calls that
-//!   found no series of their own.
+//! What is counted:
+//! - A call counts if it passes the filters, whether its span is kept or not.
+//!   The kernel itself counts calls whose record finds no room in the ring
+//!   buffer, unless the filter has something that only the agent can check.
+//!   Calls lost before that, because their entry or return was not seen, are
+//!   only in `mqspan.calls`.
+//! - `posix_mq.blocked_callers` is read from the kernel's list of threads on
+//!   request: the threads that sleep in a send or receive at that moment.
+//! - Beyond [`queues::MAX_SERIES`] combinations of queue, namespace, operation
+//!   and outcome, new ones share one series whose only attribute is
+//!   `otel.metric.overflow`. It counts the calls that found no series of their
+//!   own.
 
 pub mod catalog;
 pub mod endpoint;

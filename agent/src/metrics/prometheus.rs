@@ -1,9 +1,9 @@
 //! Collected metrics in Prometheus' text format, version 0.0.4.
 //!
-//! Names follow "Prometheus and OpenMetrics Compatibility" of the
-//! OpenTelemetry specification: what is not a letter, digit or underscore
-//! becomes an underscore, then come the unit and, for sums that only grow,
-//! `_total`. Label values are untrusted: queue names may hold anything.
+//! Names follow "Prometheus and OpenMetrics Compatibility" of the OpenTelemetry
+//! specification: characters other than letters, digits and underscores become
+//! underscores, followed by the unit and, for sums that only grow, `_total`.
+//! Label values are untrusted: queue names may contain anything.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,13 +18,13 @@ use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use super::requests::points;
 use crate::resource::Resource;
 
-/// For the header `Content-Type`.
+/// Value of the header `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The whole answer to a scrape.
 pub fn text(metrics: &[Metric], resource: &Resource) -> String {
     let mut out = String::with_capacity(16 << 10);
-    // The resource, as the specification has it.
+    // The specification puts the resource into `target_info`.
     out.push_str("# HELP target_info Target metadata\n# TYPE target_info gauge\n");
     let attributes = ProtoResource::from(resource).attributes;
     write_series(&mut out, "target_info", &attributes, None);
@@ -39,7 +39,6 @@ fn is_counter(metric: &Metric) -> bool {
     matches!(&metric.data, Some(Data::Sum(sum)) if sum.is_monotonic)
 }
 
-/// The name of a metric.
 fn name(metric: &Metric) -> String {
     let mut name = snake(&metric.name);
     let unit = match metric.unit.as_str() {
@@ -54,8 +53,7 @@ fn name(metric: &Metric) -> String {
     name
 }
 
-/// Dots and the like become underscores; keys are ours and start with a
-/// letter.
+/// Turns dots and the like into underscores. Keys are ours and start with a letter.
 fn snake(key: &str) -> String {
     key.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
@@ -98,7 +96,7 @@ fn write_numbers(out: &mut String, name: &str, points: &[NumberDataPoint]) {
     }
 }
 
-/// Buckets are cumulative here, and the last one is that of all.
+/// Prometheus' buckets are cumulative, and the last one counts everything.
 fn write_histogram(out: &mut String, name: &str, point: &HistogramDataPoint) {
     let bucket_name = format!("{name}_bucket");
     let mut cumulative = 0;
@@ -115,7 +113,7 @@ fn write_histogram(out: &mut String, name: &str, point: &HistogramDataPoint) {
     push(out, format_args!(" {cumulative}\n"));
 }
 
-/// As Go writes numbers, and so as collectors write bounds: `le` is a text.
+/// Formats numbers like Go, and so like collectors, because `le` is text.
 fn bound_text(bound: f64) -> String {
     if bound >= 1e-4 {
         return bound.to_string();
@@ -163,8 +161,8 @@ fn write_label(out: &mut String, first: bool, key: &str, value: &str) {
     out.push('"');
 }
 
-/// What the format has a meaning for; a carriage return, which it has none
-/// for, would still end a line to some readers.
+/// Escapes what the format gives a meaning. A carriage return has none, but
+/// would still end a line for some readers.
 fn escape(out: &mut String, text: &str, quoted: bool) {
     for c in text.chars() {
         match c {
@@ -177,7 +175,7 @@ fn escape(out: &mut String, text: &str, quoted: bool) {
     }
 }
 
-/// Writing to a string does not fail.
+/// Writing to a string cannot fail.
 fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     out.write_fmt(arguments).unwrap_or_default();
 }

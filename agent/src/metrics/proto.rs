@@ -10,21 +10,19 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use super::catalog::{Definition, MetricKind};
 use crate::histogram::{Histogram as Durations, bounds};
 
-/// The time that numbers are about, in Unix nanoseconds.
+/// The period that numbers cover, in Unix nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Period {
-    /// Since when they add up.
+    /// Start of the sums.
     pub start_unix_ns: u64,
-    /// When they were read.
+    /// When the numbers were read.
     pub unix_ns: u64,
 }
 
-/// A string attribute.
 pub(super) fn text(key: &str, value: impl Into<String>) -> KeyValue {
     attribute(key, Value::StringValue(value.into()))
 }
 
-/// An integer attribute.
 pub(super) fn int(key: &str, value: i64) -> KeyValue {
     attribute(key, Value::IntValue(value))
 }
@@ -43,7 +41,6 @@ fn attribute(key: &str, value: Value) -> KeyValue {
     }
 }
 
-/// A whole number.
 pub(super) fn number(period: Period, attributes: Vec<KeyValue>, count: u64) -> NumberDataPoint {
     NumberDataPoint {
         attributes,
@@ -77,7 +74,7 @@ pub(super) fn durations(
     }
 }
 
-/// A metric of numbers: a sum or a gauge, by its kind.
+/// A sum or a gauge, by the kind of `definition`.
 pub(super) fn numbers(definition: &Definition, data_points: Vec<NumberDataPoint>) -> Metric {
     let data = if definition.kind == MetricKind::Gauge {
         metric::Data::Gauge(Gauge { data_points })
@@ -91,7 +88,6 @@ pub(super) fn numbers(definition: &Definition, data_points: Vec<NumberDataPoint>
     metric(definition, data)
 }
 
-/// A metric of durations.
 pub(super) fn histograms(definition: &Definition, data_points: Vec<HistogramDataPoint>) -> Metric {
     let data = metric::Data::Histogram(Histogram {
         data_points,

@@ -1,10 +1,10 @@
-//! What was counted of calls, as metrics.
+//! The counts of calls, as metrics.
 //!
-//! They are summed by the capture thread, and the SDK has no way in for
-//! histograms that were summed elsewhere. Names, units and attributes are those
-//! of "Semantic conventions for messaging client metrics", but for one thing: a
-//! send that fails put no message into the queue, so it is not in
-//! `messaging.client.sent.messages`; the histogram counts it, with its
+//! The capture thread sums them, and the SDK does not accept histograms that
+//! were summed elsewhere. Names, units and attributes follow "Semantic
+//! conventions for messaging client metrics", with one exception: a send that
+//! fails puts no message into the queue, so it is not in
+//! `messaging.client.sent.messages`. The histogram counts it, with its
 //! `error.type`.
 
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ use super::proto::{Period, durations, histograms, int, number, numbers, overflow
 use super::queues::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::kernel::Waiting;
 
-/// The metrics of all queues. `waiting` are the callers that are blocked now;
-/// `unix_ns` leads from boot time to Unix time, in nanoseconds.
+/// The metrics of all queues. `waiting` are the callers blocked now. `unix_ns`
+/// converts ns since boot to Unix ns.
 pub fn queue_metrics(
     snapshot: &QueueSnapshot,
     waiting: &[Waiting],
@@ -73,7 +73,7 @@ pub fn queue_metrics(
     ]
 }
 
-/// One gauge of each queue that is there.
+/// A gauge with one point for each queue that exists.
 fn gauge(
     snapshot: &QueueSnapshot,
     period: Period,
@@ -95,8 +95,8 @@ fn gauge(
     numbers(definition, points.collect())
 }
 
-/// Zeros too, for queues that are there: a series that comes and goes is hard to
-/// watch.
+/// Includes zeros for queues that exist, because a series that comes and goes
+/// is hard to watch.
 fn blocked_callers(snapshot: &QueueSnapshot, waiting: &[Waiting], period: Period) -> Metric {
     let mut callers: BTreeMap<(Option<&str>, u32, bool), u64> = BTreeMap::new();
     for depth in snapshot.depths.iter().filter(|d| d.messages.is_some()) {

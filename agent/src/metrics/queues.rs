@@ -1,9 +1,9 @@
-//! What is counted of every call, by queue, operation and outcome.
+//! Counts every call, by queue, operation and outcome.
 //!
 //! The capture thread owns [`QueueMetrics`]: a call costs one look-up and no
-//! lock. A cache leads from what the kernel says of a call to its series; what
-//! makes a series is its attributes alone, so a queue that is made anew under
-//! its old name goes on with the old series.
+//! lock. A cache leads from the kernel's data of a call to its series. Only the
+//! attributes identify a series, so a queue that is recreated under its old
+//! name continues the old series.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,17 +19,16 @@ use crate::hash::{KeyHasher, hash_bytes};
 use crate::histogram::Histogram;
 use crate::kernel::{LostCalls, LostKind, QueueKey};
 
-/// Series of queues, the one for what is beyond included: the default
+/// Maximum number of series, including the overflow series: the default
 /// cardinality limit of the OpenTelemetry SDK specification ("Metrics SDK",
 /// "Cardinality limits").
 pub const MAX_SERIES: usize = 2_000;
 
-/// Entries of the cache. When it is full it is emptied, which costs each queue
-/// in use one slow look-up.
+/// Entries of the cache. A full cache is emptied, which costs each queue in use
+/// one slow look-up.
 const MAX_CACHED: usize = 16_384;
 
-/// How a call ended: 0 for success, else an errno, or a signal with the top
-/// bit.
+/// How a call ended: 0 for success, else an errno, or a signal with the top bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Outcome(u16);
 
@@ -45,8 +44,8 @@ impl Outcome {
         Self::new(error, call.death_signal)
     }
 
-    /// `error` is 0 for success. The kernel's 512 is `EINTR`, as user space
-    /// sees it.
+    /// `error` is 0 for success. The kernel's 512 becomes `EINTR`, as user
+    /// space sees it.
     fn new(error: u16, death_signal: Option<u32>) -> Self {
         if let Some(signal) = death_signal {
             return Self(Self::SIGNAL | u16::try_from(signal).unwrap_or(0x7fff).min(0x7fff));
@@ -55,12 +54,11 @@ impl Outcome {
         Self(u16::try_from(number).unwrap_or(0x7fff).min(0x7fff))
     }
 
-    /// The call did what it was asked to.
     pub fn is_success(self) -> bool {
         self.0 == 0
     }
 
-    /// `error.type`, in the same words as the span has it.
+    /// `error.type`, spelled as in the span.
     pub fn error_type(self) -> Option<Cow<'static, str>> {
         if self.is_success() {
             return None;
@@ -75,16 +73,13 @@ impl Outcome {
     }
 }
 
-/// What tells one series from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Name of the queue, where known.
+    /// Name of the queue, if known.
     pub queue: Option<Arc<str>>,
     /// Inode number of the IPC namespace.
     pub ipc_namespace: u32,
-    /// The system call.
     pub operation: Operation,
-    /// How it ended.
     pub outcome: Outcome,
 }
 
@@ -99,26 +94,25 @@ impl Identity {
     }
 }
 
-/// What was counted of one kind of call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Series {
-    /// Which; `None` for all that found no place of their own.
+    /// `None` for the overflow series.
     pub identity: Option<Identity>,
-    /// From entry to return, nanoseconds. For calls that were blocked already
-    /// at attach it runs from there.
+    /// From entry to return, in ns. For calls that were already blocked at
+    /// attach it starts there.
     pub duration: Histogram,
-    /// From the making of a message to its delivery; `None` while no receive
+    /// From the creation of a message to its receipt. `None` until a receive
     /// has met a send that was seen.
     pub time_in_queue: Option<Box<Histogram>>,
     /// Messages that sends put into queues.
     pub sent: u64,
     /// Messages that receives took from queues.
     pub consumed: u64,
-    /// Since when it counts, boot time; `None` for since the agent's start.
+    /// Start of counting, ns since boot; `None` for the agent's start.
     pub start_ns: Option<u64>,
-    /// When it last counted something, boot time.
+    /// Time of the last count, ns since boot.
     last_ns: u64,
-    /// What it counted was handed out.
+    /// Whether its counts have been handed out.
     is_told: bool,
     /// Index of the queue's depth.
     queue: Option<usize>,
@@ -162,27 +156,25 @@ impl Series {
     }
 }
 
-/// The depth of one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Depth {
-    /// Name of the queue.
     pub queue: Arc<str>,
     /// Inode number of the IPC namespace.
     pub ipc_namespace: u32,
-    /// Messages at the latest return that told; `None` since it was unlinked.
+    /// Messages at the latest return that reported them; `None` once it is unlinked.
     pub messages: Option<u32>,
-    /// How many it takes (`mq_maxmsg`), as of the same return.
+    /// `mq_maxmsg`, as of the same return.
     pub max_messages: Option<u32>,
-    /// When that was.
+    /// Time of that return, ns since boot.
     at_ns: u64,
-    /// Inode number of the queue that this is of.
+    /// Inode number of the queue whose depth this is.
     inode: u64,
-    /// The kernel has said that this queue is there.
+    /// Whether the kernel has said that this queue exists.
     is_there: bool,
 }
 
 impl Depth {
-    /// The queue is gone, or nothing is known of it.
+    /// Forgets the depth: the queue is gone, or nothing is known of it.
     fn end(&mut self) {
         self.messages = None;
         self.max_messages = None;
@@ -190,18 +182,16 @@ impl Depth {
     }
 }
 
-/// All that was counted so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueueSnapshot {
-    /// The first one is for all that found no place of their own.
+    /// The first one is the overflow series.
     pub series: Vec<Series>,
-    /// One for each queue that a series of its own names.
+    /// One for each queue that a series other than the first names.
     pub depths: Vec<Depth>,
 }
 
 impl QueueSnapshot {
-    /// Counts calls that the capture thread, which has ended, did not take any
-    /// more.
+    /// Adds lost calls that the capture thread, which has ended, did not take.
     pub fn add_lost(&mut self, lost: &[LostCalls], now_ns: u64) {
         let mut places: HashMap<Identity, usize> = self
             .series
@@ -234,11 +224,11 @@ impl QueueSnapshot {
     }
 }
 
-/// What the kernel says of a call: leads to its series, but does not identify
-/// it, since inode numbers come back.
+/// The kernel's data of a call. It leads to the series but does not identify
+/// it, because inode numbers are reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    /// Inode number of the queue, or a hash of the name without one.
+    /// Inode number of the queue, or a hash of the name if there is none.
     queue: u64,
     /// IPC namespace, outcome, operation.
     rest: u64,
@@ -265,7 +255,6 @@ struct Cached {
     series: usize,
 }
 
-/// The one owner of what is counted by queue.
 #[derive(Debug)]
 pub struct QueueMetrics {
     cache: HashMap<Key, Cached, BuildHasherDefault<KeyHasher>>,
@@ -273,14 +262,14 @@ pub struct QueueMetrics {
     by_queue: HashMap<(Arc<str>, u32), usize>,
     counted: QueueSnapshot,
     max_series: usize,
-    /// How long what nobody calls is kept, unless the queue is there.
+    /// How long a series without calls is kept, unless the queue exists.
     keep_ns: u64,
     publisher: Publisher<QueueSnapshot>,
 }
 
 impl QueueMetrics {
-    /// Nothing counted yet; `publisher` hands out what is. Series of queues that
-    /// are gone are kept for so long after their last call.
+    /// Starts without counts, which `publisher` hands out. Series of removed
+    /// queues are kept for `keep` after their last call.
     pub fn new(publisher: Publisher<QueueSnapshot>, keep: Duration) -> Self {
         Self::with_limit(publisher, keep, MAX_SERIES)
     }
@@ -300,8 +289,8 @@ impl QueueMetrics {
         }
     }
 
-    /// Counts one call. No allocation for a queue, operation and outcome that
-    /// were met lately.
+    /// Counts one call. Does not allocate if queue, operation and outcome were
+    /// seen recently.
     #[inline]
     pub fn call(&mut self, call: &Call<'_>) {
         let outcome = Outcome::of(call);
@@ -320,8 +309,8 @@ impl QueueMetrics {
         else {
             return;
         };
-        // Records come in the order of returns, but for threads that lose
-        // their CPU between reading the clock and taking room in the ring.
+        // Records come in the order of returns, except from threads that are
+        // preempted between reading the clock and reserving room in the ring.
         let unlinked = call.operation == Operation::MqUnlink && outcome.is_success();
         if (unlinked || call.depth.is_some()) && call.end_ns >= depth.at_ns {
             depth.at_ns = call.end_ns;
@@ -337,7 +326,7 @@ impl QueueMetrics {
         }
     }
 
-    /// Counts calls whose record did not get here.
+    /// Counts calls whose record was lost.
     pub fn add_lost(&mut self, lost: &[LostCalls]) {
         if lost.is_empty() {
             return;
@@ -352,8 +341,8 @@ impl QueueMetrics {
         }
     }
 
-    /// Takes what the kernel says of queues. One that is gone has no depth any
-    /// more; its series are given back later.
+    /// Takes what the kernel says about queues. A queue that is gone loses its
+    /// depth now and its series later.
     pub fn look_at(&mut self, queues: &HashMap<QueueKey, bool>) {
         for depth in &mut self.counted.depths {
             let key = QueueKey {
@@ -368,9 +357,9 @@ impl QueueMetrics {
         }
     }
 
-    /// Gives back what nobody has called for so long: depths of queues that the
-    /// kernel does not say are there, and series of such queues, or of none,
-    /// once they have been handed out.
+    /// Removes what has had no call for `keep_ns`: depths of queues that the
+    /// kernel does not confirm, and series of such queues, or of none, once
+    /// they have been handed out.
     fn give_back(&mut self, now_ns: u64) {
         let is_idle = |last_ns: u64| now_ns.saturating_sub(last_ns) >= self.keep_ns;
         let QueueSnapshot { series, depths } = &mut self.counted;
@@ -427,7 +416,7 @@ impl QueueMetrics {
         }
     }
 
-    /// Hands out what is counted, if somebody asked for it.
+    /// Hands out the counts, if a reader has asked for them.
     #[inline]
     pub fn tick(&mut self) {
         if self.publisher.is_asked() {
@@ -435,12 +424,12 @@ impl QueueMetrics {
         }
     }
 
-    /// Hands out what is counted for the last time.
+    /// Hands out the counts for the last time.
     pub fn finish(&mut self) {
         self.publish(Reading::now().boot_ns);
     }
 
-    /// The series by its attributes, which is made if there is room.
+    /// Finds the series by its attributes, or adds it if there is room.
     #[cold]
     fn look_up(&mut self, key: Key, call: &Call<'_>, outcome: Outcome) -> usize {
         let identity = Identity {
@@ -458,7 +447,7 @@ impl QueueMetrics {
         series
     }
 
-    /// The one for all others where there is no room for one more.
+    /// Index of the series, or of the overflow series if there is no room for it.
     fn series_of(&mut self, identity: Identity, now_ns: u64) -> usize {
         match self.by_identity.get(&identity) {
             Some(at) => *at,

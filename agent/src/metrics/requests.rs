@@ -10,12 +10,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 use crate::resource::Resource;
 
-/// Points in one request. A histogram's is a kilobyte, and at most two with the
-/// longest name, so a request stays far below the 4 MiB
-/// that gRPC servers take.
+/// Maximum number of points in one request. A histogram's point takes one
+/// kilobyte, or two with the longest name, so a request stays far below the 4
+/// MiB that gRPC servers accept.
 const MAX_POINTS: usize = 1_000;
 
-/// The metrics in requests; a metric with many points is in several.
+/// Splits the metrics into requests. A metric with many points is in several.
 pub fn requests(
     metrics: impl IntoIterator<Item = Metric>,
     resource: &Resource,
@@ -62,7 +62,6 @@ fn request(metrics: Vec<Metric>, resource: &Resource) -> ExportMetricsServiceReq
     }
 }
 
-/// How many points a metric has.
 pub(super) fn points(metric: &Metric) -> usize {
     match &metric.data {
         Some(Data::Sum(sum)) => sum.data_points.len(),
@@ -72,7 +71,7 @@ pub(super) fn points(metric: &Metric) -> usize {
     }
 }
 
-/// The metric's points from the one at `at` on, as a metric of their own.
+/// Splits off the points from `at` on, as a metric of their own.
 fn split_off(metric: &mut Metric, at: usize) -> Option<Metric> {
     if points(metric) <= at {
         return None;

@@ -1,4 +1,4 @@
-//! Reads every number there is, on request.
+//! Reads all numbers, on request.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,14 +24,13 @@ use crate::process::LookupLosses;
 use crate::resource::{AttributeValue, Resource};
 use crate::{logs, panics};
 
-/// `otel.component.type` of the two exporters of spans. The conventions have
-/// a name for the first only.
+/// `otel.component.type` of the two exporters of spans. The conventions name
+/// only the first.
 const OTLP_EXPORTER: &str = "otlp_grpc_span_exporter";
 const FILE_EXPORTER: &str = "otlp_json_file_span_exporter";
 
-/// Where the numbers are.
 pub struct MetricsSource {
-    /// Boot time.
+    /// Start of the agent, ns since boot.
     start_ns: u64,
     anchors: Mutex<Anchors>,
     resource: Resource,
@@ -53,10 +52,10 @@ struct Sinks {
 }
 
 impl MetricsSource {
-    /// `attributes` are added to the agent's resource; `decoded` tells what
-    /// became of the calls that left the ring buffer.
-    /// Exporters are added by [`Self::add_exporter`], and the kernel's numbers
-    /// by [`Self::set_kernel`] once there are any.
+    /// Adds `attributes` to the agent's resource. `decoded` counts what became
+    /// of the calls that left the ring buffer. [`Self::add_exporter`] adds
+    /// exporters, and [`Self::set_kernel`] the kernel's numbers once there are
+    /// any.
     pub fn new(
         queues: Reader<QueueSnapshot>,
         attributes: &BTreeMap<String, AttributeValue>,
@@ -78,7 +77,7 @@ impl MetricsSource {
         }
     }
 
-    /// From now on this exporter is in use; the earlier ones may still send
+    /// Adds the exporter that is used from now on. Earlier ones may still send
     /// what they hold.
     pub fn add_exporter(&self, exporter: &Exporter) {
         let Some(primary) = exporter.primary() else {
@@ -92,37 +91,36 @@ impl MetricsSource {
         });
     }
 
-    /// From now on there is something to read.
+    /// Sets the source of the kernel's numbers. Before that nothing is collected.
     pub fn set_kernel(&self, kernel: Arc<KernelMeters>) {
         // It is set once; a second one would read the same numbers.
         drop(self.kernel.set(kernel));
     }
 
-    /// From now on look-ups in `/proc` are counted here.
     pub fn set_lookups(&self, lookups: LookupLosses) {
         drop(self.lookups.set(lookups));
     }
 
-    /// From now on the records of the agent's log are counted here.
     pub fn set_logs(&self, counts: impl Fn() -> LogCounts + Send + Sync + 'static) {
         drop(self.logs.set(Box::new(counts)));
     }
 
-    /// The agent itself.
+    /// The agent's own resource.
     pub fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    /// Are the programs loaded? Before that there is nothing to collect.
+    /// Whether the programs are loaded. Before that there is nothing to collect.
     pub fn is_ready(&self) -> bool {
         self.kernel.get().is_some()
     }
 
-    /// All numbers; `None` before the programs are loaded. `left` is how many
-    /// spans the deadline of a shutdown left for good, 0 while the agent runs.
+    /// All numbers; `None` before the programs are loaded. `left` is the number
+    /// of spans that were not sent before the deadline of a shutdown, 0 while
+    /// the agent runs.
     pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Vec<Metric>> {
         let kernel = Arc::clone(self.kernel.get()?);
-        // The capture thread adds them to what it hands out.
+        // The capture thread adds them to the numbers that it hands out.
         let taken = tokio::task::spawn_blocking(move || {
             if let Err(error) = kernel.take_losses() {
                 tracing::debug!(%error, "lost calls cannot be read");
@@ -134,7 +132,7 @@ impl MetricsSource {
         taken.await.ok()?;
         let queues = self.queues.read().await;
         let source = Arc::clone(self);
-        // The kernel goes through all threads of the host for it.
+        // Blocks while the kernel walks over all threads of the host.
         let reading = tokio::task::spawn_blocking(move || source.read(queues, left));
         reading.await.ok()?
     }
@@ -160,7 +158,7 @@ impl MetricsSource {
         Some(metrics)
     }
 
-    /// The clock's past, and Unix nanoseconds of now.
+    /// The clock's anchors, and the current time in Unix ns.
     fn clock(&self) -> (Anchors, u64) {
         let mut anchors = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Reading::exact_now();
@@ -170,8 +168,8 @@ impl MetricsSource {
         (anchors.clone(), unix_ns)
     }
 
-    /// What is further down the way is read first, so that no span is counted
-    /// at its end that was not counted at its beginning.
+    /// Reads later stages first, so that no span is counted at its end before
+    /// it was counted at its beginning.
     fn own_state(&self, left: u64) -> Option<OwnState> {
         let all = self
             .sinks
@@ -213,8 +211,8 @@ impl MetricsSource {
     }
 }
 
-/// The agent's own resource. Attributes that the configuration adds stand over
-/// what is known of the host, not over who the agent is.
+/// The agent's own resource. Configured attributes override what is known of
+/// the host, but not who the agent is.
 fn resource(
     host: &Host,
     attributes: &BTreeMap<String, AttributeValue>,

@@ -1,4 +1,4 @@
-//! What the agent's own metrics are made from.
+//! The state that the agent's own metrics report.
 
 use std::fs;
 use std::time::Duration;
@@ -12,21 +12,18 @@ use crate::kernel::ProbeStats;
 use crate::owner::LostByOwner;
 use crate::process::LookupLosses;
 
-/// One kind of destination of spans. A reload can exchange the exporter; what
-/// the old ones counted is in the sums.
+/// One kind of destination of spans. A reload can replace the exporter; the
+/// sums include what the old ones counted.
 #[derive(Debug, Clone)]
 pub struct SinkState {
     /// `otel.component.type` of the exporter.
     pub exporter: &'static str,
-    /// What became of its spans.
     pub counters: SinkCounts,
-    /// What waits.
     pub queue: Level,
 }
 
 impl SinkState {
-    /// Of sinks of one kind, of which the last is the one in use; `None`
-    /// without any.
+    /// Sums sinks of one kind, the last of which is in use. `None` if there are none.
     pub fn read<'a>(
         exporter: &'static str,
         sinks: impl IntoIterator<Item = &'a Sink>,
@@ -50,7 +47,7 @@ impl SinkState {
     }
 }
 
-/// What the operating system says of this process.
+/// What the operating system reports about this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProcessState {
     /// User and system time of all threads.
@@ -60,7 +57,7 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    /// From the clock of the process and `/proc/self/statm`.
+    /// Reads the CPU clock of the process and `/proc/self/statm`.
     pub fn read() -> Self {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let resident_pages = fs::read_to_string("/proc/self/statm")
@@ -74,34 +71,28 @@ impl ProcessState {
     }
 }
 
-/// All that the agent's own metrics are made from.
 #[derive(Debug, Clone, Default)]
 pub struct OwnState {
-    /// What became of the calls.
     pub balance: Balance,
-    /// The programs in the kernel.
     pub probes: Vec<ProbeStats>,
-    /// Returns that found no instance of a return probe, where one can tell.
+    /// Returns that found no instance of a return probe, if known.
     pub missed_returns: Option<u64>,
-    /// Messages whose sender found no room to be remembered.
+    /// Messages whose sender could not be remembered.
     pub messages_lost: u64,
-    /// Children of filtered processes that found no room to be judged like them.
+    /// Children of filtered processes for which there was no room, so that the
+    /// filter does not treat them like their parents.
     pub children_lost: u64,
     /// Processes that the kernel had no room to announce.
     pub processes_lost: u64,
-    /// Whose calls were lost.
     pub owners: Vec<LostByOwner>,
-    /// Look-ups in `/proc` that came to nothing.
+    /// Look-ups in `/proc` that failed.
     pub lookups: LookupLosses,
     /// Lines of the agent's log that were not written.
     pub log_lines_lost: u64,
-    /// What became of its records over OTLP, where they are sent.
+    /// The records of the agent's log over OTLP, if they are sent.
     pub log_records: Option<LogCounts>,
-    /// Defects that showed.
     pub panics: u64,
-    /// Destinations of spans.
     pub sinks: Vec<SinkState>,
-    /// This process.
     pub process: ProcessState,
 }
 

@@ -1,14 +1,14 @@
-//! What a process says of itself in its environment, by the OpenTelemetry
+//! What a process says about itself in its environment, by the OpenTelemetry
 //! specification ("Environment Variable Specification", "Resource SDK").
 
 use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::percent::percent_decode;
 
-/// Bytes of a value; what is longer is cut, on a character.
+/// Maximum length of a value in bytes. Longer ones are cut at a character boundary.
 pub(super) const VALUE_MAX_BYTES: usize = 256;
 
-/// The service that a process says it is. Values are bounded.
+/// The service that a process claims to be. Values are bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Environment {
     /// `service.name`.
@@ -22,8 +22,9 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// From the bytes of `/proc/<pid>/environ`: `NAME=value`, each ended by a
-    /// zero byte. `OTEL_SERVICE_NAME` beats `OTEL_RESOURCE_ATTRIBUTES`.
+    /// Parses the bytes of `/proc/<pid>/environ`: `NAME=value`, each terminated
+    /// by a zero byte. `OTEL_SERVICE_NAME` takes precedence over
+    /// `OTEL_RESOURCE_ATTRIBUTES`.
     pub(super) fn parse(environ: &[u8]) -> Self {
         let value_of = |name: &str| {
             environ.split(|&byte| byte == 0).find_map(|variable| {
@@ -41,7 +42,7 @@ impl Environment {
         found
     }
 
-    /// Of its values.
+    /// Total length of the values.
     pub(super) fn bytes(&self) -> usize {
         [
             &self.service_name,
@@ -55,8 +56,8 @@ impl Environment {
         .sum()
     }
 
-    /// `key=value,key=value`, values percent-encoded. One that is malformed
-    /// makes the whole variable void, as the specification asks.
+    /// Parses `key=value,key=value` with percent-encoded values. If one is
+    /// malformed the whole variable is ignored, as the specification requires.
     fn take_attributes(&mut self, text: &str) {
         let mut taken = Self::default();
         for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
@@ -79,7 +80,7 @@ impl Environment {
     }
 }
 
-/// The text, cut on a character where it is too long.
+/// The text, cut at a character boundary if it is too long.
 pub(super) fn bounded(text: &str) -> &str {
     (0..=text.len().min(VALUE_MAX_BYTES))
         .rev()

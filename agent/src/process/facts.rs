@@ -1,5 +1,4 @@
-//! What is known of a process, put together from what the kernel tells and what
-//! `/proc` adds.
+//! What is known of a process, from the kernel's events and from `/proc`.
 
 use super::environment::Environment;
 use super::proc::{Missing, ProcFacts};
@@ -9,13 +8,13 @@ use crate::event::{Call, PathKind, PathSeen, ProcessKey, ProcessSeen, Timeout};
 use crate::owner::Owner;
 use crate::rfc3339::Rfc3339;
 
-/// What has come of a process before its own event.
+/// The parts of a process that arrive before its own event.
 #[derive(Debug)]
 pub(super) struct Arriving {
     pub(super) exe_name: String,
     pub(super) exe_path: String,
     pub(super) container: Container,
-    /// Name of the container or pod that its owner is about.
+    /// Name of the container or pod that its owner stands for.
     pub(super) tenant: Option<String>,
     pub(super) environment: Environment,
     pub(super) missing: Missing,
@@ -61,20 +60,19 @@ impl Arriving {
     }
 }
 
-/// What is known of a process, whether it still runs or not.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) key: ProcessKey,
     pub(super) exe_name: String,
-    /// Empty where it is not known.
+    /// Empty if unknown.
     pub(super) exe_path: String,
     pub(super) created: String,
     pub(super) uid: Option<u32>,
     pub(super) owner: Option<Owner>,
-    /// In the innermost PID namespace, where that is not the initial one.
+    /// Id in the innermost PID namespace, if that is not the initial one.
     pub(super) vpid: Option<u32>,
     pub(super) container: Container,
-    /// Of a cgroup that is known to be this container's.
+    /// A cgroup that is known to be this container's.
     pub(super) cgroup_id: Option<u64>,
     pub(super) own: Environment,
     pub(super) is_from_kernel: bool,
@@ -101,7 +99,7 @@ impl Facts {
         }
     }
 
-    /// Of a process whose event was lost.
+    /// The facts of a process whose event was lost.
     pub(super) fn of_call(call: &Call<'_>, anchors: &Anchors) -> Self {
         Self {
             exe_name: call.comm.clone().into_owned(),
@@ -117,7 +115,6 @@ impl Facts {
         }
     }
 
-    /// Adds what `/proc` told.
     pub(super) fn add(&mut self, found: ProcFacts) {
         if let Some(path) = found.exe_path {
             if let Some(name) = path.rsplit('/').next().filter(|name| !name.is_empty()) {

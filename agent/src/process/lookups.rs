@@ -1,9 +1,9 @@
-//! Look-ups in `/proc`, each on a thread of its own that nobody waits for.
+//! Look-ups in `/proc`, each on a thread of its own that nothing waits for.
 //!
-//! A process can make whoever reads its files there wait for as long as it
-//! likes (its pages can be on a file system that does not answer), and such a
-//! reader cannot be stopped. So a look-up has a deadline, after which its
-//! thread is given up; there are few at a time, and one of each user.
+//! A process can make a reader of its files there wait for as long as it likes
+//! (its pages can be on a file system that does not answer), and such a reader
+//! cannot be stopped. So a look-up has a deadline, after which its thread is
+//! given up. Few look-ups run at a time, and one per user.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use std::time::{Duration, Instant};
 use super::proc::{Missing, ProcFacts};
 use crate::event::ProcessKey;
 
-/// Threads that read or have been given up, at most.
+/// Maximum number of threads that read or have been given up.
 const MAX_THREADS: usize = 8;
-/// Of these, threads that are within their deadline.
+/// Maximum number of these that are within their deadline.
 const MAX_READING: usize = 2;
 const DEADLINE: Duration = Duration::from_secs(1);
-/// Look-ups begun in a second: a thread for each of very many processes that
-/// live for a moment would cost more than it tells.
+/// Look-ups begun per second. A thread for each of many processes that live
+/// only for a moment would cost more than it is worth.
 const MAX_A_SECOND: u32 = 50;
-/// A thread reads a few files.
+/// Enough to read a few files.
 const STACK_BYTES: usize = 128 << 10;
 
-/// Look-ups that came to nothing, readable from any thread.
+/// Look-ups that failed, readable from any thread.
 #[derive(Debug, Clone, Default)]
 pub struct LookupLosses {
     given_up: Arc<AtomicU64>,
@@ -34,18 +34,17 @@ pub struct LookupLosses {
 }
 
 impl LookupLosses {
-    /// Passed their deadline.
+    /// Look-ups that passed their deadline.
     pub fn given_up(&self) -> u64 {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Not begun: too many at a time.
+    /// Look-ups that were not begun, because there were too many.
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
 }
 
-/// One that has begun.
 #[derive(Debug)]
 struct Lookup {
     uid: u32,
@@ -76,8 +75,8 @@ impl ProcLookups {
         }
     }
 
-    /// Looks up what is missing of a process of this user; `pid` is its id in
-    /// the agent's PID namespace.
+    /// Looks up what is missing about a process of this user. `pid` is its id
+    /// in the agent's PID namespace.
     pub(super) fn begin(
         &mut self,
         pid: u32,
@@ -105,7 +104,7 @@ impl ProcLookups {
             .name("mqspan-proc".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                // Without a receiver the agent has ended.
+                // Without a receiver the agent has ended, so the result is not needed.
                 send.send((key, read())).unwrap_or_default();
             });
         match thread {
@@ -143,7 +142,8 @@ impl ProcLookups {
         self.begun <= MAX_A_SECOND
     }
 
-    /// What has been found since the last time. Gives up what takes too long.
+    /// Returns what was found since the last call. Gives up look-ups that take
+    /// too long.
     pub(super) fn take(&mut self, now: Instant) -> Vec<(ProcessKey, ProcFacts)> {
         if self.threads.is_empty() {
             return Vec::new();

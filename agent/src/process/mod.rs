@@ -1,7 +1,7 @@
 //! Enrich: who a caller is, as the resource of its spans.
 //!
-//! The kernel's events tell it; `/proc` adds what did not fit into them, on
-//! threads that nobody waits for. Nothing here waits.
+//! The kernel's events say who it is. `/proc` adds what did not fit into them,
+//! on threads that nothing waits for. Nothing here blocks.
 
 mod environment;
 mod facts;
@@ -30,69 +30,65 @@ use crate::kubernetes::{FoundPod, Pods};
 use crate::owner::{Owner, OwnerLosses};
 use crate::resource::{AttributeValue, Resource};
 
-/// Processes remembered, by number and by the memory they take. Beyond it the
-/// half not seen for longest is forgotten, and the kernel tells of them again
-/// at their next call.
+/// Processes kept, by number and by memory. Beyond either limit the half not
+/// seen for longest is dropped, and the kernel announces them again at their
+/// next call.
 const MAX_PROCESSES: usize = 8192;
 const MAX_BYTES: usize = 16 << 20;
 
-/// Processes of which only parts have come: the rest comes next, unless it
+/// Processes of which only parts have arrived. The rest follows, unless it
 /// found no room.
 const MAX_ARRIVING: usize = 256;
 
-/// A process and its resource, also as bytes for the wire.
+/// A process and its resource, also encoded for the wire.
 #[derive(Debug)]
 pub struct Process {
-    /// The attributes.
     pub resource: Resource,
-    /// The same, encoded.
     pub encoded: Arc<EncodedResource>,
-    /// `process.executable.name`, or the thread's name where it is not known.
+    /// `process.executable.name`, or the thread's name if that is unknown.
     pub name: String,
-    /// Real user id, where known.
+    /// Real user id, if known.
     pub uid: Option<u32>,
-    /// With whom it shares what there is room for, where known.
+    /// The owner whose share of the room it uses, if known.
     pub owner: Option<Owner>,
-    /// Of the container that it runs in.
     pub container_id: Option<String>,
-    /// Of the cgroup of whose processes all that is true, by the kernel's
+    /// The cgroup whose processes all have these properties, by the kernel's
     /// `cgroup_key()`.
     pub cgroup_id: Option<u64>,
-    /// Which execution.
     pub key: ProcessKey,
 }
 
-/// The processes that called, by their execution.
+/// The processes that made calls, by execution.
 pub struct Processes {
     known: HashMap<ProcessKey, Known, BuildHasherDefault<KeyHasher>>,
-    /// Of all that are known, [`Known::bytes`].
+    /// Sum of [`Known::bytes`].
     bytes: usize,
     arriving: HashMap<ProcessKey, Arriving>,
     lookups: ProcLookups,
     lookup_losses: LookupLosses,
     owners: Arc<OwnerLosses>,
-    /// Thread group ids of what was forgotten since the last look.
+    /// Thread group ids of the processes dropped since they were last taken.
     forgotten: Vec<u32>,
     host: Host,
     extra: BTreeMap<String, AttributeValue>,
     enrich: Enrich,
     pods: Option<Pods>,
-    /// Counts look-ups, so that the oldest can be told.
+    /// Counts look-ups, to find the processes not seen for longest.
     turn: u64,
 }
 
 struct Known {
-    /// Of the last look-up.
+    /// The turn of the last look-up.
     turn: u64,
     process: Arc<Process>,
     facts: Facts,
-    /// In a container whose pod may still come: the generation of the pods
-    /// when they were last asked.
+    /// Set for a process in a container whose pod may still appear: the
+    /// generation of the pods when they were last asked.
     waiting: Option<u64>,
 }
 
 impl Known {
-    /// Memory, roughly.
+    /// Approximate memory in bytes.
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.facts.bytes() + self.process.bytes()
     }
@@ -105,7 +101,7 @@ impl Process {
 }
 
 impl Processes {
-    /// What the configuration says of them: `resource` goes into each.
+    /// Every process gets the attributes in `resource`.
     pub fn new(host: Host, resource: &config::Resource, enrich: &Enrich) -> Self {
         let lookup_losses = LookupLosses::default();
         Self {
@@ -131,20 +127,20 @@ impl Processes {
         self
     }
 
-    /// Tells `owners` what containers are called.
+    /// Reports the names of containers to `owners`.
     #[must_use]
     pub fn with_owners(mut self, owners: Arc<OwnerLosses>) -> Self {
         self.owners = owners;
         self
     }
 
-    /// Look-ups in `/proc` that came to nothing.
+    /// Look-ups in `/proc` that failed.
     pub fn lookup_losses(&self) -> LookupLosses {
         self.lookup_losses.clone()
     }
 
-    /// Describes all from now on by these settings; `pods` where they change,
-    /// too.
+    /// Applies these settings to all processes from now on. `pods` is set if it
+    /// changes too.
     pub fn reconfigure(
         &mut self,
         resource: &config::Resource,
@@ -158,7 +154,7 @@ impl Processes {
             self.pods = pods;
         }
         if tells_more {
-            // The kernel has sent no environments so far.
+            // So far the kernel has not sent environments.
             self.forgotten.extend(self.known.keys().map(|key| key.pid));
         }
         let known = std::mem::take(&mut self.known);
@@ -170,7 +166,7 @@ impl Processes {
         }
     }
 
-    /// Takes in what has become known of pods, and from `/proc`. Never waits.
+    /// Takes news of pods and results from `/proc`. Never waits.
     pub fn tick(&mut self, now: Instant) {
         if let Some(pods) = &mut self.pods {
             pods.update();
@@ -183,14 +179,13 @@ impl Processes {
         }
     }
 
-    /// Thread group ids of processes that were forgotten since the last call,
-    /// of whom the kernel is to tell again.
+    /// Thread group ids of processes dropped since the last call, which the
+    /// kernel must announce again.
     pub fn take_forgotten(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// Takes what the kernel reports of a process. Gives the process if it is
-    /// new.
+    /// Takes the kernel's report on a process. Returns the process if it is new.
     pub fn seen(&mut self, process: &ProcessSeen<'_>, anchors: &Anchors) -> Option<Arc<Process>> {
         let parts = self.arriving.remove(&process.key).unwrap_or_default();
         if let Some(known) = self.known.get(&process.key)
@@ -208,12 +203,12 @@ impl Processes {
         Some(self.remember(facts))
     }
 
-    /// Takes a path; the process comes after it.
+    /// Takes a path, which comes before its process.
     pub fn path(&mut self, seen: &PathSeen<'_>) {
         self.arriving(seen.key).add_path(seen);
     }
 
-    /// Takes an environment; the process comes after it.
+    /// Takes an environment, which comes before its process.
     pub fn environment(&mut self, seen: &EnvironmentSeen<'_>) {
         let environment = Environment::parse(seen.environ);
         let parts = self.arriving(seen.key);
@@ -228,13 +223,12 @@ impl Processes {
         self.arriving.entry(key).or_default()
     }
 
-    /// All that are known.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.known.values().map(|known| &*known.process)
     }
 
-    /// The process of a call. Of one whose event was lost only what `/proc`
-    /// tells is known, a while later, until the kernel tells of it again.
+    /// The process of a call. If its event was lost, only what `/proc` says is
+    /// known, after a while, until the kernel announces it again.
     pub fn of_call(&mut self, call: &Call<'_>, anchors: &Anchors) -> Arc<Process> {
         self.turn += 1;
         if let Some(known) = self.known.get_mut(&call.process) {
@@ -308,7 +302,7 @@ impl Processes {
         Some(known)
     }
 
-    /// Looks a waiting process up in pods that have changed.
+    /// Looks a waiting process up again after pods have changed.
     fn ask_again(&mut self, key: ProcessKey) -> Arc<Process> {
         let Some(known) = self.remove(&key) else {
             return self.insert(Facts::unknown(key), self.turn);
@@ -318,14 +312,14 @@ impl Processes {
         if new.resource != old.resource {
             return new;
         }
-        // The same object again keeps its spans together.
+        // Keep the same object if nothing has changed, so that its spans stay together.
         if let Some(known) = self.known.get_mut(&key) {
             known.process = Arc::clone(&old);
         }
         old
     }
 
-    /// Forgets the half not seen for longest: one sort for many processes.
+    /// Drops the half not seen for longest, so that one sort pays for many processes.
     fn forget_half(&mut self) {
         let mut turns: Vec<u64> = self.known.values().map(|known| known.turn).collect();
         let middle = turns.len() / 2;
@@ -409,8 +403,8 @@ impl Processes {
         }
     }
 
-    /// `service.*`: the process's own word, then the pod's, then what follows
-    /// from executable and host.
+    /// Sets `service.*`. Precedence, highest first: the process's environment,
+    /// its pod, its executable and host.
     fn describe_service(
         &self,
         resource: &mut Resource,

@@ -1,7 +1,7 @@
-//! What `/proc/<pid>` adds to what the kernel reported.
+//! What `/proc/<pid>` adds to the kernel's report.
 //!
-//! A process decides itself how long its files there are and how long a reader
-//! waits, so every read has a limit and none is made on the capture thread.
+//! A process controls how long its files there are and how long a reader waits.
+//! So every read is bounded, and none happens on the capture thread.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -11,10 +11,9 @@ use super::environment::Environment;
 use crate::container::Container;
 use crate::event::ProcessKey;
 
-/// Of each file.
+/// Limit for each file.
 const READ_MAX_BYTES: u64 = 64 << 10;
 
-/// What is missing of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Missing {
     pub(super) exe: bool,
@@ -28,7 +27,7 @@ impl Missing {
     }
 }
 
-/// Facts from `/proc`, each absent where it could not be had.
+/// Facts from `/proc`, each `None` if it cannot be read.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct ProcFacts {
     pub(super) exe_path: Option<String>,
@@ -37,8 +36,9 @@ pub(super) struct ProcFacts {
 }
 
 impl ProcFacts {
-    /// What is missing of the process that is `pid` in the agent's own PID
-    /// namespace. Nothing where it is gone, or the number is another's.
+    /// Reads what is missing about the process with id `pid` in the agent's own
+    /// PID namespace. Finds nothing if the process is gone or the id has been
+    /// reused.
     pub(super) fn read(pid: u32, key: &ProcessKey, missing: Missing) -> Self {
         let directory = Path::new("/proc").join(pid.to_string());
         let mut facts = Self::default();
@@ -55,7 +55,7 @@ impl ProcFacts {
                 .map(|bytes| Environment::parse(&bytes))
                 .ok();
         }
-        // Checked last: what was read before is of the process that is there.
+        // Checked last, so that everything read before is of the same process.
         if start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns)) {
             facts
         } else {
@@ -78,18 +78,18 @@ fn exe_path(directory: &Path) -> Option<String> {
     Some(path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
 }
 
-/// Start of a process in boot time, from field 22 of `stat`, proc(5). It is in
-/// clock ticks, which are a hundredth of a second to user space everywhere.
+/// Start of a process in ns since boot, from field 22 of `stat`, proc(5). The
+/// field is in clock ticks, which are 10 ms in user space everywhere.
 fn start_ns(directory: &Path) -> Option<u64> {
     let stat = read_bounded(&directory.join("stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    // The second field is a name in parentheses that may hold anything.
+    // The second field is a name in parentheses that may contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
     Some(ticks * 10_000_000)
 }
 
-/// `stat` cuts the start to the tick.
+/// `stat` truncates the start to the tick.
 fn same_start(from_stat_ns: u64, start_ns: u64) -> bool {
     start_ns.abs_diff(from_stat_ns) <= 10_000_000
 }

@@ -1,7 +1,7 @@
 //! Sample: which traces are kept.
 //!
-//! The trace id decides, so a send and the receive of its message, which share
-//! one, are both kept or both dropped, without a word between them.
+//! The trace id decides. A send and the receive of its message share it, so
+//! they are both kept or both dropped without coordination.
 
 pub mod whole;
 
@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::span::Span;
 
-/// Bits of a trace id that are random for sure (W3C Trace Context Level 2, the
-/// random trace id flag), and decide here.
+/// Bits of a trace id that are guaranteed to be random (W3C Trace Context Level
+/// 2, the random trace id flag). They decide here.
 const RANDOM_BITS: u32 = 56;
 
-/// A share of the traces, and what is kept whatever the share.
+/// The share of traces to keep, and what to keep whatever the share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// Traces whose random bits are below this are dropped: the rejection
@@ -25,7 +25,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// As configured; nothing is kept where spans go nowhere.
+    /// From the configuration. Keeps nothing if there is no exporter.
     pub fn of(config: &Config) -> Self {
         if config.exporters.is_none() {
             return Self::new(0.0, false, None);
@@ -38,8 +38,8 @@ impl Sampling {
         )
     }
 
-    /// `ratio` from 0 to 1. Errors are calls that return an errno, and calls
-    /// that a signal ended for good.
+    /// `ratio` is from 0 to 1. Errors are calls that return an errno, and calls
+    /// in which a signal killed the thread.
     pub fn new(ratio: f64, keep_errors: bool, keep_slower_than: Option<Duration>) -> Self {
         let all = (1_u64 << RANDOM_BITS) as f64;
         Self {
@@ -50,7 +50,6 @@ impl Sampling {
         }
     }
 
-    /// What is to become of the span.
     pub fn decide(&self, span: &Span<'_>) -> Decision {
         let random = u128::from_be_bytes(span.trace_id) as u64 & ((1 << RANDOM_BITS) - 1);
         let call = span.call;
@@ -62,27 +61,25 @@ impl Sampling {
         } else if is_slow {
             Decision::KeepSlow
         } else if self.keep_errors && (call.ret < 0 || call.death_signal.is_some()) {
-            // No message, so nothing else is in its trace.
+            // A failed call has no message, so nothing else is in its trace.
             Decision::Keep
         } else {
             Decision::Drop
         }
     }
 
-    /// Can [`Decision::KeepSlow`] come?
+    /// Whether [`Decision::KeepSlow`] can occur.
     pub fn keeps_slow(&self) -> bool {
         self.keep_slower_than_ns.is_some()
     }
 }
 
-/// What is to become of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Kept; so is all that shares its trace.
+    /// Kept, like everything that shares its trace.
     Keep,
-    /// Kept, because it took long; others of its trace may not have.
+    /// Kept because it was slow. Others of its trace may not have been.
     KeepSlow,
-    /// Dropped.
     Drop,
 }
 

@@ -1,10 +1,10 @@
-//! Whole traces: when a slow call is kept whatever the share, so is the other
-//! end of its message.
+//! Whole traces: if a slow call is kept, so is the other end of its message,
+//! whatever the share.
 //!
-//! Which of the two comes first is not known, and what has been dropped is
-//! gone, so what was decided of messages is remembered for a while: those kept,
-//! and the sends that were dropped and may still be wanted. Both are bounded;
-//! what has been forgotten leaves a trace with one end.
+//! Either end can come first, and what has been dropped is gone. So decisions
+//! on messages are remembered for a while: the ones kept, and the sends that
+//! were dropped and may still be wanted. Both are bounded. A forgotten decision
+//! leaves a trace with one end.
 
 use crate::event::MessageKey;
 use crate::recent::Recent;
@@ -12,21 +12,20 @@ use crate::sends::CallRecord;
 
 /// Messages remembered as kept.
 const MAX_KEPT: usize = 16_384;
-/// Bytes of records of sends that were dropped.
+/// Bytes of records of dropped sends.
 const MAX_DROPPED_BYTES: usize = 2 << 20;
 
-/// What has become of one end of a message, when the other is kept.
+/// What is known of one end of a message when the other is kept.
 #[derive(Debug)]
 pub enum OtherEnd {
-    /// It is a send that was dropped, and can be kept after all.
+    /// It is a dropped send, which can still be kept.
     Dropped(CallRecord),
-    /// It has been kept.
     Kept,
-    /// It has not come yet, or is forgotten.
+    /// It has not come yet, or has been forgotten.
     Unknown,
 }
 
-/// What was decided of messages lately.
+/// Recent decisions on messages.
 #[derive(Debug)]
 pub struct WholeTraces {
     kept: Recent<MessageKey, ()>,
@@ -43,7 +42,8 @@ impl Default for WholeTraces {
 }
 
 impl WholeTraces {
-    /// One end of this message is kept. What is known of the other one?
+    /// Notes that one end of this message is kept. Returns what is known of the
+    /// other end.
     pub fn keep(&mut self, message: MessageKey) -> OtherEnd {
         let is_kept = self.kept.contains(&message);
         self.kept.insert(message, (), 1);
@@ -54,17 +54,17 @@ impl WholeTraces {
         }
     }
 
-    /// Has the other end of this message been kept?
+    /// Whether the other end of this message has been kept.
     pub fn is_kept(&self, message: &MessageKey) -> bool {
         self.kept.contains(message)
     }
 
-    /// Sends that are dropped unless they are asked for yet.
+    /// Number of dropped sends that may still be wanted.
     pub fn undecided(&self) -> usize {
         self.dropped.count()
     }
 
-    /// A send is dropped, unless it is asked for yet.
+    /// Drops a send, unless it is wanted later.
     pub fn drop_send(&mut self, message: MessageKey, send: CallRecord) {
         let weight = send.record.len();
         self.dropped.insert(message, send, weight);

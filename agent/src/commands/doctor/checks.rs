@@ -1,4 +1,4 @@
-//! What the doctor looks at.
+//! The checks of `mqspan doctor`.
 
 use std::fs;
 use std::io;
@@ -15,46 +15,38 @@ use crate::kernel::{
 };
 use crate::kubernetes::{self, CheckError};
 
-/// How a finding is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Grade {
-    /// Fine.
     Ok,
-    /// `run` works, with a limit.
+    /// `run` works, with limits.
     Warning,
     /// `run` does not work.
     Error,
 }
 
-/// One thing looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// What was looked at.
     pub(super) check: String,
-    /// How it is.
     pub(super) grade: Grade,
-    /// What was found.
     pub(super) found: String,
-    /// The command or setting that mends it.
+    /// The command or setting that fixes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mend: Option<String>,
-    /// Of a backend: each hook.
+    /// The hooks of a backend; empty for other checks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) hooks: Vec<HookFinding>,
 }
 
-/// One hook of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct HookFinding {
-    /// The function or tracepoint.
+    /// Name of the function or tracepoint.
     pub(super) symbol: String,
     /// `entry`, `return` or `tracepoint`.
     pub(super) kind: &'static str,
-    /// `native`, `compat`, or absent for what serves both.
+    /// `native` or `compat`; absent if the hook serves both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) abi: Option<&'static str>,
-    /// Is it attached?
     pub(super) attached: bool,
 }
 
@@ -79,7 +71,7 @@ impl Finding {
     }
 }
 
-/// Kernel, privileges and settings.
+/// Checks the kernel, privileges and settings.
 pub(super) fn of_machine() -> Vec<Finding> {
     let uname = rustix::system::uname();
     vec![
@@ -142,7 +134,8 @@ fn of_btf() -> Finding {
     }
 }
 
-/// 32-bit programs: the functions are there, and they are not switched off.
+/// Checks that the kernel has the 32-bit system calls and that they are not
+/// switched off.
 fn of_compat() -> Finding {
     const CHECK: &str = "32-bit programs";
     let entry = if cfg!(target_arch = "aarch64") {
@@ -208,7 +201,7 @@ fn of_lockdown() -> Finding {
     }
 }
 
-/// Process ids of filters are those that the agent sees.
+/// Process ids in filters are those of the agent's PID namespace.
 fn of_pid_namespace() -> Finding {
     const CHECK: &str = "PID namespace";
     if Host::read().is_in_initial_pid_namespace() {
@@ -223,7 +216,7 @@ fn of_pid_namespace() -> Finding {
     }
 }
 
-/// Tries every backend, and says which one `run` would take.
+/// Tries every backend and reports which one `run` would choose.
 pub(super) fn of_backends(settings: &KernelSettings) -> Vec<Finding> {
     let choice = settings.capture.backend;
     let wanted = candidates(choice, false, kernel_is_preemptible());
@@ -282,7 +275,7 @@ fn refused(backend: Backend, error: &AttachError) -> Finding {
     Finding::new(&check, Grade::Warning, found).mend(mend_of(error, capabilities))
 }
 
-/// What would make this backend work.
+/// How to make this backend work.
 fn mend_of(error: &AttachError, capabilities: Option<Capabilities>) -> String {
     const ELSE: &str = "nothing, while another backend attaches";
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
@@ -355,7 +348,7 @@ fn attached(backend: Backend, tracer: &Tracer) -> Finding {
     finding
 }
 
-/// Whether the names of pods can be had, if they are wanted.
+/// Checks access to the names of pods, if enabled.
 pub(super) fn of_kubernetes(wanted: &Kubernetes) -> anyhow::Result<Option<Finding>> {
     const CHECK: &str = "kubernetes";
     let node_name = &wanted.node_name;

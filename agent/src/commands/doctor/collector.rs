@@ -1,4 +1,5 @@
-//! Whether the collector takes spans: an empty request, sent as `run` sends its own.
+//! Checks that the collector accepts spans, by an empty request sent the way
+//! `run` sends its own.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -17,12 +18,12 @@ use crate::export::grpc::{Client, Failure};
 use crate::export::refusal::{Refusal, code};
 
 const CHECK: &str = "collector";
-/// Nobody waits longer for the doctor, whatever `exporters.otlp.timeout` says.
+/// Upper bound on `exporters.otlp.timeout`, so that the doctor answers soon.
 const PATIENCE: Duration = Duration::from_secs(5);
 const SET_ENDPOINT: &str = "set exporters.otlp.endpoint";
 
-/// A collector that is away or refuses does not stop `run`, which retries or
-/// counts; settings that cannot be used do.
+/// A collector that is down or refuses the request does not stop `run`, which
+/// retries or counts the loss. Unusable settings do.
 pub(super) fn of_collector(otlp: &Otlp) -> anyhow::Result<Finding> {
     let endpoint = &otlp.endpoint;
     let patient = Otlp {
@@ -74,7 +75,7 @@ fn of_refusal(refusal: &Refusal) -> (String, String) {
     (found, mend)
 }
 
-/// What a peer speaks that does not answer the request.
+/// What a peer that did not answer the request seems to speak.
 #[derive(Debug, PartialEq, Eq)]
 enum Peer {
     Away(String),
@@ -112,7 +113,7 @@ fn of_silence(endpoint: &Endpoint, cause: &str) -> (String, String) {
     (found, mend)
 }
 
-/// How to mend what rustls says.
+/// How to fix the error that rustls reports.
 fn of_tls(cause: &str) -> &'static str {
     let cause = cause.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|words| cause.contains(words));
@@ -165,10 +166,10 @@ fn client_hello() -> Option<Vec<u8>> {
     Some(hello)
 }
 
-/// The beginning of what a peer says to this; empty if it says nothing.
+/// Sends `question` and returns the first bytes of the answer, empty if there is none.
 ///
 /// # Errors
-/// No connection.
+/// When no address accepts a connection.
 fn first_bytes(host: &str, port: u16, question: &[u8]) -> std::io::Result<Vec<u8>> {
     const WAIT: Duration = Duration::from_secs(2);
     let mut last = std::io::Error::other("no address");

@@ -1,4 +1,4 @@
-//! `mqspan doctor`: what this kernel and these privileges allow.
+//! `mqspan doctor`: reports what this kernel and these privileges allow.
 
 mod checks;
 mod collector;

@@ -1,4 +1,4 @@
-//! Ports, directories and files that `run` would need, tried as it would.
+//! Tries the ports, directories and files that `run` would use.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! How the doctor speaks.
+//! Prints the findings of the doctor.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::checks::{Finding, Grade};
 use crate::terminal::takes_colours;
 
-/// One line a finding, the mend below it.
+/// Prints one line per finding, with the fix below it.
 pub(super) fn pretty(findings: &[Finding]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let colour = takes_colours(&out);
@@ -41,7 +41,7 @@ pub(super) fn pretty(findings: &[Finding]) -> anyhow::Result<()> {
         .context("cannot write to standard output")
 }
 
-/// One object a line.
+/// Prints one JSON object per line.
 pub(super) fn json(findings: &[Finding]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for finding in findings {

@@ -1,4 +1,4 @@
-//! The agent's metrics, wired to what they are read from.
+//! Connects the agent's metrics to their sources and exporters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,17 @@ use crate::metrics::exchange::exchange;
 use crate::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use crate::pipeline::PipelineCounts;
 
-/// How long series of queues that are gone are kept after the last call; a
-/// Prometheus that scrapes more often misses nothing.
+/// How long series of removed queues are kept after their last call. A
+/// Prometheus server that scrapes more often misses nothing.
 const SERIES_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where metrics are read, and their way to the collector.
 pub(super) struct Metrics {
     pub(super) source: Arc<MetricsSource>,
     otlp: Option<(Arc<MetricsExporter>, JoinHandle<()>)>,
 }
 
 impl Metrics {
-    /// Also the capture thread's part; `None` when nobody would read it.
+    /// Also returns the capture thread's part, or `None` if nothing reads the metrics.
     pub(super) fn start(
         config: &Config,
         runtime: &Runtime,
@@ -46,7 +45,7 @@ impl Metrics {
             None
         };
         let is_read = otlp.is_some() || metrics.prometheus.address.0.is_some();
-        // The collector hears of a series once more after its last call.
+        // Keep a series long enough for one more export after its last call.
         let heard = if metrics.otlp.enabled {
             metrics.otlp.interval.0 + Duration::from_secs(1)
         } else {
@@ -57,19 +56,19 @@ impl Metrics {
         Ok((Self { source, otlp }, queues))
     }
 
-    /// Goes to where the spans go from now on.
+    /// Exports to the collector of this configuration from now on.
     pub(super) fn follow(&self, config: &Config, runtime: &Runtime) {
         let Some((exporter, _)) = &self.otlp else {
             return;
         };
         let _context = runtime.enter();
         if let Err(error) = exporter.set_collector(config.exporters.otlp.clone()) {
-            // The exporter of spans took the same settings a moment ago.
+            // Unlikely: the span exporter has just accepted the same settings.
             tracing::error!(%error, "metrics stay with the old collector");
         }
     }
 
-    /// The last export; `left` spans were not sent.
+    /// Exports a last time. `left` is the number of spans that were not sent.
     pub(super) async fn finish(self, left: u64) {
         if let Some((exporter, task)) = self.otlp {
             task.abort();

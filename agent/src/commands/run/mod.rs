@@ -40,7 +40,7 @@ use crate::process::Processes;
 
 /// How long tasks may take to end once all spans are accounted for.
 const LEFTOVER_TASKS: Duration = Duration::from_secs(1);
-/// From one emptying of the tables of lost calls to the next.
+/// Minimum time between two reads of the kernel's tables of lost calls.
 const BETWEEN_LOSSES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -60,8 +60,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         .context("cannot start the runtime")?;
     let outcome =
         Agent::start(&config, &runtime).and_then(|agent| agent.run(config, args.config.as_deref()));
-    // A blocking task that is stuck, in a read of a disk for one, must not
-    // hold up the end.
+    // A stuck blocking task, for example in a disk read, must not delay the exit.
     runtime.shutdown_timeout(LEFTOVER_TASKS);
     Ok(outcome?)
 }
@@ -85,7 +84,7 @@ struct Agent<'a> {
 
 impl<'a> Agent<'a> {
     fn start(config: &Config, runtime: &'a Runtime) -> anyhow::Result<Self> {
-        // First, so that most pods are known when the first call comes.
+        // First, so that most pods are known before the first call arrives.
         let pods = Pods::watch(&config.enrich.kubernetes, runtime.handle())?;
         let counts = Arc::new(PipelineCounts::default());
         let health = Health::new(Arc::clone(&counts));
@@ -159,8 +158,8 @@ impl<'a> Agent<'a> {
                 .context("cannot read the ring buffer")
         });
         self.health.set_ready(false);
-        // The last batch goes with the sink. Whatever ended the capture: what it
-        // has is to arrive.
+        // Dropping the sink hands over the last batch. Deliver it, whatever
+        // ended the capture.
         let captured = captured.map(drop);
         self.tracer.detach();
         let (sink, left) = self.outputs.shutdown();
@@ -178,7 +177,7 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// The log's way to the collector, where there is one.
+/// Starts sending the log to the collector, if enabled.
 fn send_log(
     config: &Config,
     runtime: &Runtime,
@@ -193,13 +192,13 @@ fn send_log(
     Ok(Some(Arc::new(log)))
 }
 
-/// The kernel's tables of lost calls are small: they are emptied while calls are
-/// lost, once a second at most.
+/// Empties the kernel's tables of lost calls, which are small. Runs while calls
+/// are being lost, at most once a second.
 async fn make_room_for_losses(meters: Arc<KernelMeters>, calls_were_lost: Arc<Notify>) {
     loop {
         calls_were_lost.notified().await;
         let meters = Arc::clone(&meters);
-        // It waits for the kernel.
+        // Blocks on the kernel.
         match tokio::task::spawn_blocking(move || meters.take_losses()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "lost calls cannot be read"),
@@ -209,7 +208,7 @@ async fn make_room_for_losses(meters: Arc<KernelMeters>, calls_were_lost: Arc<No
     }
 }
 
-/// Says which backend was taken, why not a cheaper one, and what is missing.
+/// Logs the chosen backend, why cheaper ones were passed over, and what is missing.
 fn announce(tracer: &Tracer) {
     for error in tracer.passed_over() {
         tracing::info!(%error, "backend passed over");

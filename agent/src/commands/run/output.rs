@@ -1,4 +1,4 @@
-//! The exporters of a running agent, which a reload can exchange.
+//! The exporters of a running agent, which a reload can replace.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,11 @@ use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::Span;
 
-/// What is queued at SIGTERM must be sent within this time. Kubernetes kills
+/// Time limit for sending the queued spans after SIGTERM. Kubernetes kills
 /// after 30 s (`terminationGracePeriodSeconds`).
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The exporters in use, and those that a reload has replaced and that still
-/// send what they hold.
+/// The exporters in use, and replaced ones that are still sending what they hold.
 pub(super) struct Outputs<'a> {
     runtime: &'a Runtime,
     current: Exporter,
@@ -50,14 +49,13 @@ impl<'a> Outputs<'a> {
         Ok((sender, outputs))
     }
 
-    /// Starts exporters by another configuration and retires the old ones,
-    /// which send what they hold. `flush` empties the sender of the old ones
-    /// before. Where both keep their queue on disk the old exporters end
-    /// first, since such a queue has one owner, and start again if the new
-    /// ones cannot.
+    /// Starts exporters for another configuration and retires the old ones,
+    /// which send what they hold. `flush` first empties the sender of the old
+    /// ones. A queue on disk has one owner: if both configurations have one,
+    /// the old exporters end first, and start again if the new ones cannot.
     ///
     /// # Errors
-    /// When the new exporters cannot start; the old configuration still holds.
+    /// When the new exporters cannot start. The old configuration then stays in use.
     pub(super) fn replace(
         &mut self,
         old: &Config,
@@ -105,7 +103,7 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Metrics and the log go to where the spans go from now on.
+    /// Points metrics and the log at the new collector.
     fn follow(&self, config: &Config) {
         self.metrics.follow(config, self.runtime);
         let Some(logs) = &self.logs else {
@@ -113,12 +111,12 @@ impl<'a> Outputs<'a> {
         };
         let _context = self.runtime.enter();
         if let Err(error) = logs.set_collector(config.exporters.otlp.clone()) {
-            // The exporter of spans took the same settings a moment ago.
+            // Unlikely: the span exporter has just accepted the same settings.
             tracing::error!(%error, "the log stays with the old collector");
         }
     }
 
-    /// Opens the file of spans anew.
+    /// Reopens the span file, if there is one.
     pub(super) fn reopen_file(&self) {
         self.current.reopen_file();
     }
@@ -136,8 +134,8 @@ impl<'a> Outputs<'a> {
         });
     }
 
-    /// Ends all exporters. The counters of all, and the spans that are lost
-    /// because the deadline has passed.
+    /// Ends all exporters. Returns the sum of their counters, and the number of
+    /// spans lost because the deadline passed.
     pub(super) fn shutdown(mut self) -> (SinkCounts, u64) {
         let mut all = std::mem::take(&mut self.retired);
         all.push(Retired {
@@ -167,11 +165,9 @@ impl<'a> Outputs<'a> {
     }
 }
 
-/// New exporters could not start.
 pub(super) struct NotReplaced {
-    /// Why.
     pub(super) error: anyhow::Error,
-    /// The sender to use from now on, if the old one is of no use any more.
+    /// Replaces the old sender if that one no longer works.
     pub(super) sender: Option<Box<SpanSender>>,
 }
 
@@ -184,13 +180,12 @@ impl From<anyhow::Error> for NotReplaced {
     }
 }
 
-/// An exporter on its way out.
+/// A replaced exporter that is still sending what it holds.
 struct Retired {
     sink: Option<Sink>,
-    /// The sink is that of a file.
     is_of_file: bool,
     ending: JoinHandle<Left>,
-    /// What it left, once that is known.
+    /// What could not be sent, once that is known.
     left: Option<Left>,
 }
 
@@ -199,16 +194,16 @@ fn has_disk_queue(config: &Config) -> bool {
     config.exporters.otlp.enabled && !storage.directory.as_os_str().is_empty()
 }
 
-/// The capture thread's way out.
+/// Hands the capture thread's spans to the exporters.
 pub(super) struct ExportSink {
     sender: SpanSender,
     owners: Arc<OwnerLosses>,
-    /// Of the last tick: the clock is not asked for every span.
+    /// Time of the last tick, so that the clock is not read for every span.
     now: Instant,
 }
 
 impl ExportSink {
-    /// Tells `owners` whose spans find no room.
+    /// `owners` counts the spans that find no room, by owner.
     pub(super) fn new(mut sender: SpanSender, owners: Arc<OwnerLosses>) -> Self {
         sender.set_owners(Arc::clone(&owners));
         Self {
@@ -218,12 +213,11 @@ impl ExportSink {
         }
     }
 
-    /// Hands on what waits for a batch to fill.
+    /// Hands on the current batch before it is full.
     pub(super) fn flush(&mut self) {
         self.sender.flush();
     }
 
-    /// Goes on with another sender.
     pub(super) fn set_sender(&mut self, mut sender: SpanSender) {
         sender.set_owners(Arc::clone(&self.owners));
         self.sender = sender;

@@ -1,4 +1,4 @@
-//! SIGHUP: another configuration while the agent runs.
+//! Reload of the configuration on SIGHUP.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,18 +14,17 @@ use crate::kernel::{KernelSettings, Tracer};
 use crate::kubernetes::Pods;
 use crate::pipeline::{Pipeline, PipelineSettings};
 
-/// The configuration in use, and those that SIGHUP brings.
 pub(super) struct Reload {
     current: Config,
     host: Host,
     runtime: Handle,
-    /// One for each SIGHUP; `None` where the configuration is refused.
+    /// One message per SIGHUP; `None` if the new configuration is refused.
     coming: Receiver<Option<Config>>,
 }
 
 impl Reload {
-    /// Reads the file again at each SIGHUP. A file that is wrong is refused,
-    /// and the configuration in use stays.
+    /// Reads the file again at each SIGHUP. An invalid file is refused, and the
+    /// current configuration stays in use.
     pub(super) fn new(
         current: Config,
         path: Option<&Path>,
@@ -44,8 +43,8 @@ impl Reload {
         })
     }
 
-    /// Does what SIGHUP has asked for since the last look: opens the file of
-    /// spans anew, and applies the newest configuration.
+    /// Handles the SIGHUPs since the last call: reopens the span file and
+    /// applies the newest configuration.
     pub(super) fn look(
         &mut self,
         tracer: &mut Tracer,
@@ -62,9 +61,9 @@ impl Reload {
         }
     }
 
-    /// Applies what can change: filters, sampling, traces, resource, exporters.
-    /// Calls in flight stay in flight; spans that wait are sent by the old
-    /// exporters.
+    /// Applies the sections that can change: filters, sampling, traces,
+    /// resource, exporters. Calls in flight are kept. The old exporters send
+    /// the spans that they hold.
     fn apply(
         &mut self,
         config: Config,
@@ -114,7 +113,7 @@ impl Reload {
         tracing::info!("the new configuration is in use");
     }
 
-    /// Puts back the sections that cannot change now, and says so.
+    /// Restores the sections that need a restart, and logs their names.
     fn keep_what_needs_a_restart(&self, new: &mut Config, mut kept: Vec<&'static str>) {
         keep(
             &mut new.capture,
@@ -138,8 +137,8 @@ impl Reload {
         }
     }
 
-    /// Watches by a configuration that wants pods otherwise than before;
-    /// `None` where the old watch goes on.
+    /// Starts a new watch if the settings for pods have changed; `None` keeps
+    /// the old one.
     fn new_pods(&self, config: &Config) -> anyhow::Result<Option<Option<Pods>>> {
         let is_same = config.enrich.kubernetes == self.current.enrich.kubernetes;
         (!is_same)
@@ -155,7 +154,7 @@ fn refused(error: &anyhow::Error) {
     );
 }
 
-/// Puts a section back to what it was, and notes that it was to change.
+/// Restores a section that was to change, and notes its name.
 fn keep<T: PartialEq + Clone>(
     new: &mut T,
     old: &T,
@@ -189,7 +188,7 @@ async fn read_at(mut hangup: Signal, path: Option<PathBuf>, send: Sender<Option<
     }
 }
 
-/// Of process ids in a filter that are nobody's.
+/// Warns of process ids in a filter that do not exist.
 pub(super) fn warn_of_pids(tracer: &Tracer) {
     let unknown = tracer.unknown_pids();
     if !unknown.is_empty() {

@@ -1,4 +1,4 @@
-//! Plain tables, one an interval, without anything that steers a terminal.
+//! Plain tables, one per interval, without escape sequences.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use super::source::Source;
 use super::ui::Ui;
 use super::view::View;
 
-/// How long a signal can wait for its turn.
+/// Longest time until a signal is noticed.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Prints so many tables, or fewer if `stop` is set before.
+/// Prints `tables` tables, or fewer if `stop` is set before.
 pub(super) fn print(
     source: &Source,
     mut ui: Ui,
@@ -41,14 +41,14 @@ pub(super) fn print(
     Ok(())
 }
 
-/// The cells as lines, without the blanks at their ends.
+/// The cells as lines, without trailing blanks.
 pub(super) fn text(cells: &Buffer) -> String {
     let mut text = String::new();
     for row in cells.content().chunks(usize::from(cells.area.width).max(1)) {
         let mut line = String::new();
         let mut covered = 0;
         for cell in row {
-            // A wide sign covers the cells behind it.
+            // A wide character covers the cells after it.
             if covered == 0 {
                 line.push_str(cell.symbol());
                 covered = ratatui::text::Span::raw(cell.symbol()).width().max(1);

@@ -1,4 +1,4 @@
-//! Who is blocked at the moment, from the kernel's list of threads.
+//! Currently blocked callers, from the kernel's list of threads.
 
 use super::stats::{Limits, QueueId};
 use crate::clock::Reading;
@@ -19,16 +19,15 @@ pub(super) struct Blocked {
     pub(super) ipc_namespace: u32,
     pub(super) limits: Option<Limits>,
     pub(super) waited_ns: u64,
-    /// It waited before the start, so that it is longer than that.
+    /// The call began before the agent started, so `waited_ns` is a lower bound.
     pub(super) since_before: bool,
     pub(super) deadline: Deadline,
 }
 
-/// Until when a call waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deadline {
     Never,
-    /// There is one, which could not be read.
+    /// There is a deadline, but it could not be read.
     Unknown,
     At(Timeout),
 }
@@ -42,7 +41,7 @@ impl Blocked {
     }
 }
 
-/// Those whom the filter wants, the longest wait first.
+/// The callers that pass the filter, longest wait first.
 pub(super) fn blocked(calls: &WaitingCalls, filter: &Filter, now: Reading) -> Vec<Blocked> {
     let calls = calls.iter().filter(|call| wants(filter, call));
     let mut all: Vec<Blocked> = calls.map(|call| of_call(call, now)).collect();
@@ -70,8 +69,8 @@ fn of_call(call: Call<'_>, now: Reading) -> Blocked {
     }
 }
 
-/// The kernel has not judged calls that were blocked before the start, so the
-/// names are looked at here.
+/// Matches names here, because the kernel has not filtered calls that were
+/// blocked before the start.
 fn wants(filter: &Filter, call: &Call<'_>) -> bool {
     let queue = |list: &Selector| {
         let name = call.name.as_deref();

@@ -1,4 +1,4 @@
-//! Numbers in five columns and times in a few more.
+//! Formats numbers in five columns, and times in a few more.
 
 use super::blocked::Deadline;
 use crate::event::Timeout;
@@ -7,7 +7,7 @@ use crate::rfc3339::Rfc3339;
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_S: i64 = 86_400;
 
-/// One decimal below ten, none above.
+/// One decimal below ten, none from there on.
 fn short(value: f64) -> String {
     if value < 9.95 {
         format!("{value:.1}")
@@ -29,7 +29,7 @@ pub(super) fn number(value: f64) -> String {
     short(value / 1e9) + "G"
 }
 
-/// A whole number up to 9999 as it is.
+/// Prints numbers up to 9999 in full.
 pub(super) fn whole(value: u32) -> String {
     if value < 10_000 {
         value.to_string()
@@ -60,13 +60,13 @@ pub(super) fn duration(ns: u64, micro: &str) -> String {
     }
 }
 
-/// `2026-11-24T07:14:15` of a Unix time.
+/// A Unix time as `2026-11-24T07:14:15`, UTC.
 fn date_and_time(time: Timeout) -> Option<String> {
     let mut text = Rfc3339::default();
     Some(text.format(time)?.get(..19)?.to_owned())
 }
 
-/// `07:14:15` of Unix nanoseconds, UTC.
+/// Unix nanoseconds as `07:14:15`, UTC.
 pub(super) fn clock(unix_ns: u64) -> String {
     let time = Timeout {
         sec: (unix_ns / SECOND_NS).cast_signed(),
@@ -77,8 +77,8 @@ pub(super) fn clock(unix_ns: u64) -> String {
     clock.unwrap_or("??:??:??").to_owned()
 }
 
-/// Until when, UTC: the time of the day within a day, else the date; what is
-/// beyond the calendar in seconds. `is_wide` adds how long that is.
+/// The deadline in UTC: the time of day if it is within a day, else the date,
+/// or Unix seconds beyond the calendar. `is_wide` adds the time left.
 pub(super) fn deadline(deadline: Deadline, now_unix_ns: u64, is_wide: bool) -> String {
     let timeout = match deadline {
         Deadline::Never => return "no limit".to_owned(),

@@ -1,4 +1,4 @@
-//! The loop of the screen: snapshots and keys in, cells out.
+//! The screen loop: snapshots and keys in, cells out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::terminal::Screen;
 use super::ui::Ui;
 use super::view::View;
 
-/// How long a snapshot or a signal can wait for its turn; keys do not wait.
+/// Longest time until a snapshot or a signal is noticed. Keys do not wait.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Shows the screen until the user or `stop` ends it.
+/// Shows the screen until the user quits or `stop` is set.
 pub(super) fn show(
     source: &Source,
     mut ui: Ui,

@@ -1,8 +1,8 @@
-//! What the keys mean.
+//! Maps keys to actions.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What a key is for depends on what is on the screen.
+/// The meaning of a key depends on what is on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Tables,
@@ -32,7 +32,6 @@ pub(super) enum Action {
     ClearFilter,
 }
 
-/// Where the selection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Up,

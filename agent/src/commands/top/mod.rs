@@ -7,8 +7,8 @@
 //!                           └──> View ──> terminal or plain text
 //! ```
 //!
-//! The display never holds the capture up: a terminal that takes no output
-//! leaves numbers lying, and the next ones take their place.
+//! The display never blocks the capture. While the terminal accepts no output,
+//! newer numbers replace those not yet shown.
 
 mod batch;
 mod blocked;
@@ -69,14 +69,14 @@ pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
         ));
     }
     let config = configure(args)?;
-    // A line of the log would tear the screen.
+    // A log line would garble the screen.
     if args.batch.is_some() || !std::io::stderr().is_terminal() {
         logs::start(&config.logs)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     panics::stop_by(&stop);
     stop_on_signal(Arc::clone(&stop))?;
-    // It comes and goes beside an agent that is to notice nothing.
+    // An agent on the same host must not be affected.
     let as_guest = config.capture.backend == BackendChoice::Auto;
     let mut tracer = Tracer::start(&KernelSettings::new(&config), as_guest)
         .map_err(|error| super::explain::attach_error(&error))?;
@@ -88,7 +88,7 @@ pub(super) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every call counts, so nothing that leaves spans out is of use here.
+/// Switches off sampling and payloads, because `top` only counts calls.
 fn configure(args: &TopArgs) -> Result<Config, Failure> {
     let mut config = live::configure(&Flags {
         pids: &args.pid,
@@ -101,7 +101,7 @@ fn configure(args: &TopArgs) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Counts on this thread and displays on another one, until that one ends or
+/// Counts on this thread and displays on another one, until the display ends or
 /// `stop` is set.
 fn watch(
     args: &TopArgs,
@@ -125,7 +125,7 @@ fn watch(
         counts: Arc::clone(&counts),
         filter: config.filter.clone(),
     };
-    // A table is of one interval; a screen is there at once.
+    // A table covers one interval; a screen appears at once.
     let mut first = Instant::now();
     if args.batch.is_some() {
         first += args.interval;
@@ -146,7 +146,7 @@ fn watch(
     captured.map(drop)
 }
 
-/// Sets the flag when dropped, so that a panic does so, too.
+/// Sets the flag when dropped, so that a panic sets it too.
 struct Stop(Arc<AtomicBool>);
 
 impl Drop for Stop {
@@ -176,8 +176,7 @@ fn start_display(
         .context("cannot start a thread")
 }
 
-/// A display that waits for a terminal which takes no output (Ctrl-S) is left
-/// to itself.
+/// Abandons a display that is blocked by a terminal that accepts no output (Ctrl-S).
 fn end_display(display: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
     let give_up = Instant::now() + PATIENCE;
     while !display.is_finished() {
@@ -192,8 +191,8 @@ fn end_display(display: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
         .map_err(|_| anyhow!("the thread of the display is gone"))?
 }
 
-/// Sets the flag at the first signal that asks for an end, which includes that
-/// the terminal has gone.
+/// Sets the flag at the first signal that asks for an end, including SIGHUP
+/// when the terminal goes away.
 fn stop_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! What is counted of one queue.
+//! The counts of one queue.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use super::stats::{Counts, LastError, Limits, PeerStats, QueueId, QueueStats};
 use super::window::{Window, second_of};
 use crate::event::{Call, Operation, ProcessKey};
 
-/// Processes that are told apart for each queue.
+/// Processes counted separately for each queue.
 const MAX_PEERS: usize = 64;
-/// After so many seconds without a call a process is forgotten, and a queue
-/// that has no name any more or never had one.
+/// A process is dropped after this many seconds without a call. So is a queue
+/// that was unlinked or whose limits are unknown.
 const STALE_S: u64 = 60;
 
 #[derive(Debug)]
 struct Peer {
-    /// All but the counts.
+    /// Everything but the counts.
     stats: PeerStats,
     /// Messages sent and received.
     window: Window<(u32, u32)>,
-    /// Second of its latest call.
+    /// Second of its latest call, since boot.
     seen: u64,
 }
 
@@ -30,10 +30,10 @@ pub(super) struct QueueTally {
     unlinked: bool,
     window: Window<Counts>,
     peers: HashMap<ProcessKey, Peer>,
-    /// Second in which a process last found no room.
+    /// Second in which a process last found no room in `peers`.
     crowded: Option<u64>,
     last_error: Option<LastError>,
-    /// Second of the latest call.
+    /// Second of the latest call, since boot.
     seen: u64,
 }
 
@@ -49,7 +49,7 @@ impl QueueTally {
             Some("ETIMEDOUT") => {}
             Some(error) => self.failed(call, error),
         }
-        // Records come nearly in the order of returns.
+        // Records arrive nearly in the order of returns.
         if call.depth.is_some() && call.end_ns >= self.depth_at_ns {
             self.depth = call.depth;
             self.depth_at_ns = call.end_ns;
@@ -65,7 +65,7 @@ impl QueueTally {
             Operation::MqUnlink => self.unlinked = true,
             Operation::MqOpen => {
                 if self.unlinked {
-                    // Another queue with the same name.
+                    // It is a new queue with the same name.
                     self.depth = None;
                 }
                 self.unlinked = false;
@@ -75,8 +75,7 @@ impl QueueTally {
     }
 
     fn failed(&mut self, call: &Call<'_>, error: &str) {
-        // The strings are kept, so that a queue that fails often costs no
-        // allocation each time.
+        // Reuse the strings, so that repeated failures do not allocate.
         let last = self.last_error.get_or_insert_default();
         last.error.clear();
         last.error.push_str(error);
@@ -108,12 +107,11 @@ impl QueueTally {
         }
     }
 
-    /// Is it of no interest any more?
     pub(super) fn is_stale(&self, now: u64) -> bool {
         (self.unlinked || self.limits.is_none()) && self.seen + STALE_S < now
     }
 
-    /// The numbers of the window that ends with the second `now`.
+    /// The counts of the window that ends with the second `now`.
     pub(super) fn stats(&mut self, id: &QueueId, now: u64) -> QueueStats {
         self.peers.retain(|_, peer| peer.seen + STALE_S >= now);
         let mut counts = Counts::default();
@@ -168,7 +166,7 @@ fn count(second: &mut Counts, call: &Call<'_>, error: Option<&str>) {
     } else {
         return;
     };
-    // How long a call has waited that began before the start is unknown.
+    // The duration of a call that began before the start is unknown.
     if !call.start_unknown {
         durations.record(call.end_ns.saturating_sub(call.start_ns));
     }

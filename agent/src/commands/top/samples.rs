@@ -1,4 +1,4 @@
-//! Queues and callers to start from, for unit tests.
+//! Sample queues and callers for unit tests.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) fn id(name: &str) -> QueueId {
     }
 }
 
-/// A queue with room for ten messages that holds so many.
+/// A queue with room for ten messages that holds `depth`.
 pub(super) fn queue(name: &str, depth: u32) -> QueueStats {
     QueueStats {
         id: id(name),

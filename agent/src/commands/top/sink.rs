@@ -1,5 +1,5 @@
-//! Takes every call on the capture thread and hands numbers to the screen,
-//! which takes them when it comes to it: nobody waits for anybody.
+//! Counts every call on the capture thread and hands the numbers to the
+//! display, for which the capture thread never waits.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::Span;
 
-/// The latest numbers that nobody has taken yet.
+/// The latest numbers, until the display takes them.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     latest: Mutex<Option<Stats>>,
@@ -23,13 +23,13 @@ impl Handover {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts numbers in the place of older ones.
+    /// Replaces numbers that were not taken.
     fn put(&self, stats: Stats) {
         *self.lock() = Some(stats);
         self.put.notify_one();
     }
 
-    /// What has been put since the last time, if it comes in time.
+    /// Takes the latest numbers, or waits up to `at_most` for new ones.
     pub(super) fn wait(&self, at_most: Duration) -> Option<Stats> {
         let waited = self
             .put

@@ -1,4 +1,4 @@
-//! All that the screen shows of one moment.
+//! Everything that the screen shows at one moment.
 
 use indexmap::IndexMap;
 
@@ -16,7 +16,7 @@ pub(super) struct Snapshot {
     pub(super) unix_ns: u64,
 }
 
-/// Calls since the start of which no record came.
+/// Calls since the start that left no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Lost {
     pub(super) kernel: KernelCounts,
@@ -28,7 +28,7 @@ impl Lost {
         self.kernel.lost() + self.undecodable
     }
 
-    /// Why, with how many of each.
+    /// The reasons with their counts.
     pub(super) fn reasons(&self) -> String {
         let reasons = [
             (self.kernel.ring_full, "ring buffer full"),
@@ -44,8 +44,8 @@ impl Lost {
 }
 
 impl Snapshot {
-    /// Counts the blocked callers of each queue, and adds the queues that are
-    /// known by nothing else.
+    /// Counts the blocked callers of each queue, and adds the queues that
+    /// nothing else has shown yet.
     pub(super) fn new(mut stats: Stats, blocked: Vec<Blocked>, lost: Lost, now: Reading) -> Self {
         let queues = stats.queues.into_iter();
         let mut queues: IndexMap<QueueId, QueueStats> =
@@ -69,7 +69,7 @@ impl Snapshot {
         }
     }
 
-    /// Are there queues of more than one IPC namespace?
+    /// Whether the queues belong to more than one IPC namespace.
     pub(super) fn has_namespaces(&self) -> bool {
         let queues = self.stats.queues.iter();
         let mut namespaces = queues.map(|queue| queue.id.ipc_namespace);
@@ -81,8 +81,7 @@ impl Snapshot {
 fn add_caller(queue: &mut QueueStats, caller: &Blocked) {
     queue.blocked += 1;
     queue.limits = queue.limits.or(caller.limits);
-    // Who blocks in a receive has found the queue empty, and who blocks in a
-    // send has found it full.
+    // A blocked receive implies an empty queue, a blocked send a full one.
     if queue.depth.is_none() {
         queue.depth = if caller.operation.is_receive() {
             Some(0)

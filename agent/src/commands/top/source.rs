@@ -1,4 +1,4 @@
-//! Where snapshots come from: what is counted here, and what the kernel tells.
+//! Combines the tally and the kernel's state to snapshots.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The next snapshot, if it comes in time.
+    /// The next snapshot, or `None` if none comes within `at_most`.
     pub(super) fn next(&self, at_most: Duration) -> anyhow::Result<Option<Snapshot>> {
         let Some(stats) = self.handover.wait(at_most) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Numbers of the last seconds, which the capture thread hands to the screen.
+//! Numbers of the last seconds, which the capture thread hands to the display.
 
 use std::sync::Arc;
 
@@ -7,18 +7,17 @@ use crate::event::Queue;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stats {
-    /// Seconds that the counts are about.
+    /// Seconds that the counts cover.
     pub(super) covered_s: f64,
-    /// All calls, of queues that are listed or not.
+    /// All calls, including those on queues that are not listed.
     pub(super) calls: u64,
-    /// In no order.
+    /// Unordered.
     pub(super) queues: Vec<QueueStats>,
 }
 
-/// What tells one queue from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(super) struct QueueId {
-    /// With its leading slash; or in parentheses what stands for several.
+    /// With its leading slash, or in parentheses if it stands for several queues.
     pub(super) name: Arc<str>,
     /// Inode number of the IPC namespace.
     pub(super) ipc_namespace: u32,
@@ -44,34 +43,33 @@ impl Limits {
 #[derive(Debug, Clone, Default)]
 pub(super) struct QueueStats {
     pub(super) id: QueueId,
-    /// Messages at the latest return that told.
+    /// Messages in the queue at the latest return that reported them.
     pub(super) depth: Option<u32>,
     pub(super) limits: Option<Limits>,
-    /// Its name is gone; those who have it open can still use it.
+    /// The name is gone; processes that have the queue open can still use it.
     pub(super) unlinked: bool,
-    /// Callers that are blocked at the moment.
+    /// Number of callers blocked at the moment.
     pub(super) blocked: u32,
     pub(super) counts: Counts,
     pub(super) peers: Vec<PeerStats>,
-    /// There are more processes than are told apart.
+    /// More processes use the queue than are counted separately.
     pub(super) is_crowded: bool,
     pub(super) last_error: Option<LastError>,
 }
 
-/// Of the calls on a queue in some time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
     pub(super) sent: u64,
     pub(super) received: u64,
-    /// Calls that failed, timeouts apart.
+    /// Failed calls, other than timeouts.
     pub(super) errors: u64,
     /// Calls that failed with `ETIMEDOUT`.
     pub(super) timeouts: u64,
-    /// Of receives that got a message, from entry to return.
+    /// Duration of receives that got a message, from entry to return.
     pub(super) receive: Durations,
-    /// Of sends that put a message.
+    /// Duration of sends that put a message, from entry to return.
     pub(super) send: Durations,
-    /// From the making of a message to its delivery.
+    /// Time from the creation of a message to its receipt.
     pub(super) in_queue: Durations,
 }
 
@@ -80,15 +78,15 @@ pub(super) struct Counts {
 pub(super) struct PeerStats {
     pub(super) program: Arc<str>,
     pub(super) pid: u32,
-    /// It has tried to send since it is known.
+    /// It has tried to send since it was first seen.
     pub(super) sends: bool,
-    /// It has tried to receive.
+    /// It has tried to receive since it was first seen.
     pub(super) receives: bool,
     pub(super) sent: u64,
     pub(super) received: u64,
 }
 
-/// The latest call on a queue that failed, timeouts apart.
+/// The latest failed call on a queue, other than timeouts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct LastError {
     /// Symbol of the errno or signal.
@@ -99,14 +97,13 @@ pub(super) struct LastError {
 }
 
 impl Stats {
-    /// A count as a rate.
     pub(super) fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.covered_s.max(1.0)
     }
 }
 
 impl QueueStats {
-    /// Share of the limit that is in the queue, 0 to 1.
+    /// Depth as a share of the limit, 0 to 1.
     pub(super) fn fill(&self) -> Option<f64> {
         let limit = self.limits.filter(|limits| limits.messages != 0)?.messages;
         Some(f64::from(self.depth?) / f64::from(limit))

@@ -8,15 +8,15 @@ use super::stats::{QueueId, Stats};
 use super::window::{Window, covered_s, second_of};
 use crate::event::Call;
 
-/// Queues that are told apart; a dozen megabytes at most.
+/// Queues counted separately. They take a dozen megabytes at most.
 const MAX_QUEUES: usize = 1024;
-/// Stands for calls whose queue is not known: those with a descriptor that is
-/// none of a queue, and the like.
+/// Stands for calls whose queue is unknown, for example because the descriptor
+/// is not that of a queue.
 const UNKNOWN: &str = "(unknown)";
 /// Stands for queues beyond the limit.
 const OTHERS: &str = "(others)";
 
-/// A [`QueueId`] as a call has it, which is hashed in the same way.
+/// Borrowed form of [`QueueId`] with the same hash.
 #[derive(Hash)]
 struct Key<'a> {
     name: &'a str,
@@ -31,7 +31,7 @@ impl Equivalent<QueueId> for Key<'_> {
 
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// Boot time.
+    /// Start of counting, ns since boot.
     since_ns: u64,
     calls: Window<u64>,
     queues: IndexMap<QueueId, Box<QueueTally>>,
@@ -48,8 +48,8 @@ impl Tally {
         }
     }
 
-    /// Counts one call of a process of this program. `error` is the symbol of
-    /// its errno or signal if it failed.
+    /// Counts one call of a process that runs `program`. `error` is the symbol
+    /// of the errno or signal if the call failed.
     pub(super) fn call(&mut self, call: &Call<'_>, error: Option<&str>, program: &str) {
         if let Some(calls) = self.calls.second(second_of(call.end_ns)) {
             *calls += 1;
@@ -59,7 +59,7 @@ impl Tally {
             ipc_namespace: call.ipc_namespace,
         };
         let is_full = self.queues.len() >= self.max_queues;
-        // Those that stand for several always find room.
+        // `(unknown)` and `(others)` may exceed the limit.
         if is_full && key.name != UNKNOWN && !self.queues.contains_key(&key) {
             key.name = OTHERS;
         }
@@ -74,7 +74,7 @@ impl Tally {
         queue.call(call, error, program);
     }
 
-    /// The numbers at this moment. Forgets what has not been used for long.
+    /// The numbers at this moment. Drops stale queues.
     pub(super) fn stats(&mut self, now_ns: u64) -> Stats {
         let now = second_of(now_ns);
         self.queues.retain(|_, queue| !queue.is_stale(now));

@@ -1,4 +1,4 @@
-//! The terminal as a screen, and back as it was, whatever ends it.
+//! Turns the terminal into a screen, and restores it however the program ends.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write, stdout};
 use std::sync::Once;
@@ -12,27 +12,27 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::prelude::{CrosstermBackend, Terminal};
 
-/// A screenful is written at once.
+/// Room for a screenful, so that it is written at once.
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// Whether the terminal is ours: it is given back once.
+/// Whether the terminal is a screen, so that it is restored only once.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static PANIC_HOOK: Once = Once::new();
 
-/// The terminal while it is a screen; dropping it gives it back.
+/// The terminal as a screen. Dropping it restores the terminal.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
-/// Can standard output be a screen?
+/// Whether standard output can be a screen.
 pub(super) fn is_capable() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
     stdout().is_terminal() && !is_dumb
 }
 
 impl Screen {
-    /// Takes the terminal. A panic in any thread gives it back before it says
-    /// what it is.
+    /// Takes the terminal. A panic in any thread restores it before the message
+    /// is printed.
     pub(super) fn enter() -> io::Result<Self> {
         PANIC_HOOK.call_once(|| {
             let hook = std::panic::take_hook();
@@ -47,19 +47,19 @@ impl Screen {
         Ok(Self { terminal })
     }
 
-    /// Writes the cells that differ from those before.
+    /// Writes the cells that have changed.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         self.terminal.draw(|frame| draw(frame.buffer_mut()))?;
         Ok(())
     }
 
-    /// Forgets what is on the screen, so that all of it is drawn anew.
+    /// Forgets what is on the screen, so that the next draw writes all cells.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.terminal.clear()
     }
 
-    /// Gives the terminal back and stops the process as Ctrl-Z would, until
-    /// somebody lets it go on.
+    /// Restores the terminal and stops the process as Ctrl-Z would, until it is
+    /// continued.
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         // SAFETY: raise() has no memory of ours to touch. It stops this thread
@@ -84,18 +84,18 @@ fn take() -> io::Result<()> {
     execute!(stdout(), EnterAlternateScreen).inspect_err(|_| give_back())
 }
 
-/// Makes the terminal what it was before. Nobody is left to tell if it fails.
+/// Restores the terminal. Ignores errors, because there is nowhere to report them.
 fn give_back() {
     if TAKEN.swap(false, Ordering::AcqRel) {
-        // The mode first: it cannot block, and what follows can.
+        // Restore the mode first: it cannot block, and the writes can.
         drop(disable_raw_mode());
         drop(execute!(stdout(), LeaveAlternateScreen, Show));
         drop(stdout().flush());
     }
 }
 
-/// Lets go of a terminal that takes no more output, so that nothing that is
-/// written can be waited for.
+/// Gives up a terminal that accepts no output, so that the exit does not wait
+/// for writes to it.
 pub(super) fn abandon() {
     if TAKEN.swap(false, Ordering::AcqRel) {
         drop(disable_raw_mode());

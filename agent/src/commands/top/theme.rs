@@ -1,5 +1,5 @@
-//! How it looks: with colours or without, with the signs of Unicode or in
-//! ASCII. What a colour says is written as well.
+//! The look of the screen: with or without colours, in Unicode or in ASCII. The
+//! text says everything that the colours say.
 
 use ratatui::buffer::CellWidth;
 use ratatui::style::{Color, Style};
@@ -19,8 +19,8 @@ pub(super) struct Theme {
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 impl Theme {
-    /// As the environment says: `NO_COLOR` (no-color.org), and the locale,
-    /// whose variables count in this order (locale(7)).
+    /// From the environment: `NO_COLOR` (no-color.org), and the locale
+    /// variables in their order of precedence (locale(7)).
     pub(super) fn from_env(env: impl Fn(&str) -> Option<String>) -> Self {
         let is_set = |name: &str| env(name).filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(is_set);
@@ -46,7 +46,7 @@ impl Theme {
         self.colour(Color::Red).bold()
     }
 
-    /// For a bar that is this full.
+    /// For a bar filled to `share`.
     pub(super) fn fill(self, share: f64) -> Style {
         if share >= 0.9 {
             self.bad()
@@ -75,15 +75,15 @@ impl Theme {
         }
     }
 
-    /// A share of so many cells. A share above 0 always shows, and ASCII has
-    /// whole cells only.
+    /// Eighths of a cell in a bar of `cells` cells filled to `share`. A share
+    /// above 0 always shows, and ASCII has whole cells only.
     pub(super) fn eighths(self, share: f64, cells: u16) -> usize {
         let eighths = (share.clamp(0.0, 1.0) * f64::from(cells) * 8.0).round() as usize;
         let eighths = if share > 0.0 { eighths.max(1) } else { 0 };
         eighths.next_multiple_of(if self.unicode { 1 } else { 8 })
     }
 
-    /// For bars that grow upwards.
+    /// Symbols for bars that grow upwards.
     pub(super) fn bars(self) -> bar::Set<'static> {
         let full = if self.unicode { "█" } else { "#" };
         bar::Set {
@@ -99,8 +99,8 @@ impl Theme {
         format!("{:width$}", self.bars().full.repeat(eighths / 8) + rest)
     }
 
-    /// A name from any program. Nothing in it steers the terminal; characters
-    /// without a width are dropped, because they would join the one before.
+    /// Escapes a name, which comes from any program. Drops characters without a
+    /// width, because they would combine with the one before.
     pub(super) fn name(self, name: &str) -> String {
         let name = Escaped(name).to_string();
         if self.unicode {
@@ -115,7 +115,7 @@ impl Theme {
         name.chars().map(escape).collect()
     }
 
-    /// Cuts a line to its room, with an ellipsis.
+    /// Cuts a line to `room` columns, with an ellipsis.
     pub(super) fn fit<'a>(self, line: impl Into<Line<'a>>, room: u16) -> Line<'a> {
         let line = line.into();
         if line.width() <= room.into() {
@@ -143,7 +143,7 @@ impl Theme {
     }
 }
 
-/// In columns of the terminal.
+/// Width in columns of the terminal.
 pub(super) fn width(text: &str) -> u16 {
     u16::try_from(Span::raw(text).width()).unwrap_or(u16::MAX)
 }

@@ -1,4 +1,4 @@
-//! What the user has chosen to see: order, filter, selection.
+//! The user's choices: order, filter, selection.
 
 use clap::ValueEnum;
 
@@ -45,22 +45,22 @@ impl Chart {
     }
 }
 
-/// The choices, and the snapshot that they are about.
+/// The choices, and the snapshot that they apply to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ui {
     pub(super) snapshot: Snapshot,
     pub(super) sort: SortKey,
     pub(super) reversed: bool,
-    /// Text that names contain, or a glob.
+    /// Part of a queue name, or a glob.
     pub(super) filter: String,
     pub(super) editing: bool,
     pub(super) help: bool,
     pub(super) paused: bool,
     pub(super) chart: Chart,
-    /// Blocked callers of the selected queue alone.
+    /// List only the blocked callers of the selected queue.
     pub(super) only_selected: bool,
     selected: Option<QueueId>,
-    /// Where the selected queue was last, for when it is gone.
+    /// The row in which the selected queue was last, for when it is gone.
     place: usize,
 }
 
@@ -89,7 +89,7 @@ impl Ui {
         }
     }
 
-    /// Does what a key asks of the tables; `page` is how many queues fit.
+    /// Applies an action to the tables. `page` is how many queues fit.
     pub(super) fn act(&mut self, action: Action, page: usize) {
         match action {
             Action::Move(step) => self.go(step, page),
@@ -132,7 +132,7 @@ impl Ui {
         self.place = to;
     }
 
-    /// The queues that pass the filter, in order.
+    /// The queues that pass the filter, sorted.
     pub(super) fn rows(&self) -> Vec<&QueueStats> {
         let filter = NamePattern::new(&self.filter);
         let queues = self.snapshot.stats.queues.iter();
@@ -140,7 +140,7 @@ impl Ui {
             .filter(|queue| filter.matches(&queue.id.name))
             .map(|queue| (weight(queue, self.sort), queue))
             .collect();
-        // The heaviest first; names from a to z.
+        // Heaviest first; names from a to z.
         rows.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.id.cmp(&other.id)));
         if self.reversed {
             rows.reverse();
@@ -148,7 +148,7 @@ impl Ui {
         rows.into_iter().map(|(_, queue)| queue).collect()
     }
 
-    /// Which of these rows is selected.
+    /// Index of the selected row.
     pub(super) fn selected_at(&self, rows: &[&QueueStats]) -> usize {
         let selected = self.selected.as_ref();
         let at = rows.iter().position(|queue| Some(&queue.id) == selected);
@@ -156,7 +156,7 @@ impl Ui {
         at.unwrap_or_else(|| gone.min(rows.len().saturating_sub(1)))
     }
 
-    /// The blocked callers that the choices leave.
+    /// The blocked callers that pass the filter and the choice of queue.
     pub(super) fn blocked(&self, selected: Option<&QueueId>) -> Vec<&Blocked> {
         let filter = NamePattern::new(&self.filter);
         let is_selected =
@@ -169,7 +169,7 @@ impl Ui {
     }
 }
 
-/// The sort key so many steps further, round and round.
+/// The sort key that is `steps` further on, wrapping around.
 fn neighbour(sort: SortKey, steps: usize) -> SortKey {
     let keys = SortKey::value_variants();
     let at = keys.iter().position(|key| *key == sort).unwrap_or(0);
@@ -191,7 +191,7 @@ fn weight(queue: &QueueStats, sort: SortKey) -> f64 {
     }
 }
 
-/// What the user typed: a glob if it has one's signs, else a part of the name.
+/// What the user typed: a glob if it has wildcard characters, else part of a name.
 enum NamePattern {
     Part(String),
     Glob(Globs),

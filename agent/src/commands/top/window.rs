@@ -5,17 +5,17 @@ pub(super) const SECONDS: u64 = 10;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// One place for each of the last seconds; the places take turns.
+/// A ring with one place per second.
 #[derive(Debug, Default)]
 pub(super) struct Window<T> {
     seconds: [T; SECONDS as usize],
-    /// The latest second that was counted in.
+    /// The latest second with a count.
     newest: u64,
 }
 
 impl<T: Default> Window<T> {
-    /// Where to count what happened in this second of the boot time. Records
-    /// come nearly in order; what is older than the window counts as new.
+    /// The place to count in for this second since boot. Records arrive nearly
+    /// in order; one that is older than the window counts in the newest second.
     pub(super) fn second(&mut self, second: u64) -> Option<&mut T> {
         if second > self.newest {
             let passed = (second - self.newest).min(SECONDS);
@@ -45,13 +45,12 @@ fn place(second: u64) -> usize {
     (second % SECONDS) as usize
 }
 
-/// The second in which this moment of the boot time lies.
 pub(super) fn second_of(boot_ns: u64) -> u64 {
     boot_ns / SECOND_NS
 }
 
-/// How many seconds a window covers of which counting began at `since_ns`: at
-/// least one, so that the first call makes no rate of thousands.
+/// Seconds that the window covers if counting began at `since_ns`: at least
+/// one, so that the first call does not make a rate of thousands.
 pub(super) fn covered_s(since_ns: u64, now_ns: u64) -> f64 {
     let first_ns = second_of(now_ns).saturating_sub(SECONDS - 1) * SECOND_NS;
     (now_ns.saturating_sub(first_ns.max(since_ns)) as f64 / SECOND_NS as f64).max(1.0)

@@ -16,10 +16,10 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts the process; it makes no call before [`Child::run`].
+    /// Starts the process. It executes the command when [`Child::run`] lets it.
     pub(super) fn prepare(command: &[OsString]) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("cannot find this program")?;
-        // Without O_CLOEXEC: the reading end is for the child.
+        // Without O_CLOEXEC, because the child inherits the reading end.
         let (wait, go) = pipe().context("cannot make a pipe")?;
         rustix::io::fcntl_setfd(&go, rustix::io::FdFlags::CLOEXEC)
             .context("cannot prepare the pipe")?;
@@ -37,8 +37,8 @@ impl Child {
         self.process.id()
     }
 
-    /// Lets the command run and waits for its end. Signals that a terminal
-    /// sends reach the command as well, and it decides what they mean.
+    /// Lets the command run and waits for its end. Signals from the terminal
+    /// reach the command too, and it decides what they mean.
     pub(super) async fn run(self) -> anyhow::Result<u8> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut quit = signal(SignalKind::quit())?;
@@ -57,7 +57,7 @@ impl Child {
                 _ = terminate.recv() => forward_termination(pid),
             }
         };
-        // As a shell has it: 128 and the signal.
+        // As in a shell: 128 plus the signal.
         let code = status
             .code()
             .or_else(|| status.signal().map(|signal| 128 + signal))

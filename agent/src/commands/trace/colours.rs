@@ -4,7 +4,7 @@ use crate::cli::ColorChoice;
 use crate::span::Span;
 use crate::terminal::takes_colours;
 
-/// Whether there are any. They never mean anything that is not written, too.
+/// Whether to use colours. The text says everything that the colours say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Colours(pub(super) bool);
 
@@ -33,7 +33,8 @@ impl Colours {
         self.sequence("\x1b[36m")
     }
 
-    /// Red what is an error in the span, yellow what failed as it may (a timeout), else green.
+    /// Red if the span is an error, yellow for an expected failure (a timeout),
+    /// else green.
     pub(super) fn of_outcome(self, span: &Span<'_>) -> &'static str {
         self.sequence(if span.error.is_some() {
             "\x1b[31m"

@@ -1,4 +1,4 @@
-//! One span a line, in OTLP's JSON encoding.
+//! One span per line, in OTLP's JSON encoding.
 
 use std::io::Write;
 use std::time::Instant;

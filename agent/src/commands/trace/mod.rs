@@ -84,7 +84,6 @@ fn configure(args: &TraceArgs) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// What is traced, and for how long.
 struct Traced<'a> {
     tracer: &'a mut Tracer,
     config: &'a Config,
@@ -93,7 +92,7 @@ struct Traced<'a> {
 }
 
 impl Traced<'_> {
-    /// Traces until the command ends, or a signal comes.
+    /// Traces until the command ends or a signal arrives.
     fn follow<S: SpanSink>(&mut self, sink: S) -> Result<ExitCode, Failure> {
         let host = Host::read();
         let pipeline = Pipeline::new(
@@ -117,7 +116,7 @@ impl Traced<'_> {
             });
             if let Err(error) = captured {
                 say!("{error:#}");
-                // Nobody would end the wait for a signal.
+                // Exit now: the other thread still waits for a signal.
                 super::end(1);
             }
             waiting
@@ -127,7 +126,7 @@ impl Traced<'_> {
     }
 }
 
-/// The exit code of the command; without one, of a stop by signal.
+/// Waits for the command, or for a signal if there is none. Returns the exit code.
 fn wait_for_end(child: Option<Child>) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -143,7 +142,7 @@ fn wait_for_end(child: Option<Child>) -> Result<ExitCode, Failure> {
     Ok(end?)
 }
 
-/// Says what is missing from the output, if anything is.
+/// Reports what is missing from the output.
 fn report(meters: &KernelMeters, counts: &PipelineCounts) -> Result<(), Failure> {
     let kernel = meters.counts().context("cannot read the counters")?;
     let KernelCounts {
@@ -170,8 +169,8 @@ fn report(meters: &KernelMeters, counts: &PipelineCounts) -> Result<(), Failure>
     Ok(())
 }
 
-/// Writes whole lines; an end of the reader (`| head`) ends the process as it
-/// would any other filter.
+/// Writes whole lines. A closed pipe (`| head`) ends the process, as it would
+/// any filter.
 struct LineOutput<W> {
     out: W,
     unflushed: bool,

@@ -1,4 +1,4 @@
-//! Spans as lines for people, in the manner of strace.
+//! Spans as lines for people, in the style of strace.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -14,16 +14,16 @@ use crate::rfc3339::Rfc3339;
 use crate::sink::SpanSink;
 use crate::span::{AttributeSink, Span};
 
-/// Calls shorter than this are filled up, so that results stand in one column.
+/// Shorter calls are padded to this column, so that results line up.
 const RESULT_COLUMN: usize = 66;
-/// Threads whose names are remembered, for those who receive their messages.
+/// Thread names remembered, to name the senders of messages.
 const MAX_NAMES: usize = 4096;
 
 pub(super) struct Printer<W> {
     out: LineOutput<W>,
     line: String,
     colours: Colours,
-    /// Of threads: a receive can be over before its send is.
+    /// Names by thread id, from all calls: a receive can end before its send does.
     names: HashMap<u32, String>,
 }
 
@@ -105,11 +105,11 @@ fn write_span(
     write_journey(line, span, colours, names)
 }
 
-/// What comes before the time of day in RFC 3339.
+/// Length of the date and its `T` in RFC 3339.
 const DATE_BYTES: usize = "2026-11-24T".len();
 const UNKNOWN_TIME: &str = "????-??-??T??:??:??.??????";
 
-/// As `comm/tid`.
+/// Displayed as `comm/tid`.
 struct Thread<'a>(&'a str, u32);
 
 impl fmt::Display for Thread<'_> {
@@ -118,9 +118,9 @@ impl fmt::Display for Thread<'_> {
     }
 }
 
-/// What the caller passed.
+/// Writes the arguments of the call.
 ///
-/// A timeout on the day of the call, `date`, is told by the time of day alone.
+/// A timeout on `date`, the day of the call, is written as a time of day.
 fn write_arguments(line: &mut String, span: &Span<'_>, date: &str) -> fmt::Result {
     let call = span.call;
     let name = Escaped(call.name.as_deref().unwrap_or("?"));
@@ -158,7 +158,6 @@ fn write_arguments(line: &mut String, span: &Span<'_>, date: &str) -> fmt::Resul
     Ok(())
 }
 
-/// What came of it: the colour says what the text says.
 fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Result {
     let call = span.call;
     let (colour, plain) = (colours.of_outcome(span), colours.plain());
@@ -196,7 +195,7 @@ fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Re
     )
 }
 
-/// Whose message was received, and how long it was under way.
+/// Writes who sent a received message, and how long it was in the queue.
 fn write_journey(
     line: &mut String,
     span: &Span<'_>,
@@ -217,7 +216,7 @@ fn write_journey(
     )
 }
 
-/// Text of attributes whose spelling is decided in `span`.
+/// Text of attributes that `span` spells out.
 #[derive(Default)]
 struct Arguments {
     oflag: Option<String>,

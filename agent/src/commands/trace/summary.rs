@@ -1,5 +1,5 @@
-//! What `trace --summary` prints in the end, in the manner of `strace -c`: how
-//! many calls there were of each kind on each queue, and how long they took.
+//! Output of `trace --summary`, in the style of `strace -c`: the number and
+//! duration of calls, by queue and operation.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -12,7 +12,7 @@ use crate::process::Process;
 use crate::sink::SpanSink;
 use crate::span::Span;
 
-/// Queues that get rows of their own; the others share one.
+/// Queues with rows of their own. All others share one set.
 const MAX_QUEUES: usize = 1_000;
 const OTHERS: &str = "(others)";
 
@@ -55,7 +55,7 @@ struct Row {
     durations: Durations,
 }
 
-/// Few operations are called on a queue: its rows are a list.
+/// A list of rows per queue is enough, because few operations are called on a queue.
 #[derive(Debug, Default)]
 struct Table {
     by_queue: HashMap<String, Vec<Row>>,
@@ -89,7 +89,7 @@ impl Table {
         }
     }
 
-    /// Allocates for a queue that is new only.
+    /// Allocates only for a new queue.
     fn rows(&mut self, queue: &str) -> Option<&mut Vec<Row>> {
         let queue = if self.by_queue.len() < MAX_QUEUES || self.by_queue.contains_key(queue) {
             queue

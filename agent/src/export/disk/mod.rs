@@ -1,4 +1,4 @@
-//! A queue on disk: what is in it outlives the process.
+//! A queue on disk, whose contents outlive the process.
 //!
 //! ```text
 //!  push ──> staging ──> writer thread ──> segments ──> pop ──> done
@@ -6,13 +6,13 @@
 //! ```
 //!
 //! The capture thread only puts a batch into staging, which is bounded by the
-//! memory queue's size; a thread of its own appends. Appended batches survive
-//! the death of the process at once, and the machine's after at most
-//! [`SYNC_WINDOW`]. A batch is consumed when it is done; the position before
-//! which all is consumed is stored with each sync, so that after a crash some
-//! batches are sent again, none is skipped.
+//! size of the memory queue. A separate thread appends it to a segment.
+//! Appended batches survive the death of the process at once, and that of the
+//! machine after at most [`SYNC_WINDOW`]. A batch is consumed when it is done.
+//! Each sync stores the position before which everything is consumed, so after
+//! a crash some batches are sent again, but none is skipped.
 //!
-//! Order of giving up: the new batch, when the disk or staging is full.
+//! When the disk or staging is full, the new batch is given up.
 
 mod record;
 mod segments;
@@ -43,18 +43,17 @@ use record::FoundRecord;
 use segments::{Directory, Segment};
 use writer::QueueWriter;
 
-/// The longest time that an appended batch waits to be synced.
+/// The longest time before an appended batch is synced.
 pub const SYNC_WINDOW: Duration = Duration::from_secs(1);
 
-/// A queue on disk.
 #[derive(Debug)]
 pub struct DiskQueue {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writer thread, consumers and the capture thread share. The lock
-/// on the state is held for arithmetic only, never for input or output.
+/// State shared by the writer thread, the consumers and the capture thread. The
+/// lock on `state` is held only for arithmetic, never for I/O.
 #[derive(Debug)]
 pub(crate) struct Shared {
     directory: Directory,
@@ -62,13 +61,13 @@ pub(crate) struct Shared {
     max_size_bytes: u64,
     staging_max_bytes: u64,
     state: Mutex<State>,
-    /// The writer has something to do.
+    /// Wakes the writer.
     work: Condvar,
-    /// The writer has synced.
+    /// Signals that the writer has synced.
     synced: Condvar,
-    /// Consumers have something to do.
+    /// Wakes the consumers.
     ready: Notify,
-    /// Where consumers read, one at a time.
+    /// The segment that consumers read, one consumer at a time.
     reader: Mutex<Option<(u64, Arc<File>)>>,
 }
 
@@ -78,47 +77,47 @@ struct State {
     staging_bytes: u64,
     /// Spans that wait, in staging and on disk.
     spans: u64,
-    /// All segments in order; the last may be the writer's.
+    /// All segments in order. The writer may be appending to the last.
     segments: Vec<Segment>,
-    /// The next record to read.
+    /// Position of the next record to read.
     read: u64,
-    /// Behind the last whole record.
+    /// Position after the last whole record.
     end: u64,
-    /// Taken and not done: the start of each record and its spans.
+    /// Records that are taken but not done: start and number of spans.
     leased: BTreeMap<u64, u32>,
-    /// The writer has looked at what was there.
+    /// The writer has scanned what an earlier process left.
     recovered: bool,
     closed: bool,
-    /// Closed, and all that was staged is appended or lost.
+    /// Closed, and everything that was staged is appended or lost.
     drained: bool,
-    /// The writer is to end, and has.
+    /// `finish` asks the writer to end; `ended` says that it has.
     finish: bool,
     ended: bool,
-    /// Syncs asked for and made.
+    /// Syncs requested and made.
     sync_wanted: u64,
     sync_made: u64,
 }
 
 impl State {
-    /// All before it is consumed.
+    /// The position before which everything is consumed.
     fn floor(&self) -> u64 {
         self.leased
             .first_key_value()
             .map_or(self.read, |(start, _)| *start)
     }
 
-    /// Bytes of all segments.
     fn disk_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.len).sum()
     }
 
-    /// Everything appended was read.
+    /// Whether everything that was appended has been read.
     fn is_read(&self) -> bool {
         self.recovered && self.read >= self.end
     }
 }
 
-/// Whether the directory can be opened. What that makes is removed again.
+/// Checks whether the directory can be opened. Anything created for the check
+/// is removed again.
 ///
 /// # Errors
 /// As [`DiskQueue::open`].
@@ -132,17 +131,17 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
         std::fs::remove_file(path.join(segments::LOCK))?;
     }
     for directory in made {
-        // It may not have been made.
+        // It may not have been created.
         drop(std::fs::remove_dir(directory));
     }
     opened
 }
 
 impl DiskQueue {
-    /// Opens the directory; what is in it is looked at by the writer thread.
+    /// Opens the directory. The writer thread scans its contents.
     ///
     /// # Errors
-    /// A directory that cannot be used, or is in use.
+    /// If the directory cannot be used, or is in use.
     pub fn open(
         config: &Storage,
         staging_max_bytes: u64,
@@ -230,7 +229,7 @@ impl DiskQueue {
         }
     }
 
-    /// Keeps a batch for the next start: its spans were reported as left.
+    /// Keeps a batch for the next start. Its spans were reported as left.
     pub(super) fn abandon(&self, lease: &Lease) {
         if let Some(spans) = self.shared.lock().leased.get_mut(&lease.position) {
             *spans = 0;
@@ -238,9 +237,9 @@ impl DiskQueue {
     }
 
     /// Appends what is staged, syncs, and ends the thread. Returns the spans
-    /// that were read for a consumer that had ended: they are left too.
+    /// that were read for a consumer that has since ended; they are left, too.
     pub(super) fn finish(&self) -> u64 {
-        // A read under way comes to its end first.
+        // Wait for a read in progress.
         drop(self.shared.reader.lock());
         let mut state = self.shared.lock();
         state.closed = true;
@@ -250,7 +249,7 @@ impl DiskQueue {
         self.shared.work.notify_one();
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = writer.take() {
-            // A panic of the thread has been reported by its hook.
+            // The panic hook has reported a panic of the thread.
             drop(thread.join());
         }
         orphans
@@ -284,7 +283,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the next whole record and counts what it had to skip. `None` if
+    /// Reads the next whole record and counts what it has to skip. `None` if
     /// another consumer was faster.
     fn read_next(&self) -> Option<Lease> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
@@ -304,7 +303,7 @@ impl Shared {
                 (at, segment)
             };
             if at < segment.base {
-                // The end of a segment is missing, or all of it.
+                // The end of a segment is missing, or a whole segment.
                 self.counters.corrupt_record();
             }
             let at = at.max(segment.base);
@@ -345,7 +344,7 @@ impl Shared {
         }
     }
 
-    /// No segment has what should be there.
+    /// Skips to the end when no segment holds the next position.
     fn skip_to_end(&self) {
         let mut state = self.lock();
         state.read = state.end;
@@ -365,8 +364,8 @@ impl Shared {
     }
 }
 
-/// A request with its spans, or the spans of what is skipped where they are
-/// known, and the bytes used.
+/// The request and its spans, the spans of what is skipped if they are known,
+/// and the bytes used.
 type ReadRecord = (Option<(Vec<u8>, u32)>, Option<u64>, u64);
 
 fn read_record(file: &File, at: u64, end: u64) -> io::Result<ReadRecord> {

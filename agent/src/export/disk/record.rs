@@ -1,10 +1,10 @@
 //! Records of a segment file.
 //!
-//! A record is a header of 20 bytes and a request. The header is five numbers
-//! of four bytes, little endian: a mark, the length of the request, its spans,
-//! its CRC-32C, and the CRC-32C of the header before. With the header whole a
-//! damaged request is skipped and its spans are known; without, the mark leads
-//! to the next one.
+//! A record is a header of 20 bytes and a request. The header is five
+//! little-endian numbers of four bytes: a mark, the length of the request, its
+//! spans, its CRC-32C, and the CRC-32C of the header up to there. If the header
+//! is intact, a damaged request is skipped and its spans are known. If not, the
+//! mark helps to find the next record.
 
 use std::fs::File;
 use std::io;
@@ -12,25 +12,22 @@ use std::os::unix::fs::FileExt as _;
 
 use crc32c::crc32c;
 
-/// Bytes of a header.
 pub(crate) const HEADER_LEN: u64 = 20;
 const MARK: u32 = u32::from_le_bytes(*b"mqr1");
-/// Bytes looked through at a time for the next mark.
+/// Bytes searched at a time for the next mark.
 const WINDOW: usize = 64 << 10;
 
-/// What stands before a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Bytes of the request.
+    /// Length of the request in bytes.
     pub(crate) len: u32,
-    /// Spans in it.
     pub(crate) spans: u32,
     /// CRC-32C of the request.
     pub(crate) crc: u32,
 }
 
 impl Header {
-    /// Of this request; `None` where its length is beyond four bytes.
+    /// The header of a request; `None` if its length does not fit four bytes.
     pub(crate) fn of(request: &[u8], spans: u32) -> Option<Self> {
         Some(Self {
             len: u32::try_from(request.len()).ok()?,
@@ -39,7 +36,7 @@ impl Header {
         })
     }
 
-    /// Header and request.
+    /// Length of header and request in bytes.
     pub(crate) fn record_len(self) -> u64 {
         HEADER_LEN + u64::from(self.len)
     }
@@ -70,24 +67,25 @@ impl Header {
     }
 }
 
-/// What is at a place in a segment.
+/// What is at an offset of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FoundRecord {
-    /// A header with as many bytes as it says behind it.
+    /// A header, followed by as many bytes as it says.
     Record(Header),
-    /// A header with fewer.
+    /// A header, followed by fewer bytes than it says.
     Torn(Header),
-    /// Nothing that could be read; the next header, or the end, is there.
+    /// No valid header.
     Damage {
-        /// Offset in the segment.
+        /// Offset in the segment of the next header, or of the end.
         resume: u64,
     },
 }
 
-/// Looks at offset `at` of a segment that ends at `end`; `at` is before it.
+/// Looks at offset `at` of a segment that ends at `end`. `at` must be before
+/// `end`.
 ///
 /// # Errors
-/// What the file reports.
+/// If the file cannot be read.
 pub(crate) fn find(file: &File, at: u64, end: u64) -> io::Result<FoundRecord> {
     match header_at(file, at, end)? {
         Some(header) if header.record_len() <= end - at => Ok(FoundRecord::Record(header)),
@@ -98,10 +96,10 @@ pub(crate) fn find(file: &File, at: u64, end: u64) -> io::Result<FoundRecord> {
     }
 }
 
-/// The request behind a header; `None` where it is damaged.
+/// The request of a header at `at`; `None` if it is damaged.
 ///
 /// # Errors
-/// What the file reports.
+/// If the file cannot be read.
 pub(crate) fn read(file: &File, at: u64, header: Header) -> io::Result<Option<Vec<u8>>> {
     let mut request = vec![0; header.len as usize];
     file.read_exact_at(&mut request, at + HEADER_LEN)?;
@@ -117,7 +115,7 @@ fn header_at(file: &File, at: u64, end: u64) -> io::Result<Option<Header>> {
     Ok(Header::parse(&bytes))
 }
 
-/// The offset of the first whole header from `at` on, or `end`.
+/// The offset of the first intact header from `at` on, or `end`.
 fn next_header(file: &File, mut at: u64, end: u64) -> io::Result<u64> {
     let mark = MARK.to_le_bytes();
     let mut window = vec![0; WINDOW];
@@ -132,7 +130,7 @@ fn next_header(file: &File, mut at: u64, end: u64) -> io::Result<u64> {
                 return Ok(found);
             }
         }
-        // A mark may lie across two windows.
+        // A mark may span two windows.
         at += (len - (mark.len() - 1)) as u64;
     }
     Ok(end)

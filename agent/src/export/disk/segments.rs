@@ -1,7 +1,7 @@
 //! The directory of a queue: segments, the consumed position, a lock.
 //!
-//! Positions are bytes since the queue's first, across all segments. A
-//! segment's name is the position of its first byte, in hexadecimal.
+//! Positions count bytes from the first one of the queue, across all segments.
+//! A segment is named after the position of its first byte, in hexadecimal.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -15,36 +15,35 @@ use tracing::warn;
 use crate::export::paths::{is_of_others, refuse_links_of_others};
 use crc32c::crc32c;
 
-/// Bytes for `consumed`, its successor in the making, and `lock`.
+/// Bytes for `consumed`, its replacement while it is written, and `lock`.
 pub(crate) const OVERHEAD: u64 = 64;
 const EXTENSION: &str = "spans";
 
-/// One segment file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// Position of its first byte.
     pub(crate) base: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub(crate) len: u64,
 }
 
 impl Segment {
-    /// Position behind its last byte.
+    /// Position after its last byte.
     pub(crate) fn end(self) -> u64 {
         self.base.saturating_add(self.len)
     }
 }
 
-/// Others may do nothing in the directory or with its files.
+/// Other users have no access to the directory or its files.
 const PRIVATE: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(super) const LOCK: &str = "lock";
 const CONSUMED: &str = "consumed";
 const CONSUMED_NEW: &str = "consumed.new";
 
-/// The directory, held by this process alone. Files are opened from its
-/// descriptor: who may write above it can put another one in its place, but not
-/// under our hands.
+/// The directory, locked by this process. Files are opened relative to its
+/// descriptor: whoever may write to a parent can replace the directory, but not
+/// the one that is in use.
 #[derive(Debug)]
 pub(crate) struct Directory {
     directory: OwnedFd,
@@ -52,13 +51,14 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Makes the directory if it is missing, for this user alone: names of
-    /// queues and programs are nobody else's business, and who can open the lock
-    /// can hold it.
+    /// Opens the directory, which is created if it is missing.
+    ///
+    /// It is private to this user: the names of queues and programs are nobody
+    /// else's business, and whoever can open the lock can hold it.
     ///
     /// # Errors
-    /// A directory that cannot be made or written, that others can use, or that is
-    /// another agent's.
+    /// If the directory cannot be created or written, if others can use it, or
+    /// if another agent is using it.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         let shown = path.display();
@@ -90,10 +90,10 @@ impl Directory {
         })
     }
 
-    /// All segments in order; empty ones are removed.
+    /// All segments in order. Removes empty ones.
     ///
     /// # Errors
-    /// A directory that cannot be read.
+    /// If the directory cannot be read.
     pub(crate) fn segments(&self) -> io::Result<Vec<Segment>> {
         let mut segments = Vec::new();
         for name in names(&self.directory)? {
@@ -112,27 +112,17 @@ impl Directory {
         Ok(segments)
     }
 
-    /// A new segment to append to.
-    ///
-    /// # Errors
-    /// What the file system reports.
+    /// Creates a segment to append to.
     pub(crate) fn create(&self, base: u64) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::APPEND;
         open_at(&self.directory, &segment_name(base), flags)
     }
 
-    /// A segment to read.
-    ///
-    /// # Errors
-    /// What the file system reports.
+    /// Opens a segment to read.
     pub(crate) fn read(&self, base: u64) -> io::Result<File> {
         open_at(&self.directory, &segment_name(base), OFlags::RDONLY)
     }
 
-    /// Removes a segment.
-    ///
-    /// # Errors
-    /// What the file system reports.
     pub(crate) fn remove(&self, base: u64) -> io::Result<()> {
         Ok(unlinkat(
             &self.directory,
@@ -141,16 +131,13 @@ impl Directory {
         )?)
     }
 
-    /// Makes the names of new files last.
-    ///
-    /// # Errors
-    /// What the file system reports.
+    /// Makes the names of new files durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.directory)?)
     }
 
-    /// The position before which all is consumed; 0 if it is not known, which
-    /// sends again rather than loses.
+    /// The position before which everything is consumed. 0 if it is unknown,
+    /// which sends batches again rather than losing them.
     pub(crate) fn consumed(&self) -> u64 {
         let mut bytes = [0; 12];
         let read = open_at(&self.directory, CONSUMED, OFlags::RDONLY)
@@ -164,10 +151,7 @@ impl Directory {
         }
     }
 
-    /// Stores the position, whole or not at all.
-    ///
-    /// # Errors
-    /// What the file system reports.
+    /// Stores the consumed position atomically.
     pub(crate) fn set_consumed(&self, position: u64) -> io::Result<()> {
         let mut bytes = position.to_le_bytes().to_vec();
         bytes.extend_from_slice(&crc32c(&bytes).to_le_bytes());
@@ -191,13 +175,13 @@ fn base_of(name: &str) -> Option<u64> {
     (extension == EXTENSION).then(|| u64::from_str_radix(stem, 16).ok())?
 }
 
-/// A file of the directory, and no other.
+/// Opens a file of the directory; refuses a link.
 fn open_at(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(directory, name, flags, PRIVATE_FILE)?.into())
 }
 
-/// Names in the directory; no file of ours has one that is not UTF-8.
+/// Names in the directory. No file of ours has one that is not UTF-8.
 fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
@@ -209,8 +193,8 @@ fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Takes the directory from all others, where it is a queue's or empty. Another
-/// one is not ours to close: `/tmp` may be named by mistake.
+/// Makes the directory private if it is a queue's or empty. Any other one is
+/// not ours to close: it may be `/tmp`, named by mistake.
 fn make_private(directory: &OwnedFd, path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     let stat =

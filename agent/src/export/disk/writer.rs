@@ -14,26 +14,26 @@ use super::record::{self, FoundRecord, Header};
 use super::segments::{OVERHEAD, Segment};
 use super::{SYNC_WINDOW, Shared};
 
-/// A segment is closed from this size on, or an eighth of the limit.
+/// A segment is closed at this size, or at an eighth of the queue's limit if
+/// that is less.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
 pub(super) struct QueueWriter {
     shared: Arc<Shared>,
     /// The last segment, open for appending.
     file: Option<File>,
-    /// Since when there is something to sync.
+    /// Time of the oldest change that is not synced.
     dirty: Option<Instant>,
-    /// Segments were made since the last sync.
+    /// Segments were created since the last sync.
     names_dirty: bool,
-    /// The consumed position on disk.
+    /// The consumed position that is stored on disk.
     stored: u64,
     failing: bool,
 }
 
-/// What the writer woke up for.
 struct Work {
     batches: Vec<EncodedBatch>,
-    /// The number of syncs wanted, when one is.
+    /// The number of the latest requested sync, if one is pending.
     sync: Option<u64>,
     closed: bool,
     finish: bool,
@@ -86,7 +86,7 @@ impl QueueWriter {
         }
     }
 
-    /// Waits for batches, a sync wanted or due, or the end.
+    /// Waits for batches, for a sync that is requested or due, or for the end.
     fn wait(&mut self) -> Work {
         let mut state = self.shared.lock();
         loop {
@@ -117,13 +117,13 @@ impl QueueWriter {
         }
     }
 
-    /// Looks at what an earlier process left: only headers are read.
+    /// Scans what an earlier process left. Reads only headers.
     fn recover(&mut self) -> io::Result<()> {
         let directory = &self.shared.directory;
         let consumed = directory.consumed();
         self.stored = consumed;
         let mut segments = directory.segments()?;
-        // What a failed append left behind a segment is no part of it.
+        // What a failed append left after a segment is not part of it.
         let bases: Vec<_> = segments.iter().skip(1).map(|next| next.base).collect();
         for (segment, next) in segments.iter_mut().zip(bases) {
             segment.len = segment.len.min(next - segment.base);
@@ -134,7 +134,8 @@ impl QueueWriter {
         }
         let mut state = self.shared.lock();
         let first = segments.iter().find(|segment| segment.end() > consumed);
-        // A segment that is still there was not all consumed: where it ends before the position, its end is missing.
+        // A segment that still exists was not consumed as a whole. If it ends
+        // before the consumed position, its end is missing.
         let oldest_is_cut = segments
             .first()
             .is_some_and(|oldest| oldest.base <= consumed)
@@ -154,7 +155,8 @@ impl QueueWriter {
         Ok(())
     }
 
-    /// Spans of a segment from a position on, as far as headers tell.
+    /// Counts the spans of a segment from a position on, as far as headers are
+    /// intact.
     fn spans_of(&self, segment: Segment, from: u64) -> io::Result<u64> {
         let file = self.shared.directory.read(segment.base)?;
         let mut at = from.saturating_sub(segment.base);
@@ -199,7 +201,8 @@ impl QueueWriter {
         }
     }
 
-    /// Makes room by removing what is consumed, the last segment included.
+    /// Whether a record of `need` bytes fits. Removes consumed segments to make
+    /// room, including the last.
     fn has_room(&mut self, need: u64) -> bool {
         let fits =
             |shared: &Shared| shared.lock().disk_bytes() + need + OVERHEAD <= shared.max_size_bytes;
@@ -217,7 +220,7 @@ impl QueueWriter {
         fits(&self.shared)
     }
 
-    /// Appends a record to the last segment, or a new one.
+    /// Appends a record to the last segment, or to a new one.
     fn write(&mut self, header: Header, request: &[u8]) -> io::Result<()> {
         let (end, len) = {
             let state = self.shared.lock();
@@ -236,8 +239,8 @@ impl QueueWriter {
         let written = file
             .write_all(&header.to_bytes())
             .and_then(|()| file.write_all(request));
-        // What was written of it must not stay; where it does, the next
-        // segment's name says where this one ends.
+        // A partial record must not stay. If it does, the name of the next
+        // segment tells where this one ends.
         if written.is_ok() || file.set_len(len).is_ok() {
             self.file = Some(file);
         }
@@ -245,7 +248,7 @@ impl QueueWriter {
     }
 
     fn next_segment(&mut self, base: u64) -> io::Result<File> {
-        // An append that failed may have left one without a whole record.
+        // A failed append may have left a segment without a whole record.
         let mut state = self.shared.lock();
         if state.segments.pop_if(|last| last.len == 0).is_some() {
             drop(state);
@@ -259,7 +262,7 @@ impl QueueWriter {
         Ok(file)
     }
 
-    /// Removes segments that are consumed, but for the one being written.
+    /// Removes consumed segments, except the one being written.
     fn remove_consumed(&mut self) {
         let writing = self.file.is_some();
         let removed: Vec<_> = {
@@ -282,7 +285,7 @@ impl QueueWriter {
         }
     }
 
-    /// Makes appends and the consumed position last.
+    /// Makes appended records and the consumed position durable.
     fn sync(&mut self) {
         self.dirty = None;
         let floor = {
@@ -315,7 +318,7 @@ impl QueueWriter {
         state.spans = state.spans.saturating_sub(spans.into());
     }
 
-    /// Logged once until an append succeeds again.
+    /// Logs only the first failure until an append succeeds again.
     fn failed(&mut self, cause: &io::Error) {
         if !std::mem::replace(&mut self.failing, true) {
             error!(%cause, "the queue on disk cannot be written");

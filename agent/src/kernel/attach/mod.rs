@@ -1,5 +1,5 @@
-//! Attaches the programs of a backend, and takes them back in the order that
-//! loses nothing.
+//! Attaches the programs of a backend, and detaches them in an order that loses
+//! no calls.
 
 mod running;
 
@@ -24,61 +24,50 @@ use crate::kernel::settings::{KernelFilter, KernelSettings};
 use crate::kernel::symbols::KernelSymbols;
 use crate::skel::MqspanSkel;
 
-/// What became of one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookState {
-    /// Runs.
     Attached,
     /// The kernel does not have the function.
     Absent,
 }
 
-/// One hook and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookStatus {
-    /// The hook.
     pub hook: Hook,
-    /// What became of it.
     pub state: HookState,
 }
 
 /// Why a backend cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// The list of the kernel's functions cannot be read.
     #[error("cannot read /proc/kallsyms")]
     Symbols(#[source] io::Error),
-    /// The programs cannot be loaded.
     #[error("backend {backend}: cannot load: {source}")]
     Load {
         /// The backend that was tried.
         backend: Backend,
-        /// Why.
         source: LoadError,
     },
-    /// A hook is refused.
     #[error("backend {backend}: cannot attach {program} to {symbol}: {source}")]
     Hook {
-        /// The backend that was tried.
         backend: Backend,
-        /// The program.
         program: String,
         /// The function or tracepoint.
         symbol: String,
-        /// Why.
         source: io::Error,
     },
-    /// No backend attaches; one line each.
+    /// No backend attaches. Holds the error of each.
     #[error("no backend attaches:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     None(Vec<AttachError>),
 }
 
-/// Programs at work in the kernel.
+/// Programs attached to the kernel.
 pub struct Tracer {
-    /// Entries first: they are the first to go.
+    /// Entries come first, because fields are dropped in order and entries must
+    /// go first.
     entry_links: Vec<Link>,
     other_links: Vec<Link>,
-    /// While calls that were blocked at attach have not returned.
+    /// Needed until calls that were blocked at attach have returned.
     catch_up: Vec<Link>,
     /// The iterator that finds calls in flight.
     blocked: Option<Link>,
@@ -91,33 +80,33 @@ pub struct Tracer {
     /// The iterator over threads that are followed, and when it was last read.
     followed: Option<Link>,
     counted_at: Option<Instant>,
-    /// The ring has been under pressure.
+    /// Since when the ring has been under pressure.
     pressure_since: Option<Instant>,
-    /// After the links: a probe in use cannot be taken back.
+    /// After the links, because a probe in use cannot be removed.
     return_probes: Option<Arc<ReturnProbes>>,
-    /// Why return probes have only as many instances as is the default.
+    /// Why return probes have only the default number of instances.
     default_instances: Option<io::Error>,
     skel: MqspanSkel<'static>,
     backend: Backend,
     form: Form,
-    /// Entries and returns of calls have several programs each.
+    /// Whether entries and returns of calls have several programs each.
     spares: bool,
     filter: KernelFilter,
-    /// Counts the filters.
+    /// Number of the filter in use.
     generation: u32,
     hooks: Vec<HookStatus>,
     passed_over: Vec<AttachError>,
-    /// Process ids of the filter that are nobody's here.
+    /// Process ids in the filter that do not exist in the agent's PID namespace.
     unknown_pids: Vec<u32>,
     max_threads: u64,
 }
 
 impl Tracer {
-    /// Loads and attaches by the first backend that can; as a guest, one that
-    /// an agent beside does not notice.
+    /// Loads and attaches the first backend that works. A guest prefers one
+    /// whose coming and going another agent does not notice.
     ///
     /// # Errors
-    /// When none can, with the reason of each.
+    /// When no backend works, with the reason of each.
     pub fn start(settings: &KernelSettings, as_guest: bool) -> Result<Self, AttachError> {
         let symbols = KernelSymbols::read().map_err(AttachError::Symbols)?;
         let mut errors = Vec::new();
@@ -140,7 +129,7 @@ impl Tracer {
         }
     }
 
-    /// Loads and attaches by this backend; a guest goes without spares.
+    /// Loads and attaches this backend. A guest goes without spares.
     ///
     /// # Errors
     /// When the kernel refuses a program or a hook.
@@ -218,8 +207,8 @@ impl Tracer {
         Ok(tracer)
     }
 
-    /// Returns before entries, so that no call is entered whose return would
-    /// not be seen.
+    /// Attaches returns before entries, so that no call is entered whose return
+    /// would be missed.
     fn attach_all(&mut self, mut hooks: Vec<Hook>) -> Result<(), AttachError> {
         hooks.sort_by_key(|hook| {
             let order = match hook.purpose() {
@@ -238,7 +227,7 @@ impl Tracer {
         }
         for hook in hooks {
             if !knows_processes && !matches!(hook.purpose(), Purpose::Processes | Purpose::Fork) {
-                // From now on forks are seen, and no call yet.
+                // Forks are seen from now on, calls not yet.
                 self.know_processes().map_err(|source| AttachError::Hook {
                     backend: self.backend,
                     program: "it_processes".to_owned(),
@@ -275,8 +264,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Says whether each call in flight that the filter wants has a record, so
-    /// that a return without one is of a call that was missed.
+    /// Tells the programs whether every wanted call in flight has a record. If
+    /// so, a return without a record is that of a call whose entry was missed.
     fn set_found_all(&mut self, found_all: bool) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             // SAFETY: as in filter::store().
@@ -284,8 +273,8 @@ impl Tracer {
         }
     }
 
-    /// Tells the programs how deep the agent's PID namespace is and, where the
-    /// filter names processes, which those and their children are.
+    /// Tells the programs the level of the agent's PID namespace and, if the
+    /// filter names processes, which these and their children are.
     fn know_processes(&mut self) -> io::Result<()> {
         let Some(link) = &self.processes else {
             return Err(io::ErrorKind::NotFound.into());
@@ -298,15 +287,15 @@ impl Tracer {
         let pids = &self.skel.maps.pids;
         self.unknown_pids = filter::set_pids(pids, &self.filter, &table).map_err(into_io)?;
         if self.filter.by_process() {
-            // Children that were born between the look and the update.
+            // Children born between the first read and the update.
             let table = ProcessTable::read(link)?;
             filter::set_pids(pids, &self.filter, &table).map_err(into_io)?;
         }
         Ok(())
     }
 
-    /// Process ids that the filter names and that are nobody's in the agent's
-    /// PID namespace, where this is not the initial one.
+    /// Process ids in the filter that do not exist in the agent's PID
+    /// namespace. Empty if that is the initial one.
     pub fn unknown_pids(&self) -> &[u32] {
         &self.unknown_pids
     }
@@ -348,18 +337,17 @@ impl Tracer {
         }
     }
 
-    /// The backend in use.
     pub fn backend(&self) -> Backend {
         self.backend
     }
 
-    /// The backends that were tried before, and why they cannot be used.
+    /// Why the backends that were tried first cannot be used.
     pub fn passed_over(&self) -> &[AttachError] {
         &self.passed_over
     }
 
-    /// Why calls beyond max(10, 2 x CPUs) that block at once are lost, if they
-    /// are: backend `kprobe` without tracefs.
+    /// Why calls are lost if more than max(10, 2 x CPUs) block at the same
+    /// time: backend `kprobe` without tracefs. `None` if they are not lost.
     pub fn few_instances(&self) -> Option<&io::Error> {
         self.default_instances.as_ref()
     }
@@ -391,7 +379,7 @@ fn is_entry(hook: &Hook) -> bool {
     }
 }
 
-/// Reads the iterator to its end, which runs it over all threads.
+/// Reads the iterator to its end, which runs its program on all threads.
 fn find_blocked(link: &Link) {
     let outcome = Iter::new(link)
         .map_err(into_io)

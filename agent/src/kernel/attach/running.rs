@@ -1,4 +1,4 @@
-//! Programs at work: other filters, counts, and the end.
+//! A running tracer: changes of the filter, counts, and the end.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,15 +17,15 @@ use crate::kernel::probes::{EntryProgram, KernelMeters};
 use crate::kernel::queues::NotedQueues;
 use crate::kernel::settings::KernelSettings;
 
-/// Between two counts of the threads that are followed.
+/// Minimum time between two counts of followed threads.
 const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Pressure on the ring that lasts longer is no burst.
+/// Pressure on the ring that lasts longer than this is an overload, not a burst.
 const OVERLOAD: Duration = Duration::from_millis(200);
 
 impl Tracer {
-    /// Says whether the agent waits, and is to be woken when the ring fills. A
-    /// program that wakes it takes this back.
+    /// Tells the programs whether the agent is asleep and must be woken when
+    /// the ring fills. The program that wakes it clears the flag.
     pub fn set_waits(&mut self, waits: bool) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             // SAFETY: as in filter::store().
@@ -33,13 +33,13 @@ impl Tracer {
         }
     }
 
-    /// Applies another filter to calls that begin from now on; calls in flight
-    /// are judged by it at their return, and those of processes that the old one
-    /// did not want are found like those at the start. Hooks and sizes stay as
-    /// they are.
+    /// Applies another filter to calls that begin from now on. Calls in flight
+    /// are checked against it at their return, and those of processes that the
+    /// old filter did not want are found as at the start. Hooks and sizes do
+    /// not change.
     ///
     /// # Errors
-    /// When the kernel refuses the processes.
+    /// When the kernel refuses the process ids.
     pub fn set_filter(&mut self, settings: &KernelSettings) -> anyhow::Result<()> {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             let environments = settings.environments.into();
@@ -68,8 +68,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Finds the calls in flight that have no record. Some of them began before
-    /// the programs were there, which do not see these return.
+    /// Finds the calls in flight that have no record. Some began before the
+    /// programs were attached, so the programs do not see their return.
     fn catch_up_again(&mut self) {
         if self.catch_up.is_empty() {
             let hooks = self.hooks.iter().map(|status| &status.hook);
@@ -89,13 +89,14 @@ impl Tracer {
         }
     }
 
-    /// Lets the kernel tell of these processes again at their next call.
+    /// Makes the kernel announce these processes again at their next call.
     pub fn forget(&mut self, pids: &[u32]) {
         if pids.is_empty() {
             return;
         }
         for pid in pids {
-            // Who has ended or was forgotten by the kernel, too, is not there.
+            // A missing entry is fine: the process has ended, or the kernel has
+            // dropped it.
             self.skel
                 .maps
                 .announcements
@@ -111,8 +112,8 @@ impl Tracer {
         }
     }
 
-    /// Tells the programs whether the ring has been under pressure for long:
-    /// then it is a flood and not a burst.
+    /// Tells the programs whether the ring has been under pressure for so long
+    /// that it is an overload and not a burst.
     pub fn watch_pressure(&mut self, now: Instant) {
         let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
             return;
@@ -143,8 +144,8 @@ impl Tracer {
         }
     }
 
-    /// Counts the threads that are followed anew when there is hardly room for
-    /// more, but not often: it takes a look at each thread of the host.
+    /// Recounts the followed threads if there is hardly room for more, but not
+    /// often: it walks over all threads of the host.
     pub fn recount(&mut self, now: Instant) {
         let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
             return;
@@ -154,7 +155,7 @@ impl Tracer {
         let is_due = self
             .counted_at
             .is_none_or(|at| now.duration_since(at) >= RECOUNT_INTERVAL);
-        // The iterator shows the threads of the agent's PID namespace.
+        // The iterator shows only the threads of the agent's PID namespace.
         let sees_all = bss.agent_pid_level == 0;
         if followed < self.max_threads / 4 * 3 || !is_due || !sees_all {
             return;
@@ -170,8 +171,8 @@ impl Tracer {
         }
     }
 
-    /// Tells the kernel of cgroups whose calls it need not send, or must. What
-    /// it does not take the agent decides itself, call by call.
+    /// Tells the kernel which cgroups to trace. If it does not take a verdict,
+    /// the agent decides itself, call by call.
     pub fn set_cgroups(&mut self, verdicts: &[CgroupVerdict]) {
         for verdict in verdicts {
             let cgroups = &self.skel.maps.cgroups;
@@ -181,8 +182,8 @@ impl Tracer {
         }
     }
 
-    /// What the programs and the kernel itself count, readable from any thread
-    /// and after the end of the tracer.
+    /// Counters of the programs and of the kernel itself, readable from any
+    /// thread and after the tracer has ended.
     ///
     /// # Errors
     /// When descriptors run out.
@@ -222,8 +223,7 @@ impl Tracer {
         Ok(meters)
     }
 
-    /// Takes back what only calls needed that were blocked at attach, once
-    /// they have all returned.
+    /// Detaches what only calls blocked at attach needed, once they have all returned.
     pub fn release_catch_up(&mut self) {
         let found_blocked = self.skel.maps.bss_data.as_deref().map_or(0, |bss| {
             // SAFETY: the field is in a page that the kernel writes to as
@@ -236,7 +236,7 @@ impl Tracer {
         }
     }
 
-    /// Stops everything. The ring keeps what is in it.
+    /// Detaches everything. The ring keeps its contents.
     pub fn detach(&mut self) {
         self.entry_links.clear();
         self.catch_up.clear();

@@ -8,27 +8,27 @@ use crate::commands::top::blocked::Blocked;
 use crate::commands::top::format::{deadline, duration};
 use crate::commands::top::theme::{Theme, width};
 
-/// Rows of the title and of the heads of the columns.
+/// Rows of the title and of the column heads.
 pub(super) const HEAD: u16 = 2;
-/// From this width on there is room for the time that is left.
+/// Minimum width that has room for the time left.
 const WIDE: u16 = 100;
 const TITLES: [&str; 7] = ["PROCESS", "PID/TID", "ABI", "CALL", "QUEUE", "FOR", "UNTIL"];
 const MIN_QUEUE: u16 = 9;
 const UNTIL: u16 = 8;
 const WIDE_UNTIL: u16 = 18;
 
-/// Widths of the columns, of which two depend on the screen.
+/// Widths of the columns. Two depend on the screen.
 fn widths(queue: u16, until: u16) -> [u16; 7] {
     [15, 15, 7, 14, queue, 6, until]
 }
 
-/// All columns with a blank between two.
+/// Width of all columns, with a blank between them.
 fn taken(queue: u16, until: u16) -> u16 {
     let widths = widths(queue, until);
     widths.iter().sum::<u16>() + widths.len() as u16 - 1
 }
 
-/// Rows of a table of so many callers. Without callers it is a title alone.
+/// Rows of a table of `callers` callers. Without callers it has only a title.
 pub(super) fn height(callers: usize) -> u16 {
     match u16::try_from(callers) {
         Ok(0) => 1,
@@ -44,8 +44,8 @@ pub(super) fn natural_width(blocked: &[&Blocked]) -> u16 {
     taken(longest.max(MIN_QUEUE), WIDE_UNTIL)
 }
 
-/// The callers that fit; the title counts all. `only` names the queue if only
-/// its callers are listed.
+/// The callers that fit; the title counts all of them. `only` is the queue's
+/// name if only its callers are listed.
 pub(super) fn table(
     size: Size,
     blocked: &[&Blocked],
@@ -95,7 +95,7 @@ fn cells(blocked: &Blocked, now_unix_ns: u64, is_wide: bool, theme: Theme) -> [S
         (pid, tid) if pid == tid => pid.to_string(),
         (pid, tid) => format!("{pid}/{tid}"),
     };
-    // Without the part that all of them have.
+    // Strip the prefix that all of them have.
     let operation = blocked.operation.name();
     let operation = operation.strip_prefix("mq_timed").unwrap_or(operation);
     let longer = if blocked.since_before { ">" } else { "" };

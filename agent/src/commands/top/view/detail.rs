@@ -19,7 +19,7 @@ use crate::commands::top::ui::{Chart, Ui};
 const PEER: u16 = 22;
 const RATE: u16 = 6;
 const GAP: u16 = 2;
-/// From this width on names get more room.
+/// Minimum width that gives names more room.
 const WIDE: u16 = 116;
 
 /// Draws a title above producers, consumers and the chart.
@@ -74,7 +74,7 @@ struct Peers<'a> {
 }
 
 impl Peers<'_> {
-    /// The processes that have a count, the busiest first.
+    /// The processes with a count, busiest first.
     fn table(
         &self,
         title: &'static str,
@@ -87,7 +87,7 @@ impl Peers<'_> {
             .collect();
         peers.sort_by_key(|(count, peer)| (Reverse(*count), peer.pid));
         let mut room = usize::from(self.size.height.saturating_sub(1));
-        // The last row says how many there is no room for.
+        // The last row counts the processes that do not fit.
         if peers.len() > room {
             room = room.saturating_sub(1);
         }
@@ -111,7 +111,7 @@ impl Peers<'_> {
     }
 }
 
-/// A bar for each power of two nanoseconds from a microsecond on, above an axis.
+/// Draws one bar per power of two, from 2^10 ns on, above an axis.
 fn draw_chart(buffer: &mut Buffer, area: Rect, chart: Chart, queue: &QueueStats, theme: Theme) {
     let durations = chart.of(&queue.counts);
     let height = area.height.saturating_sub(2);

@@ -1,4 +1,4 @@
-//! The help that lies over the tables.
+//! The help that covers the tables.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout};

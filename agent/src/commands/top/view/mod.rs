@@ -1,5 +1,4 @@
-//! Draws the screen from what is known and chosen. Pure: the same input makes
-//! the same cells.
+//! Draws the screen. Pure: the same input makes the same cells.
 
 mod callers;
 mod detail;
@@ -19,14 +18,14 @@ use super::stats::QueueStats;
 use super::theme::Theme;
 use super::ui::Ui;
 
-/// The smallest screen that has room for all parts. 80x24 less a status line of
-/// tmux or screen is larger.
+/// The smallest screen with room for all parts. It fits into 80x24 less a
+/// status line of tmux or screen.
 const MIN_WIDTH: u16 = 80;
 const MIN_HEIGHT: u16 = 20;
 
 const HEAD: u16 = 2;
 const FOOT: u16 = 1;
-/// Rows of the selected queue: its title and what is below.
+/// Rows of the selected queue, including its title.
 const DETAIL: u16 = 7;
 const MAX_DETAIL: u16 = 14;
 
@@ -48,7 +47,7 @@ fn heights(rows: u16, queues: usize, callers: usize) -> [u16; 3] {
     [room - callers - more, callers, detail + more]
 }
 
-/// What stays the same from one drawing to the next.
+/// What does not change between two drawings.
 pub(super) struct View {
     pub(super) host: String,
     pub(super) backend: &'static str,
@@ -87,7 +86,7 @@ impl View {
         usize::from(queues.height.saturating_sub(1)).max(1)
     }
 
-    /// The tables alone, on as many cells as they need.
+    /// The tables alone, in as many cells as they need.
     pub(super) fn plain(&self, ui: &Ui) -> Buffer {
         let rows = ui.rows();
         let blocked = ui.blocked(None);

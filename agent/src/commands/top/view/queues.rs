@@ -13,7 +13,7 @@ use crate::commands::top::stats::{QueueStats, Stats};
 use crate::commands::top::theme::{self, Theme};
 use crate::commands::top::ui::Ui;
 
-/// The columns: the title, the least width, and the key that sorts by it.
+/// The columns: the title, the minimum width, and the key that sorts by it.
 const COLUMNS: [(&str, u16, Option<SortKey>); 12] = [
     ("QUEUE", 14, Some(SortKey::Name)),
     ("NAMESPACE", 10, None),
@@ -35,8 +35,8 @@ const BLOCKED: usize = 4;
 const WAIT_P50: usize = 7;
 const MAX_BAR: u16 = 20;
 
-/// Draws the titles and the rows that fit, the selected one among them. Without
-/// a selection they start at the first.
+/// Draws the titles and the rows that fit, including the selected one. Without
+/// a selection the rows start at the first.
 pub(super) fn draw(
     buffer: &mut Buffer,
     area: Rect,
@@ -48,7 +48,7 @@ pub(super) fn draw(
     let stats = &ui.snapshot.stats;
     let widths = widths(area.width, ui, rows, theme);
     let titles = COLUMNS.iter().zip(0..).map(|((title, _, sort), column)| {
-        // Names go up from a to z, numbers down from the heaviest.
+        // Names sort from a to z, numbers from the heaviest down.
         let is_up = ui.reversed != (column == NAME);
         let is_sorted = *sort == Some(ui.sort);
         match if is_sorted { theme.order(is_up) } else { "" } {
@@ -76,8 +76,8 @@ pub(super) fn draw(
     let first = selected.map_or(0, |at| first_row(at, room, rows.len()));
     let shown = rows.iter().skip(first).take(room).map(row);
     let shown = shown.chain(rows.is_empty().then_some(nothing));
-    // Each column includes the blank before it, which is where the mark of the
-    // order goes if the title fills the column.
+    // Each column includes the blank before it. The sort mark goes there if the
+    // title fills the column.
     let room_of = |(width, column)| match (width, column) {
         (width, NAME) | (width @ 0, _) => width,
         (width, _) => width + 1,
@@ -110,8 +110,9 @@ fn widths(room: u16, ui: &Ui, rows: &[&QueueStats], theme: Theme) -> [u16; 12] {
     fitting(room, longest_name, ui.snapshot.has_namespaces())
 }
 
-/// Widths of the columns, 0 for those that do not fit beside the mark with a
-/// blank between two. Spare room goes to the names first, then to the bar.
+/// Widths of the columns beside the selection mark, with a blank between them;
+/// 0 for columns that do not fit. Spare room goes to the names first, then to
+/// the bar.
 fn fitting(room: u16, longest_name: u16, has_namespaces: bool) -> [u16; 12] {
     let mut widths = COLUMNS.map(|(_, width, _)| width);
     if !has_namespaces {
@@ -133,7 +134,7 @@ fn fitting(room: u16, longest_name: u16, has_namespaces: bool) -> [u16; 12] {
     widths
 }
 
-/// The mark and all columns, with a blank between two.
+/// Width of the selection mark and all columns, with a blank between them.
 fn taken(widths: [u16; 12]) -> u16 {
     let shown = widths.iter().filter(|width| **width != 0);
     shown.map(|width| width + 1).sum()
@@ -170,7 +171,7 @@ fn name(queue: &QueueStats, theme: Theme) -> String {
     theme.name(&queue.id.name) + unlinked
 }
 
-/// `3/10`, with `-` for what is not known.
+/// `3/10`, with `-` for an unknown number.
 fn depth(queue: &QueueStats) -> String {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), whole);
     let limit = queue.limits.map(|limits| limits.messages);
