@@ -1,4 +1,4 @@
-//! Our encoder beside opentelemetry-proto's messages, in one run.
+//! Compares our encoder with opentelemetry-proto's messages in one run.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -127,7 +127,7 @@ fn batches(c: &mut Criterion) {
     group.finish();
 }
 
-/// A batch of spans that differ as real ones do.
+/// Compresses a batch whose spans vary as real ones do.
 fn compression(c: &mut Criterion) {
     let settings = reference::settings(Correlation::Parent);
     let resource = Arc::new(encode::resource(&reference::resource(1)));

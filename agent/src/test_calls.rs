@@ -1,4 +1,4 @@
-//! A call to start from, for unit tests.
+//! Sample calls for unit tests.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ pub(crate) fn receive() -> Call<'static> {
     }
 }
 
-/// The same, as the record that the kernel writes when it writes it whole.
+/// The same call, as the record of full size that the kernel writes.
 pub(crate) fn raw_receive() -> Vec<u8> {
     let call = receive();
     let mut raw = call_event {

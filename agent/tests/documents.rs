@@ -1,6 +1,6 @@
-//! Tables of the documents, made of the code's: losses and metrics.
+//! Generates the documents' tables of losses and metrics from the code.
 //!
-//! `make generate` writes them; without it the tests compare.
+//! `make generate` writes them. Without it, the tests compare.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use mqspan::internals::loss::{IdentityLoss, Loss};
 use mqspan::internals::metrics::catalog::{Definition, MetricKind, OWN_METRICS, QUEUE_METRICS};
 
-/// Fails where the table of this name in the file is another, or writes it.
+/// Checks that the file has this table under `name`. Writes it if `MQSPAN_GENERATE` is set.
 fn is_in(file: &str, name: &str, table: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let text = fs::read_to_string(&path).unwrap();

@@ -13,7 +13,7 @@ use mqspan::internals::config::Correlation;
 use mqspan::internals::encode::{self, Batch, Push};
 use mqspan::internals::span::Span;
 
-/// One test only: the counter is the whole process's.
+/// The only test here, because the counter is process-wide.
 #[test]
 fn a_batch_costs_its_own_bytes_and_no_more() {
     let calls = [reference::receive(), reference::full_receive()];
@@ -43,7 +43,7 @@ fn a_batch_costs_its_own_bytes_and_no_more() {
     let batch = fill();
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(batch.spans > 1_000, "{} spans", batch.spans);
-    // The vector of the request; its owner when `Bytes` is shared comes later.
+    // The request's vector. `Bytes` allocates its shared owner later.
     assert!(
         allocations <= 2,
         "{allocations} allocations for {} spans",

@@ -1,4 +1,4 @@
-//! Our bytes and JSON, read by opentelemetry-proto.
+//! opentelemetry-proto reads our bytes and JSON back.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

@@ -1,4 +1,4 @@
-//! What the exporter makes of the collector's answers.
+//! How the exporter handles the collector's answers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -91,7 +91,7 @@ async fn the_collector_says_how_long_to_wait() {
         let collector = scripted([Answer::Refuse(status)]);
         let mut agent = Agent::start(settings(collector.address));
         agent.push(1);
-        // The pause is cut short by a shutdown, so wait for its end first.
+        // A shutdown cuts the pause short, so wait for its end first.
         until(&collector, |seen| seen.came.len() == 2).await;
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.exhausted_retries), (1, 0));
@@ -127,7 +127,7 @@ async fn of_a_long_answer_the_beginning_is_kept() {
         let text = log.text();
         let kept = text.split_once("cause=").map(|(_, cause)| cause.trim_end());
         assert!(kept.is_none_or(|kept| kept.bytes().all(|byte| byte == b'x')));
-        // What has no end within 256 KiB is no message.
+        // A message that does not end within 256 KiB is dropped.
         let wanted = (len < 256 << 10).then(|| len.min(1024));
         assert_eq!(kept.map(str::len), wanted, "{len}");
     }
@@ -188,7 +188,7 @@ async fn what_the_collector_finds_too_large_is_split() {
     assert_eq!(accepted.len(), 100);
 }
 
-/// In the words of grpc-dotnet and with a proxy's, to requests beyond 20 kB.
+/// Errors in the words of grpc-dotnet and of a proxy, for requests beyond 20 kB.
 #[tokio::test]
 async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
     for (code, words) in [

@@ -1,5 +1,5 @@
-//! The agent's log over OTLP, as a collector gets it. The log is the process's,
-//! so there is one test.
+//! The agent's log over OTLP, as a collector receives it. The log is process-wide, so there is only
+//! one test.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,7 +25,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// Keeps requests; refuses the first. Answers as many as it has permits for.
+/// Keeps every request and refuses the first. Answers one request per permit.
 #[derive(Clone)]
 struct Collector {
     requests: Arc<Mutex<Vec<ExportLogsServiceRequest>>>,
@@ -85,7 +85,7 @@ async fn events_are_records_whatever_the_collector_answers() {
     let server = Server::builder().add_service(service);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
-    // Standard error may lose lines here, which is a warning.
+    // Standard error may lose lines here. The warning about them is below this level.
     logs::start(&Logs {
         level: LogLevel::Error,
         otlp: OtlpLogs { enabled: true },
@@ -109,7 +109,7 @@ async fn events_are_records_whatever_the_collector_answers() {
     tracing::warn!(target: "mqspan::test", "below the level");
     until(|| counts().exported == 1).await;
 
-    // More than may wait, while nobody takes them away.
+    // More events than the queue holds, while nobody drains it.
     let runtime = tokio::runtime::Handle::current();
     let burst = runtime.spawn_blocking(|| {
         for _ in 0..10_000 {

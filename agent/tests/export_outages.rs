@@ -1,4 +1,4 @@
-//! What the exporter does without a collector, and when it is back.
+//! The exporter while the collector is away, and once it is back.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -20,10 +20,10 @@ use mqspan_testkit::free_address;
 use mqspan_testkit::otlp_json::traces_data_lines;
 use mqspan_testkit::proxy::{Mode, TcpProxy};
 
-/// What is logged once of a collector that is away.
+/// Logged once while a collector is away.
 const AWAY: &str = "the collector takes no spans";
 
-/// Waits for a counter, which no event tells of.
+/// Polls a counter, whose changes raise no event.
 async fn until_counted(mut so: impl FnMut() -> bool) {
     let wait = async {
         while !so() {
@@ -66,7 +66,7 @@ async fn a_collector_that_wants_new_connections_costs_no_span() {
         ..Options::default()
     })
     .unwrap();
-    // Some requests are under way when their connection ends.
+    // Keeps some requests in flight when their connection ends.
     collector.answer(|_| Answer::Delay(Duration::from_millis(5)));
     let mut agent = Agent::start(settings(collector.address));
     let mut pushed = 0;
@@ -127,7 +127,7 @@ async fn a_connection_reset_in_the_answer_is_tried_again() {
         proxy.set(Mode::Open);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.retries), (3, 1), "{after}");
-        // At least once: the collector took the first try too.
+        // At least once: the collector took the first attempt too.
         assert_eq!(collector.count(), 6);
     }
 }
@@ -204,14 +204,14 @@ async fn sums_balance_under_load_and_trouble() {
         .rejected
         .iter()
         .find(|(name, _)| *name == "partial_success");
-    // The mock keeps also what it says that it rejected.
+    // The mock also keeps the spans that it says it rejected.
     assert_eq!(
         collector.count() as u64,
         counters.exported + partial.unwrap().1
     );
 }
 
-/// A file alone.
+/// Exports to a file only.
 fn into_file(path: &Path) -> Exporters {
     Exporters {
         otlp: Otlp {
@@ -263,7 +263,6 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
     assert_eq!(sink.counters().lost, lost);
 }
 
-/// Settings with a queue on disk.
 fn on_disk(address: SocketAddr, directory: &Path) -> Otlp {
     Otlp {
         sending_queue: SendingQueue {
@@ -298,7 +297,7 @@ async fn a_queue_on_disk_keeps_spans_for_the_next_start() {
     assert_eq!(agent.drain().await.recovered, 0);
 }
 
-/// The part of the next test that is killed: pushes, syncs nothing, says so.
+/// The child process of the next test, which kills it. Pushes, syncs nothing, and reports.
 #[tokio::test]
 #[ignore = "run by what_was_appended_survives_a_kill"]
 async fn child_that_is_killed() {
@@ -310,7 +309,7 @@ async fn child_that_is_killed() {
         agent.push(7);
     }
     let sink = agent.exporter.otlp().unwrap().clone();
-    // In flight means read back from disk, so all before it is appended.
+    // In flight means read back from disk, so everything before it was appended.
     until_counted(|| sink.counters().in_flight == 28).await;
     println!("appended");
     std::future::pending::<()>().await;

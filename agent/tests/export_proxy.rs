@@ -1,4 +1,4 @@
-//! Through an HTTP proxy, by CONNECT.
+//! Export through an HTTP proxy, with CONNECT.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidire
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A proxy that leads every host to one place; what it is asked comes out.
+/// A proxy that connects every host to `to` and passes on each request that it gets.
 async fn proxy(
     to: SocketAddr,
     answer: &'static str,
@@ -39,7 +39,7 @@ async fn proxy(
                 client.write_all(answer.as_bytes()).await.unwrap();
                 if answer.contains(" 200 ") {
                     let mut server = TcpStream::connect(to).await.unwrap();
-                    // Either end may break it off.
+                    // Either end may close the connection.
                     copy_bidirectional(&mut client, &mut server)
                         .await
                         .unwrap_or_default();
@@ -54,7 +54,7 @@ const CARRIES: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 const WANTS_A_PASSWORD: &str =
     "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
 
-/// Settings with this endpoint, which no resolver knows, and the proxy that a variable names.
+/// Settings with an endpoint that no resolver knows, and a proxy from an environment variable.
 fn through(endpoint: &str, variable: &str, value: &str) -> Otlp {
     let overrides = Overrides::new().set("--endpoint", "exporters.otlp.endpoint", endpoint);
     let env: Env = [(variable, value)].into_iter().collect();

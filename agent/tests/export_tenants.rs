@@ -1,4 +1,4 @@
-//! A collector that refuses the spans of one service for now gets those of all others.
+//! When a collector refuses the spans of one service for now, those of all others still arrive.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -47,7 +47,7 @@ fn refusing(code: Code) -> Collector {
     collector
 }
 
-/// Retries that leave the collector time for others.
+/// Settings whose retries leave the collector time for others.
 fn slower(address: SocketAddr) -> Otlp {
     let mut otlp = settings(address);
     otlp.retry_on_failure.max_interval = HumanDuration::millis(200);

@@ -28,7 +28,7 @@ fn trusting(ca_file: &Path) -> Tls {
     }
 }
 
-/// An agent that has three spans for the collector, which it knows as `localhost`.
+/// Starts an agent with three spans for the collector, which it addresses as `localhost`.
 fn agent_with_three(collector: &Collector, tls: Tls) -> Agent {
     let mut agent = Agent::start(Otlp {
         endpoint: format!("https://localhost:{}", collector.address.port())
@@ -41,7 +41,7 @@ fn agent_with_three(collector: &Collector, tls: Tls) -> Agent {
     agent
 }
 
-/// The three spans stay with the agent, because of the collector's certificate.
+/// Checks that the agent keeps its three spans because it rejects the collector's certificate.
 async fn ensure_untrusted(agent: Agent, log: &Log, case: impl Debug) {
     let (counters, left) = agent.finish(Duration::from_millis(300)).await;
     assert_eq!((counters.exported, left.otlp_spans), (0, 3), "{case:?}");

@@ -1,4 +1,4 @@
-//! Who uses whom: the table "Layers" of ARCHITECTURE.md against the imports.
+//! Which modules use which: the table "Layers" of ARCHITECTURE.md against the imports.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-/// Names from the crate's root: `["kernel", "load"]` is `kernel/load.rs`.
+/// Path from the crate's root: `["kernel", "load"]` is `kernel/load.rs`.
 type Module = Vec<String>;
 
 fn manifest() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files of the agent without those of tests.
+/// The agent's source files, without tests.
 fn files() -> BTreeMap<Module, PathBuf> {
     let root = manifest().join("src");
     let mut found = BTreeMap::new();
@@ -59,7 +59,7 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Collects the paths of a file that begin at the crate, at the file or above it.
+/// Collects the paths in a file that start with `crate`, `self` or `super`.
 struct Paths<'a> {
     of: &'a Module,
     found: BTreeSet<Module>,
@@ -122,7 +122,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
         visit::visit_path(self, path);
     }
 
-    /// What a macro is given is no syntax yet.
+    /// A macro's arguments are not parsed yet, so this searches their text.
     fn visit_macro(&mut self, called: &'ast syn::Macro) {
         let text = called.tokens.to_string().replace(' ', "");
         for start in ["crate::", "super::"] {
@@ -140,7 +140,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 }
 
-/// For each file, the files that it uses.
+/// The files that each file uses.
 fn uses() -> BTreeMap<Module, BTreeSet<Module>> {
     let files = files();
     let file_of = |mut path: Module| {
@@ -165,7 +165,7 @@ fn uses() -> BTreeMap<Module, BTreeSet<Module>> {
         .collect()
 }
 
-/// The rows of the table, each with the modules in its last column.
+/// The modules in the last column of each row of the table.
 fn layers() -> Vec<BTreeSet<String>> {
     let text = fs::read_to_string(manifest().join("../ARCHITECTURE.md")).unwrap();
     let (_, section) = text.split_once("\n## Layers\n").unwrap();

@@ -14,8 +14,8 @@ use mqspan::internals::metrics::QueueMetrics;
 use mqspan::internals::metrics::exchange::exchange;
 use mqspan::internals::metrics::queues::MAX_SERIES;
 
-/// One test only: the counter is the whole process's. More queues than there
-/// are series, so that those without one of their own are among them.
+/// The only test here, because the counter is process-wide. There are more queues than series, so
+/// some calls have no series of their own.
 #[test]
 fn a_call_costs_no_allocation() {
     let calls: Vec<Call<'_>> = (0..MAX_SERIES + 100)

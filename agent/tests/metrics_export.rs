@@ -1,5 +1,5 @@
-//! Metrics as a collector gets them: decoded by opentelemetry-proto from a
-//! metrics service on loopback, and compared with the calls that were made.
+//! Metrics as a collector gets them: decoded by opentelemetry-proto from a metrics service on
+//! loopback, and compared with the calls that were made.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -54,7 +54,7 @@ use tonic::{Request, Response, Status};
 
 const MS: u64 = 1_000_000;
 
-/// Keeps requests that carry the header it expects.
+/// Keeps requests, after asserting the headers that they must carry.
 #[derive(Clone, Default)]
 struct Collector {
     requests: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
@@ -113,7 +113,7 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
     MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
 }
 
-/// What is counted of the calls, as a reader gets it.
+/// What the metrics count for these calls, as a reader gets it.
 async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<QueueSnapshot> {
     let (publisher, reader) = exchange();
     let mut metrics = QueueMetrics::new(publisher, Duration::MAX);
@@ -190,7 +190,7 @@ fn numbers(points: &[NumberDataPoint], start: u64) -> BTreeMap<String, i64> {
     numbers
 }
 
-/// The points of a sum, which is monotonic or not, since the agent's start.
+/// The points of a sum that counts since the agent's start and must be `monotonic` or not.
 fn sums(metrics: &[Metric], name: &str, monotonic: bool) -> BTreeMap<String, i64> {
     sums_since(metrics, name, monotonic, 1_000)
 }
@@ -282,7 +282,7 @@ async fn a_collector_gets_what_was_counted() {
     let receive = of("mq_timedreceive_time32", "receive", "");
     let send = of("mq_timedsend", "send", "");
     let timed_out = of("mq_timedreceive_time32", "receive", "error.type=ETIMEDOUT ");
-    // A series counts since its first call.
+    // A series counts from its first call on.
     let first = reference::receive();
     let counter = |name, start| sums_since(&metrics, name, true, start);
     let sent = counter("messaging.client.sent.messages", first.end_ns);
@@ -310,7 +310,7 @@ async fn a_collector_gets_what_was_counted() {
     let point = &time_in_queue[&receive];
     let at = point.explicit_bounds.iter().position(|b| *b == 0.05);
     assert_eq!((point.count, point.bucket_counts[at.unwrap()]), (2, 1));
-    // Made 5 µs before the calls began.
+    // The messages were created 5 µs before the calls began.
     assert!((point.sum.unwrap() - 20.030_01).abs() < 1e-9);
 
     let depth = metrics
@@ -450,8 +450,9 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
     assert!(SinkState::read("file", []).is_none());
 }
 
-/// The name that the Collector's Prometheus exporters give a metric ("OTLP Metric points to Prometheus" of "Prometheus and
-/// OpenMetrics Compatibility"; `BuildCompliantMetricName()` of prometheus/otlptranslator), and its type.
+/// The name and type that the Collector's Prometheus exporters give a metric. Sources: "OTLP Metric
+/// points to Prometheus" in "Prometheus and OpenMetrics Compatibility", and
+/// `BuildCompliantMetricName()` in prometheus/otlptranslator.
 fn name_by_collector(metric: &Metric) -> (String, &'static str) {
     let (monotonic, kind) = match metric.data.as_ref().unwrap() {
         metric::Data::Sum(sum) if sum.is_monotonic => (true, "counter"),

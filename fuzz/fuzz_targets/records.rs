@@ -1,5 +1,6 @@
-//! Records of the ring buffer, made up, on their whole way: decoded, made into spans, encoded, and read back by
-//! opentelemetry-proto, which must find what its own types would have made of them, in protobuf and in JSON.
+//! Takes made-up ring buffer records all the way: decodes them, makes spans of them, encodes those,
+//! and reads the result back with opentelemetry-proto. It must equal what opentelemetry-proto's own
+//! types would have made, in protobuf and in JSON.
 #![no_main]
 
 #[path = "../../agent/tests/reference/mod.rs"]
@@ -13,7 +14,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message as _;
 
-/// Two bytes of length and so many bytes of record, again and again.
+/// Parses repeated records, each after its length in two bytes, little-endian.
 fn calls(mut bytes: &[u8]) -> Vec<Call<'_>> {
     let mut calls = Vec::new();
     while let Some((len, rest)) = bytes.split_first_chunk() {

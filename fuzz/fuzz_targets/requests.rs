@@ -1,5 +1,5 @@
-//! Requests as a damaged disk could give them back: split and written as JSON without a panic, and whole where they
-//! are whole.
+//! Requests as a damaged disk could return them. Splitting them and writing them as JSON must not
+//! panic, and intact requests must stay intact.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +19,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(read) = ExportTraceServiceRequest::decode(bytes) else {
         return;
     };
-    // Ours may refuse what prost lets pass, such as fields in groups; what it takes it must count as prost does.
+    // Our parser may refuse what prost accepts, such as fields in groups. What it accepts, it must
+    // count as prost does.
     if let Ok(counted) = counted {
         assert_eq!(counted as usize, spans(&read));
     }

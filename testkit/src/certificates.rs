@@ -1,10 +1,9 @@
-//! Certificates that are made for a test.
+//! Certificates for tests.
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tonic::transport::{Identity, ServerTlsConfig};
 
-/// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -29,20 +28,20 @@ impl Authority {
     }
 }
 
-/// A certificate and its key in PEM.
+/// A certificate and its key, both in PEM.
 pub struct Issued {
     pub certificate: String,
     pub key: String,
 }
 
 impl Issued {
-    /// A server that shows it.
+    /// Settings of a server that presents this certificate.
     pub fn server(&self) -> ServerTlsConfig {
         ServerTlsConfig::new().identity(Identity::from_pem(&self.certificate, &self.key))
     }
 }
 
-/// What a certificate that nobody else has signed says of itself.
+/// What a self-signed certificate claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelfSigned {
     Server,

@@ -1,4 +1,4 @@
-//! An OTLP/gRPC collector that keeps the spans and log records it is sent, and answers spans as it is told.
+//! An OTLP/gRPC collector that keeps the spans and log records it gets, and answers spans as told.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -31,19 +31,19 @@ use tonic::{Request, Response, Status};
 
 use crate::span::{Traced, flatten};
 
-/// What a request gets.
+/// How the collector answers a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Accept,
-    /// Takes the spans, and says that it rejected so many of them, and why.
+    /// Accepts the spans, but says that it rejected this many of them, and why.
     Partial {
         rejected: i64,
         message: String,
     },
     Refuse(Status),
-    /// Accepts after a while.
+    /// Accepts after this delay.
     Delay(Duration),
-    /// None, ever.
+    /// Never answers.
     Stall,
 }
 
@@ -60,27 +60,27 @@ impl Answer {
     }
 }
 
-/// What has come so far.
+/// Everything that has arrived so far.
 #[derive(Default)]
 pub struct Seen {
     /// Spans of accepted requests.
     pub spans: Vec<Traced>,
-    /// Spans of accepted requests that were counted and not kept.
+    /// Number of spans in accepted requests that were counted but not kept.
     pub passed_over: u64,
     pub logs: Vec<ResourceLogs>,
-    /// The other ends of the connections that brought spans.
+    /// Peer addresses of the connections that carried spans.
     pub peers: BTreeSet<SocketAddr>,
-    /// When each request of spans came, whatever its answer.
+    /// When each request for spans arrived, whatever its answer.
     pub came: Vec<Instant>,
     pub accepted_requests: u64,
     pub refused_requests: u64,
-    /// Of the last request.
+    /// Metadata of the last request.
     pub metadata: MetadataMap,
 }
 
 type Answers = Box<dyn FnMut(&ExportTraceServiceRequest) -> Answer + Send>;
 
-/// Whether a span is worth its memory.
+/// Whether to keep a span.
 type Keeps = Box<dyn Fn(&Traced) -> bool + Send>;
 
 struct State {
@@ -102,7 +102,7 @@ impl State {
     }
 }
 
-/// Nothing panics while it holds one of the locks; if it did, the data would still be whole.
+/// Ignores poisoning: nothing panics while it holds a lock, and the data would still be whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -158,20 +158,21 @@ impl LogsService for Service {
 /// How a collector listens.
 #[derive(Default)]
 pub struct Options {
-    /// On a free port of the loopback without it.
+    /// Defaults to a free port on loopback.
     pub address: Option<SocketAddr>,
     pub tls: Option<ServerTlsConfig>,
-    /// It refuses what is larger.
+    /// Larger requests are refused.
     pub max_request_bytes: Option<usize>,
-    /// It asks for a new connection then, by GOAWAY, and soon closes the old one.
+    /// At this age of a connection, the collector asks for a new one with GOAWAY and soon closes
+    /// it.
     pub max_connection_age: Option<Duration>,
 }
 
-/// A running collector; it ends when dropped.
+/// A running collector. It stops when dropped.
 pub struct Collector {
     pub address: SocketAddr,
     state: Arc<State>,
-    /// Its own, so that all connections end with it; always there but in a drop.
+    /// A runtime of its own, so that all connections end with it. `None` only while it ends.
     runtime: Option<Runtime>,
 }
 
@@ -210,7 +211,8 @@ impl Collector {
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(options.max_request_bytes.unwrap_or(16 << 20));
-        // Room for whole requests: with the default of 64 KiB a sender waits for many rounds, idle.
+        // Room for whole requests. With the default of 64 KiB, a sender idles through many round
+        // trips.
         let mut server = Server::builder()
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(32 << 20);
@@ -248,7 +250,7 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// From now on, requests get what this says.
+    /// Answers requests as this says from now on.
     pub fn answer(
         &self,
         answers: impl FnMut(&ExportTraceServiceRequest) -> Answer + Send + 'static,
@@ -256,23 +258,23 @@ impl Collector {
         *lock(&self.state.answers) = Box::new(answers);
     }
 
-    /// The next requests get these; those after them are accepted.
+    /// Gives these answers to the next requests, and accepts those after them.
     pub fn answer_next(&self, answers: impl IntoIterator<Item = Answer>) {
         let mut answers = answers.into_iter().collect::<Vec<_>>().into_iter();
         self.answer(move |_| answers.next().unwrap_or(Answer::Accept));
     }
 
-    /// From now on only these are kept, and the others counted: those of a flood would fill the memory.
+    /// Keeps only these spans from now on and counts the others, which in a flood would fill the
+    /// memory.
     pub fn keep_only(&self, keeps: impl Fn(&Traced) -> bool + Send + 'static) {
         *lock(&self.state.keeps) = Box::new(keeps);
     }
 
-    /// What has come; nothing else comes as long as it is held.
+    /// Everything that has arrived. Nothing more is taken while the guard is held.
     pub fn seen(&self) -> impl Deref<Target = Seen> {
         self.state.seen.borrow()
     }
 
-    /// Spans that came and were not kept.
     pub fn passed_over(&self) -> u64 {
         self.seen().passed_over
     }
@@ -287,7 +289,7 @@ impl Collector {
         wanted.cloned().collect()
     }
 
-    /// How many spans are kept.
+    /// Number of spans kept.
     pub fn count(&self) -> usize {
         self.seen().spans.len()
     }
@@ -300,7 +302,7 @@ impl Collector {
         self.seen().refused_requests
     }
 
-    /// The last request's metadata of this key.
+    /// The value of `key` in the last request's metadata.
     pub fn metadata(&self, key: &str) -> Option<String> {
         let seen = self.seen();
         let value = seen.metadata.get(key)?;
@@ -314,7 +316,7 @@ impl Collector {
         bound: Duration,
         is_ours: impl Fn(&Traced) -> bool,
     ) -> Result<()> {
-        // Each span is looked at once: there can be hundreds of thousands.
+        // Look at each span only once, since there can be hundreds of thousands.
         let (looked_at, ours) = (Cell::new(0), Cell::new(0));
         let enough = |seen: &Seen| {
             let new = seen.spans.iter().skip(looked_at.get());
@@ -332,7 +334,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Waits until this is so of what has come.
+    /// Waits until `condition` holds for what has arrived.
     pub async fn wait_until(
         &self,
         bound: Duration,

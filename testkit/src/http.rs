@@ -1,4 +1,4 @@
-//! A GET over plain HTTP, enough for health, metrics and the APIs of others.
+//! A plain HTTP GET, enough for health checks, metrics and other programs' APIs.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ pub struct Response {
 
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response> {
     let mut stream = TcpStream::connect(address).await?;
-    // In HTTP/1.1 the answer could come in chunks.
+    // HTTP/1.0, because an HTTP/1.1 answer could come in chunks.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut text = Vec::new();

@@ -1,4 +1,5 @@
-//! What the agent's own tests share with those that run its binary. Nothing here depends on the agent.
+//! What the agent's own tests share with the tests that run its binary. Nothing here depends on the
+//! agent.
 
 #![allow(
     missing_docs,
@@ -18,8 +19,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Result, bail};
 
-/// A loopback address that is free now, and that neither another call here nor the kernel gives away:
-/// the port is below those that outgoing connections get (net.ipv4.ip_local_port_range).
+/// A free loopback address that neither another call nor the kernel hands out: the port is below
+/// those of outgoing connections (net.ipv4.ip_local_port_range).
 ///
 /// # Errors
 ///
@@ -27,7 +28,7 @@ use anyhow::{Result, bail};
 pub fn free_address() -> Result<SocketAddr> {
     const PORTS: Range<u16> = 10_000..32_000;
     static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // Programs that run at once begin in different places.
+    // Programs that run at the same time start at different ports.
     let begin = std::process::id().wrapping_mul(101);
     for _ in PORTS {
         let step = u32::from(TAKEN.fetch_add(1, Ordering::Relaxed));

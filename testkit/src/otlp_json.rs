@@ -1,4 +1,4 @@
-//! OTLP's JSON encoding, read with opentelemetry-proto's own types.
+//! Reads OTLP's JSON encoding with opentelemetry-proto's own types.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::span::{Origin, Traced, attributes, flatten};
 
-/// The file exporter's lines: a `TracesData` each.
+/// Parses what the file exporter writes: one `TracesData` per line.
 pub fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
     let mut spans = Vec::new();
     for line in text.lines() {
@@ -20,7 +20,8 @@ pub fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
     Ok(spans)
 }
 
-/// The lines of `mqspan trace --output json`: a span each, with its `resource` beside its fields.
+/// Parses the output of `mqspan trace --output json`: one span per line, with its `resource` next
+/// to its fields.
 pub fn span_lines(text: &str) -> Result<Vec<Traced>> {
     let mut spans = Vec::new();
     for line in text.lines() {

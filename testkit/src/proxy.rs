@@ -1,4 +1,4 @@
-//! A TCP proxy before a collector, which breaks connections when asked to.
+//! A TCP proxy in front of a collector, which breaks connections on demand.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What becomes of connections, those that are open too.
+/// What happens to connections, including those already open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are carried.
+    /// Bytes are forwarded.
     Open,
-    /// They are reset, as when the collector's process is killed.
+    /// Connections are reset, as when the collector's process is killed.
     Reset,
-    /// Not a byte passes.
+    /// Nothing is forwarded.
     Stalled,
-    /// They are reset so many bytes into the first response, which the collector gave: it has the spans.
+    /// Connections are reset this many bytes into the first response, when the collector already
+    /// has the spans.
     ResetInResponse { after: usize },
 }
 
-/// A running proxy; it ends when dropped.
+/// A running proxy. It stops when dropped.
 pub struct TcpProxy {
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Connections that were reset.
+    /// Number of connections reset so far.
     resets: watch::Receiver<u64>,
     task: JoinHandle<()>,
 }
@@ -39,12 +40,12 @@ impl TcpProxy {
         let (counter, resets) = watch::channel(0);
         let of_connections = mode.subscribe();
         let task = tokio::spawn(async move {
-            // Dropped with the task, which ends them all.
+            // Dropped with the task, which ends all connections.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let (mode, counter) = (of_connections.clone(), counter.clone());
                 connections.spawn(async move {
-                    // An error is the end of this connection, whoever made it.
+                    // An error ends this connection only, whichever side caused it.
                     if matches!(carry(client, upstream, mode).await, Ok(End::Reset)) {
                         counter.send_modify(|resets| *resets += 1);
                     }
@@ -67,7 +68,7 @@ impl TcpProxy {
         self.mode.send_replace(mode);
     }
 
-    /// Waits until this many more connections have been reset.
+    /// Waits until `more` further connections have been reset.
     pub async fn wait_for_resets(&self, more: u64, bound: Duration) -> Result<()> {
         let mut resets = self.resets.clone();
         let goal = *resets.borrow_and_update() + more;
@@ -95,7 +96,7 @@ async fn carry(
 ) -> Result<End> {
     let mut server = TcpStream::connect(upstream).await?;
     let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    // Bytes down until the reset.
+    // Bytes still to be sent to the client before the reset.
     let mut left = None;
     loop {
         let now = *mode.borrow_and_update();
@@ -137,7 +138,8 @@ async fn carry(
     }
 }
 
-/// Where the first HEADERS frame begins, if these bytes begin with whole frames (RFC 9113, 4.1 and 6.2).
+/// Offset of the first HEADERS frame, if `bytes` starts with whole frames (RFC 9113, sections 4.1
+/// and 6.2).
 fn headers(bytes: &[u8]) -> Option<usize> {
     const HEAD: usize = 9;
     const HEADERS: u8 = 1;

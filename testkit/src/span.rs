@@ -1,4 +1,4 @@
-//! A span as it arrived, together with the resource and scope it arrived under.
+//! A span as it arrived, with the resource and scope it arrived under.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ pub enum Value {
     Double(f64),
     Bool(bool),
     Bytes(Vec<u8>),
-    /// A kind that no attribute of the contract has.
+    /// A kind that the contract does not use.
     Other(String),
 }
 
@@ -55,7 +55,7 @@ fn value(any: Option<&AnyValue>) -> Value {
     }
 }
 
-/// Attributes by key, and the keys that came more than once.
+/// Attributes by key, and the keys that occurred more than once.
 pub fn attributes(list: &[KeyValue]) -> (BTreeMap<String, Value>, Vec<String>) {
     let mut map = BTreeMap::new();
     let mut repeated = Vec::new();
@@ -70,7 +70,7 @@ pub fn attributes(list: &[KeyValue]) -> (BTreeMap<String, Value>, Vec<String>) {
     (map, repeated)
 }
 
-/// What a whole process's spans share.
+/// What all spans of a process share.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     pub resource: BTreeMap<String, Value>,
@@ -104,7 +104,7 @@ impl Traced {
     }
 }
 
-/// Every span of a request or of a line of a file, in order.
+/// All spans of a request or of a file's line, in order.
 pub fn flatten(resource_spans: Vec<ResourceSpans>) -> Vec<Traced> {
     let mut spans = Vec::new();
     for under_resource in resource_spans {

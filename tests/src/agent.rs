@@ -21,10 +21,10 @@ use crate::balance::Balance;
 use crate::spawn::cannot_run;
 use crate::{Bench, signal};
 
-/// How often something is looked at that cannot tell by itself that it has changed.
+/// Poll interval for state that cannot signal a change.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
-/// A running agent; it is killed when dropped.
+/// A running agent. It is killed when dropped.
 pub(crate) struct Agent {
     child: Child,
     pub(crate) health: SocketAddr,
@@ -33,7 +33,7 @@ pub(crate) struct Agent {
     dir: TempDir,
 }
 
-/// Lays `over` on `base`, key by key.
+/// Merges `over` into `base`, key by key.
 pub(crate) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -45,11 +45,11 @@ pub(crate) fn merge(base: &mut Value, over: Value) {
     }
 }
 
-/// The configuration that sends to `endpoint`, with `over` laid on it; JSON is YAML too.
+/// A configuration that sends to `endpoint`, with `over` merged in. JSON is valid YAML.
 pub(crate) fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
     let mut config = json!({
         "capture": {"backend": bench.backend.name()},
-        // An export that takes longer is sent again, and would then count twice.
+        // An export that times out is sent again and would count twice.
         "exporters": {"otlp": {
             "endpoint": endpoint,
             "timeout": format!("{}s", bench.bound(10).as_secs()),
@@ -78,7 +78,7 @@ impl Agent {
         Self::launch(bench, dir, &path, &[], health).await
     }
 
-    /// One that sends to this collector, with `over` laid on its configuration.
+    /// Starts an agent that sends to this collector, with `over` merged into its configuration.
     pub(crate) async fn sending_to(
         bench: &Bench,
         collector: &Collector,
@@ -87,7 +87,8 @@ impl Agent {
         Self::start(bench, config(bench, &collector.endpoint(), over)).await
     }
 
-    /// With a configuration that is there already, and these variables, which say more; its health is at the address.
+    /// Starts an agent with an existing configuration file, which has its health at `health`, and
+    /// with these variables.
     pub(crate) async fn start_file(
         bench: &Bench,
         path: &Path,
@@ -157,12 +158,11 @@ impl Agent {
             .clone()
     }
 
-    /// Waits until the log has this text.
     pub(crate) async fn wait_for_log(&self, text: &str, bound: Duration) -> Result<()> {
         self.wait_for_logs(text, 1, bound).await
     }
 
-    /// Waits until the log has this text so many times.
+    /// Waits until the log has `text` at least `times` times.
     pub(crate) async fn wait_for_logs(
         &self,
         text: &str,
@@ -181,13 +181,15 @@ impl Agent {
         Ok(())
     }
 
-    /// Whether it has said that its backend misses calls on this kernel where many threads compete for a CPU.
+    /// Whether the agent has warned that its backend misses calls on this kernel when many threads
+    /// compete for a CPU.
     pub(crate) fn may_miss(&self) -> bool {
         says_that_it_misses(&self.log())
     }
 
     /// # Errors
-    /// When it has ended.
+    ///
+    /// When the agent has ended.
     pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().context("the agent has ended already")
     }
@@ -196,17 +198,17 @@ impl Agent {
         signal::send(self.pid()?, signal)
     }
 
-    /// SIGSTOP: what the kernel has for it waits.
+    /// Sends SIGSTOP. What the kernel has for the agent waits.
     pub(crate) fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub(crate) fn go_on(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
 
-    /// Puts another configuration in the place of the first, and SIGHUP.
+    /// Replaces the configuration and sends SIGHUP.
     pub(crate) fn reload(&self, mut config: Value) -> Result<()> {
         merge(&mut config, listening_on(self.health));
         let text = serde_json::to_string_pretty(&config)?;
@@ -214,12 +216,12 @@ impl Agent {
         self.signal(Signal::HUP)
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub(crate) async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
 
-    /// SIGTERM; the exit status and the whole log.
+    /// Sends SIGTERM. Returns the exit status and the whole log.
     pub(crate) async fn stop(mut self, bench: &Bench) -> Result<(ExitStatus, String)> {
         self.signal(Signal::TERM)?;
         let bound = bench.bound(30);
@@ -237,7 +239,7 @@ impl Agent {
         Ok((status, self.log()))
     }
 
-    /// The same, and the sum that it ends with, which must come out even.
+    /// Like [`Agent::stop`], but checks that the final tally adds up, and returns it.
     pub(crate) async fn stop_balanced(self, bench: &Bench) -> Result<Balance> {
         let (status, log) = self.stop(bench).await?;
         ensure!(status.success(), "the agent ended with {status}:\n{log}");
@@ -246,7 +248,7 @@ impl Agent {
         Ok(balance)
     }
 
-    /// SIGTERM, after which the agent must end well.
+    /// Sends SIGTERM and checks that the agent exits with 0.
     pub(crate) async fn stop_well(self, bench: &Bench) -> Result<()> {
         let (status, log) = self.stop(bench).await?;
         ensure!(
@@ -258,7 +260,7 @@ impl Agent {
     }
 }
 
-/// Whether mqspan has said in its log that its backend misses calls on this kernel.
+/// Whether the log warns that the backend misses calls on this kernel.
 pub(crate) fn says_that_it_misses(log: &str) -> bool {
     log.contains("this kernel takes the CPU from threads inside system calls")
 }
@@ -273,12 +275,12 @@ async fn keep_log(mut stderr: BufReader<tokio::process::ChildStderr>, log: Arc<M
     }
 }
 
-/// Runs another of the agent's commands to its end.
+/// Runs one of the agent's other commands to its end.
 pub(crate) async fn command<S: AsRef<str>>(bench: &Bench, args: &[S]) -> Result<Output> {
     command_within(bench, args, 60).await
 }
 
-/// The same, killed when it has not ended within the bound of so many seconds.
+/// Like [`command`], but killed if it has not ended within the bound of `seconds`.
 pub(crate) async fn command_within<S: AsRef<str>>(
     bench: &Bench,
     args: &[S],

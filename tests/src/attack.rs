@@ -1,4 +1,4 @@
-//! Runs one attack of `hostile`.
+//! Runs one attack of the program `hostile`.
 
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use tokio::process::Command;
 use crate::Bench;
 use crate::cgroup::ContainerGroups;
 
-/// What `tests/hostile/main.c` lists.
+/// An attack that `tests/hostile/main.c` lists.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     pub(crate) workers: u32,
-    /// Of threads or names, where the attack makes many; 0 leaves it to the attack.
+    /// Number of threads or names, in attacks that make many. 0 leaves it to the attack.
     pub(crate) count: u32,
 }
 
@@ -33,12 +33,13 @@ impl Attack {
         Attack { count, ..self }
     }
 
-    /// As this user, or as root of a container; how many calls it made, nearly: it may be killed in some.
+    /// Runs as this user, or as root of a container. Returns the approximate number of calls, since
+    /// the attack may be killed during some.
     pub(crate) async fn run(&self, bench: &Bench, uid: u32) -> Result<u64> {
         self.run_for(bench, uid, bench.hostile_seconds).await
     }
 
-    /// For so many seconds of a fast machine.
+    /// Like [`Attack::run`], for `seconds` of a fast machine.
     pub(crate) async fn run_for(&self, bench: &Bench, uid: u32, seconds: u32) -> Result<u64> {
         if self.name == "container" {
             let groups = ContainerGroups::new()?;
@@ -48,7 +49,7 @@ impl Attack {
         }
     }
 
-    /// The same, of a container with these groups.
+    /// Like [`Attack::run_for`], in a container with these groups.
     pub(crate) async fn run_in(
         &self,
         bench: &Bench,

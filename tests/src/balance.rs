@@ -1,4 +1,4 @@
-//! The sum that the agent prints at its end: what became of every call.
+//! The agent's final tally: what became of every call.
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,13 +11,13 @@ pub(crate) struct Balance {
     pub(crate) sampled_out: u64,
     pub(crate) rejected: u64,
     pub(crate) lost: u64,
-    /// The part of `lost` by reason.
+    /// `lost` by reason.
     pub(crate) reasons: Vec<(String, u64)>,
     pub(crate) pending: u64,
 }
 
 impl Balance {
-    /// From the agent's log, whose last words it is.
+    /// Parses the last tally in the agent's log.
     pub(crate) fn of_log(log: &str) -> Result<Balance> {
         let (_, text) = log
             .rsplit_once("balance=seen ")

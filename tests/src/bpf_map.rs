@@ -1,20 +1,20 @@
-//! A map of a running agent, to fill it as no program can in a test.
+//! A map of a running agent, filled in a way that no program in a test could.
 
 use anyhow::{Context, Result, bail, ensure};
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
-/// Beyond `PID_MAX_LIMIT` of the kernel: no process has such an id.
+/// Above the kernel's `PID_MAX_LIMIT`: no process has such an id.
 const FIRST_KEY: u32 = 1 << 30;
 
-/// A hash map of 32-bit keys.
+/// A hash map with 32-bit keys.
 pub(crate) struct BpfMap(MapHandle);
 
 impl BpfMap {
-    /// The only one of this name that this process has open.
+    /// Finds the map of this name among those that the process has open.
     pub(crate) fn of(pid: u32, name: &str) -> Result<BpfMap> {
         let directory = format!("/proc/{pid}/fdinfo");
         for entry in std::fs::read_dir(&directory).context(directory)? {
-            // A descriptor may be closed meanwhile.
+            // The descriptor may have been closed in the meantime.
             let Ok(text) = std::fs::read_to_string(entry?.path()) else {
                 continue;
             };
@@ -29,7 +29,7 @@ impl BpfMap {
         bail!("the process {pid} has no BPF map {name}")
     }
 
-    /// Until there is no room for more.
+    /// Adds entries until the map is full.
     pub(crate) fn fill(&self, value: &[u8]) -> Result<()> {
         let map = &self.0;
         for key in FIRST_KEY.. {
@@ -41,7 +41,7 @@ impl BpfMap {
         Ok(())
     }
 
-    /// Takes away what [`BpfMap::fill`] has put in.
+    /// Removes what [`BpfMap::fill`] has added.
     pub(crate) fn remove_filling(&self) -> Result<()> {
         let ours = |key: &[u8]| {
             let key = key.try_into().map_or(0, u32::from_ne_bytes);

@@ -1,4 +1,5 @@
-//! Control groups of either version: one with a limit on memory, and one that looks like a container's.
+//! Control groups of either version: one with a memory limit, and one that looks like a
+//! container's.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::Bench;
 
-/// What the chart gives the agent.
+/// The memory limit in the chart, in bytes.
 pub(crate) const CHART_MEMORY: u64 = 256 << 20;
 
-/// Removed when dropped, once its processes have ended.
+/// A group with a memory limit. It is removed when dropped, once its processes have ended.
 pub(crate) struct MemoryLimit {
     path: PathBuf,
     is_v1: bool,
@@ -54,13 +55,14 @@ impl MemoryLimit {
         self.path.join(if self.is_v1 { v1 } else { v2 })
     }
 
-    /// Memory of the kernel and the page cache included; none where the kernel does not tell, before 5.19 with version 2.
+    /// Includes memory of the kernel and the page cache. `None` where the kernel does not report
+    /// it: with version 2 before 5.19.
     pub(crate) fn peak_bytes(&self) -> Option<u64> {
         let path = self.file("memory.max_usage_in_bytes", "memory.peak");
         fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
-    /// How many of its processes the kernel has killed.
+    /// How many processes of the group the kernel has killed for want of memory.
     pub(crate) fn killed(&self) -> Result<u64> {
         let path = self.file("memory.oom_control", "memory.events");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -71,7 +73,7 @@ impl MemoryLimit {
             .map_err(Into::into)
     }
 
-    /// The same bench, whose agents run in the group from their first instruction on.
+    /// The same bench, with its agents in the group from their first instruction on.
     pub(crate) fn bench(&self, bench: &Bench) -> Result<Bench> {
         let script = self.scripts.path().join("mqspan");
         let procs = self.path.join("cgroup.procs");
@@ -89,7 +91,7 @@ impl MemoryLimit {
     }
 }
 
-/// A process that was killed leaves its group a little later.
+/// Removes a group. Retries, because a killed process leaves its group a little later.
 fn remove(group: &Path) {
     let give_up = Instant::now() + Duration::from_secs(10);
     while let Err(error) = fs::remove_dir(group) {
@@ -107,19 +109,20 @@ impl Drop for MemoryLimit {
     }
 }
 
-/// A container's groups, one in each hierarchy. Removed when dropped, with what was made below them.
+/// A container's groups, one in each hierarchy. They are removed when dropped, with what was made
+/// below them.
 pub(crate) struct ContainerGroups {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) id: String,
 }
 
 impl ContainerGroups {
-    /// Where Docker with the driver cgroupfs makes them.
+    /// Makes groups where Docker's cgroupfs driver does.
     pub(crate) fn new() -> Result<ContainerGroups> {
         Self::named("docker/ID")
     }
 
-    /// A path in which `ID` stands for the container's id.
+    /// Makes groups at a path in which `ID` stands for the container's id.
     pub(crate) fn named(form: &str) -> Result<ContainerGroups> {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         let id = uuid.trim().replace('-', "").repeat(2);
@@ -133,7 +136,7 @@ impl ContainerGroups {
             roots.push(entry?.path());
         }
         let is_v2 = top.join("cgroup.procs").exists();
-        // A cpuset takes no process before it has been given CPUs.
+        // A cpuset takes no process before it has CPUs.
         roots.retain(|root| {
             root.join("cgroup.procs").exists()
                 && (!is_v2 || root == top)
@@ -149,7 +152,7 @@ impl ContainerGroups {
 }
 
 impl ContainerGroups {
-    /// Removes the others.
+    /// Removes all other groups.
     pub(crate) fn retain(&mut self, is_wanted: impl Fn(&PathBuf) -> bool) {
         let (paths, others) = self.paths.drain(..).partition(is_wanted);
         self.paths = others;
@@ -165,7 +168,7 @@ impl ContainerGroups {
                 }
             }
             remove(path);
-            // Others' groups may be there.
+            // Other containers' groups may be there.
             for above in path.ancestors().skip(1) {
                 if fs::remove_dir(above).is_err() {
                     break;

@@ -12,10 +12,10 @@ use crate::Backend;
 use crate::expect::{CLOCK_TOLERANCE_NS, Expected, Want};
 use crate::truth::{self, Call};
 
-/// A report stops after this many spans that differ.
+/// A report stops after this many spans with differences.
 const REPORTED_SPANS: usize = 8;
 
-/// How a receive is related to the send of its message: `traces.correlation`.
+/// How a receive relates to the send of its message: `traces.correlation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Correlation {
     Parent,
@@ -23,33 +23,33 @@ pub(crate) enum Correlation {
     None,
 }
 
-/// A process that makes calls for so long is there when the agent looks for it.
+/// A process that makes calls for this long is still there when the agent looks it up.
 const LONG_LIFE_NS: i64 = 400_000_000;
 
-/// Where the spans were read, which says what is there beside them.
+/// Where the spans were read, which determines what comes with them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadFrom {
-    /// The agent's requests.
+    /// The agent's OTLP requests.
     Export,
-    /// Jaeger, which keeps no URL of a schema.
+    /// Jaeger, which keeps no schema URL.
     Jaeger,
-    /// What `mqspan trace` prints: no scope, no URL of a schema.
+    /// The output of `mqspan trace`: no scope, no schema URL.
     Trace,
 }
 
 pub(crate) struct Comparison<'a> {
     pub(crate) backend: Backend,
-    /// The workload's executable: where the resource's names come from.
+    /// The workload's executable, from which the resource's names come.
     pub(crate) program: &'a Path,
-    /// Another that it executes, whose file is named after its ABI.
+    /// Another executable that it runs, whose file is named after its ABI.
     pub(crate) other_program: Option<&'a Path>,
     pub(crate) read_from: ReadFrom,
     pub(crate) correlation: Correlation,
-    /// How many bytes of a message its spans carry.
+    /// How many bytes of a message its spans carry at most.
     pub(crate) payload_max_bytes: Option<usize>,
 }
 
-/// Differences, told once and together.
+/// Collects differences, to report them together.
 #[derive(Default)]
 struct Report {
     text: String,
@@ -89,7 +89,7 @@ fn ipc_namespace() -> Result<i64> {
     Ok(i64::try_from(inode)?)
 }
 
-/// Whether a span is of one of these processes, or would be if its resource were right.
+/// Whether a span is of one of these processes, or would be if its resource were correct.
 pub(crate) fn is_of(calls: &[Call]) -> impl Fn(&Traced) -> bool + use<> {
     let pids = truth::pids(calls);
     let tids: BTreeSet<i64> = calls.iter().map(|call| call.tid).collect();
@@ -108,7 +108,8 @@ fn end_ns(traced: &Traced) -> i64 {
 }
 
 impl Comparison<'_> {
-    /// Each call has exactly one span of its thread, in order, and nothing else is there.
+    /// Checks that each call has exactly one span of its thread, in order, and that there are no
+    /// others.
     pub(crate) fn check(&self, calls: &[Call], spans: &[Traced]) -> Result<()> {
         let ipc_namespace = ipc_namespace()?;
         let ours = is_of(calls);
@@ -123,7 +124,7 @@ impl Comparison<'_> {
         }
         let mut pairs = Vec::new();
         for (tid, (mut calls, mut spans)) in by_thread {
-            // The truth of a thread that did not survive its call comes later than those of others.
+            // The truth of a thread that died in its call comes later than that of others.
             calls.sort_by_key(|call| call.realtime_start_ns);
             spans.sort_by_key(|traced| start_ns(traced));
             if calls.len() != spans.len() {
@@ -151,7 +152,7 @@ impl Comparison<'_> {
         report.result()
     }
 
-    /// Ids are there and no two spans share one.
+    /// Checks that ids are set and no two spans share one.
     fn identities(&self, pairs: &[(&Call, &Traced)], report: &mut Report) {
         let mut seen = HashSet::new();
         for (call, traced) in pairs {
@@ -172,8 +173,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Receives are related to the sends of their messages as the correlation has it, re-entries
-    /// link to what they go on with, and nothing else is related.
+    /// Checks that receives relate to the sends of their messages as the correlation says, that
+    /// restarted calls link to what they continue, and that nothing else is related.
     fn relations(&self, pairs: &[(&Call, &Traced)], report: &mut Report) {
         let senders: HashMap<i64, &Traced> = pairs
             .iter()
@@ -189,8 +190,8 @@ impl Comparison<'_> {
                 .message
                 .filter(|_| delivers)
                 .and_then(|message| senders.get(&message));
-            // A message that the truth cannot tell from others has a sender all the same, and one
-            // that was lost on its way to the caller may have it or not.
+            // A message that the truth cannot tell from others still has a sender. One that was
+            // lost on its way to the caller may have one or not.
             let lost = call.is_receive() && call.ret < 0 && call.message.is_some();
             if lost || delivers && sender.is_none() {
                 continue;
@@ -210,19 +211,19 @@ impl Comparison<'_> {
         }
     }
 
-    /// What a process's spans share tells whose they are.
+    /// Checks that what the spans of a process share says whose they are.
     fn origins(&self, pairs: &[(&Call, &Traced)], report: &mut Report) {
         let mut lives: HashMap<i64, (i64, i64)> = HashMap::new();
         for (call, _) in pairs {
             let (from, to) = lives.entry(call.pid).or_insert((i64::MAX, i64::MIN));
-            // A call shows at its return.
+            // A call becomes visible when it returns.
             *from = call.realtime_end_ns.min(*from);
             *to = call.realtime_end_ns.max(*to);
         }
         let mut seen = HashSet::new();
         let mut seen_text = HashSet::new();
         for (call, traced) in pairs {
-            // A resource may come once for many spans, or once for each.
+            // A resource may come once for many spans, or once per span.
             if seen.insert((call.pid, std::sync::Arc::as_ptr(&traced.origin)))
                 && seen_text.insert((call.pid, format!("{:?}", traced.origin)))
             {
@@ -303,7 +304,7 @@ fn title(call: &Call) -> String {
     )
 }
 
-/// Where two sequences of different lengths part.
+/// Where two sequences of different lengths diverge.
 fn first_divergence(calls: &[&Call], spans: &[&Traced]) -> Vec<String> {
     let want = |i: usize| calls.get(i).map(|call| title(call));
     let got = |i: usize| {
@@ -376,7 +377,7 @@ fn wrong_links<'a>(traced: &Traced, targets: impl Iterator<Item = &'a Traced>) -
         .then(|| format!("links: to {got:02x?}, not {want:02x?}"))
 }
 
-/// The first bytes of a message, of which the truth knows the first eight.
+/// Checks the beginning of a message, of which the truth knows the first eight bytes.
 fn wrong_payload(call: &Call, traced: &Traced, max_bytes: usize) -> Option<String> {
     let (got, _) = attributes(&traced.span.attributes);
     let message = call.message?;
@@ -465,7 +466,7 @@ fn compare_attributes(traced: &Traced, expected: &Expected) -> Vec<String> {
     differences
 }
 
-/// From the message's creation, inside the send, to its delivery, inside the receive.
+/// Checks the time from a message's creation, inside the send, to its delivery, inside the receive.
 fn time_in_queue(sender: &Traced, receiver: &Traced) -> Option<String> {
     #[allow(clippy::cast_precision_loss)]
     let seconds = |ns: i64| ns as f64 / 1e9;

@@ -1,4 +1,4 @@
-//! What the contract says of one call's span: its name, kind, status and every attribute.
+//! What the contract requires of one call's span: its name, kind, status and every attribute.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use crate::Backend;
 use crate::truth::{Call, Timeout};
 
-/// How far a span's clock may be from the workload's.
+/// How far a span's times may be from the workload's.
 pub(crate) const CLOCK_TOLERANCE_NS: i64 = 1_000_000;
 
 /// What an attribute must be.
@@ -57,13 +57,13 @@ pub(crate) struct Expected {
     pub(crate) name: String,
     pub(crate) kind: SpanKind,
     pub(crate) is_error: bool,
-    /// Must be there.
+    /// Must be present.
     pub(crate) required: BTreeMap<&'static str, Want>,
-    /// May be there, and then must be this.
+    /// May be present, and must then match.
     pub(crate) optional: BTreeMap<&'static str, Want>,
 }
 
-/// Negative returns that leave the status unset: the default of `traces.unset_status_errnos`.
+/// Errors that leave the status unset: the default of `traces.unset_status_errnos`.
 const UNSET_STATUS: [&str; 3] = ["EAGAIN", "ETIMEDOUT", "EINTR"];
 
 /// RFC 3339 in UTC with nanoseconds.
@@ -76,7 +76,7 @@ fn rfc3339(timeout: Timeout) -> Option<String> {
     Some(humantime::format_rfc3339_nanos(time).to_string())
 }
 
-/// `O_` flags by their Linux numbers, the same in every ABI that mqspan knows but for the last.
+/// `O_` flags by their Linux numbers, which are the same in every ABI that mqspan knows.
 fn oflag_names(oflag: i64) -> Vec<&'static str> {
     let mut names = match oflag & 3 {
         0 => vec!["O_RDONLY"],
@@ -108,7 +108,7 @@ fn kind(call: &Call) -> SpanKind {
 }
 
 impl Expected {
-    /// `end_ns` is the span's own end: some values are relative to it.
+    /// `end_ns` is the span's own end, which some values are relative to.
     pub(crate) fn new(call: &Call, backend: Backend, end_ns: i64, ipc_namespace: i64) -> Expected {
         let name = match &call.queue {
             Some(queue) => format!("{} {queue}", call.op),
@@ -132,7 +132,7 @@ impl Expected {
         }
         expected.open_and_notify(call);
         if error.is_some_and(|name| name.starts_with("SIG")) {
-            // The thread died inside the call: no return value was ever seen.
+            // The thread died inside the call, so no return value was ever seen.
             let returned = expected.required.remove("posix_mq.return");
             expected
                 .optional
@@ -201,7 +201,7 @@ impl Expected {
             };
             self.is_if_known("messaging.message.body.size", size);
         }
-        // From user memory a received priority is known only where the caller asked for it.
+        // From user memory, a received priority is known only if the caller asked for it.
         if call.is_send() || call.priority_asked || backend.sees_messages() {
             self.is_if_known("posix_mq.priority", call.priority);
         }
@@ -216,7 +216,7 @@ impl Expected {
         self.is_if_known("posix_mq.abs_timeout", rfc3339(timeout).as_deref());
         let margin_ns =
             i128::from(timeout.sec) * 1_000_000_000 + i128::from(timeout.nsec) - i128::from(end_ns);
-        // A double has room for centuries in microseconds.
+        // An f64 has room for centuries in microseconds.
         #[allow(clippy::cast_precision_loss)]
         let margin = margin_ns as f64 / 1e9;
         self.required.insert(
@@ -233,7 +233,7 @@ impl Expected {
             if oflag & 0o100 != 0 {
                 self.is("posix_mq.mode", mode.as_str());
             } else {
-                // The call takes the argument and does not look at it.
+                // Without O_CREAT, the kernel does not look at the argument.
                 self.optional.insert("posix_mq.mode", Want::Any);
             }
         }
@@ -241,14 +241,15 @@ impl Expected {
         self.is_if_known("posix_mq.notify_signal", call.notify_signal);
     }
 
-    /// The messages themselves are compared apart.
+    /// Allows a payload. The messages themselves are compared separately.
     pub(crate) fn may_carry_payload(&mut self) {
         for key in ["posix_mq.payload", "posix_mq.payload_truncated"] {
             self.optional.insert(key, Want::Any);
         }
     }
 
-    /// The return alone tells less: what only an entry can know becomes optional.
+    /// Of a call that was blocked at attach, only the return is seen. What only an entry can tell
+    /// becomes optional.
     fn blocked_at_attach(&mut self) {
         const KEPT: [&str; 7] = [
             "messaging.system",

@@ -5,11 +5,12 @@
 //!     └── truth: one JSON line a call ──────────> compare <─────┘
 //! ```
 //!
-//! `mqspan-oracle` puts strace in the place of the truth, for programs that know nothing of this project;
-//! `mqspan-pipeline` a real Collector and a Jaeger in the place of ours, which is in `testkit/`.
+//! `mqspan-oracle` replaces the truth with strace, for programs that know nothing of this project.
+//! `mqspan-pipeline` replaces our collector, which is in `testkit/`, with a real Collector and a
+//! Jaeger.
 //!
-//! The same binaries run on the machine itself and in the test kernels under QEMU. Nothing passes by
-//! skipping: a case runs or fails, and what a backend cannot do by design is listed in `cases`.
+//! The same binaries run on the machine itself and in the test kernels under QEMU. Nothing passes
+//! by being skipped: a case runs or fails, and `cases` lists what a backend cannot do by design.
 
 mod agent;
 mod attack;
@@ -60,8 +61,8 @@ impl Backend {
         }
     }
 
-    /// Whether it sees a message itself pass from sender to receiver, and the kernel's own copies
-    /// of what the caller's memory held.
+    /// Whether it sees a message pass from sender to receiver, and the kernel's own copies of what
+    /// was in the caller's memory.
     pub(crate) fn sees_messages(self) -> bool {
         self != Backend::Tracepoint
     }
@@ -118,15 +119,15 @@ struct Args {
 pub(crate) struct Bench {
     pub(crate) agent: PathBuf,
     pub(crate) backend: Backend,
-    /// Nothing else on the machine uses message queues.
+    /// No other program on the machine uses message queues.
     pub(crate) own_machine: bool,
-    /// Of each producer, where a case sends many.
+    /// Messages of each producer, in cases that send many.
     pub(crate) messages: u32,
-    /// Of each attack.
+    /// How long each attack goes on.
     pub(crate) hostile_seconds: u32,
-    /// How long the case soak goes on, whatever the machine.
+    /// How long the case `soak` goes on, the same on slow machines.
     pub(crate) soak_seconds: u32,
-    /// Shell command lines of the case soak; without any it runs an attack of ours.
+    /// Shell command lines for the case `soak`. Without any, it runs an attack of ours.
     pub(crate) soak_commands: Vec<String>,
     workload: Option<PathBuf>,
     workload32: Option<PathBuf>,
@@ -134,7 +135,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// With this agent on a machine that others use too, and no workload yet.
+    /// A bench with this agent, on a machine that others use too, and without a workload.
     fn new(agent: &Path, backend: Backend) -> Result<Bench> {
         Ok(Bench {
             agent: absolute(agent)?,
@@ -150,7 +151,7 @@ impl Bench {
         })
     }
 
-    /// How long to wait for something that takes `seconds` at the very most on a fast machine.
+    /// How long to wait for something that takes at most `seconds` on a fast machine.
     pub(crate) fn bound(&self, seconds: u64) -> Duration {
         Duration::from_secs(seconds) * self.slow_factor
     }
@@ -161,7 +162,7 @@ impl Bench {
             .ok_or_else(|| anyhow!("needs the workload: --workload"))
     }
 
-    /// A program that is built beside the workload, for the same ABI.
+    /// A program that is built next to the workload, for the same ABI.
     pub(crate) fn beside_workload(&self, name: &str) -> Result<PathBuf> {
         let workload = self.workload()?;
         let file = workload.file_name().unwrap_or_default().to_string_lossy();
@@ -174,7 +175,7 @@ impl Bench {
         Ok(path)
     }
 
-    /// Whether the machine is an emulated one, on which fewer have to do.
+    /// Whether the machine is emulated, so that cases do less on it.
     pub(crate) fn is_slow(&self) -> bool {
         self.slow_factor > 1
     }
@@ -191,7 +192,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         .with_context(|| path.display().to_string())
 }
 
-/// How many cases ended how.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     passed: usize,
@@ -226,7 +226,7 @@ async fn within<F: Future<Output = Result<()>>>(bench: &Bench, case: F) -> Resul
         .map_err(|_| anyhow!("the case did not end within {bound:?}"))?
 }
 
-/// Runs the cases, some at once, and prints what became of each.
+/// Runs the cases, up to `jobs` at once, and prints the result of each.
 async fn run_all<F: Future<Output = Result<()>> + 'static>(
     bench: &'static Bench,
     cases: impl IntoIterator<Item = (&'static str, F)>,
@@ -253,7 +253,7 @@ async fn run_all<F: Future<Output = Result<()>> + 'static>(
     }
 }
 
-/// Runs the scenarios, with one agent that is theirs alone, whose start and end are cases too.
+/// Runs the scenarios with an agent of their own, whose start and end are cases too.
 async fn run_scenarios(
     bench: &'static Bench,
     all: Vec<(&'static str, cases::Scenario)>,
@@ -284,11 +284,11 @@ async fn run_scenarios(
     Ok(())
 }
 
-/// The whole of `mqspan-e2e`.
+/// Runs `mqspan-e2e`.
 ///
 /// # Errors
 ///
-/// When the cases cannot be run at all; one that fails makes a failing exit code.
+/// When the cases cannot be run at all. A case that fails makes a failing exit code.
 pub async fn e2e() -> Result<ExitCode> {
     let args = Args::parse();
     let selected: Vec<_> = cases::all()
@@ -312,7 +312,7 @@ pub async fn e2e() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    // Lives as long as the program: the cases' futures may borrow it freely.
+    // Lives as long as the program, so that the cases' futures can borrow it freely.
     let bench: &'static Bench = Box::leak(Box::new(Bench {
         own_machine: args.own_machine,
         messages: args.messages,

@@ -12,7 +12,7 @@ use crate::Bench;
 use crate::agent::POLL;
 use crate::spawn::cannot_run;
 
-/// One that runs; it is killed when dropped.
+/// A running server. It is killed when dropped.
 pub(crate) struct Server {
     name: &'static str,
     child: Child,
@@ -20,7 +20,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it in a directory of its own, and returns once it listens on all these.
+    /// Starts the program in a directory of its own, and returns once it listens on all these
+    /// addresses.
     pub(crate) async fn start(
         bench: &Bench,
         name: &'static str,

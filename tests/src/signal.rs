@@ -6,12 +6,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Sends a signal to one process.
 ///
 /// # Errors
-/// When there is no such process; when `pid` is 0, which would be the caller's whole process group.
+///
+/// When there is no such process, or when `pid` is 0, which would be the caller's whole process
+/// group.
 pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
     kill_process(process_id(pid)?, signal).with_context(|| format!("{signal:?} to {pid}"))
 }
 
-/// Neither 0 nor, once the kernel reads it as signed, negative: both name whole groups of processes.
+/// Rejects 0 and what the kernel would read as negative: both name whole groups of processes.
 fn process_id(pid: u32) -> Result<Pid> {
     i32::try_from(pid)
         .ok()

@@ -1,4 +1,4 @@
-//! What is said of a command that cannot be started.
+//! Error messages for commands that cannot be started.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Error;
 
-/// Commands and Debian's packages that have them.
+/// Commands, and the Debian packages that have them.
 const PACKAGES: [(&str, &str); 11] = [
     ("bpftrace", "bpftrace"),
     ("chrt", "util-linux"),
@@ -21,7 +21,7 @@ const PACKAGES: [(&str, &str); 11] = [
     ("unshare", "util-linux"),
 ];
 
-/// For `map_err` after the start of a command. The system's own error does not name the command.
+/// For `map_err` after starting a command, since the system's own error does not name the command.
 pub(crate) fn cannot_run(program: impl AsRef<OsStr>) -> impl FnOnce(io::Error) -> Error {
     move |error| {
         let program = Path::new(program.as_ref()).display().to_string();

@@ -1,4 +1,4 @@
-//! A terminal with a person before it: tmux with a server of its own.
+//! A terminal as a person uses it: tmux with a server of its own.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -12,10 +12,10 @@ use tokio::process::Command;
 use crate::Bench;
 use crate::spawn::cannot_run;
 
-/// How often the screen is looked at.
+/// How often to look at the screen.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A shell on a terminal; it ends when dropped.
+/// A shell on a terminal. It ends when dropped.
 pub(crate) struct Terminal {
     socket: PathBuf,
     bound: Duration,
@@ -23,7 +23,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// A shell on a terminal of so many columns and rows, with these variables.
+    /// Starts a shell on a terminal of this size, with these variables.
     pub(crate) async fn start(
         bench: &Bench,
         (columns, rows): (u16, u16),
@@ -48,7 +48,7 @@ impl Terminal {
         for variable in &variables {
             line.extend(["-e", variable]);
         }
-        // Without its status line the terminal has all rows.
+        // Without its status line, the terminal has all rows.
         line.extend(["sh", ";", "set-option", "-g", "status", "off"]);
         terminal.tmux(&line).await?;
         terminal
@@ -76,24 +76,24 @@ impl Terminal {
         Ok(output)
     }
 
-    /// Presses keys, by tmux's names for them.
+    /// Presses keys, by the names that tmux has for them.
     pub(crate) async fn press(&self, keys: &[&str]) -> Result<()> {
         self.tmux(&[&["send-keys", "--"], keys].concat()).await?;
         Ok(())
     }
 
-    /// Types a line and Enter.
+    /// Types a line and presses Enter.
     pub(crate) async fn type_line(&self, line: &str) -> Result<()> {
         self.tmux(&["send-keys", "-l", "--", line]).await?;
         self.press(&["Enter"]).await
     }
 
-    /// What is on the screen, line by line.
+    /// The text on the screen, line by line.
     pub(crate) async fn screen(&self) -> Result<String> {
         self.capture(&[]).await
     }
 
-    /// The same with the escape sequences for colours and the like.
+    /// Like [`Terminal::screen`], with escape sequences for colours and the like.
     pub(crate) async fn screen_with_escapes(&self) -> Result<String> {
         self.capture(&["-e"]).await
     }
@@ -105,7 +105,7 @@ impl Terminal {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// The screen once it is as `is_so` says.
+    /// Waits for a screen for which `is_so` holds, and returns it.
     pub(crate) async fn wait_for(
         &self,
         what: &str,
@@ -125,12 +125,12 @@ impl Terminal {
         }
     }
 
-    /// A file of this terminal's own.
+    /// The path of a file in this terminal's own directory.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Takes the terminal away from under the shell, and what runs in it.
+    /// Takes the terminal away from the shell and from what runs in it.
     pub(crate) async fn close(&self) -> Result<()> {
         self.tmux(&["kill-server"]).await?;
         Ok(())
@@ -139,7 +139,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The server may have ended already.
         drop(
             std::process::Command::new("tmux")
                 .arg("-S")

@@ -1,4 +1,4 @@
-//! What the workload says it did: one line a call, in order within each thread.
+//! What the workload says it did: one line per call, in order within each thread.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,13 +13,13 @@ pub(crate) struct Timeout {
 }
 
 impl Timeout {
-    /// As the kernel's `timespec64_valid()` sees it.
+    /// As the kernel's `timespec64_valid()` has it.
     pub(crate) fn is_valid(self) -> bool {
         self.sec >= 0 && (0..1_000_000_000).contains(&self.nsec)
     }
 }
 
-/// One system call; `tests/workload/call.h` tells what each field means.
+/// One system call. `tests/workload/call.h` explains the fields.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Call {
     pub(crate) op: String,
@@ -48,7 +48,7 @@ pub(crate) struct Call {
     pub(crate) notify_signal: Option<i64>,
     pub(crate) realtime_start_ns: i64,
     pub(crate) realtime_end_ns: i64,
-    /// Set by a case: the call was blocked already when the agent attached.
+    /// Set by a case: the call was already blocked when the agent attached.
     #[serde(default)]
     pub(crate) start_unknown: bool,
 }
@@ -63,8 +63,8 @@ impl Call {
     }
 }
 
-/// The workload writes bytes above 0x7f as code points of the same number; a span, being UTF-8, has
-/// replacement characters for what is not.
+/// The workload writes bytes above 0x7f as code points of the same number. A span is UTF-8 and has
+/// replacement characters for bytes that are not.
 fn as_text(latin1: &str) -> String {
     let bytes: Vec<u8> = latin1
         .chars()

@@ -16,7 +16,7 @@ use crate::Bench;
 use crate::spawn::cannot_run;
 use crate::truth::{self, Call};
 
-/// A `mqwork` command line whose queues and truth are its own.
+/// An `mqwork` command line with queues and a truth of its own.
 pub(crate) struct Workload {
     program: PathBuf,
     args: Vec<String>,
@@ -52,14 +52,14 @@ impl Workload {
         })
     }
 
-    /// Run as this user, in no other group.
+    /// Runs as this user, in no other group.
     pub(crate) fn with_user(mut self, uid: u32) -> Result<Workload> {
         chown(self.dir.path(), Some(uid), Some(uid))?;
         self.uid = uid;
         Ok(self)
     }
 
-    /// Run with this variable in its environment.
+    /// Runs with this variable in its environment.
     pub(crate) fn with_variable(mut self, name: &str, value: impl Into<OsString>) -> Workload {
         self.variables.push((name.to_owned(), value.into()));
         self
@@ -77,7 +77,7 @@ impl Workload {
         command
     }
 
-    /// Of the names of its queues.
+    /// The prefix of its queues' names.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -102,12 +102,12 @@ impl Workload {
         self.truth()
     }
 
-    /// Runs a scenario that writes no truth.
+    /// Runs the scenario without reading its truth.
     pub(crate) async fn run_untold(&self, bench: &Bench) -> Result<()> {
         self.run_for(bench, Duration::from_secs(60)).await
     }
 
-    /// The same, no longer than this.
+    /// Like [`Workload::run_untold`], for at most this long on a fast machine.
     pub(crate) async fn run_for(&self, bench: &Bench, at_most: Duration) -> Result<()> {
         let child = self
             .command()
@@ -129,12 +129,12 @@ impl Workload {
         Ok(())
     }
 
-    /// Starts a scenario that holds, and returns once it says that it is blocked.
+    /// Starts a scenario that holds, and returns once it reports that it is blocked.
     pub(crate) async fn hold(&self, bench: &Bench) -> Result<Held> {
         self.hold_once(bench, "blocked").await
     }
 
-    /// Starts what goes on until it is released, and returns once it has said this word.
+    /// Starts a program that runs until it is released, and returns once it has said `word`.
     pub(crate) async fn hold_once(&self, bench: &Bench, word: &str) -> Result<Held> {
         let mut child = self
             .command()
@@ -150,7 +150,7 @@ impl Workload {
     }
 }
 
-/// A workload that goes on until it is released.
+/// A workload that runs until it is released.
 pub(crate) struct Held {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -169,7 +169,7 @@ impl Held {
         Ok(())
     }
 
-    /// Lets it take its next step, and returns once it has said this word.
+    /// Lets it take its next step, and returns once it has said `word`.
     pub(crate) async fn step(&mut self, bench: &Bench, word: &str) -> Result<()> {
         let stdin = self.child.stdin.as_mut().context("no standard input")?;
         stdin.write_all(b"\n").await?;
@@ -177,7 +177,8 @@ impl Held {
     }
 
     /// # Errors
-    /// When it has ended.
+    ///
+    /// When the workload has ended.
     pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().context("the workload has ended")
     }

@@ -18,7 +18,7 @@ fn paths_of_the_runtimes() {
             Some(ID),
             Some(POD),
         ),
-        // containerd, systemd driver, the three classes of service
+        // containerd, systemd driver, two of the QoS classes
         (
             format!(
                 "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD_}.slice/cri-containerd-{ID}.scope"
@@ -31,7 +31,7 @@ fn paths_of_the_runtimes() {
             Some(ID),
             Some(POD),
         ),
-        // containerd with the path of systemd's v1 hierarchy
+        // containerd, path in systemd's v1 hierarchy
         (
             format!(
                 "/system.slice/containerd.service/kubepods-burstable-pod{POD_}.slice:cri-containerd:{ID}"
@@ -52,7 +52,7 @@ fn paths_of_the_runtimes() {
             None,
             Some(POD),
         ),
-        // Podman, with root and without, with a cgroup of the container's own
+        // Podman, rootful and rootless, and with the container's own sub-cgroup
         (format!("/machine.slice/libpod-{ID}.scope"), Some(ID), None),
         (
             format!("/machine.slice/libpod-{ID}.scope/container"),
@@ -69,7 +69,7 @@ fn paths_of_the_runtimes() {
             None,
             None,
         ),
-        // Podman with the driver cgroupfs, alone and in a pod
+        // Podman, cgroupfs driver, alone and in a pod
         (format!("/libpod_parent/libpod-{ID}"), Some(ID), None),
         (
             format!("/libpod_parent/{OTHER}/libpod-{ID}"),
@@ -82,7 +82,7 @@ fn paths_of_the_runtimes() {
             Some(ID),
             None,
         ),
-        // Podman Quadlet, where systemd can be in the container
+        // Podman Quadlet, also with systemd inside the container
         (
             format!("/system.slice/orders.service/libpod-payload-{ID}"),
             Some(ID),
@@ -105,7 +105,7 @@ fn paths_of_the_runtimes() {
             None,
             None,
         ),
-        // nerdctl, and a runtime that nobody gave a prefix
+        // nerdctl, and runtimes without a configured prefix
         (format!("/system.slice/nerdctl-{ID}.scope"), Some(ID), None),
         (
             format!("/user.slice/user-1000.slice/user@1000.service/user.slice/nerdctl-{ID}.scope"),
@@ -114,7 +114,7 @@ fn paths_of_the_runtimes() {
         ),
         (format!("/default/{ID}"), Some(ID), None),
         (format!("/system.slice/runc-{ID}.scope"), Some(ID), None),
-        // CRI-O with the driver cgroupfs
+        // CRI-O, cgroupfs driver
         (
             format!("/kubepods/besteffort/pod{POD}/crio-{ID}"),
             Some(ID),
@@ -152,7 +152,7 @@ fn paths_of_the_runtimes() {
             Some(ID),
             None,
         ),
-        // systemd-nspawn, in a scope and as a service
+        // systemd-nspawn, as a scope and as a service
         (
             "/machine.slice/machine-deb\\x2d12.scope/payload/system.slice/cron.service".to_owned(),
             Some("deb-12"),
@@ -183,14 +183,14 @@ fn paths_of_the_runtimes() {
             None,
             None,
         ),
-        // Docker in Docker, and a monitor in a container
+        // Docker in Docker, and a monitor inside a container
         (format!("/docker/{OTHER}/docker/{ID}"), Some(ID), None),
         (
             format!("/docker/{OTHER}/kubepods/pod{POD}/crio-conmon-{ID}"),
             Some(OTHER),
             Some(POD),
         ),
-        // kind: a node that is a container itself
+        // kind, whose nodes are containers themselves
         (
             format!(
                 "/docker/{}/kubelet/kubepods/pod{POD}/{ID}",

@@ -8,7 +8,7 @@ use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
 
 const IN_DOUBT: u32 = call_flag::CALL_SENDER_IN_CALL.0 | call_flag::CALL_SENDER_UNTOLD.0;
 
-/// What the tests look at of a span.
+/// The parts of a span that these tests check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Got {
     is_send: bool,
@@ -59,7 +59,7 @@ fn record(op: call_op, flags: u32, change: impl FnOnce(&mut call_event)) -> Vec<
     bytes.to_vec()
 }
 
-/// The send of message `number`, by a thread of this name.
+/// The send of message `number`, by a thread named `comm`.
 fn send(number: u64, comm: &str) -> Vec<u8> {
     record(call_op::CALL_TIMEDSEND, 0, |raw| {
         raw.start_ns = number;
@@ -78,7 +78,7 @@ fn receive(number: u64, flags: u32) -> Vec<u8> {
     })
 }
 
-/// Of which nothing is told.
+/// Processes with the enrichment of process and container off.
 fn untold_processes() -> Processes {
     let enrich = Enrich {
         process: false,
@@ -88,7 +88,7 @@ fn untold_processes() -> Processes {
     Processes::new(Host::read(), &crate::config::Resource::default(), &enrich)
 }
 
-/// What becomes of the records, which are followed by a tick at each `None`.
+/// The spans that the records become. Each `None` is a tick.
 fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
     let mut filter = Filter::default();
     filter.exclude.comms = crate::config::Globs::new(&["dropped".to_owned()]).unwrap();
@@ -189,7 +189,7 @@ fn a_slow_receive_brings_its_send_or_is_a_root() {
     let slow = || Sampling::new(0.0, false, Some(std::time::Duration::from_millis(1)));
     let records = [Some(send(7, "x")), Some(receive(7, 0))];
     assert_eq!(spans_of(slow(), &records), [SENT, CHILD]);
-    // So many sends came after that this one is forgotten.
+    // With this many sends in between, send 3 is forgotten.
     let mut records: Vec<_> = (0..20_000).map(|number| Some(send(number, "x"))).collect();
     records.push(Some(receive(3, 0)));
     assert_eq!(spans_of(slow(), &records), [ROOT_WITH_LINK]);

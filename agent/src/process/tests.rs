@@ -12,7 +12,7 @@ use crate::test_calls::receive;
 const ID: &str = "3f4f5a0e9c1d2b7a8e6f5d4c3b2a19081726354453627180f9e8d7c6b5a49382";
 const POD: &str = "1f0c1b2a-3d4e-4f50-8a9b-0c1d2e3f4a5b";
 
-/// What the configuration adds to each.
+/// Attributes that the configuration adds to every process.
 fn extra(attributes: impl IntoIterator<Item = (String, AttributeValue)>) -> config::Resource {
     config::Resource {
         attributes: attributes.into_iter().collect(),
@@ -53,7 +53,7 @@ struct Node {
 }
 
 impl Node {
-    /// A process in a container of the pod has called.
+    /// Starts with one call by a process in a container of the pod.
     fn new(more: Vec<(String, AttributeValue)>) -> Self {
         let (pods, changes) = Pods::new("n1");
         let processes =
@@ -193,7 +193,7 @@ fn only_what_changes_makes_another_resource() {
     node.tell_pod(started());
     let whole = node.call();
     assert!(!Arc::ptr_eq(&partly, &whole));
-    // What is whole stays, when the pod goes too.
+    // A complete resource stays, even when the pod is gone.
     node.tell(Change::Gone(POD.to_owned()));
     assert!(Arc::ptr_eq(&whole, &node.call()));
 }
@@ -203,7 +203,7 @@ fn a_pod_known_before_the_first_call_is_there_at_once() {
     let mut node = Node::new(Vec::new());
     node.processes.known.clear();
     node.tell_pod(started());
-    // A static pod's cgroup has another UID than the API server.
+    // The UID in a static pod's cgroup differs from the one in the API server.
     node.seen("kubepods-pod0f0c1b2a_3d4e_4f50_8a9b_0c1d2e3f4a5b.slice");
     let whole = node.call();
     assert_eq!(text(&whole, "k8s.container.name"), "api");
@@ -270,7 +270,7 @@ fn the_kernel_tells_all_that_is_wanted() {
         Some(&AttributeValue::Int(7))
     );
     assert!(processes.seen(&seen, &anchors).is_none(), "again");
-    // By another configuration, of what is known.
+    // A new configuration applies to processes that are already known.
     processes.reconfigure(
         &extra([("a".to_owned(), AttributeValue::Int(1))]),
         &Enrich {

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 
-/// More than the kernel takes for a client that does not read.
+/// More than the kernel buffers for a client that does not read.
 static LARGE: [u8; 32 << 20] = [0; 32 << 20];
 
 fn start() -> (Runtime, SocketAddr) {
@@ -54,7 +54,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// What comes until the server closes.
+/// Reads until the server closes.
 fn read(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
@@ -97,7 +97,7 @@ fn who_sends_nothing_or_byte_by_byte_is_cut_off() {
     let (_runtime, address) = start();
     let nothing = connect(address);
     let mut slow = connect(address);
-    // Each byte is early enough for a timeout that would begin anew.
+    // Each byte is early enough for a timeout that restarts with every byte.
     let closed = "GET / HTTP/1.1\r\nHost: ".chars().cycle().find(|c| {
         slow.set_read_timeout(Some(Duration::from_millis(500)))
             .unwrap();
@@ -115,7 +115,7 @@ fn idle_clients_do_not_keep_others_out() {
     let mut idle: Vec<_> = (0..200).map(|_| connect(address)).collect();
     let answer = ask(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(answer.ends_with("ok\n"), "{answer}");
-    // The first were closed, long before their time; the last still may ask.
+    // The first clients were closed long before their time. The last can still ask.
     let first = idle.remove(0);
     assert_eq!(read(first), "");
     let mut last = idle.pop().unwrap();
@@ -132,7 +132,7 @@ fn who_does_not_read_the_answer_does_not_keep_others_out() {
         .map(|_| {
             let mut stream = connect(address);
             stream.write_all(request).unwrap();
-            // The answer has begun.
+            // Wait until the answer has begun.
             stream.peek(&mut [0]).unwrap();
             stream
         })
@@ -151,7 +151,7 @@ fn the_place_is_that_of_the_address_with_the_most() {
         (vec![(a, false)], Some(0)),
         (vec![(a, true), (a, false), (a, false)], Some(1)),
         (vec![(a, true), (a, true)], Some(0)),
-        // An old one that waits is not the place where another has more.
+        // An old connection that waits keeps its place while another address has more.
         (vec![(a, false), (b, true), (b, false)], Some(2)),
         (vec![(a, false), (b, true), (b, true), (c, false)], Some(1)),
         (vec![(a, true), (b, false)], Some(1)),

@@ -1,9 +1,9 @@
-//! An allocator that counts, for tests of what allocates nothing.
+//! A counting allocator, for tests of code that must not allocate.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts what the system's allocator is asked for.
+/// Counts what is asked of the system's allocator.
 struct Counting;
 
 /// Allocations of the whole process so far.

@@ -1,4 +1,4 @@
-//! An exporter that runs, what to feed it with, and what its collectors do.
+//! A running exporter, the calls to feed it, and its collectors.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -19,17 +19,17 @@ use mqspan_testkit::collector::{Answer, Collector, Seen};
 
 use crate::reference;
 
-/// What nothing takes that is awaited here.
+/// An upper bound on every wait in these tests.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// A collector that gives these answers first.
+/// A collector that gives these answers first, and then accepts.
 pub(crate) fn scripted(script: impl IntoIterator<Item = Answer>) -> Collector {
     let collector = Collector::start().unwrap();
     collector.answer_next(script);
     collector
 }
 
-/// Waits until this is so of what a collector has seen.
+/// Waits until `so` holds for what the collector has seen.
 pub(crate) async fn until(collector: &Collector, so: impl Fn(&Seen) -> bool) {
     collector.wait_until(LONG, so).await.unwrap();
 }
@@ -58,11 +58,12 @@ impl io::Write for ToThisThread {
     }
 }
 
-/// What the test's thread, on which its runtime is, has logged since.
+/// What the test's thread, which also drives its runtime, has logged since [`Log::begin`].
 pub(crate) struct Log;
 
 impl Log {
-    /// One subscriber for all tests: with one each, what a thread without has met first would be logged by none.
+    /// Installs one subscriber for all tests. With one per test, an event that a thread without a
+    /// subscriber reached first would never be logged.
     pub(crate) fn begin() -> Self {
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
@@ -84,7 +85,7 @@ impl Log {
     }
 }
 
-/// Settings that retry fast.
+/// Settings with fast retries.
 pub(crate) fn settings(address: SocketAddr) -> Otlp {
     Otlp {
         endpoint: format!("http://{address}").parse().unwrap(),
@@ -93,12 +94,12 @@ pub(crate) fn settings(address: SocketAddr) -> Otlp {
     }
 }
 
-/// A running exporter and what to feed it with.
+/// A running exporter and the way to feed it.
 pub(crate) struct Agent {
     pub(crate) sender: SpanSender,
     pub(crate) exporter: Exporter,
     resource: Arc<EncodedResource>,
-    /// Spans so far.
+    /// Spans pushed so far.
     pushed: u64,
 }
 
@@ -121,7 +122,7 @@ impl Agent {
         }
     }
 
-    /// One batch of so many spans.
+    /// Pushes one batch of `spans` spans.
     pub(crate) fn push(&mut self, spans: usize) {
         self.push_calls(&vec![reference::receive(); spans]);
     }
@@ -131,13 +132,13 @@ impl Agent {
         self.sender.flush();
     }
 
-    /// Puts spans into the batch that waits to be full.
+    /// Adds spans to the batch that is being filled.
     pub(crate) fn hold(&mut self, calls: &[Call<'_>]) {
         let resource = Arc::clone(&self.resource);
         self.hold_with(&resource, calls);
     }
 
-    /// Puts calls of this process into the batch that waits to be full.
+    /// Adds calls of process `pid` to the batch that is being filled.
     pub(crate) fn hold_as(&mut self, pid: u32, calls: &[Call<'_>]) {
         let resource = Arc::new(encode::resource(&reference::resource(pid)));
         let mut calls = calls.to_vec();
@@ -157,7 +158,7 @@ impl Agent {
         }
     }
 
-    /// Shuts down and checks that the sums balance.
+    /// Shuts down and checks that every span is accounted for.
     pub(crate) async fn finish(self, deadline: Duration) -> (SinkCounts, Left) {
         let sink = self.exporter.otlp().unwrap().clone();
         drop(self.sender);
@@ -172,7 +173,7 @@ impl Agent {
         (counters, left)
     }
 
-    /// Shuts down when all is sent.
+    /// Shuts down once everything is sent.
     pub(crate) async fn drain(self) -> SinkCounts {
         let (counters, left) = self.finish(LONG).await;
         assert_eq!(left, Left::default());

@@ -1,5 +1,5 @@
-//! Spans and requests built through opentelemetry-proto's types, to compare
-//! ours with, and calls to make them from.
+//! Spans and requests built with opentelemetry-proto's types, to compare ours with, and the calls
+//! to build them from.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -25,7 +25,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as P
 /// Offset from boot time to Unix time in all samples.
 pub(crate) const BOOT_TO_UNIX_NS: i64 = 1_795_500_000_000_000_000;
 
-/// A receive of 16 attributes: the span of the encoding target.
+/// A receive with 16 attributes: the span of the encoding target.
 pub(crate) fn receive() -> Call<'static> {
     Call {
         operation: Operation::MqTimedreceiveTime32,
@@ -62,7 +62,7 @@ pub(crate) fn receive() -> Call<'static> {
     }
 }
 
-/// A receive with all that a receive can have: 22 attributes.
+/// A receive with everything that a receive can have: 22 attributes.
 pub(crate) fn full_receive() -> Call<'static> {
     Call {
         timeout: Some(Timeout {
@@ -81,7 +81,6 @@ pub(crate) fn full_receive() -> Call<'static> {
     }
 }
 
-/// The process with this id.
 pub(crate) fn process(pid: u32) -> ProcessKey {
     ProcessKey {
         pid,
@@ -90,7 +89,6 @@ pub(crate) fn process(pid: u32) -> ProcessKey {
     }
 }
 
-/// Settings of all samples.
 pub(crate) fn settings(correlation: Correlation) -> SpanSettings {
     SpanSettings {
         ids: Ids::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
@@ -101,7 +99,7 @@ pub(crate) fn settings(correlation: Correlation) -> SpanSettings {
     }
 }
 
-/// A resource as a traced process has it.
+/// A typical resource of a traced process.
 pub(crate) fn resource(pid: u32) -> Resource {
     let mut resource = Resource::default();
     resource.set_text("service.name", "order-service");
@@ -121,7 +119,7 @@ pub(crate) fn resource(pid: u32) -> Resource {
     resource
 }
 
-/// Collects attributes as messages.
+/// Collects attributes as protobuf messages.
 #[derive(Default)]
 struct Collect(Vec<KeyValue>);
 
@@ -153,7 +151,7 @@ impl AttributeSink for Collect {
     }
 }
 
-/// An attribute of a span.
+/// The value of a span's attribute, if it is a double.
 pub(crate) fn double(span: &ProtoSpan, key: &str) -> Option<f64> {
     let attribute = span.attributes.iter().find(|pair| pair.key == key)?;
     match attribute.value.as_ref()?.value.as_ref()? {
@@ -162,7 +160,6 @@ pub(crate) fn double(span: &ProtoSpan, key: &str) -> Option<f64> {
     }
 }
 
-/// The span as a message.
 pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
     let mut attributes = Collect::default();
     span.attributes(&mut attributes);
@@ -213,7 +210,6 @@ fn proto_link(link: Link, role: &str, flags: u32) -> ProtoLink {
     }
 }
 
-/// The resource as a message.
 pub(crate) fn proto_resource(resource: &Resource) -> ProtoResource {
     let mut attributes = Collect::default();
     for (key, value) in &resource.attributes {
@@ -233,7 +229,6 @@ pub(crate) fn proto_resource(resource: &Resource) -> ProtoResource {
     }
 }
 
-/// The scope as a message.
 pub(crate) fn proto_scope() -> InstrumentationScope {
     InstrumentationScope {
         name: SCOPE_NAME.to_owned(),
@@ -242,7 +237,6 @@ pub(crate) fn proto_scope() -> InstrumentationScope {
     }
 }
 
-/// A request of groups in this order.
 pub(crate) fn proto_request(
     groups: Vec<(ProtoResource, Vec<ProtoSpan>)>,
 ) -> ExportTraceServiceRequest {
@@ -261,10 +255,11 @@ pub(crate) fn proto_request(
     ExportTraceServiceRequest { resource_spans }
 }
 
-/// Processes that [`encode_all`] has resources for.
+/// How many processes [`encode_all`] has resources for.
 pub(crate) const PROCESSES: u32 = 4;
 
-/// Requests of at most `max_bytes`, and the same as messages; process ids are below [`PROCESSES`].
+/// Encodes requests of at most `max_bytes`, each paired with the same request as a message. Process
+/// ids must be below [`PROCESSES`].
 pub(crate) fn encode_all(
     calls: &[Call<'_>],
     correlation: Correlation,

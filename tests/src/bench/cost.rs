@@ -1,4 +1,4 @@
-//! What one system call costs, watched and not.
+//! What one system call costs, with and without an observer.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use super::table::{Table, median, version};
 use crate::Bench;
 use crate::spawn::cannot_run;
 
-/// What `mqwork flood` and `mqwork getppid` print.
+/// The output of `mqwork flood` and `mqwork getppid`.
 #[derive(Deserialize)]
 struct Measured {
     calls: u64,
     ns_per_call: f64,
 }
 
-/// One row: who watches, and how many calls are made meanwhile.
+/// One row: the observer, and how many calls are made meanwhile.
 struct Variant {
     what: String,
     watch: Watch,
@@ -33,20 +33,20 @@ enum Watch {
     Mqspan(Value),
     Bpftrace,
     PerfTrace,
-    /// The workload runs under it.
+    /// The workload runs under strace.
     Strace,
 }
 
-/// So many records find room in mqspan's ring buffer: what is measured is a
-/// call, not the loss of one.
 impl Watch {
     fn is_rival(&self) -> bool {
         matches!(self, Watch::Bpftrace | Watch::PerfTrace | Watch::Strace)
     }
 }
 
+/// Few enough that all records fit in mqspan's ring buffer: what is measured is a call, not the
+/// loss of one.
 const MANY: u64 = 40_000;
-/// For tools that take microseconds a call.
+/// For tools that take microseconds per call.
 const FEW: u64 = 20_000;
 
 fn variant(what: impl Into<String>, watch: Watch, calls: u64) -> Variant {
@@ -57,7 +57,7 @@ fn variant(what: impl Into<String>, watch: Watch, calls: u64) -> Variant {
     }
 }
 
-/// Sends and receives in one thread.
+/// The rows about sends and receives in one thread.
 pub(super) async fn of_mq_calls(
     bench: &Bench,
     tools: &Tools,
@@ -90,7 +90,7 @@ pub(super) async fn of_mq_calls(
     measure(bench, tools, "flood", &variants, rounds, table).await
 }
 
-/// A system call that is none of ours.
+/// The rows about a system call that mqspan does not trace.
 pub(super) async fn of_other_calls(
     bench: &Bench,
     tools: &Tools,
@@ -107,7 +107,7 @@ pub(super) async fn of_other_calls(
     measure(bench, tools, "getppid", &variants, rounds, table).await
 }
 
-/// All variants in turn, round after round.
+/// Measures all variants in turn, round after round.
 async fn measure(
     bench: &Bench,
     tools: &Tools,
@@ -122,7 +122,7 @@ async fn measure(
         for (variant, samples) in variants.iter().zip(&mut samples) {
             match once(bench, tools, scenario, variant).await {
                 Ok(ns) => samples.push(ns),
-                // Debian 12's bpftrace wants CAP_SYS_RESOURCE, which not every machine gives.
+                // Debian 12's bpftrace needs CAP_SYS_RESOURCE, which not every machine grants.
                 Err(error) if variant.watch.is_rival() => {
                     eprintln!("{}: left out of this round: {error:#}", variant.what);
                 }
@@ -147,13 +147,13 @@ async fn measure(
     Ok(())
 }
 
-/// The least of so many runs under one observer: other machines share the core, and slow it down by half for a second or
-/// for an hour, at one variant more than at the other.
+/// Runs under one observer, of which the fastest counts. Other machines share the core and slow it
+/// down by half for a second or for an hour, during one variant more than during another.
 const RUNS: usize = 20;
-/// Between two runs, so that an observer is done with the one before.
+/// Pause between two runs, so that an observer finishes with the previous one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The workload has a CPU to itself: no neighbour runs there while it does.
+/// Gives the workload a CPU to itself, where no neighbour runs meanwhile.
 const ALONE: [&str; 6] = ["chrt", "--fifo", "1", "taskset", "--cpu-list", "0"];
 
 async fn once(bench: &Bench, tools: &Tools, scenario: &str, variant: &Variant) -> Result<f64> {

@@ -1,4 +1,4 @@
-//! A collector that only counts: gRPC by hand over h2, nothing is decoded but the frames around spans.
+//! A collector that only counts: gRPC by hand over h2, decoding only the framing around spans.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::POLL;
 
-/// A running counter; it ends when dropped.
+/// A running counter. It stops when dropped.
 pub(super) struct Counter {
     address: SocketAddr,
     counts: Arc<Counts>,
@@ -27,7 +27,7 @@ pub(super) struct Counter {
 #[derive(Default)]
 struct Counts {
     spans: AtomicU64,
-    /// Of messages as they came, compressed or not.
+    /// Bytes of messages as they arrived, compressed or not.
     bytes: AtomicU64,
 }
 
@@ -133,7 +133,7 @@ async fn answer(
         .header("content-type", "application/grpc")
         .body(())?;
     let mut send = respond.send_response(response, false)?;
-    // An empty ExportTraceServiceResponse behind the five bytes of its frame.
+    // The five-byte frame header of an empty ExportTraceServiceResponse.
     send.send_data(Bytes::from_static(&[0; 5]), false)?;
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
@@ -141,7 +141,8 @@ async fn answer(
     Ok(())
 }
 
-/// Spans in a frame of gRPC: a byte that tells of compression, by gzip here, and four of length.
+/// Counts the spans in a gRPC frame: one byte that flags compression, here gzip, four bytes of
+/// length, and the message.
 fn spans_in_frame(frame: &[u8]) -> Result<u64> {
     let (&[compressed, ..], message) = frame.split_first_chunk::<5>().context("no frame")?;
     if compressed == 0 {
@@ -152,7 +153,8 @@ fn spans_in_frame(frame: &[u8]) -> Result<u64> {
     spans_in(&plain)
 }
 
-/// ExportTraceServiceRequest.resource_spans (1), ResourceSpans.scope_spans (2), ScopeSpans.spans (2).
+/// Counts spans by ExportTraceServiceRequest.resource_spans (1), ResourceSpans.scope_spans (2) and
+/// ScopeSpans.spans (2).
 fn spans_in(request: &[u8]) -> Result<u64> {
     let mut spans = 0;
     for resource in messages(request, 1) {
@@ -166,7 +168,7 @@ fn spans_in(request: &[u8]) -> Result<u64> {
     Ok(spans)
 }
 
-/// The fields of this number, all of which are messages.
+/// The fields with this number. All of the fields must be messages.
 fn messages(mut bytes: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8]>> {
     let mut next = move || -> Result<Option<&[u8]>> {
         while bytes.has_remaining() {

@@ -1,4 +1,4 @@
-//! Spans to bytes: what agent/benches/encode.rs measures, in the same table.
+//! Encodes spans to bytes: the results of agent/benches/encode.rs, in the same table.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::table::Table;
 use crate::spawn::cannot_run;
 
-/// The rows about one span of 16 attributes; `program` is the benchmark, compiled.
+/// The rows about one span of 16 attributes. `program` is the compiled benchmark.
 pub(super) async fn of_span(program: &Path, table: &mut Table) -> Result<()> {
     eprintln!("encoder: one span of 16 attributes");
     let home = TempDir::with_prefix("mqspan-bench")?;
@@ -53,7 +53,7 @@ pub(super) async fn of_span(program: &Path, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// From what criterion writes down.
+/// Reads the median from criterion's `estimates.json`.
 fn median_ns(estimates: &str) -> Result<f64> {
     let estimates: Value = serde_json::from_str(estimates)?;
     estimates

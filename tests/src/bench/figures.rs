@@ -1,4 +1,4 @@
-//! What the agent itself takes.
+//! What the agent itself takes up.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use crate::agent::{self, Agent};
 
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Size of the program, time to its start, and what it takes while no call is made.
+/// The rows about the size of the program, its start-up time, and what it takes up while no calls
+/// are made.
 pub(super) async fn of_agent(bench: &Bench, rounds: usize, table: &mut Table) -> Result<()> {
     let size = std::fs::metadata(&bench.agent)?.len();
     let mut starts = Vec::new();
@@ -57,17 +58,17 @@ pub(super) async fn of_agent(bench: &Bench, rounds: usize, table: &mut Table) ->
     Ok(())
 }
 
-/// What a process has taken so far.
+/// What a process has used so far.
 pub(super) struct Taken {
     pub(super) cpu_ms: f64,
     pub(super) rss_mib: f64,
-    /// The most that was resident at once.
     pub(super) peak_mib: f64,
     anonymous_mib: f64,
 }
 
 impl Taken {
-    /// From proc(5): `schedstat` of each thread has nanoseconds, where `stat` has hundredths of a second.
+    /// Reads proc(5). `schedstat` of each thread counts nanoseconds, while `stat` counts hundredths
+    /// of a second.
     pub(super) fn read(pid: u32) -> Result<Taken> {
         let mut cpu_ns = 0_u64;
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -1,4 +1,4 @@
-//! Collectors that pass spans on, and what they take for it.
+//! Collectors that forward spans, and what they need for it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +11,6 @@ use tokio::process::Command;
 use crate::Bench;
 use crate::server::Server;
 
-/// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Rotel,
@@ -29,7 +28,7 @@ impl Kind {
     }
 }
 
-/// One that runs; it is killed when dropped.
+/// A running collector. It is killed when dropped.
 pub(super) struct Forwarder {
     server: Server,
     address: SocketAddr,
@@ -37,7 +36,8 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Takes OTLP/gRPC and sends it on with gzip. The programs are where tests/bench/rivals.sh puts them.
+    /// Accepts OTLP/gRPC and forwards it with gzip. tests/bench/rivals.sh puts the programs in
+    /// `rivals`.
     pub(super) async fn start(
         bench: &Bench,
         rivals: &Path,

@@ -1,7 +1,8 @@
-//! What mqspan costs a traced program, beside doing nothing and beside other tracers.
+//! What mqspan costs a traced program, compared with no tracer and with other tracers.
 //!
-//! Everything that is compared runs in turn, round after round, in one run: machines are shared, and what they
-//! do differs from minute to minute. Shown are medians; of a call, of the least of many runs in each round.
+//! Everything that is compared runs in turn, round after round, in one run, because machines are
+//! shared and their speed changes from minute to minute. The table shows medians over the rounds.
+//! For the cost of a call, each round counts the fastest of many runs.
 
 mod cost;
 mod counter;
@@ -78,11 +79,11 @@ enum Part {
     Outage,
 }
 
-/// The whole of `mqspan-bench`.
+/// Runs `mqspan-bench`.
 ///
 /// # Errors
 ///
-/// When something cannot be measured; nothing is left out in silence.
+/// When something cannot be measured. Nothing is left out silently.
 pub async fn bench() -> Result<ExitCode> {
     let args = Args::parse();
     let bench = Bench {

@@ -1,4 +1,4 @@
-//! Who watches while a workload runs.
+//! Observers that watch while a workload runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,13 +15,13 @@ use crate::spawn::cannot_run;
 use crate::workload::Workload;
 use crate::{Bench, signal};
 
-/// What is no part of the machine.
+/// Files that do not come with the machine.
 pub(super) struct Tools {
     pub(super) floor: PathBuf,
     pub(super) bpftrace_script: PathBuf,
 }
 
-/// Watches, from when it is made until it is stopped.
+/// Watches from its creation until it is stopped.
 pub(super) enum Observer {
     Nobody,
     Mqspan(Box<Agent>),
@@ -30,8 +30,8 @@ pub(super) enum Observer {
 }
 
 impl Observer {
-    /// mqspan with this filter. Its spans go nowhere, so that nothing competes with the workload for the CPUs:
-    /// what is measured is what the workload pays.
+    /// mqspan with this filter. Its spans go nowhere, so that nothing competes with the workload
+    /// for the CPUs and only what the workload pays is measured.
     pub(super) async fn mqspan(bench: &Bench, filter: Value) -> Result<Observer> {
         let over = json!({
             "capture": {"ring_buffer_size": "64MiB"},
@@ -43,7 +43,7 @@ impl Observer {
         Ok(Observer::Mqspan(Box::new(agent)))
     }
 
-    /// Empty programs on the tracepoints that mqspan uses.
+    /// Empty programs, attached to the tracepoints that mqspan uses.
     pub(super) async fn floor(tools: &Tools) -> Result<Observer> {
         let mut child = Command::new(&tools.floor)
             .stdin(Stdio::piped())
@@ -58,9 +58,9 @@ impl Observer {
         Ok(Observer::Floor(child))
     }
 
-    /// bpftrace that prints the same fields.
+    /// bpftrace, printing the same fields.
     pub(super) async fn bpftrace(bench: &Bench, tools: &Tools) -> Result<Observer> {
-        // include/uapi/asm-generic/unistd.h has others than x86-64.
+        // x86-64 numbers these calls differently from include/uapi/asm-generic/unistd.h.
         let (send, receive) = if cfg!(target_arch = "x86_64") {
             ("242", "243")
         } else {
@@ -75,7 +75,7 @@ impl Observer {
         Self::tool(bench, "perf", &args).await
     }
 
-    /// Its output goes to a file, as it would in use.
+    /// Runs a tool with its output in a file, as in real use.
     async fn tool(bench: &Bench, program: &str, args: &[&str]) -> Result<Observer> {
         let directory = TempDir::with_prefix("mqspan-bench")?;
         let path = directory.path().join("output");
@@ -118,7 +118,8 @@ impl Observer {
     }
 }
 
-/// No tool says when it has attached, and what it prints is buffered: calls are made until some show.
+/// Makes calls until some show up in the output, because no tool says when it has attached and
+/// output is buffered.
 async fn wait_until_it_sees(
     bench: &Bench,
     program: &str,
@@ -150,7 +151,7 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Runs a command to its end, which must be a good one.
+/// Runs a command to its end. Fails unless the command succeeds.
 pub(super) async fn run(program: &str, args: &[&str]) -> Result<()> {
     let output = Command::new(program)
         .args(args)

@@ -1,4 +1,4 @@
-//! A collector that is away, or answers nothing, for minutes, while calls go on.
+//! A collector that is away, or does not answer, for minutes while calls continue.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use super::throughput::{STEADY, flood};
 use crate::Bench;
 use crate::agent::{self, Agent};
 
-/// For spans of the longest outage that is asked for, with room to spare.
+/// Room for the spans of the longest outage asked for, with some to spare.
 const ON_DISK: &str = "8GiB";
 
-/// The rows about outages, once and not in rounds: they take long.
+/// The rows about outages. They are measured once, not in rounds, because they take long.
 pub(super) async fn of_collector(bench: &Bench, seconds: u64, table: &mut Table) -> Result<()> {
     table.section(&[
         &format!("collector in trouble, at {STEADY} spans/s"),
@@ -55,14 +55,14 @@ impl Outage {
         ]
     }
 
-    /// All spans of the calls arrive once the collector is well again.
+    /// Waits until all spans of the calls have arrived, once the collector is well again.
     async fn over(bench: &Bench, agent: Agent, counter: &Counter, calls: u64) -> Result<Outage> {
         let began = Instant::now();
         counter.wait_for(calls, bench.bound(300)).await?;
         let caught_up = began.elapsed();
         let peak_mib = Taken::read(agent.pid()?)?.peak_mib;
         let balance = agent.stop_balanced(bench).await?;
-        // Spans whose answer was cut off come twice.
+        // Spans whose answer was cut off arrive twice.
         ensure!(
             balance.exported <= counter.spans() && balance.pending == 0,
             "{} arrived: {balance:?}",

@@ -1,4 +1,4 @@
-//! What was measured, in Markdown.
+//! The results as Markdown.
 
 use std::fmt;
 
@@ -39,7 +39,7 @@ impl Table {
         })
     }
 
-    /// What follows has these columns, the first of which is a name.
+    /// Starts a section with these columns. The first column is a name.
     pub(super) fn section(&mut self, columns: &[&str]) {
         self.sections.push(Section {
             columns: columns.iter().map(|&column| column.to_owned()).collect(),
@@ -54,7 +54,7 @@ impl Table {
     }
 }
 
-/// The version that a tool tells of itself, in its first line.
+/// The first line that a tool prints with `--version`.
 pub(super) async fn version(tool: &str) -> Result<String> {
     let output = Command::new(tool)
         .arg("--version")
@@ -65,7 +65,7 @@ pub(super) async fn version(tool: &str) -> Result<String> {
     Ok(text.lines().next().unwrap_or(tool).trim().to_owned())
 }
 
-/// NaN of nothing.
+/// NaN without samples.
 pub(super) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);

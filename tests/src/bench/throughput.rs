@@ -1,4 +1,4 @@
-//! How many spans a second go from the kernel to a collector that only counts.
+//! Spans per second from the kernel to a collector that only counts.
 
 use std::path::Path;
 use std::time::Instant;
@@ -17,15 +17,15 @@ use crate::agent::{self, Agent};
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
-/// What a ring of 128 MiB certainly holds.
+/// Number of calls that a ring of 128 MiB certainly holds.
 const HELD: u64 = 400_000;
-/// Of these, what is waited for: the last ones wait for others that would fill their request.
+/// Number of spans to wait for. The last ones wait for others to fill their request.
 const TIMED: u64 = HELD / 100 * 95;
-/// Rates that are tried, in calls a second, the highest first.
+/// Rates to try, in calls per second, highest first.
 const RATES: [u64; 10] = [
     1_200_000, 1_000_000, 800_000, 600_000, 400_000, 300_000, 200_000, 150_000, 100_000, 50_000,
 ];
-/// That a DaemonSet's node may see all day.
+/// A rate that a DaemonSet's node may see all day, in calls per second.
 pub(super) const STEADY: u64 = 10_000;
 const SECONDS: u64 = 10;
 
@@ -100,14 +100,14 @@ async fn start(bench: &Bench, endpoint: &str, ring: &str, compression: &str) -> 
     Agent::start(bench, agent::config(bench, endpoint, over)).await
 }
 
-/// What it took to send spans that were there.
+/// What it took to send spans that were already there.
 struct Drained {
     spans_a_second: f64,
     cpu_ns_a_span: f64,
     bytes_a_span: f64,
 }
 
-/// Fills the ring while the agent is stopped, and lets it go.
+/// Fills the ring while the agent is stopped, then lets the agent go on.
 async fn drain(bench: &Bench) -> Result<Drained> {
     let counter = Counter::start().await?;
     let agent = start(bench, &counter.endpoint(), "128MiB", "none").await?;
@@ -130,7 +130,7 @@ async fn drain(bench: &Bench) -> Result<Drained> {
     })
 }
 
-/// The SDK's path from a span to the same collector, on the same CPU.
+/// The OpenTelemetry SDK's path from a span to the same collector, on the same CPU.
 async fn sdk(bench: &Bench, rivals: &Path) -> Result<Drained> {
     let counter = Counter::start().await?;
     let began = Instant::now();
@@ -155,7 +155,7 @@ async fn sdk(bench: &Bench, rivals: &Path) -> Result<Drained> {
     })
 }
 
-/// The first of the rates at which no round loses a span.
+/// The highest rate at which no round loses a span.
 async fn without_loss(bench: &Bench, rounds: usize) -> Result<Option<u64>> {
     'rates: for rate in RATES {
         for _ in 0..rounds {
@@ -187,7 +187,7 @@ struct Steady {
     rss_mib: f64,
 }
 
-/// What the agent takes, or another that takes its spans from the agent and sends them on.
+/// What the agent uses at a steady rate, or what a forwarder behind the agent uses.
 async fn steadily(bench: &Bench, rival: Option<(&Path, Kind)>) -> Result<Steady> {
     let counter = Counter::start().await?;
     let forwarder = match rival {
@@ -228,7 +228,7 @@ pub(super) fn flood(bench: &Bench, calls: u64, rate: Option<u64>) -> Result<Work
     Workload::new(bench.workload()?, &args)
 }
 
-/// All threads of a process on this CPU.
+/// Pins all threads of a process to this CPU.
 async fn on_cpu(pid: u32, cpu: &str) -> Result<()> {
     run("taskset", &["-a", "-p", "-c", cpu, &pid.to_string()]).await
 }

@@ -1,4 +1,4 @@
-//! `mqspan-bench`: what mqspan costs, beside its rivals, in one run.
+//! `mqspan-bench`: what mqspan costs, compared with its rivals, in one run.
 
 use std::process::ExitCode;
 

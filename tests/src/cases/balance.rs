@@ -1,4 +1,4 @@
-//! Every call is somewhere: exported, dropped on purpose, or lost and counted.
+//! Every call is accounted for: exported, dropped on purpose, or lost and counted.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Of calls that only this case makes: all are exported, and nothing is lost.
+/// Every call is exported, and none is lost.
 async fn nothing_lost(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
@@ -46,7 +46,7 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
         let exported = sum(&text, "mqspan_calls_total", &["outcome=\"exported\""]);
         let lost = sum(&text, "mqspan_calls_total", &["outcome=\"lost\""]);
         ensure!(lost == 0.0, "{lost} calls lost:\n{text}");
-        // Other programs of this machine may have made calls too: what arrived is the measure.
+        // Other programs on this machine may have made calls too, so compare with what arrived.
         #[allow(clippy::cast_precision_loss)]
         if exported == collector.spans().len() as f64 {
             break;
@@ -61,7 +61,8 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// Other users of BPF can keep the kernel from running programs at kprobes: what goes unseen by it is counted.
+/// Other users of BPF can keep the kernel from running programs at kprobes. Calls that are missed
+/// that way are counted.
 async fn hidden(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let config = agent::config(bench, &collector.endpoint(), defaults());
@@ -75,13 +76,13 @@ async fn hidden(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// With a ring of one page that nobody empties nearly all is lost, and all of it counted.
+/// With a ring of 16 KiB that nobody drains, nearly all calls are lost, and all losses are counted.
 async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
-    const CALLS: u64 = 40_006; // of both, with mq_open and mq_unlink
+    const CALLS: u64 = 40_006; // of both workloads, with mq_open and mq_unlink
     let collector = Collector::start()?;
     let prometheus = free_address()?;
     let config = json!({
-        // Of the few dozen calls that find room some are kept and some are not.
+        // Room for a few dozen calls, of which sampling keeps some and drops some.
         "capture": {"ring_buffer_size": "16KiB"},
         "sampling": {"ratio": 0.5},
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
@@ -89,13 +90,13 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     let agent = Agent::sending_to(bench, &collector, config).await?;
     let program = program?;
     let workload = Workload::new(program.clone(), &["flood", "20000"])?;
-    // What the kernel tells of its process has no room, at any of its four calls.
+    // The kernel's record of this process finds no room, at any of its four calls.
     let late = Workload::new(program, &["flood", "1"])?;
     agent.pause()?;
     workload.run_untold(bench).await?;
     late.run_untold(bench).await?;
     agent.go_on()?;
-    // The metrics miss nothing.
+    // The metrics still count every call.
     wait_for_metrics(bench, prometheus, 30, |text| {
         let counts = [
             "messaging_client_sent_messages_total",
@@ -118,7 +119,7 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     ensure_arrived(&balance, &collector)
 }
 
-/// Where threads are kept in a map of a fixed size, the calls that find no room are counted.
+/// Where threads are kept in a map of fixed size, calls that find no room are counted.
 async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     const THREADS: u64 = 100;
     const CALLS: u64 = 2 * THREADS + 2;
@@ -129,7 +130,7 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     workload.run(bench).await?;
     let may_miss = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    // Task storage, which most kernels have, cannot be full; there nothing is lost.
+    // Most kernels have task storage, which cannot be full, so nothing is lost there.
     let lost_otherwise = balance.lost - balance.lost_by("in_flight_full");
     ensure!(
         lost_otherwise == 0 || may_miss && lost_otherwise <= CALLS * 5 / 100,
@@ -139,7 +140,7 @@ async fn in_flight_full(bench: &'static Bench) -> Result<()> {
     ensure_arrived(&balance, &collector)
 }
 
-/// More threads than CPUs, all in calls: a kernel that preempts them there must not hide any.
+/// With more threads in calls than CPUs, a kernel that preempts them there must not hide any call.
 async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const PROCESSES: u64 = 4;
     const CALLS: u64 = PROCESSES * 10_002;
@@ -153,7 +154,7 @@ async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
     try_join_all(floods.iter().map(|flood| flood.run_untold(bench))).await?;
     let may_lose = agent.may_miss();
     let balance = agent.stop_balanced(bench).await?;
-    // An emulated machine does not send so many within the time that a shutdown has.
+    // An emulated machine cannot send this many before the deadline of a shutdown.
     let lost_in_kernel = balance.lost - balance.lost_by("shutdown");
     ensure!(may_lose || lost_in_kernel == 0, "{balance:?}");
     ensure_seen(bench, &balance, CALLS)?;
@@ -161,7 +162,7 @@ async fn contended(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
 }
 
 fn ensure_seen(bench: &Bench, balance: &Balance, calls: u64) -> Result<()> {
-    // Elsewhere other programs may make calls too.
+    // On a shared machine, other programs may make calls too.
     let is_right = if bench.own_machine {
         balance.seen == calls && balance.pending == 0
     } else {
@@ -173,7 +174,7 @@ fn ensure_seen(bench: &Bench, balance: &Balance, calls: u64) -> Result<()> {
 
 fn ensure_arrived(balance: &Balance, collector: &Collector) -> Result<()> {
     let arrived = u64::try_from(collector.spans().len())?;
-    // What a shutdown does not wait for may have arrived without the agent having heard of it.
+    // Spans that a shutdown does not wait for may have arrived without the agent knowing.
     let most = balance.exported + balance.lost_by("shutdown");
     ensure!(
         (balance.exported..=most).contains(&arrived),

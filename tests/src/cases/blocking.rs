@@ -1,4 +1,4 @@
-//! Calls that wait: many at once, interrupted, killed, with the queue gone, or from before the start.
+//! Calls that wait: many at once, interrupted, killed, on a closed queue, or from before the start.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,8 +61,9 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A thousand callers that are blocked and released at once. On a kernel that takes the CPU from them in the
-/// call some backends may miss a few, as they say at the start; then the sum is right all the same.
+/// A thousand callers that block and are released at once all become spans. On a kernel that
+/// preempts them inside the call, some backends may miss a few, as they say at the start. Then the
+/// tally must still add up.
 async fn blocked_1000(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     let workload = Workload::new(program?, &["blocked", "1000"])?;
     let collector = Collector::start()?;
@@ -75,10 +76,10 @@ async fn blocked_1000(bench: &'static Bench, program: Result<PathBuf>) -> Result
     ensure_nearly_all(bench, &balance, calls.len())
 }
 
-/// At most one call in twenty is missed, and each that is counts.
+/// Checks that at most one call in twenty was missed, and that each missed call is counted.
 fn ensure_nearly_all(bench: &Bench, balance: &Balance, calls: usize) -> Result<()> {
     let calls = u64::try_from(calls)?;
-    // Elsewhere other programs may make calls too.
+    // On a shared machine, other programs may make calls too.
     let all_seen = balance.seen == calls || !bench.own_machine && balance.seen > calls;
     ensure!(
         all_seen && balance.exported >= calls * 95 / 100,
@@ -92,7 +93,7 @@ fn now_ns() -> Result<i64> {
     Ok(i64::try_from(since.as_nanos())?)
 }
 
-/// What an agent sees that came when some calls were waiting already.
+/// The calls as seen by an agent that started when some were already waiting.
 fn seen_from(mut calls: Vec<Call>, starting_ns: i64, ready_ns: i64) -> Vec<Call> {
     calls.retain(|call| call.realtime_end_ns > ready_ns);
     for call in &mut calls {
@@ -104,7 +105,7 @@ fn seen_from(mut calls: Vec<Call>, starting_ns: i64, ready_ns: i64) -> Vec<Call>
     calls
 }
 
-/// Calls that were waiting when the agent came are traced from then on, and say so.
+/// Calls that were waiting when the agent started are traced from then on, and say so.
 async fn blocked_before_attach(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     let workload = Workload::new(program?, &["blocked", "1000", "hold"])?;
     let held = workload.hold(bench).await?;
@@ -138,8 +139,8 @@ async fn check_late_agent(bench: &Bench, workload: &Workload, held: Held) -> Res
     comparison(bench, workload).check(&calls, &collector.spans())
 }
 
-/// An agent that goes while calls are blocked leaves them as they are, and says that it has not
-/// seen their end; the next one takes them over.
+/// An agent that stops while calls are blocked leaves them alone and reports them as pending. The
+/// next agent takes them over.
 async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const BLOCKED: u64 = 100;
     let workload = Workload::new(program?, &["blocked", "100", "hold"])?;
@@ -147,7 +148,7 @@ async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>)
     let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     let held = workload.hold(bench).await?;
     let balance = agent.stop_balanced(bench).await?;
-    // Other programs may be blocked on this machine too.
+    // Other programs on this machine may be blocked too.
     ensure!(
         balance.pending >= BLOCKED && balance.lost == 0,
         "{BLOCKED} calls are blocked: {balance:?}"
@@ -155,7 +156,8 @@ async fn detached_while_blocked(bench: &'static Bench, program: Result<PathBuf>)
     check_late_agent(bench, &workload, held).await
 }
 
-/// Callers that block one after the other while an agent attaches, program by program: each returns to it.
+/// Callers block one after another while an agent attaches its programs one by one, and every one
+/// returns to the agent.
 async fn arriving(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const CALLERS: usize = 500;
     let apart = (4 * bench.slow_factor).to_string();
@@ -178,8 +180,8 @@ async fn arriving(bench: &'static Bench, program: Result<PathBuf>) -> Result<()>
     Ok(())
 }
 
-/// Calls whose threads were stopped in their waits when the agent came: each is found, goes on as a restart, and
-/// none is lost.
+/// Calls whose threads were stopped in their waits when the agent started are all found, continue
+/// as restarts, and none is lost.
 async fn stopped_before_attach(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const BLOCKED: usize = 20;
     let workload = Workload::new(program?, &["blocked", "20", "hold"])?;

@@ -1,4 +1,4 @@
-//! Every call of a scenario is one right span.
+//! Every call of a scenario is one correct span.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         scenario("basic_64", 64, &["basic"]),
         scenario("basic_32", 32, &["basic"]),
-        // 5,000 sends and 5,000 receives: 10,000 spans, and two for the queue itself.
+        // 5,000 sends and 5,000 receives make 10,000 spans, plus two for the queue itself.
         scenario("paced_10000", 64, &["paced", "5000"]),
         scenario("pingpong_64", 64, &["pingpong", "200"]),
         scenario("pingpong_32", 32, &["pingpong", "200"]),
@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// What seccomp refuses is no call: neither seen nor lost.
+/// A call that seccomp refuses is neither seen nor lost.
 async fn refused(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     const REFUSED: u64 = 1_000;
     let workload = Workload::new(program?, &["refused", &REFUSED.to_string()])?;

@@ -1,4 +1,5 @@
-//! Somebody sets the clock while the agent runs. Only for a machine of one's own, such as a test kernel.
+//! Someone sets the clock while the agent runs. Only for a machine of the tests' own, such as a
+//! test kernel.
 
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -25,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// An agent whose boot clock is not the kernel's: times are right all the same.
+/// In a time namespace, where the agent's boot clock is not the kernel's, times are still correct.
 async fn time_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
     let inside = in_namespace(bench, "time-namespace", scripts.path())?;
@@ -35,7 +36,7 @@ async fn time_namespace(bench: &'static Bench) -> Result<()> {
     run_and_compare(bench, &workload, &collector, agent).await
 }
 
-/// The agent has seen that somebody set it.
+/// Logged when the agent notices that the clock was set.
 pub(super) const CLOCK_WAS_SET: &str = "the clock was set";
 
 pub(super) fn unix_seconds() -> Result<i64> {
@@ -54,14 +55,15 @@ pub(super) fn set_clock(unix_seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// Spans before, after a step forward, and after a step back all have the time that the workload had.
+/// Spans before a clock step, after a step forward and after a step back all have the workload's
+/// times.
 async fn clock_step(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let agent = Agent::sending_to(bench, &collector, defaults()).await?;
     for (step_seconds, steps) in [(0, 0), (7200, 1), (-10_000, 2)] {
         if step_seconds != 0 {
             set_clock(unix_seconds()? + step_seconds)?;
-            // The kernel wakes the agent, which needs a CPU for it.
+            // The kernel wakes the agent, which then still needs a CPU.
             agent
                 .wait_for_logs(CLOCK_WAS_SET, steps, bench.bound(30))
                 .await?;
@@ -78,7 +80,7 @@ async fn clock_step(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// A receive that blocks while the clock is set lasts what passed, and tells by how much it was set.
+/// A receive that blocks while the clock is set has its real duration and the size of the step.
 async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let agent = Agent::sending_to(bench, &collector, defaults()).await?;
@@ -110,7 +112,7 @@ async fn clock_step_in_a_call(bench: &'static Bench) -> Result<()> {
             let step = attributes.get("posix_mq.clock_step");
             let wanted = f64::from(step_seconds);
             ensure!(
-                // The thread can lose the CPU between its look at the clock and the call.
+                // The thread can lose the CPU between reading the clock and making the call.
                 begins > call.realtime_start_ns - CLOCK_TOLERANCE_NS
                     && begins.abs_diff(call.realtime_start_ns) < longest_ns
                     && lasts.is_some_and(|lasts| lasts <= longest_ns)

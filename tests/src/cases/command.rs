@@ -1,4 +1,4 @@
-//! `mqspan trace`, `doctor` and `config`: what they print and how they end.
+//! `mqspan trace` and `doctor`, wrong usage, and `--version`: what they print and how they exit.
 
 use std::collections::HashMap;
 use std::fs;
@@ -61,7 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// `trace` hooked as the bench has it, with these options and this command.
+/// Arguments for `trace` with the bench's backend, these options and this command.
 fn trace_line(bench: &Bench, options: &[&str], command: &[String]) -> Vec<String> {
     let mut line = words(&["trace", "--backend", bench.backend.name()]);
     line.extend(words(options));
@@ -74,7 +74,7 @@ fn words(line: &[&str]) -> Vec<String> {
     line.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// The same spans as `run`, one JSON object a line.
+/// `trace --output json` prints the same spans as `run` exports, one JSON object per line.
 async fn trace_json(
     bench: &'static Bench,
     program: Result<std::path::PathBuf>,
@@ -91,7 +91,7 @@ async fn trace_json(
     );
     let spans = otlp_json::span_lines(std::str::from_utf8(&output.stdout)?)?;
     let truth = workload.truth()?;
-    // Where its backend misses calls it says so, and how many at the end.
+    // Where its backend misses calls, `trace` says so, and how many at the end.
     if agent::says_that_it_misses(&stderr) && spans.len() < truth.len() {
         let missing = truth.len() - spans.len();
         ensure!(missing <= truth.len() / 20, "{missing} are missing");
@@ -105,7 +105,7 @@ async fn trace_json(
     comparison.check(&truth, &spans)
 }
 
-/// What a person sees names each call, its queue and its error.
+/// The output for people names each call, its queue and its error.
 async fn trace_pretty(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["basic"])?;
     let line = trace_line(bench, &[], &workload.command_line());
@@ -124,7 +124,7 @@ async fn trace_pretty(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Where messages are followed, each line of a receive that got one tells whose it was.
+/// Where messages are followed, each line of a receive that got one names the sender.
 async fn trace_journeys(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["pingpong", "20"])?;
     let options = ["--color", "always"];
@@ -157,7 +157,7 @@ async fn trace_journeys(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// The table in the end has as many calls and errors as the program made.
+/// The final table counts as many calls and errors as the program made.
 async fn trace_summary(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["basic"])?;
     let line = trace_line(bench, &["--summary"], &workload.command_line());
@@ -180,11 +180,12 @@ async fn trace_summary(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
+/// `trace` exits as its command does.
 async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
     let table: [(&[&str], i32); 4] = [
         (&["sh", "-c", "exit 0"], 0),
         (&["sh", "-c", "exit 7"], 7),
-        // As a shell has it: 128 and the signal.
+        // As in a shell: 128 plus the signal.
         (&["sh", "-c", "kill -TERM $$"], 143),
         (&["/no/such/command"], 127),
     ];
@@ -202,7 +203,8 @@ async fn trace_exit_codes(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// In a PID namespace of its own `trace` follows its command by the ids there, and names those that are nobody's.
+/// In a PID namespace of its own, `trace` follows its command by the ids there, and an id of no
+/// process is an error that names it.
 async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
     let agent = bench.agent.display().to_string();
     let inside = |options: &[String]| {
@@ -263,7 +265,7 @@ async fn trace_pid_namespace(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Here `run` works, so the doctor says so, for a person and for a program.
+/// Where `run` works, the doctor says so, for people and for programs.
 async fn doctor(bench: &'static Bench) -> Result<()> {
     let output = agent::command(bench, &["doctor"]).await?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -282,12 +284,12 @@ async fn doctor(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Without privileges `run` would not work: the doctor says so, and each thing that is wrong has its mend.
+/// Without privileges, the doctor says that `run` would not work, and how to fix each problem.
 async fn doctor_mends(bench: &'static Bench) -> Result<()> {
     const NOBODY: u32 = 65_534;
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-    // Where it is built, nobody may be let in.
+    // Other users may not be able to enter the directory where it was built.
     let agent = directory.path().join("mqspan");
     fs::copy(&bench.agent, &agent)?;
     let output = Command::new(&agent)
@@ -328,6 +330,7 @@ async fn doctor_mends(bench: &'static Bench) -> Result<()> {
     )
 }
 
+/// Wrong usage exits with 2 and a message on standard error.
 async fn wrong_usage(bench: &'static Bench) -> Result<()> {
     let table: [&[&str]; 4] = [
         &["fly"],
@@ -348,6 +351,7 @@ async fn wrong_usage(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
+/// `--version` names the program.
 async fn version(bench: &'static Bench) -> Result<()> {
     let output = agent::command(bench, &["--version"]).await?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration is said where it is wrong; what is right is accepted.
+//! Configuration errors are reported where they are, and correct configurations are accepted.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A file's text, and words that the message must have beside the file's name.
+/// The text of a file, and words that the message must contain besides the file's name.
 const REFUSED: [(&str, &[&str]); 12] = [
     ("capture: {backend: [", &[]),
     (
@@ -58,6 +58,7 @@ const REFUSED: [(&str, &[&str]); 12] = [
     ),
 ];
 
+/// `run` and `config check` exit with 2 for a wrong file and say what is wrong.
 async fn refused(bench: &'static Bench) -> Result<()> {
     let dir = TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("refused.yaml");
@@ -96,6 +97,7 @@ async fn refused(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
+/// `run` and `config check` exit with 2 for a file that does not exist and name it.
 async fn missing(bench: &'static Bench) -> Result<()> {
     for line in [
         ["run", "--config", "/no/such/file.yaml"],
@@ -114,6 +116,7 @@ async fn missing(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
+/// `config check` accepts correct files, including an empty one.
 async fn accepted(bench: &'static Bench) -> Result<()> {
     let dir = TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("accepted.yaml");
@@ -135,6 +138,7 @@ async fn accepted(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
+/// `config print` prints the configuration without its secrets.
 async fn secrets_masked(bench: &'static Bench) -> Result<()> {
     let dir = TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("secret.yaml");
@@ -152,10 +156,10 @@ async fn secrets_masked(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Without privileges `run` fails at once and says which are missing.
+/// Without privileges, `run` fails at once and says which are missing.
 async fn not_root(bench: &'static Bench) -> Result<()> {
     const NOBODY: u32 = 65534;
-    // The binary may lie where nobody can go.
+    // The binary may be in a directory that other users cannot enter.
     let dir = TempDir::with_prefix("mqspan-e2e")?;
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
     let copy = dir.path().join("mqspan");

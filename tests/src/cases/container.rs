@@ -1,4 +1,4 @@
-//! Programs in a container, by runc: whose they are, and which queues they mean.
+//! Programs in runc containers: whose they are, and which queues they use.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// An OCI bundle that runs one program, with namespaces of its own.
+/// An OCI bundle that runs one program in namespaces of its own.
 struct Bundle {
     dir: TempDir,
     id: String,
@@ -41,7 +41,7 @@ struct Bundle {
 }
 
 impl Bundle {
-    /// The program is `/mqwork` there, and writes its truth to `/truth`.
+    /// The program is `/mqwork` in the container and writes its truth to `/truth`.
     async fn new(program: &Path, args: &[&str]) -> Result<Bundle> {
         let dir = TempDir::with_prefix("mqspan-e2e")?;
         let rootfs = dir.path().join("rootfs");
@@ -54,7 +54,8 @@ impl Bundle {
             .await
             .map_err(cannot_run("runc"))?;
         ensure!(spec.success(), "runc spec: {spec}");
-        // As Docker and containerd name containers, where the kubelet puts them with its driver cgroupfs.
+        // Named as Docker and containerd name containers, where the kubelet's cgroupfs driver puts
+        // them.
         let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
         let pod = uuid.trim().to_owned();
         let id = pod.replace('-', "").repeat(2);
@@ -95,7 +96,7 @@ impl Bundle {
 }
 
 impl Drop for Bundle {
-    /// runc removes the container's groups, and leaves those above them.
+    /// runc removes the container's groups and leaves those above them.
     fn drop(&mut self) {
         let pod = format!("kubepods/burstable/pod{}", self.pod);
         let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
@@ -103,15 +104,15 @@ impl Drop for Bundle {
         roots.push("/sys/fs/cgroup".into());
         for root in roots {
             for group in [pod.as_str(), "kubepods/burstable", "kubepods"] {
-                // Others that are in use stay.
+                // Groups that others use stay.
                 std::fs::remove_dir(root.join(group)).unwrap_or_default();
             }
         }
     }
 }
 
-/// A process on the host and one in a container use a queue of the same name: two queues, told apart
-/// by their IPC namespaces, and the container has its id and its pod's on all its spans, short as it lives.
+/// A process on the host and one in a container use a queue of the same name. Their IPC namespaces
+/// tell the two queues apart, and all spans of the short-lived container have its id and its pod's.
 async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -> Result<()> {
     let program = program?;
     let host = Workload::new(program.clone(), &["paced", "20"])?;
@@ -174,10 +175,11 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
     Ok(())
 }
 
-/// A container's id is found, and its calls are judged by it, in whatever form its runtime names its groups.
+/// A container's id is found, and filters apply to its calls, in whatever form its runtime names
+/// its groups.
 async fn forms(bench: &'static Bench) -> Result<()> {
     const GROUPS: u32 = 4;
-    // One call from each of some groups within the container's.
+    // One call from each of several groups inside the container's.
     let attack = Attack::new("cgroups", 1).with_count(GROUPS);
     for form in [
         "system.slice/orders.service/libpod-payload-ID",
@@ -207,8 +209,9 @@ async fn forms(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Two containers that share a group of version 2, and have their own in all hierarchies of version 1 or in that of memory
-/// alone: what is decided of one is not done to the other. Without version 1 they have their own of version 2.
+/// A filter on one of two containers does not affect the other, although both share a group of
+/// version 2 and have their own only in version 1: in all hierarchies, or in that of memory alone.
+/// Without version 1, each has its own group of version 2.
 async fn hybrid(bench: &'static Bench) -> Result<()> {
     const CALLS: u32 = 4;
     let attack = Attack::new("cgroups", 1).with_count(CALLS);

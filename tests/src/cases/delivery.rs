@@ -1,4 +1,4 @@
-//! Spans reach the collector once each, whatever it does meanwhile.
+//! Spans reach the collector once each, whatever it does in the meantime.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -38,6 +38,7 @@ fn paced(bench: &Bench) -> Result<Workload> {
     Workload::new(bench.workload()?, &["paced", "500"])
 }
 
+/// Spans made while the collector is down arrive once it is up.
 async fn collector_down_then_up(bench: &'static Bench) -> Result<()> {
     let address = free_address()?;
     let endpoint = format!("http://{address}");
@@ -54,7 +55,7 @@ async fn collector_down_then_up(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// Refusals with UNAVAILABLE are tried again: nothing is lost, nothing comes twice.
+/// Requests refused with UNAVAILABLE are tried again: nothing is lost and nothing arrives twice.
 async fn collector_unavailable(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     collector.answer_next(vec![Answer::unavailable(); 5]);
@@ -73,7 +74,7 @@ async fn collector_unavailable(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// A collector that takes its time holds up nothing for good.
+/// With a slow collector, every span still arrives.
 async fn collector_slow(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     collector.answer(|_| Answer::Delay(Duration::from_millis(300)));
@@ -102,7 +103,7 @@ async fn partial_success(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// With a flush far away every span is still in the agent when SIGTERM comes.
+/// With a long flush timeout every span is still in the agent at SIGTERM, and is sent then.
 async fn sigterm_drains(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let late = json!({"exporters": {"otlp": {"batch":
@@ -114,6 +115,7 @@ async fn sigterm_drains(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
+/// The file and the collector both get every span.
 async fn file_exporter(bench: &'static Bench) -> Result<()> {
     let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("spans.jsonl");
@@ -128,7 +130,7 @@ async fn file_exporter(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// Without a collector: all is in the file at the stop, and nobody asked for anything else.
+/// Without OTLP export, all spans are in the file at the stop, and nothing is sent to a collector.
 async fn file_alone(bench: &'static Bench) -> Result<()> {
     let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
     let path = dir.path().join("spans.jsonl");
@@ -153,7 +155,7 @@ async fn file_alone(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &written)
 }
 
-/// A file that somebody has renamed is left alone from SIGHUP on, even where the configuration is refused.
+/// From SIGHUP on, a renamed file is left alone, even if the new configuration is refused.
 async fn file_renamed(bench: &'static Bench) -> Result<()> {
     const REOPENED: &str = "the file of spans has been opened anew";
     let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
@@ -209,7 +211,7 @@ async fn wait_to_be_written(bench: &Bench, path: &Path, calls: &[Call]) -> Resul
         .context("the file lacks spans")?
 }
 
-/// Full files make room for new ones, and nothing is lost in between.
+/// Full files make room for new ones, and no span is lost in between.
 async fn file_rotated(bench: &'static Bench) -> Result<()> {
     const MAX_SIZE: u64 = 256 << 10;
     let dir = tempfile::TempDir::with_prefix("mqspan-e2e")?;
@@ -241,6 +243,7 @@ async fn file_rotated(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &written)
 }
 
+/// Requests are compressed as configured, and every span arrives.
 async fn compressed(bench: &'static Bench, how: &'static str) -> Result<()> {
     let workload = paced(bench)?;
     let config = json!({"exporters": {"otlp": {"compression": how}}});
@@ -256,6 +259,7 @@ async fn compressed(bench: &'static Bench, how: &'static str) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
+/// Configured headers reach the collector.
 async fn headers(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["paced", "1"])?;
     let config = json!({"exporters": {"otlp": {"headers": {"x-tenant": "queues"}}}});

@@ -1,4 +1,5 @@
-//! What fails between the agent and the collector, in the middle of a flood: sent + counted losses = seen.
+//! Failures between the agent and the collector, in the middle of a flood: sent + counted losses =
+//! seen.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,9 +24,9 @@ use crate::compare::is_of;
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 
-/// Calls of a flood, with mq_open and mq_unlink; 6 MB of spans.
+/// Calls of a flood, including mq_open and mq_unlink. They make 6 MB of spans.
 const FLOOD: u64 = 10_002;
-/// Where nothing listens.
+/// An endpoint where nothing listens.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -41,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// With room for a flood in the ring, and short pauses between tries.
+/// A configuration with room for a flood in the ring and short pauses between retries.
 fn config(bench: &Bench, endpoint: &str, over: Value) -> Value {
     let mut config = agent::config(
         bench,
@@ -59,7 +60,7 @@ fn flood(bench: &Bench) -> Result<Workload> {
     Workload::new(bench.workload()?, &["flood", "5000"])
 }
 
-/// Each span once; one that came more often must have been the same each time.
+/// Removes duplicates, which must be identical.
 fn unique(spans: Vec<Traced>) -> Result<Vec<Traced>> {
     let mut by_id: HashMap<Vec<u8>, Traced> = HashMap::new();
     for traced in spans {
@@ -78,7 +79,7 @@ fn unique(spans: Vec<Traced>) -> Result<Vec<Traced>> {
     Ok(by_id.into_values().collect())
 }
 
-/// All calls were seen and all their spans have arrived.
+/// Checks that all calls were seen and all their spans arrived.
 fn ensure_all(balance: &Balance, collector: &Collector, calls: u64) -> Result<()> {
     let arrived = u64::try_from(unique(collector.spans())?.len())?;
     ensure!(
@@ -88,7 +89,8 @@ fn ensure_all(balance: &Balance, collector: &Collector, calls: u64) -> Result<()
     Ok(())
 }
 
-/// Three floods, in each of which all connections break and new ones are refused for a while.
+/// Every span of three floods arrives, although in each all connections break and new ones are
+/// refused for a while.
 async fn collector_killed(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let proxy = TcpProxy::start(collector.address).await?;
@@ -116,7 +118,8 @@ async fn collector_killed(bench: &'static Bench) -> Result<()> {
     ensure_all(&balance, &collector, 3 * FLOOD)
 }
 
-/// The collector takes the spans, and its answer is cut off: they come again, with the same ids.
+/// When the collector takes the spans but its answer is cut off, they are sent again with the same
+/// ids.
 async fn reset_in_response(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let proxy = TcpProxy::start(collector.address).await?;
@@ -137,6 +140,7 @@ async fn reset_in_response(bench: &'static Bench) -> Result<()> {
     ensure_all(&balance, &collector, FLOOD)
 }
 
+/// Every span arrives at a collector that refuses seven requests in ten.
 async fn mostly_unavailable(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let mut requests = 0;
@@ -150,7 +154,7 @@ async fn mostly_unavailable(bench: &'static Bench) -> Result<()> {
     });
     let agent = Agent::start(bench, config(bench, &collector.endpoint(), json!({}))).await?;
     flood(bench)?.run_untold(bench).await?;
-    // A shutdown does not wait as long as these tries may take.
+    // Retries may take longer than a shutdown waits.
     let calls = usize::try_from(FLOOD)?;
     collector
         .wait_for_spans(calls, bench.bound(60), |_| true)
@@ -161,7 +165,8 @@ async fn mostly_unavailable(bench: &'static Bench) -> Result<()> {
     ensure_all(&balance, &collector, FLOOD)
 }
 
-/// Not a byte moves until the agent has given up waiting for an answer.
+/// If not a byte moves until the agent gives up waiting for an answer, every span still arrives
+/// later.
 async fn stalled(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let proxy = TcpProxy::start(collector.address).await?;
@@ -182,8 +187,8 @@ async fn stalled(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &unique(collector.spans())?)
 }
 
-/// A collector that is away, a queue in memory that is full ten times over, and a group in which the kernel kills what
-/// takes more than 64 MiB: the agent lives, and every span is counted.
+/// Without a collector, with a queue in memory that would be full ten times over and a memory limit
+/// of 64 MiB, the agent survives and counts every span.
 async fn memory_limit(bench: &'static Bench) -> Result<()> {
     let group = MemoryLimit::new(64 << 20)?;
     let bench_in_group = group.bench(bench)?;
@@ -211,7 +216,7 @@ fn on_disk(directory: &Path) -> Value {
     }}})
 }
 
-/// Spans in each record of the queue's files, in order. The form is in agent/src/export/disk/record.rs.
+/// The records in the queue's files, in order. agent/src/export/disk/record.rs defines the format.
 fn records(directory: &Path) -> Result<Vec<Record>> {
     let mut files: Vec<_> = std::fs::read_dir(directory)?
         .map(|entry| Ok(entry?.path()))
@@ -255,7 +260,8 @@ fn spans_of(records: &[Record]) -> u64 {
     records.iter().map(|record| record.spans).sum()
 }
 
-/// Runs the workload while no collector is there, and kills the agent by SIGKILL once all is in its files.
+/// Runs the workload without a collector, and kills the agent with SIGKILL once everything is in
+/// its files.
 async fn kill_with_all_on_disk(
     bench: &Bench,
     directory: &Path,
@@ -265,7 +271,7 @@ async fn kill_with_all_on_disk(
     let calls = workload.run(bench).await?;
     let give_up = tokio::time::Instant::now() + bench.bound(30);
     let wanted = u64::try_from(calls.len())?;
-    // A record that is just being written has no end yet.
+    // A record that is still being written has no end yet.
     while records(directory).map_or(0, |records| spans_of(&records)) < wanted {
         ensure!(
             tokio::time::Instant::now() < give_up,
@@ -279,7 +285,7 @@ async fn kill_with_all_on_disk(
     Ok(calls)
 }
 
-/// SIGKILL while no collector is there; the next agent sends what is on disk, and nothing is missing.
+/// After SIGKILL without a collector, the next agent sends what is on disk, and nothing is missing.
 async fn agent_killed(bench: &'static Bench) -> Result<()> {
     let directory = TempDir::with_prefix("mqspan-e2e")?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
@@ -295,7 +301,8 @@ async fn agent_killed(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// A bit flipped in one record and the file cut off within the last: what they held is counted, all else arrives.
+/// With a bit flipped in one record and the last one cut off, what the two held is counted as lost,
+/// and everything else arrives.
 async fn disk_damaged(bench: &'static Bench) -> Result<()> {
     let directory = TempDir::with_prefix("mqspan-e2e")?;
     let workload = Workload::new(bench.workload()?, &["paced", "500"])?;
@@ -345,7 +352,7 @@ async fn disk_damaged(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// A file system of its own.
+/// A tmpfs, mounted until dropped.
 struct Tmpfs(TempDir);
 
 impl Tmpfs {
@@ -375,7 +382,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// A disk of 1 MiB and a flood of several: what finds room is kept for the next agent, the rest is counted.
+/// On a disk of 1 MiB, a flood of several keeps what fits for the next agent and counts the rest.
 async fn disk_full(bench: &'static Bench) -> Result<()> {
     let disk = Tmpfs::mount("size=1m")?;
     let directory = disk.0.path().join("queue");

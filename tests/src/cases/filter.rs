@@ -1,4 +1,4 @@
-//! Calls that the configuration leaves out are left out, and no others.
+//! The calls that the configuration leaves out are left out, and no others.
 
 use std::net::SocketAddr;
 
@@ -73,7 +73,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// More users than the kernel's table has room for; the workload is user 0.
+/// More users than the kernel's table has room for. The workload runs as user 0.
 fn many_ids(first: u32) -> Value {
     let uids: Vec<_> = (first..first + 2000).collect();
     json!({"filter": {"include": {"uids": uids}}})
@@ -85,11 +85,13 @@ fn is_on(call: &Call, suffix: &str) -> bool {
         .is_some_and(|queue| queue.ends_with(suffix))
 }
 
+/// Exactly the calls that `keeps` accepts become spans.
 async fn kept(bench: &Bench, config: Value, keeps: fn(&Call) -> bool) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["basic"])?;
     check_kept(bench, &workload, config, keeps).await
 }
 
+/// Like [`kept`], with the 32-bit workload.
 async fn kept_of_32(bench: &Bench, config: Value, keeps: fn(&Call) -> bool) -> Result<()> {
     let workload = Workload::new(bench.workload32()?, &["basic"])?;
     check_kept(bench, &workload, config, keeps).await
@@ -115,7 +117,7 @@ async fn check_kept(
     comparison(bench, workload).check(&kept, &collector.spans())
 }
 
-/// Number of this program's IPC namespace, which its workloads share.
+/// The number of this program's IPC namespace, which its workloads share.
 pub(super) fn ipc_namespace() -> Result<u32> {
     let link = std::fs::read_link("/proc/self/ns/ipc")?;
     let text = link.to_string_lossy();
@@ -123,7 +125,7 @@ pub(super) fn ipc_namespace() -> Result<u32> {
     number.parse().with_context(|| text.to_string())
 }
 
-/// Of several lists each must name a call.
+/// A call must match each of several include lists.
 async fn include_all(bench: &'static Bench) -> Result<()> {
     let config = json!({"filter": {"include": {
         "comms": ["other", "mqwork-[a-z0-9]*"],
@@ -134,8 +136,8 @@ async fn include_all(bench: &'static Bench) -> Result<()> {
     kept(bench, config, |call| is_on(call, ".other")).await
 }
 
-/// What the kernel filters itself never takes room in the ring, which here has room for some ten
-/// calls, and is not emptied. Each filter comes by SIGHUP.
+/// Calls that the kernel filters take no room in the ring, which here holds about ten calls and is
+/// not drained. Each filter is set with SIGHUP.
 async fn in_kernel(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let prometheus = free_address()?;
@@ -167,7 +169,7 @@ async fn in_kernel(bench: &'static Bench) -> Result<()> {
         agent
             .wait_for_logs(RELOADED, at + 1, bench.bound(10))
             .await?;
-        // What is answered now was asked after the round that told the kernel of containers.
+        // This answer was collected after the round that told the kernel of containers.
         scrape_anew(prometheus).await?;
         flood_filtered(bench, &agent, prometheus)
             .await
@@ -178,10 +180,11 @@ async fn in_kernel(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// What the agent says once a new configuration holds.
+/// Logged once a new configuration is in use.
 pub(super) const RELOADED: &str = "the new configuration is in use";
 
-/// While the agent stands still, more calls than the ring has room for: all are filtered.
+/// Makes more calls than the ring has room for while the agent is stopped, and checks that all of
+/// them are filtered.
 async fn flood_filtered(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {
     const CALLS: f64 = 2_002.0; // with mq_open and mq_unlink
     let count = |text: &str, outcome| sum(text, "mqspan_calls_total", &[outcome]);
@@ -200,7 +203,7 @@ async fn flood_filtered(bench: &Bench, agent: &Agent, prometheus: SocketAddr) ->
     Ok(())
 }
 
-/// Every call that waited is there, and nothing that was shorter.
+/// Every call that waited long enough is there, and no shorter one.
 async fn min_duration(bench: &'static Bench) -> Result<()> {
     const MIN_NS: u64 = 15_000_000;
     let workload = Workload::new(bench.workload()?, &["waits", "50"])?;
@@ -220,7 +223,8 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
             span.end_time_unix_nano - span.start_time_unix_nano
         );
     }
-    // The workload's clock runs around the call: what took it twice as long has waited in the call.
+    // The workload reads its clock around the call. One that took twice the minimum there did wait
+    // in the call.
     let waited: Vec<_> = calls
         .iter()
         .filter(|call| call.realtime_end_ns - call.realtime_start_ns >= 2 * MIN_NS.cast_signed())
@@ -238,8 +242,8 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Calls that are under way when a reload asks for their processes are found, as those at the start are: also one that began
-/// before the agent, of which the agent sees no more than the end.
+/// When a reload includes a process, its calls in progress are found, as at the start. So is a call
+/// from before the agent, of which the agent sees only the end.
 async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
     const BLOCKED: usize = 20;
     let collector = Collector::start()?;
@@ -282,7 +286,7 @@ async fn included_in_a_call(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// What was filtered at the start is traced after a reload.
+/// Calls that were filtered at the start are traced after a reload.
 async fn sighup_reloads(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let endpoint = collector.endpoint();

@@ -1,4 +1,4 @@
-//! What an orchestrator asks.
+//! The endpoints that an orchestrator probes.
 
 use anyhow::{Result, ensure};
 use mqspan_testkit::collector::Collector;
@@ -12,6 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![case!("health", health)]
 }
 
+/// The agent answers probes while it runs, and no longer once it has ended.
 async fn health(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let agent = Agent::sending_to(bench, &collector, defaults()).await?;

@@ -1,8 +1,9 @@
-//! What users without privileges can do to the agent, while a well-behaved program of another user is traced.
+//! What users without privileges can do to the agent while it traces a well-behaved program of
+//! another user.
 //!
-//! The agent runs in a control group with half of the memory that the chart gives it. Whatever the attack: it
-//! lives, it answers its orchestrator, the good program's spans are all there and right, and the sum of all calls
-//! comes out even.
+//! The agent runs in a control group with the memory limit of the chart. Whatever the attack, it
+//! stays alive, it answers its orchestrator, the good program's spans are all there and correct,
+//! and the final tally adds up.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -28,14 +29,14 @@ use crate::workload::{Held, Workload};
 
 /// The metric that says whose calls were lost.
 pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
-/// Who must not suffer.
+/// The user of the good program, whose calls must not suffer.
 pub(super) const GOOD_USER: u32 = 64_000;
-/// The users of the attacks have this number and those after it.
+/// The first user of the attacks. Further attacks run as the users after it.
 pub(super) const FIRST_HOSTILE_USER: u32 = 65_000;
-/// That call once and stay.
+/// Threads that make one call and stay.
 const THREADS: u32 = 10_000;
 
-/// One case an attack, by so many workers.
+/// A case for one attack, with this many workers.
 macro_rules! attack {
     ($case:literal, $name:literal, $workers:literal) => {
         case!($case, |bench| attacked(
@@ -92,7 +93,7 @@ const ALL: [Attack; 16] = [
     Attack::new("container", 1),
 ];
 
-/// An attack as this machine can bear it.
+/// Scales an attack to what this machine can bear.
 fn scaled(bench: &Bench, mut attack: Attack) -> Attack {
     if bench.is_slow() {
         attack.workers = attack.workers.min(2);
@@ -104,7 +105,7 @@ fn scaled(bench: &Bench, mut attack: Attack) -> Attack {
     }
 }
 
-/// The good program, an agent that traces it, and where its spans go.
+/// The good program, the agent that traces it, and where its spans go.
 struct Watched {
     group: MemoryLimit,
     collector: Collector,
@@ -138,13 +139,13 @@ impl Watched {
         })
     }
 
-    /// Fails as soon as the agent does not say that it is well, or no span of the good program comes any more.
+    /// Fails as soon as the agent is not healthy or the good program's spans stop arriving.
     async fn stays_healthy(&self, bench: &Bench) -> Result<()> {
         let bound = bench.bound(10);
         let mut grew = (0, Instant::now());
         loop {
-            // The agent cuts a connection that takes long, as one does where the attack has the CPUs:
-            // whoever probes it asks again.
+            // Where an attack has the CPUs, a connection takes long and the agent cuts it. A prober
+            // would ask again.
             let answered = async {
                 loop {
                     if let Ok(response) = http::get(self.agent.health, "/healthz").await {
@@ -184,7 +185,7 @@ impl Watched {
         )
     }
 
-    /// The good program goes on until the end of what is done meanwhile.
+    /// Runs `doing` while the good program goes on and the agent stays healthy.
     async fn during<T>(&self, bench: &Bench, doing: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             done = doing => done,
@@ -195,8 +196,8 @@ impl Watched {
         }
     }
 
-    /// Every call of the good program is one right span, but for those that it may lose where more users than
-    /// have a share each do their worst; what became of all others is told.
+    /// Checks that every call of the good program is one correct span. With `may_lose`, where more
+    /// users attack than have a share each, calls may be lost if that is reported.
     async fn end(self, bench: &Bench, may_lose: bool) -> Result<End> {
         let Watched {
             group,
@@ -243,7 +244,7 @@ impl Watched {
     }
 }
 
-/// Each call of the good program is a span, or a loss that is told as its own.
+/// Each call of the good program is a span, or a loss that is reported as its own.
 async fn all_arrived_or_told(
     bench: &Bench,
     collector: &Collector,
@@ -262,7 +263,7 @@ async fn all_arrived_or_told(
     wait_for_metrics(bench, prometheus, 30, wrong).await
 }
 
-/// The label of an owner's losses.
+/// The label of a user's losses.
 pub(super) fn of_user(uid: u32) -> String {
     format!("process_user_id=\"{uid}\"")
 }
@@ -271,7 +272,7 @@ fn lost_by_user(metrics: &str, uid: u32) -> f64 {
     sum(metrics, LOST_BY_OWNER, &[&of_user(uid)])
 }
 
-/// Calls of anybody at which no program ran: whose they were is not known.
+/// Calls by anyone at which no BPF program ran. Whose they were is not known.
 fn missed_by_the_kernel(metrics: &str) -> f64 {
     ["entry_missed", "return_missed"]
         .map(|reason| sum(metrics, "mqspan_calls_total", &[&format!("\"{reason}\"")]))
@@ -291,7 +292,8 @@ fn compare(bench: &Bench, steady: &Workload, calls: &[Call], collector: &Collect
     comparison.check(calls, &collector.spans())
 }
 
-/// Whatever others call their queues and threads, a line of metrics is one, and no log speaks to the terminal.
+/// Whatever others call their queues and threads, each line of the metrics is a sample or a
+/// comment, and the log has no control characters.
 fn ensure_readable(metrics: &str, log: &str) -> Result<()> {
     let is_sample = |line: &str| {
         let value = line.rsplit(' ').next().unwrap_or_default();
@@ -306,19 +308,20 @@ fn ensure_readable(metrics: &str, log: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whoever makes it do something makes no other program do it.
+/// Checks that nothing made the agent start another program.
 fn ensure_no_children(pid: u32) -> Result<()> {
     let parent = format!("PPid:\t{pid}\n");
     for entry in std::fs::read_dir("/proc")? {
         let path = entry?.path().join("status");
-        // What is no process, or has ended, has none.
+        // An entry that is no process, or has ended, has no status.
         let status = std::fs::read_to_string(path).unwrap_or_default();
         ensure!(!status.contains(&parent), "a child of the agent:\n{status}");
     }
     Ok(())
 }
 
-/// In bytes, what the kernel says of it: resident now (`VmRSS:`) or at most so far (`VmHWM:`).
+/// Memory of a process in bytes, by the kernel's count: resident now (`VmRSS:`) or at its peak
+/// (`VmHWM:`).
 pub(super) fn memory_of(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).context(path)?;
@@ -330,16 +333,16 @@ pub(super) fn memory_of(pid: u32, field: &str) -> Result<u64> {
     Ok(kibibytes.parse::<u64>()? << 10)
 }
 
-/// What is known once all is over.
+/// What is known at the end.
 struct End {
     resident_bytes: u64,
-    /// Of the agent's group, where the kernel tells.
+    /// Peak of the agent's group, where the kernel reports it.
     peak_bytes: Option<u64>,
     metrics: String,
     balance: Balance,
     /// Calls of the good program.
     good: usize,
-    /// Spans of the others.
+    /// Spans of the other programs.
     passed_over: u64,
     may_miss: bool,
     is_slow: bool,
@@ -373,9 +376,10 @@ impl std::fmt::Display for End {
 }
 
 impl End {
-    /// Of the good program so many spans arrived: most, and those that are missing are told to be its own. The collector has what the
-    /// attackers leave it of the same CPUs, so what each user gets through can be less than this one makes. How many are missing is not
-    /// held against an emulated machine, on which the agent itself shares one CPU with all of them.
+    /// Checks that most spans of the good program arrived, and that those missing are reported as
+    /// its own. The collector shares the CPUs with the attackers, so each user may get less through
+    /// than this program makes. On an emulated machine, where the agent shares one CPU with all of
+    /// them, the number of missing spans does not matter.
     fn ensure_told(&self, arrived: usize) -> Result<()> {
         let missing = self.good - arrived;
         let told = lost_by_user(&self.metrics, GOOD_USER);
@@ -389,7 +393,7 @@ impl End {
         Ok(())
     }
 
-    /// Nobody but those who took more than their share has lost by it.
+    /// Only those who took more than their share have lost calls by it.
     fn ensure_fair(&self, attacks: &[Attack]) -> Result<()> {
         let shed = self.balance.lost_by("ring_full") + self.balance.lost_by("queue_full");
         let lost_by = |uid| lost_by_user(&self.metrics, uid);
@@ -397,7 +401,8 @@ impl End {
             lost_by(GOOD_USER) == 0.0,
             "calls of the good user were shed: {self}"
         );
-        // Root of a container is a user after the other, and its container tells who it is.
+        // Root of a container becomes one user after another, so its container is what identifies
+        // it.
         let of_containers = sum(&self.metrics, LOST_BY_OWNER, &["container_id=\""]);
         let told = (FIRST_HOSTILE_USER..)
             .take(attacks.len())
@@ -412,7 +417,7 @@ impl End {
     }
 }
 
-/// All these attacks at once.
+/// The agent withstands all these attacks at once.
 async fn attacked(bench: &'static Bench, attacks: &'static [Attack]) -> Result<()> {
     let watched = Watched::start(bench).await?;
     let attack = try_join_all(
@@ -427,7 +432,7 @@ async fn attacked(bench: &'static Bench, attacks: &'static [Attack]) -> Result<(
     let end = watched.end(bench, crowded).await?;
     println!("    {}: {end}", title(attacks));
     let made = made + u64::try_from(end.good)?;
-    // Who is killed in the middle may have counted a call that was never made.
+    // An attack that is killed in the middle may have counted a call that was never made.
     ensure!(
         end.may_miss || end.balance.seen >= made / 100 * 95,
         "{made} calls were made: {end}"

@@ -1,4 +1,4 @@
-//! Who a caller is, also where its `/proc` misleads, hangs, or is gone before anybody could look.
+//! Who a caller is, even where its `/proc` misleads, hangs, or is gone before anyone could look.
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -21,9 +21,9 @@ use crate::attack::Attack;
 use crate::compare::is_of;
 use crate::workload::Workload;
 
-/// Of the attacks.
+/// The user of the attacks.
 const USER: u32 = 65_000;
-/// Bytes of a value of `OTEL_*`.
+/// Limit on a value from `OTEL_*`, in bytes.
 const VALUE_LIMIT: usize = 256;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -44,7 +44,7 @@ fn text<'a>(traced: &'a Traced, key: &str) -> Option<&'a str> {
     }
 }
 
-/// Whether it is of a process of `hostile`, by its executable's name.
+/// Whether the span is of a process of `hostile`, by the name of its executable.
 fn is_hostile(traced: &Traced) -> bool {
     text(traced, "process.executable.name").is_some_and(|name| name.starts_with("hostile-"))
 }
@@ -56,7 +56,8 @@ fn resident_now(pid: u32) -> Result<u64> {
     Ok(pages.parse::<u64>()? * 4096)
 }
 
-/// An environment of 64 GiB costs the agent nothing, and the span says what the kernel told.
+/// An environment of 64 GiB costs the agent next to nothing, and the span has what the kernel
+/// reported.
 async fn environ_huge(bench: &'static Bench) -> Result<()> {
     const GROWTH: u64 = 16 << 20;
     let collector = Collector::start()?;
@@ -87,19 +88,19 @@ async fn environ_huge(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// While the environment of some cannot be read, what others do is traced, and so are they; what was not found out of
-/// them is counted.
+/// While the environments of some processes cannot be read, they and all others are still traced,
+/// and what could not be found out is counted.
 async fn environ_hanging(bench: &'static Bench) -> Result<()> {
     const SECONDS: u32 = 3;
     let collector = Collector::start()?;
     let prometheus = free_address()?;
     let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
     let agent = Agent::sending_to(bench, &collector, config).await?;
-    // Until then nobody gets an answer.
+    // No read is answered before then.
     let hanging_until = Instant::now() + bench.bound(SECONDS.into());
     let traced = async {
         let bound = bench.bound(30);
-        // Each of them calls every 10 ms.
+        // Each of them makes a call every 10 ms.
         collector.wait_for_spans(10, bound, is_hostile).await?;
         let workload = Workload::new(bench.workload()?, &["paced", "20"])?;
         let calls = workload.run(bench).await?;
@@ -126,7 +127,7 @@ async fn environ_hanging(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// Values that a program gives itself are cut, and no character is.
+/// Values that a program sets itself are cut, but never inside a character.
 async fn values_cut(bench: &'static Bench) -> Result<()> {
     const LENGTH: usize = 100_000;
     let collector = Collector::start()?;
@@ -174,7 +175,7 @@ async fn ensure_cut(
             got.len(),
             got.chars().take(300).collect::<String>()
         );
-        // No more than a character is left out for its own sake.
+        // Cutting between characters leaves out at most one character more.
         ensure!(
             got.len() <= VALUE_LIMIT && got.len() + 4 > VALUE_LIMIT,
             "{} bytes, not {VALUE_LIMIT}",
@@ -184,7 +185,7 @@ async fn ensure_cut(
     Ok(())
 }
 
-/// A program of one call that is gone when the agent comes to it has the name that it was given.
+/// A program that makes one call and is gone when the agent looks still has the name it was given.
 async fn short_life(bench: &'static Bench) -> Result<()> {
     const PROGRAMS: usize = 20;
     let collector = Collector::start()?;
@@ -217,7 +218,7 @@ async fn short_life(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// The same bench, whose agents are in a namespace of their own, such as `pid-namespace`.
+/// The same bench, with its agents in a namespace of their own, such as `pid-namespace`.
 pub(super) fn in_namespace(bench: &Bench, kind: &str, directory: &Path) -> Result<Bench> {
     let script = directory.join("mqspan");
     let text = format!(
@@ -233,7 +234,8 @@ pub(super) fn in_namespace(bench: &Bench, kind: &str, directory: &Path) -> Resul
     })
 }
 
-/// The numbers that the kernel tells are not those of the agent's own `/proc`.
+/// A process is identified correctly when the kernel's ids are not those of the agent's own
+/// `/proc`.
 async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     let scripts = TempDir::with_prefix("mqspan-e2e")?;
     let inside = in_namespace(bench, "pid-namespace", scripts.path())?;
@@ -244,7 +246,7 @@ async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     let held = workload.hold(bench).await?;
     let pid = i64::from(held.pid()?);
     let ours = move |traced: &Traced| traced.pid() == Some(pid);
-    // While it is there.
+    // Wait for a span while the process is still there.
     collector.wait_for_spans(1, bench.bound(30), ours).await?;
     held.release(bench).await?;
     let count = workload.truth()?.len();
@@ -263,7 +265,7 @@ async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// What a program has in its environment comes into the agent's memory for its identity, and not where none is wanted.
+/// A program's environment enters the agent's memory if its identity is wanted, and not otherwise.
 async fn environ_unwanted(bench: &'static Bench) -> Result<()> {
     let program = bench.beside_workload("hostile")?;
     for (wanted, name) in [(true, "wanted"), (false, "unwanted")] {
@@ -289,7 +291,7 @@ async fn environ_unwanted(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Whether what the process shares with the kernel's programs has these bytes.
+/// Whether the memory that the process shares with BPF programs contains `bytes`.
 fn shared_memory_has(pid: u32, bytes: &[u8]) -> Result<bool> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;

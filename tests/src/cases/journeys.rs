@@ -1,4 +1,4 @@
-//! Messages that pass between programs of two ABIs: whose each is, and how many there were.
+//! Messages between programs of two ABIs: who sent each of them, and how many there were.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -35,7 +35,8 @@ fn exchange(bench: &Bench) -> Result<Workload> {
     Workload::new(bench.workload32()?, &["exchange", &messages, &consumer])
 }
 
-/// The run's calls and what the metrics say of its queues, with the spans of the config.
+/// Runs the workload with `config` added, checks the metrics of its queues, and returns the agent
+/// and the calls.
 async fn traced(
     bench: &'static Bench,
     workload: &Workload,
@@ -45,7 +46,7 @@ async fn traced(
     let prometheus = free_address()?;
     let mut over = json!({
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
-        // As much as the producers make at once on a machine that emulates the other CPUs.
+        // Enough for what the producers make at once on a machine that emulates the other CPUs.
         "capture": {"ring_buffer_size": "64MiB"},
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
@@ -56,7 +57,7 @@ async fn traced(
     Ok((agent, calls))
 }
 
-/// Messages sent and received, by queue, as the programs themselves count them.
+/// Checks the messages sent and received per queue against what the programs themselves counted.
 async fn count(bench: &Bench, prometheus: SocketAddr, calls: &[Call]) -> Result<()> {
     let mut wanted: HashMap<(&str, String), f64> = HashMap::new();
     for call in calls.iter().filter(|call| call.ret >= 0) {
@@ -78,7 +79,7 @@ async fn count(bench: &Bench, prometheus: SocketAddr, calls: &[Call]) -> Result<
     .await
 }
 
-/// Every receive is the child of the send of its message, told by the numbers in the messages.
+/// Every receive is the child of the send of its message, as the numbers in the messages show.
 async fn across_abis(bench: &'static Bench) -> Result<()> {
     let workload = exchange(bench)?;
     let other = bench.workload()?;
@@ -95,8 +96,8 @@ async fn across_abis(bench: &'static Bench) -> Result<()> {
     .check(&calls, &collector.spans())
 }
 
-/// With few traces kept the metrics are as exact, and what is kept is whole: both ends of a message
-/// or none.
+/// With few traces kept, the metrics are just as exact, and what is kept is whole: both ends of a
+/// message or neither.
 async fn sampled(bench: &'static Bench) -> Result<()> {
     let workload = exchange(bench)?;
     let collector = Collector::start()?;
@@ -115,7 +116,7 @@ async fn sampled(bench: &'static Bench) -> Result<()> {
     ensure_whole(bench, &spans)
 }
 
-/// A slow receive is kept whatever the share, and with it the send of its message, which was quick.
+/// A slow receive is kept whatever the ratio, and so is the quick send of its message.
 async fn slow_ones(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let collector = Collector::start()?;
@@ -125,7 +126,7 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
     }});
     let agent = Agent::sending_to(bench, &collector, config).await?;
     let held = workload.hold(bench).await?;
-    // All are blocked, and from now on for longer than the limit.
+    // All are blocked. Wait until that has lasted longer than the limit.
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     held.release(bench).await?;
     let calls = workload.truth()?;
@@ -136,7 +137,7 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
         .iter()
         .filter(|traced| traced.span.name.starts_with("mq_timedreceive"))
         .count();
-    // Where the backend misses calls, as it has said, those are not kept but counted.
+    // Calls that the backend misses, as it warned, are not kept but counted.
     let missed = usize::try_from(balance.lost)?;
     ensure!(
         receives == 100 && missed == 0 || may_miss && receives >= 95 && receives + missed >= 100,
@@ -145,7 +146,7 @@ async fn slow_ones(bench: &'static Bench) -> Result<()> {
     ensure_whole(bench, &spans)
 }
 
-/// Of a message both ends are there.
+/// Checks that both ends of each message are there.
 fn ensure_whole(bench: &Bench, spans: &[Traced]) -> Result<()> {
     if !bench.backend.sees_messages() {
         return Ok(());
@@ -181,14 +182,14 @@ fn ensure_whole(bench: &Bench, spans: &[Traced]) -> Result<()> {
     Ok(())
 }
 
-/// Receives that took long are kept, their sends were quick and are not.
+/// Receives that took long are kept without their quick sends, and link to them.
 async fn min_duration(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["blocked", "20", "hold"])?;
     let collector = Collector::start()?;
     let config = json!({"filter": {"min_duration": "10ms"}});
     let agent = Agent::sending_to(bench, &collector, config).await?;
     let held = workload.hold(bench).await?;
-    // All are blocked, and from now on for longer than the limit.
+    // All are blocked. Wait until that has lasted longer than the limit.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     held.release(bench).await?;
     let calls = workload.truth()?;
@@ -196,7 +197,8 @@ async fn min_duration(bench: &'static Bench) -> Result<()> {
     ensure_roots_with_links(bench, &collector.spans_that(is_of(&calls)))
 }
 
-/// More patterns than the kernel has room for, so that the agent drops the sends, all of 32-bit programs.
+/// With more patterns than the kernel has room for, the agent drops the sends, all of them by
+/// 32-bit programs, and their receives link to them.
 async fn filtered_by_the_agent(bench: &'static Bench) -> Result<()> {
     let many = (0..16).map(|number| format!("*{number}-of-*-names"));
     let comms: Vec<_> = many.chain(["mqwork-x86*".to_owned()]).collect();
@@ -213,7 +215,7 @@ async fn filtered_by_the_agent(bench: &'static Bench) -> Result<()> {
     ensure_roots_with_links(bench, &collector.spans_that(is_of(&calls)))
 }
 
-/// Receives whose sends are left out name no parent, and still say which send it was.
+/// Checks that receives whose sends are left out name no parent, but link to the send.
 fn ensure_roots_with_links(bench: &Bench, spans: &[Traced]) -> Result<()> {
     let (mut receives, mut linked) = (0, 0);
     for traced in spans {
@@ -231,7 +233,7 @@ fn ensure_roots_with_links(bench: &Bench, spans: &[Traced]) -> Result<()> {
     Ok(())
 }
 
-/// A ring of one page, in which most sends are lost.
+/// With a ring of one page that loses most sends, no span names a parent that is missing.
 async fn lost_sends(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &["flood", "3000"])?;
     let collector = Collector::start()?;

@@ -1,4 +1,4 @@
-//! What has only so much room: records of threads, names in a full ring, the ring itself.
+//! What has only limited room: records of threads, names in a full ring, the ring itself.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::cgroup::ContainerGroups;
 use crate::compare::is_of;
 use crate::workload::Workload;
 
-/// Of those who fill the room.
+/// The user that fills the room.
 const USER: u32 = 65_000;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -35,7 +35,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Threads that have called and stay take the room for more: the others' calls count as lost, on every kernel.
+/// Threads that have called and stay take up the room. The calls of others count as lost, on every
+/// kernel.
 async fn threads_limit(bench: &'static Bench) -> Result<()> {
     const LIMIT: u32 = 256;
     const CALLERS: u32 = 1000;
@@ -57,8 +58,8 @@ async fn threads_limit(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// More names of queues than there is room for, lost in a ring of one page: the room is given back, and what is
-/// lost later counts under the names of its own queues.
+/// With more queue names than there is room for, lost in a ring of one page, the room is given
+/// back, and later losses count under the names of their own queues.
 async fn lost_names(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     collector.keep_only(|_| false);
@@ -72,9 +73,10 @@ async fn lost_names(bench: &'static Bench) -> Result<()> {
     agent.pause()?;
     names.run_for(bench, USER, 1).await?;
     agent.go_on()?;
-    // The room may be given back a while after it was read.
+    // The room may be given back only a while after it was read.
     let give_up = Instant::now() + bench.bound(30);
-    // The kernel's two tables take turns: the third loss is in the first one's, which counts once.
+    // The kernel's two tables take turns. The third loss is in the first table again, which counts
+    // it once.
     let mut counted = Vec::new();
     while counted.len() < 3 {
         match lose_on_own_queue(bench, &agent, prometheus).await {
@@ -97,7 +99,8 @@ async fn lost_names(bench: &'static Bench) -> Result<()> {
 
 const LOST_PAIRS: f64 = 1000.0;
 
-/// Sends and receives that nearly all are lost, and that must count all the same; the label of their queue.
+/// Makes sends and receives that are nearly all lost and must still be counted. Returns the label
+/// of their queue.
 async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<String> {
     let flood = Workload::new(bench.workload()?, &["flood", &LOST_PAIRS.to_string()])?;
     agent.pause()?;
@@ -106,12 +109,12 @@ async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr)
     let queue = format!("messaging_destination_name=\"{}.flood\"", flood.prefix());
     let wrong = |text: &str| all_pairs_count(text, &queue).err();
     let counted = wait_for_metrics(bench, prometheus, 5, wrong).await;
-    // All metrics of 1,200 queues would follow.
+    // Only the first line: all metrics of 1,200 queues follow it.
     counted.map_err(|error| anyhow!(first_line(&error.to_string())))?;
     Ok(queue)
 }
 
-/// That each lost pair counts once under its queue; what does else.
+/// Checks that each lost pair counts once under its queue. The error says what counts instead.
 fn all_pairs_count(metrics: &str, queue: &str) -> Result<(), String> {
     let counts = [
         "messaging_client_sent_messages_total",
@@ -128,10 +131,11 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Messages' own bytes make records longer, and wake the agent no later: a burst after a pause loses nothing.
+/// Payloads make records longer but wake the agent no later: a burst after a pause loses nothing.
 async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
     const CALLS: u64 = 40_002;
-    // Others may keep the agent from its CPU for longer than the buffer lasts, but not each time.
+    // Other programs may keep the agent off its CPU for longer than the buffer lasts, but not each
+    // time.
     const TRIES: u32 = 3;
     let mut losses = Vec::new();
     for _ in 0..TRIES {
@@ -139,7 +143,7 @@ async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
         let payload = json!({"capture": {"payload": {"enabled": true}}});
         let agent = Agent::sending_to(bench, &collector, payload).await?;
         let burst = Workload::new(bench.workload()?, &["flood", "20000"])?;
-        // The agent polls ever less often while nothing comes.
+        // The agent polls less and less often while nothing comes.
         tokio::time::sleep(Duration::from_secs(1)).await;
         burst.run_untold(bench).await?;
         let may_miss = agent.may_miss();
@@ -148,7 +152,7 @@ async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
             balance.seen >= CALLS,
             "{CALLS} calls were made: {balance:?}"
         );
-        // An emulated machine does not send so many within the time that a shutdown has.
+        // An emulated machine cannot send this many before the deadline of a shutdown.
         let lost = balance.lost - balance.lost_by("shutdown");
         if lost == 0 || may_miss {
             return Ok(());
@@ -158,7 +162,8 @@ async fn payload_after_idle(bench: &'static Bench) -> Result<()> {
     bail!("of {CALLS} calls some were lost each time: {losses:?}")
 }
 
-/// More messages in queues than are followed: the receives of the others have no parent, and that is counted.
+/// With more messages in queues than are followed, the receives of the others have no parent, and
+/// that is counted.
 async fn messages(bench: &'static Bench) -> Result<()> {
     const FOLLOWED: u32 = 65_536;
     const MESSAGES: u32 = FOLLOWED + 4_464;
@@ -174,7 +179,7 @@ async fn messages(bench: &'static Bench) -> Result<()> {
     attack.run_for(bench, 0, 1).await?;
     let wrong = |text: &str| {
         let lost = sum(text, "mqspan_identities_lost_total", &["of=\"message\""]);
-        // A send that was not seen made a message that nobody follows.
+        // A send that was not seen makes a message that is not followed and not counted here.
         (lost < f64::from(MESSAGES - FOLLOWED) * 0.9 || lost > f64::from(MESSAGES - FOLLOWED))
             .then(|| format!("{lost} of {MESSAGES} messages found no room for {FOLLOWED}"))
     };
@@ -183,9 +188,10 @@ async fn messages(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// More processes call than kernel and agent remember: one of the first is known again when it calls.
+/// With more processes making calls than the kernel and the agent remember, one of the first is
+/// recognized when it calls again.
 async fn processes(bench: &'static Bench) -> Result<()> {
-    /// By the kernel; the agent remembers half as many.
+    /// By the kernel. The agent remembers half as many.
     const REMEMBERED: u64 = 16_384;
     const NAME: &str = "here-from-the-start";
     let collector = Collector::start()?;
@@ -220,8 +226,8 @@ async fn processes(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// More threads than the kernel has return probes for are in their calls: what returns unseen is counted, and nobody who sleeps in something
-/// else then is said to be blocked.
+/// With more threads in calls than the kernel has return probes, returns that go unseen are
+/// counted, and nobody who then sleeps elsewhere counts as blocked.
 async fn kretprobes(bench: &'static Bench) -> Result<()> {
     const THREADS: u32 = 4_400;
     let collector = Collector::start()?;
@@ -263,7 +269,8 @@ pub(super) fn kernel_version() -> Result<(u32, u32)> {
         .ok_or_else(|| anyhow!("no version: {text}"))
 }
 
-/// More control groups than the kernel remembers verdicts on: whoever calls from them is judged rightly.
+/// With more control groups than the kernel remembers verdicts on, calls from all of them are
+/// judged correctly.
 async fn cgroups(bench: &'static Bench) -> Result<()> {
     const REMEMBERED: u32 = 4_096;
     const GROUPS: u32 = REMEMBERED + 404;
@@ -281,7 +288,7 @@ async fn cgroups(bench: &'static Bench) -> Result<()> {
             made == u64::from(GROUPS),
             "{made} calls were made, not one from each of {GROUPS} groups"
         );
-        // Everybody's last call is behind them in the ring.
+        // Its calls come after all others in the ring.
         let last = Workload::new(bench.workload()?, &["paced", "1"])?;
         let in_container = |traced: &Traced| {
             traced.origin.resource.get("container.id") == Some(&Value::from(groups.id.as_str()))
@@ -306,8 +313,8 @@ async fn cgroups(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// The kernel's table of processes that a filter names is full, here of ids that no process has: whoever is born into
-/// such a family then is judged as if it were not named, and counted.
+/// When the kernel's table of processes that a filter names is full, here of ids that no process
+/// has, a child born into such a family is treated as if it were not named, and is counted.
 async fn children(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let prometheus = free_address()?;

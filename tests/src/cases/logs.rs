@@ -15,10 +15,10 @@ pub(super) fn cases() -> Vec<Case> {
     vec![case!("logs_otlp", over_otlp)]
 }
 
-/// What one event says: its target, level and message.
+/// Target, level and message of an event.
 type Said = (String, String, String);
 
-/// Each event on standard error is a log record, and the export of records makes no events of its own.
+/// Each event on standard error is also a log record, and exporting records makes no events.
 async fn over_otlp(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let config = json!({"logs": {"level": "trace", "format": "json", "otlp": {"enabled": true}}});
@@ -56,7 +56,7 @@ async fn over_otlp(bench: &'static Bench) -> Result<()> {
         }
     }
     let mut lines: Vec<_> = log.lines().filter_map(said).collect();
-    // Records exist from the start of their exporter on, lines before it.
+    // Records exist only once their exporter has started, lines also before.
     let from = lines.iter().position(|line| records.contains(line));
     let from = from.with_context(|| format!("no line is a record: {records:#?}\n{log}"))?;
     let mut lines = lines.split_off(from);
@@ -70,7 +70,7 @@ async fn over_otlp(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// What a line of the log says that is to be a record, too.
+/// The event in a line of the log, if it must be a record too.
 fn said(line: &str) -> Option<Said> {
     let line: Value = serde_json::from_str(line).ok()?;
     let target = line.get("target")?.as_str()?;

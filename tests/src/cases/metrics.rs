@@ -1,4 +1,4 @@
-//! Metrics count every call.
+//! The metrics count every call.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The sum of a metric's samples whose labels include all of these, in Prometheus' text format.
+/// The sum of a metric's samples that have all these labels, in Prometheus text format.
 pub(super) fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
     text.lines()
         .filter(|line| {
@@ -52,7 +52,8 @@ pub(super) async fn scrape(address: SocketAddr) -> Result<String> {
     Ok(response.body)
 }
 
-/// The same, of a collection that began after the call: an answer is shared with those who ask within a second.
+/// Like [`scrape`], but from a collection that began after this call. Scrapes within a second share
+/// an answer.
 pub(super) async fn scrape_anew(address: SocketAddr) -> Result<String> {
     let collection = |text: &str| {
         let cpu_time = |line: &&str| line.starts_with("mqspan_process_cpu_time");
@@ -68,7 +69,7 @@ pub(super) async fn scrape_anew(address: SocketAddr) -> Result<String> {
     }
 }
 
-/// Waits until nothing is wrong with the metrics, which follow the calls after a moment.
+/// Waits until `wrong` finds nothing. The metrics lag a little behind the calls.
 pub(super) async fn wait_for_metrics(
     bench: &Bench,
     address: SocketAddr,
@@ -86,11 +87,12 @@ pub(super) async fn wait_for_metrics(
     }
 }
 
-/// What users of Prometheus and Grafana get.
+/// Files that users of Prometheus and Grafana get.
 const ALERTS: &str = include_str!("../../../helm/mqspan/files/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../../config/grafana/mqspan.json");
 
-/// The first metric that is asked for and not there; the time in the queue is not asked for where messages are not connected.
+/// The first metric that `asking` uses and `text` does not have. Where messages are not connected,
+/// the time in the queue is not required.
 fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'static str> {
     let of_agent = |word: &str| {
         ["mqspan_", "messaging_client_", "posix_mq_", "otel_"]
@@ -99,7 +101,7 @@ fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'st
     };
     let names: Vec<&str> = asking
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        // A label.
+        // This one is a label.
         .filter(|word| of_agent(word) && *word != "posix_mq_ipc_namespace")
         .filter(|name| sees_messages || !name.starts_with("posix_mq_time_in_queue"))
         .collect();
@@ -114,7 +116,7 @@ fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'st
     })
 }
 
-/// Alerts and dashboard name only metrics that a running agent has.
+/// Alerts and dashboard use only metrics that a running agent has.
 async fn asked_for(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
@@ -123,12 +125,12 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
         "metrics": {"prometheus": {"address": prometheus.to_string()}},
     });
     let agent = Agent::sending_to(bench, &collector, config).await?;
-    // Whose calls are lost is told once some are.
+    // The metric of whose calls are lost exists only once some are.
     agent.pause()?;
     let flood = Workload::new(bench.workload()?, &["flood", "2000"])?;
     flood.run_untold(bench).await?;
     agent.go_on()?;
-    // Until the ring has been emptied it has no room for what follows.
+    // The ring has no room for the calls below until it has been drained.
     wait_for_metrics(bench, prometheus, 10, |text| {
         let lost = sum(text, "mqspan_owner_lost_calls_total", &[]);
         let told = sum(text, "mqspan_calls_total", &["outcome=\"exported\""]);
@@ -151,7 +153,8 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Exact, though only one span in ten is kept; and they tell of which deployment they are.
+/// The counts are exact although only one span in ten is kept, and the metrics name their
+/// deployment.
 async fn count_messages(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
@@ -185,7 +188,7 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// As many as are blocked, and none once they are released.
+/// As many callers are counted as are blocked, and none once they are released.
 async fn blocked_callers(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
@@ -193,7 +196,7 @@ async fn blocked_callers(bench: &'static Bench) -> Result<()> {
     let agent = Agent::sending_to(bench, &collector, config).await?;
     let workload = Workload::new(bench.workload()?, &["blocked", "100", "hold"])?;
     let held = workload.hold(bench).await?;
-    // A caller that the backend has missed, as it has said it may, is not known to be blocked.
+    // A caller that the backend missed, as it warned, is not known to be blocked.
     let at_least = if agent.may_miss() { 95.0 } else { 100.0 };
     wait_for_callers(bench, prometheus, at_least..=100.0).await?;
     held.release(bench).await?;
@@ -201,7 +204,8 @@ async fn blocked_callers(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// Callers that were blocked when the agent came are held against each filter, too: eight on one queue, and one of another program on another.
+/// Each filter also applies to callers that were blocked before the agent started: eight on one
+/// queue, and one of another program on another.
 async fn blocked_filtered(bench: &'static Bench) -> Result<()> {
     let many = Workload::new(bench.workload32()?, &["blocked", "8", "hold"])?;
     let one = Workload::new(bench.workload()?, &["filled"])?;
@@ -223,7 +227,7 @@ async fn blocked_filtered(bench: &'static Bench) -> Result<()> {
         "exclude": {"queues": ["*.blocked"]},
     });
     let (agent, collector) = start_filtered(bench, &filter, [&many, &one], [0, 1]).await?;
-    // What is left out then becomes no span either.
+    // Calls that are left out become no spans when they return.
     for held in held {
         held.release(bench).await?;
     }
@@ -239,7 +243,8 @@ async fn blocked_filtered(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// An agent that says how many are blocked on the queues of each, and counts the others as filtered.
+/// Starts an agent. Checks how many callers it counts as blocked on the queues of each workload,
+/// and that it counts the others as filtered.
 async fn start_filtered(
     bench: &'static Bench,
     filter: &Value,
@@ -268,7 +273,8 @@ async fn start_filtered(
     Ok((agent, collector))
 }
 
-/// A queue has a depth as long as it is there, whoever takes it away: here `rm`, and the end of its IPC namespace.
+/// A queue has a depth as long as it exists, whoever removes it: here `rm`, and the end of its IPC
+/// namespace.
 async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
@@ -281,7 +287,7 @@ async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
         unshare.arg("--ipc").args(with_namespace.command_line())
     })
     .await?;
-    // There only time tells.
+    // On older kernels, only time shows that a queue is gone.
     let is_told = kernel_version()? >= (5, 11);
     if is_told {
         wait_for_depths(bench, prometheus, [&removed, &with_namespace], [8.0, 0.0]).await?;
@@ -317,7 +323,7 @@ async fn run(program: &str, with: impl FnOnce(&mut Command) -> &mut Command) -> 
     Ok(())
 }
 
-/// All sends have been counted, and these are the depths; 0 where there is none.
+/// Waits until all sends are counted and the depths are as `wanted`. A missing depth counts as 0.
 async fn wait_for_depths(
     bench: &Bench,
     prometheus: SocketAddr,

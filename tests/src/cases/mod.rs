@@ -1,4 +1,4 @@
-//! The cases, by theme, and what is left out for which backend.
+//! The cases by theme, and which of them a backend leaves out.
 
 mod balance;
 mod blocking;
@@ -42,26 +42,26 @@ pub(crate) use scenarios::Scenarios;
 
 type Run = fn(&'static Bench) -> Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// One thing that must be so.
+/// One requirement on the agent.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) how: How,
 }
 
 pub(crate) enum How {
-    /// With an agent of its own, if it needs one.
+    /// Runs with an agent of its own, if it needs one.
     Alone(Run),
-    /// With the agent of all scenarios.
+    /// Runs with the agent that all scenarios share.
     Shared(Scenario),
 }
 
-/// A scenario of the workload that an agent with default settings traces.
+/// A scenario of the workload, traced by an agent with default settings.
 pub(crate) struct Scenario {
     is_32_bit: bool,
     args: &'static [&'static str],
 }
 
-/// Every call of the workload's `args`, built for so many `bits`, is one right span.
+/// Every call of the workload with these `args`, built for `bits` bits, is one correct span.
 fn scenario(name: &'static str, bits: u8, args: &'static [&'static str]) -> Case {
     Case {
         name,
@@ -72,7 +72,7 @@ fn scenario(name: &'static str, bits: u8, args: &'static [&'static str]) -> Case
     }
 }
 
-/// Names an async function of the bench as a case.
+/// Makes a case of an async function that takes the bench.
 macro_rules! case {
     ($name:literal, $run:expr) => {
         $crate::cases::Case {
@@ -115,7 +115,7 @@ pub(crate) fn all() -> Vec<Case> {
     .collect()
 }
 
-/// What a backend cannot do by design; everything else runs on each.
+/// What a backend cannot do by design. Everything else runs on every backend.
 const EXCLUDED: [(Backend, &str, &str); 5] = [
     (Backend::Tracepoint, "tocttou_64", READS_THE_CALLERS),
     (Backend::Tracepoint, "tocttou_32", READS_THE_CALLERS),
@@ -134,7 +134,7 @@ const EXCLUDED: [(Backend, &str, &str); 5] = [
 const READS_THE_CALLERS: &str = "a raw tracepoint reads the caller's memory, not the kernel's copy";
 const NO_RETURN_INSTANCES: &str = "only kprobes have instances for returns";
 
-/// Why this case is not for this backend, or not for this machine.
+/// Why this case does not run on this backend or on this machine.
 pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Option<&'static str> {
     if name.starts_with("clock_") && !own_machine {
         return Some("it sets the machine's clock: --own-machine");
@@ -145,7 +145,7 @@ pub(crate) fn excluded(backend: Backend, own_machine: bool, name: &str) -> Optio
         .map(|(_, _, why)| *why)
 }
 
-/// Traces a workload with an agent that runs already, ends it, and compares every span that the collector got.
+/// Traces a workload with a running agent, stops the agent, and compares every span that arrived.
 async fn run_and_compare(
     bench: &Bench,
     workload: &Workload,
@@ -156,14 +156,14 @@ async fn run_and_compare(
     let arrived = collector
         .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await;
-    // What was too much or late comes by the end of the agent at the latest.
+    // Surplus and late spans arrive by the end of the agent at the latest.
     let log = agent.log();
     agent.stop_well(bench).await?;
     let compared = comparison(bench, workload).check(&calls, &collector.spans());
     verdict(arrived, compared, &log)
 }
 
-/// Right are spans that came in time and are as they should be.
+/// Passes if the spans arrived in time and are correct.
 fn verdict(arrived: Result<()>, compared: Result<()>, log: &str) -> Result<()> {
     match (arrived, compared) {
         (Err(missing), Err(differences)) => {
@@ -185,12 +185,12 @@ fn comparison<'a>(bench: &Bench, workload: &'a Workload) -> Comparison<'a> {
     }
 }
 
-/// No setting beyond those that every agent under test gets.
+/// No settings beyond those that every agent under test gets.
 fn defaults() -> Value {
     json!({})
 }
 
-/// That something holds of a text, or the whole text in the message.
+/// Checks that `text` contains `wanted` in any case. The error has the whole text.
 fn ensure_contains(text: &str, wanted: &str, what: &str) -> Result<()> {
     ensure!(
         text.to_lowercase().contains(&wanted.to_lowercase()),

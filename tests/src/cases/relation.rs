@@ -1,4 +1,4 @@
-//! How a receive is related to the send of its message, and what of the message itself is kept.
+//! How a receive relates to the send of its message, and what is kept of the message itself.
 
 use anyhow::Result;
 use mqspan_testkit::collector::Collector;
@@ -42,6 +42,7 @@ async fn compared(
     adjust(comparison(bench, &workload)).check(&calls, &collector.spans())
 }
 
+/// Receives relate to their sends as `traces.correlation` says.
 async fn correlated(bench: &Bench, setting: &str, correlation: Correlation) -> Result<()> {
     let config = json!({"traces": {"correlation": setting}});
     compared(bench, config, |comparison| Comparison {
@@ -51,8 +52,9 @@ async fn correlated(bench: &Bench, setting: &str, correlation: Correlation) -> R
     .await
 }
 
+/// Spans carry the beginning of their message, cut at `max_bytes`.
 async fn payload(bench: &'static Bench) -> Result<()> {
-    // Less than the bodies have, so that there is something to cut.
+    // Shorter than the bodies, so that there is something to cut.
     let config = json!({"capture": {"payload": {"enabled": true, "max_bytes": 9}}});
     compared(bench, config, |comparison| Comparison {
         payload_max_bytes: Some(9),

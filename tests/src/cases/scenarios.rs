@@ -1,5 +1,5 @@
-//! Scenarios of the workload that an agent with default settings traces, one agent for all: on an emulated
-//! machine its start takes longer than most of them.
+//! Scenarios of the workload that an agent with default settings traces. They share one agent,
+//! because on an emulated machine its start takes longer than most of them.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::compare::is_of;
 use crate::truth::Call;
 use crate::workload::Workload;
 
-/// The agent of all scenarios, and what they did.
+/// The agent of all scenarios, and the calls that they made.
 pub(crate) struct Scenarios {
     collector: Collector,
     agent: Agent,
@@ -43,7 +43,7 @@ impl Scenarios {
         })
     }
 
-    /// Every call of the scenario is one right span.
+    /// Every call of the scenario is one correct span.
     pub(crate) async fn run(&self, bench: &Bench, scenario: &Scenario) -> Result<()> {
         let workload = Workload::new(scenario.program(bench)?, scenario.args)?;
         let calls = workload.run(bench).await?;
@@ -58,7 +58,8 @@ impl Scenarios {
         verdict(arrived, compared, &self.agent.log())
     }
 
-    /// The agent ends well, its sum is even and is that of the scenarios, and no span of theirs came late.
+    /// The agent ends well, its tally adds up and covers the scenarios, and none of their spans
+    /// arrived late.
     pub(crate) async fn end(self, bench: &Bench) -> Result<()> {
         let balance = self.agent.stop_balanced(bench).await?;
         let done = self.done.into_inner();

@@ -23,12 +23,12 @@ pub(super) fn cases() -> Vec<Case> {
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (120, 40);
 
-/// Starts `top` in the shell of a terminal, which then tells its exit code. Between its start and
-/// its end nothing may change of the terminal's settings.
+/// Starts `top` in the shell of a terminal, which then prints its exit code. The terminal's
+/// settings are saved for [`ensure_ended`] to compare.
 async fn start_top(bench: &Bench, terminal: &Terminal, options: &str) -> Result<()> {
     let pid = terminal.file("pid");
     let before = terminal.file("before");
-    // What it says when it fails is on the screen for longer than what follows.
+    // If `top` fails, its message stays on the screen.
     let line = format!(
         "stty -a >{}; sh -c 'echo $$ >{}; exec {} top --backend {} --interval 200ms {options}'; \
          echo ended with $?",
@@ -50,12 +50,12 @@ async fn pid(terminal: &Terminal) -> Result<u32> {
     Ok(text.trim().parse()?)
 }
 
-/// It is the shell's screen again, and the terminal as it was.
+/// Checks that the shell's screen is back and the terminal's settings are as before.
 async fn ensure_ended(terminal: &Terminal) -> Result<()> {
     let has_code = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     let screen = terminal
         .wait_for("end of top", |screen| {
-            // Not the command line, which is there too.
+            // The command line, which is there too, has no code after these words.
             screen.split("ended with ").skip(1).any(has_code)
         })
         .await?;
@@ -78,7 +78,7 @@ async fn ensure_ended(terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
-/// Three messages in a queue and a blocked receiver, and two more on another queue.
+/// A queue with three messages, another with a blocked receiver, and a third with two.
 struct Traffic {
     filled: Workload,
     blocked: Workload,
@@ -106,10 +106,10 @@ impl Traffic {
     }
 }
 
-/// Only queues of the cases, which other programs of this machine do not have.
+/// Shows only queues of the cases, not those of other programs on this machine.
 const CASES: &str = "--queue \"/e2e.*\"";
 
-/// The rows of the table of queues, without its titles.
+/// The rows of the table of queues, without its header.
 fn queues(screen: &str) -> Vec<&str> {
     screen
         .lines()
@@ -122,6 +122,7 @@ fn selected(screen: &str) -> Option<&str> {
     queues(screen).into_iter().find(|row| row.starts_with('>'))
 }
 
+/// Each key does its work: sort, reverse, select, filter, help, pause and quit.
 async fn keys(bench: &'static Bench) -> Result<()> {
     let terminal = Terminal::start(bench, LARGE, &[]).await?;
     start_top(bench, &terminal, CASES).await?;
@@ -145,7 +146,7 @@ async fn keys(bench: &'static Bench) -> Result<()> {
     ensure!(screen.matches(&caller).count() == 2, "{caller}:\n{screen}");
     ensure_contains(&screen, "no call lost", "the head")?;
 
-    // Sorted by name, and the other way round.
+    // Sort by name, then the other way round.
     terminal.press(&["s"]).await?;
     let is_sorted = |screen: &str| screen.contains(" by name  ") && screen.contains("QUEUE▴");
     let screen = terminal.wait_for("order by name", is_sorted).await?;
@@ -178,7 +179,7 @@ async fn keys(bench: &'static Bench) -> Result<()> {
         })
         .await?;
 
-    // Filtered by what is typed.
+    // Filter by what is typed.
     terminal
         .press(&["/", "b", "l", "o", "c", "k", "Enter"])
         .await?;
@@ -195,7 +196,7 @@ async fn keys(bench: &'static Bench) -> Result<()> {
         .wait_for("three queues", |screen| screen.contains("\n3 queues"))
         .await?;
 
-    // The help comes and goes.
+    // Open and close the help.
     terminal.press(&["h"]).await?;
     terminal
         .wait_for("help", |screen| screen.contains("HELP - any key"))
@@ -205,14 +206,14 @@ async fn keys(bench: &'static Bench) -> Result<()> {
         .wait_for("end of the help", |screen| !screen.contains("HELP"))
         .await?;
 
-    // Paused it stays as it is, and then catches up.
+    // While paused, the screen stays as it is. Afterwards it catches up.
     terminal.press(&["p"]).await?;
     terminal
         .wait_for("pause", |screen| screen.contains("PAUSED"))
         .await?;
     let beside = agent::command(bench, &["top", "--batch", "1", "--interval", "1s"]);
     traffic.end(bench).await?;
-    // As long as another one needs to start and to see a whole second.
+    // As long as another `top` needs to start and to see a whole second.
     ensure!(beside.await?.status.success(), "no second top");
     let screen = terminal.screen().await?;
     ensure_contains(&screen, "3 receivers, 0 senders", "the paused screen")?;
@@ -227,7 +228,7 @@ async fn keys(bench: &'static Bench) -> Result<()> {
     ensure_ended(&terminal).await
 }
 
-/// Whatever ends it, the terminal is as it was.
+/// Whatever ends `top`, the terminal is as it was.
 async fn ends(bench: &'static Bench) -> Result<()> {
     let terminal = Terminal::start(bench, SMALL, &[]).await?;
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
@@ -244,7 +245,7 @@ async fn ends(bench: &'static Bench) -> Result<()> {
             .await
             .with_context(|| format!("after {key}"))?;
     }
-    // With the terminal gone it does not stay behind.
+    // When its terminal is gone, `top` does not stay behind.
     start_top(bench, &terminal, CASES).await?;
     let pid = pid(&terminal).await?;
     terminal.close().await?;
@@ -259,7 +260,7 @@ async fn ends(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Ctrl-Z gives the terminal to the shell, and `fg` brings the screen back.
+/// Ctrl-Z gives the terminal back to the shell, and `fg` brings the screen back.
 async fn suspended(bench: &'static Bench) -> Result<()> {
     let terminal = Terminal::start(bench, SMALL, &[]).await?;
     start_top(bench, &terminal, CASES).await?;
@@ -269,7 +270,7 @@ async fn suspended(bench: &'static Bench) -> Result<()> {
             screen.contains("Stopped") && !screen.starts_with("mqspan top")
         })
         .await?;
-    // The shell has gone on behind the one that is stopped.
+    // The shell continues below the stopped `top`.
     terminal.type_line("clear").await?;
     terminal
         .wait_for("empty screen", |screen| !screen.contains("Stopped"))
@@ -282,7 +283,7 @@ async fn suspended(bench: &'static Bench) -> Result<()> {
     ensure_ended(&terminal).await
 }
 
-/// Sequences that set colours: SGR 30 to 49, 90 to 107, whatever else is set with them.
+/// Whether a sequence sets a colour: SGR 30 to 49 or 90 to 107, alone or with others.
 fn has_colour(screen: &str) -> bool {
     screen.split("\x1b[").skip(1).any(|sequence| {
         let end = sequence.find(|c: char| !c.is_ascii_digit() && c != ';');
@@ -291,11 +292,12 @@ fn has_colour(screen: &str) -> bool {
             && codes
                 .split(';')
                 .filter_map(|code| code.parse::<u32>().ok())
-                // 39 and 49 go back to the terminal's own.
+                // 39 and 49 restore the terminal's own colours.
                 .any(|code| matches!(code, 30..=38 | 40..=48 | 90..=107))
     })
 }
 
+/// `top` uses colours unless `NO_COLOR` is set.
 async fn colours(bench: &'static Bench) -> Result<()> {
     for (variables, coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
         let terminal = Terminal::start(bench, SMALL, variables).await?;
@@ -318,7 +320,7 @@ async fn colours(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// All parts have room on 80x24, and what is smaller is told so.
+/// Everything fits on 80x24, and on a smaller terminal `top` says that it needs more.
 async fn sizes(bench: &'static Bench) -> Result<()> {
     let terminal = Terminal::start(bench, SMALL, &[]).await?;
     start_top(bench, &terminal, CASES).await?;

@@ -1,4 +1,5 @@
-//! What others take does not come out of a user's share, and a loss is told to be whose it is.
+//! What others take does not come out of a user's share, and a loss is reported as that of its
+//! user.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -19,7 +20,7 @@ use crate::attack::Attack;
 use crate::compare::is_of;
 use crate::workload::Workload;
 
-/// While the good user does what it has to do.
+/// How long the attack goes on while the good user makes its calls.
 const SECONDS: u32 = 4;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -36,7 +37,7 @@ fn config(bench: &Bench, collector: &Collector, prometheus: SocketAddr, mut over
     agent::config(bench, &collector.endpoint(), over)
 }
 
-/// Once the one has lost calls for this reason, the other makes its own, and loses none.
+/// Once one user has lost calls for `reason`, another makes its own and loses none.
 async fn good_loses_nothing(
     bench: &'static Bench,
     over: Value,
@@ -77,14 +78,15 @@ async fn good_loses_nothing(
     Ok(())
 }
 
-/// All records of threads that there are are taken by threads that have called once, and stay.
+/// The good user loses nothing while threads that called once and stay hold all thread records.
 async fn threads(bench: &'static Bench) -> Result<()> {
     let small = json!({"capture": {"max_in_flight": 256}});
     let attack = Attack::new("threads-many", 1).with_count(1000);
     good_loses_nothing(bench, small, attack, "in_flight_full", false).await
 }
 
-/// The sending queue is full of one user's spans while the collector takes none.
+/// The good user loses nothing while another's spans fill the sending queue and the collector takes
+/// none.
 async fn collector_away(bench: &'static Bench) -> Result<()> {
     let small = json!({
         "exporters": {"otlp": {
@@ -96,10 +98,11 @@ async fn collector_away(bench: &'static Bench) -> Result<()> {
     good_loses_nothing(bench, small, attack, "queue_full", true).await
 }
 
-/// Root of the host makes tenants by namespaces, and other users make none.
+/// Namespaces made by root of the host are reported as tenants, and those made by other users are
+/// not.
 async fn tenants_told(bench: &'static Bench) -> Result<()> {
     const USER: &str = "65001";
-    /// Of the ids that `map_users()` of tests/hostile/namespaces.c gives the namespace.
+    /// The first id that `map_users()` of tests/hostile/namespaces.c gives the namespace.
     const FIRST_MAPPED: u32 = 200_000;
     let namespace = "mqspan_owner_namespace=\"";
     let collector = Collector::start()?;
@@ -110,7 +113,7 @@ async fn tenants_told(bench: &'static Bench) -> Result<()> {
     let hostile = bench.beside_workload("hostile")?;
     for (runner, labels, is_tenant) in [
         (&["pid-namespace"][..], of_user(0), true),
-        // Whoever made it is root; root in it is one of its own users.
+        // Root of the host made this one. Root inside it is one of its own users.
         (
             &["--uid", "0", "user-namespace"],
             of_user(FIRST_MAPPED),

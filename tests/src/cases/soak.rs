@@ -1,5 +1,6 @@
-//! Everything at once and for long: calls without a pause, new processes, reloads, a collector that goes and comes
-//! back, and a clock that is set where the machine is the tests' own.
+//! Everything at once and for a long time: calls without a pause, new processes, reloads, a
+//! collector that goes away and comes back, and, where the machine is the tests' own, a clock that
+//! is set.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -24,22 +25,22 @@ use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::cgroup::{CHART_MEMORY, MemoryLimit};
 
-/// From one disturbance to the next.
+/// Time from one disturbance to the next.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How far the clock is set forward, and back again.
+/// How far the clock is set forward and back again.
 const STEP_SECONDS: i64 = 3600;
-/// How much memory is looked at how often, whatever the length.
+/// How often memory is sampled, whatever the length of the run.
 const SAMPLES: u32 = 120;
-/// A run this long tells whether memory grows; before that it fills what is there to be filled.
+/// A run this long shows whether memory grows. In a shorter one, what can fill up is still filling.
 const LONG_SECONDS: u32 = 1200;
-/// How much more a quarter of a long run may have than the one before it.
+/// How much more a quarter of a long run may use than the one before it.
 const MAX_GROWTH_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![case!("soak", soak)]
 }
 
-/// What became of every call adds up at the end, and memory stays within its limit and, in a long run, where it was.
+/// The final tally adds up, and memory stays within its limit and, in a long run, does not grow.
 async fn soak(bench: &'static Bench) -> Result<()> {
     let group = MemoryLimit::new(CHART_MEMORY)?;
     let collector = Collector::start()?;
@@ -83,7 +84,8 @@ async fn soak(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// What the agent is told, one after the other: all calls, half of them, and those of this program's children.
+/// The agent's configurations in turn: all calls, half of them, and those of this program's
+/// children.
 fn configs(bench: &Bench, endpoint: &str, prometheus: SocketAddr) -> [Value; 3] {
     [
         json!({}),
@@ -100,7 +102,7 @@ fn configs(bench: &Bench, endpoint: &str, prometheus: SocketAddr) -> [Value; 3] 
     })
 }
 
-/// The programs that were named, which end by themselves, or one of ours.
+/// Runs the commands that were given, which end by themselves, or an attack of ours.
 async fn calls(bench: &Bench, ends: Instant) -> Result<()> {
     if bench.soak_commands.is_empty() {
         return repeat(bench, Attack::new("flood-exchange", 1), ends).await;
@@ -131,7 +133,7 @@ async fn repeat(bench: &Bench, attack: Attack, ends: Instant) -> Result<()> {
     Ok(())
 }
 
-/// How often something was done to the agent.
+/// How often each disturbance was made.
 #[derive(Default)]
 struct Disturbances {
     reloads: usize,
@@ -183,7 +185,8 @@ async fn disturb(
     Ok(done)
 }
 
-/// The agent's resident memory in bytes, at even times; its metrics are read as often.
+/// Samples the agent's resident memory in bytes at even intervals, and scrapes its metrics as
+/// often.
 async fn sample(
     bench: &Bench,
     agent: &Agent,
@@ -221,7 +224,8 @@ fn quarters(samples: &[f64]) -> [f64; 4] {
     })
 }
 
-/// Of the line through the second half by least squares: how much a run of this length would add.
+/// The slope of a least-squares line through the second half: how much a run of this length would
+/// add.
 fn slope(samples: &[f64]) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let points: Vec<_> = (samples.iter().enumerate())

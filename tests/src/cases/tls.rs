@@ -1,4 +1,4 @@
-//! The collector behind TLS, trusted and not.
+//! A collector behind TLS, trusted and untrusted.
 
 use anyhow::{Result, ensure};
 use mqspan_testkit::certificates::Authority;
@@ -26,6 +26,7 @@ fn collector_of(authority: &Authority) -> Result<(Collector, String)> {
     Ok((collector, endpoint))
 }
 
+/// Every span arrives at a collector whose certificate is trusted.
 async fn trusted(bench: &'static Bench) -> Result<()> {
     let authority = Authority::new()?;
     let (collector, endpoint) = collector_of(&authority)?;
@@ -43,7 +44,7 @@ async fn trusted(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// Nothing goes to a collector that cannot show who it is.
+/// No span goes to a collector whose certificate is not trusted.
 async fn unknown_authority(bench: &'static Bench) -> Result<()> {
     let (collector, endpoint) = collector_of(&Authority::new()?)?;
     let dir = TempDir::with_prefix("mqspan-e2e")?;

@@ -1,4 +1,4 @@
-//! `mqspan top` as plain tables: what it shows, and that nobody beside it notices.
+//! `mqspan top` as plain tables: what it shows, and that an agent beside it is not affected.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A `top --batch` that runs until it is stopped; it is killed when dropped.
+/// A `top --batch` that runs until it is stopped. It is killed when dropped.
 struct Batch {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -52,7 +52,7 @@ impl Batch {
         })
     }
 
-    /// The next table, of which every line ends before the empty one.
+    /// The next table, which ends before an empty line.
     async fn table(&mut self) -> Result<Vec<String>> {
         let mut table = Vec::new();
         loop {
@@ -65,7 +65,7 @@ impl Batch {
         }
     }
 
-    /// The first table that is as `is_so` says.
+    /// The first table for which `is_so` holds.
     async fn wait_for(
         &mut self,
         bench: &Bench,
@@ -86,11 +86,11 @@ impl Batch {
         }
     }
 
-    /// SIGTERM, after which it must end well.
+    /// Sends SIGTERM and checks that `top` succeeds.
     async fn stop(mut self, bench: &Bench) -> Result<()> {
         let pid = self.child.id().context("top has ended")?;
         signal::send(pid, Signal::TERM)?;
-        // Until its end it may print.
+        // It may print until its end.
         let end = async {
             while self.lines.next_line().await?.is_some() {}
             self.child.wait().await
@@ -103,7 +103,7 @@ impl Batch {
     }
 }
 
-/// The words of the line that has all of these words.
+/// The words of the first line that contains all of `words`.
 fn row<'a>(table: &'a [String], words: &[&str]) -> Option<Vec<&'a str>> {
     let mut rows = table.iter().map(|line| line.split_whitespace().collect());
     rows.find(|row: &Vec<&str>| words.iter().all(|word| row.contains(word)))
@@ -120,7 +120,7 @@ fn clock(second: u64) -> String {
     )
 }
 
-/// A queue with a depth that is known, and callers that are blocked, until they are not.
+/// The tables show a queue with a known depth, and blocked callers until they are released.
 async fn batch(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     let program = program?;
     let until = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 3_600;
@@ -131,7 +131,7 @@ async fn batch(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
         format!("{}.waits", filled.prefix()),
     );
     let many = format!("{}.blocked", blocked.prefix());
-    // Blocked before it starts, and of no interest: the kernel has not judged these.
+    // Blocked before the start and not asked for, so the kernel has not judged its calls.
     let other = Workload::new(bench.workload()?, &["blocked", "1", "hold"])?;
     let other_held = other.hold(bench).await?;
     let options = [
@@ -142,7 +142,7 @@ async fn batch(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
         "--queue",
         &format!("{}.*", blocked.prefix()),
     ];
-    // These have waited since before, too, but are asked for.
+    // These have waited since before the start too, but are asked for.
     let blocked_held = blocked.hold(bench).await?;
     let mut top = Batch::start(bench, &options)?;
     top.wait_for(bench, "two callers from before", |table| {
@@ -193,8 +193,8 @@ async fn batch(bench: &'static Bench, program: Result<PathBuf>) -> Result<()> {
     other_held.release(bench).await
 }
 
-/// An agent beside which `top` comes and goes, hooked as it likes, sees every call, those that are
-/// blocked meanwhile included.
+/// While `top` starts and stops beside it, with whatever backend it likes, an agent sees every
+/// call, including those blocked meanwhile.
 async fn beside_run(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let agent = Agent::sending_to(bench, &collector, defaults()).await?;
@@ -223,7 +223,7 @@ async fn beside_run(bench: &'static Bench) -> Result<()> {
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 
-/// As fast as calls go, none is lost that it does not tell.
+/// However fast calls come, `top` reports any that it loses.
 async fn flood(bench: &'static Bench) -> Result<()> {
     let flood = Workload::new(bench.workload()?, &["flood", "100000"])?;
     let name = format!("{}.flood", flood.prefix());
@@ -250,7 +250,7 @@ async fn flood(bench: &'static Bench) -> Result<()> {
     top.stop(bench).await
 }
 
-/// Without a terminal it says how to go on.
+/// Wrong usage, such as without a terminal, fails with advice on how to go on.
 async fn usage(bench: &'static Bench) -> Result<()> {
     for (line, wanted) in [
         (&["top"][..], "mqspan top --batch 1"),

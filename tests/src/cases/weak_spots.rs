@@ -1,5 +1,5 @@
-//! The agent's own weak spots: a reader of its log, a client of its health, another user of its files may be slow, gone or
-//! hostile, and the agent traces and stops as ever.
+//! The agent's own weak spots. A reader of its log, a client of its health endpoint or another user
+//! of its files may be slow, gone or hostile, and the agent still traces and stops as usual.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The bench whose agents have another standard error.
+/// Makes benches whose agents have another standard error.
 struct Stderr {
     scripts: TempDir,
 }
@@ -68,11 +68,11 @@ impl Stderr {
         })
     }
 
-    /// A named pipe, and the end of its reader.
+    /// A named pipe and its reading end.
     fn pipe(&self) -> Result<(PathBuf, File)> {
         let path = self.scripts.path().join("stderr");
         make_pipe(&path)?;
-        // As a writer, too: then neither side waits for the other to open it.
+        // Open for writing too, so that neither side waits for the other to open it.
         let reader = File::options()
             .read(true)
             .write(true)
@@ -82,7 +82,7 @@ impl Stderr {
     }
 }
 
-/// `O_NONBLOCK` of x86 and Arm: `include/uapi/asm-generic/fcntl.h`.
+/// `O_NONBLOCK` on x86 and Arm (`include/uapi/asm-generic/fcntl.h`).
 const O_NONBLOCK: i32 = 0o4000;
 
 fn make_pipe(path: &Path) -> Result<()> {
@@ -91,7 +91,7 @@ fn make_pipe(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// With all that there is to log.
+/// Logs everything that there is to log.
 fn loud(prometheus: SocketAddr) -> Value {
     json!({
         "logs": {"level": "trace"},
@@ -99,7 +99,8 @@ fn loud(prometheus: SocketAddr) -> Value {
     })
 }
 
-/// A few hundred calls, and the agent that traces these alone: others on the machine may make any number.
+/// A workload of a few hundred calls, and an agent that traces only these, because others on the
+/// machine may make any number.
 async fn start(bench: &Bench, collector: &Collector, over: Value) -> Result<(Workload, Agent)> {
     let workload = Workload::new(bench.workload()?, &["paced", "200"])?;
     let queues = format!("{}.*", workload.prefix());
@@ -112,7 +113,7 @@ async fn start(bench: &Bench, collector: &Collector, over: Value) -> Result<(Wor
     Ok((workload, agent))
 }
 
-/// Has the agent log connections until more lines are lost than before.
+/// Makes the agent log connections until more lines are lost than before.
 async fn wait_for_loss(bench: &Bench, prometheus: SocketAddr) -> Result<()> {
     let give_up = tokio::time::Instant::now() + bench.bound(60);
     let lost = |text: &str| sum(text, "mqspan_log_lost_total", &[]);
@@ -129,7 +130,7 @@ async fn wait_for_loss(bench: &Bench, prometheus: SocketAddr) -> Result<()> {
     }
 }
 
-/// Every call of the workload arrives.
+/// Runs the workload and waits until every call has arrived.
 async fn trace(bench: &Bench, collector: &Collector, workload: &Workload) -> Result<()> {
     let calls = workload.run(bench).await?;
     collector
@@ -137,14 +138,14 @@ async fn trace(bench: &Bench, collector: &Collector, workload: &Workload) -> Res
         .await
 }
 
-/// Not a byte of the log can be written.
+/// The agent traces and stops as usual when not a byte of its log can be written.
 async fn log_full(bench: &'static Bench) -> Result<()> {
     let stderr = Stderr::new()?;
     let bench = stderr.bench(bench, Path::new("/dev/full"))?;
     traces_without_log(&bench, || ()).await
 }
 
-/// The reader of the log goes while the agent runs.
+/// The agent traces and stops as usual when the reader of its log goes away.
 async fn log_reader_gone(bench: &'static Bench) -> Result<()> {
     let stderr = Stderr::new()?;
     let (pipe, reader) = stderr.pipe()?;
@@ -162,7 +163,7 @@ async fn traces_without_log(bench: &Bench, end_log: impl FnOnce()) -> Result<()>
     agent.stop_well(bench).await
 }
 
-/// The reader of the log is there and does not read.
+/// The agent traces and stops as usual when the reader of its log does not read.
 async fn log_reader_stuck(bench: &'static Bench) -> Result<()> {
     let stderr = Stderr::new()?;
     let (pipe, mut reader) = stderr.pipe()?;
@@ -173,12 +174,11 @@ async fn log_reader_stuck(bench: &'static Bench) -> Result<()> {
     wait_for_loss(bench, prometheus).await?;
     trace(bench, &collector, &workload).await?;
     wait_to_read(bench, &mut reader, "log lines were lost").await?;
-    // It is stuck again when the agent stops.
+    // The reader is stuck again when the agent stops.
     wait_for_loss(bench, prometheus).await?;
     agent.stop_well(bench).await
 }
 
-/// Reads until this text comes.
 async fn wait_to_read(bench: &Bench, reader: &mut File, text: &str) -> Result<()> {
     let give_up = tokio::time::Instant::now() + bench.bound(60);
     let mut read = Vec::new();
@@ -192,17 +192,18 @@ async fn wait_to_read(bench: &Bench, reader: &mut File, text: &str) -> Result<()
         match reader.read(&mut chunk) {
             Ok(size @ 1..) => read.extend(chunk.iter().take(size)),
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
-            // Nobody has written yet, or nobody writes yet.
+            // Nothing has been written yet, or nobody writes at the moment.
             _ => tokio::time::sleep(agent::POLL).await,
         }
-        // The last lines are enough to find it in.
+        // Keep the end, which is enough to find the text in.
         let excess = read.len().saturating_sub(2 * chunk.len());
         read.drain(..excess);
     }
     Ok(())
 }
 
-/// What commands say besides their output cannot be written: they do what they do, and end as they would.
+/// When commands cannot write their messages, they still do their work and exit with the same
+/// codes.
 async fn commands_untold(bench: &'static Bench) -> Result<()> {
     let stderr = Stderr::new()?;
     let workload = Workload::new(bench.workload()?, &["paced", "20"])?;
@@ -229,13 +230,13 @@ async fn commands_untold(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// Open descriptors of the agent.
+/// Number of descriptors that the agent has open.
 fn descriptors(agent: &Agent) -> Result<usize> {
     let directory = format!("/proc/{}/fd", agent.pid()?);
     Ok(fs::read_dir(directory)?.count())
 }
 
-/// Two hundred who connect and ask for nothing, or byte by byte, do not keep a probe out.
+/// Two hundred clients that connect and send nothing, or byte by byte, do not keep a probe out.
 async fn slow_clients(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let agent = Agent::sending_to(bench, &collector, defaults()).await?;
@@ -243,7 +244,7 @@ async fn slow_clients(bench: &'static Bench) -> Result<()> {
     let mut clients = try_join_all((0..200).map(|_| TcpStream::connect(agent.health))).await?;
     for path in ["/healthz", "/readyz"] {
         for client in &mut clients {
-            // The agent may have closed it.
+            // The agent may have closed the connection.
             drop(client.write_all(b"G").await);
         }
         let response = http::get(agent.health, path).await?;
@@ -257,7 +258,7 @@ async fn slow_clients(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// However many scrape, the numbers are collected once a second.
+/// However many clients scrape, the metrics are collected once a second.
 async fn scrapes_shared(bench: &'static Bench) -> Result<()> {
     let collector = Collector::start()?;
     let prometheus = free_address()?;
@@ -267,7 +268,7 @@ async fn scrapes_shared(bench: &'static Bench) -> Result<()> {
     let mut collections = Vec::new();
     for _ in 0..10 {
         for text in try_join_all((0..20).map(|_| scrape(prometheus))).await? {
-            // No two collections see the same.
+            // No two collections have the same CPU time.
             let cpu_time = text
                 .lines()
                 .find(|line| line.starts_with("mqspan_process_cpu_time"))
@@ -290,7 +291,7 @@ fn mode(path: &Path) -> Result<u32> {
     Ok(metadata.mode() & 0o7777)
 }
 
-/// What a user without privileges gets who opens the file for reading.
+/// What an unprivileged user gets on opening the file for reading.
 fn open_as_nobody(path: &Path) -> Result<std::process::Output> {
     Ok(Command::new("/bin/sh")
         .args(["-c", "exec 3<\"$1\"", "sh"])
@@ -307,8 +308,8 @@ fn on_disk(directory: &Path) -> Value {
     json!({"exporters": {"otlp": {"sending_queue": {"storage": {"directory": directory}}}}})
 }
 
-/// A queue's directory that everybody could read is the agent's alone, so nobody else can take its lock; neither can they read
-/// the file of spans.
+/// A queue directory that everyone could read becomes the agent's alone, so that nobody else can
+/// take its lock. Nobody else can read the file of spans either.
 async fn files_private(bench: &'static Bench) -> Result<()> {
     let parent = TempDir::with_prefix("mqspan-e2e")?;
     fs::set_permissions(parent.path(), PermissionsExt::from_mode(0o755))?;
@@ -346,7 +347,8 @@ async fn files_private(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await
 }
 
-/// What others can exchange, or use for other things, is refused by name and left as it is.
+/// Directories that others can replace, or use for something else, are refused by name and left as
+/// they are.
 async fn directory_refused(bench: &'static Bench) -> Result<()> {
     let parent = TempDir::with_prefix("mqspan-e2e")?;
     let at = |name: &str| parent.path().join(name);
@@ -382,7 +384,7 @@ async fn directory_refused(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// A named pipe for spans: the agent starts without its reader, who then gets all.
+/// With a named pipe for spans, the agent starts without a reader, who later gets every span.
 async fn file_pipe(bench: &'static Bench) -> Result<()> {
     let directory = TempDir::with_prefix("mqspan-e2e")?;
     let pipe = directory.path().join("spans");

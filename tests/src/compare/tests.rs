@@ -1,4 +1,4 @@
-//! The comparison itself must notice: a right span passes, each wrong field is named.
+//! Tests the comparison itself: a correct span passes, and each wrong field is named.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! The arguments of a call as strace prints them.
+//! Parses the arguments of a call as strace prints them.
 
-/// Parts of `text` between commas that are in no string, bracket or brace.
+/// Splits `text` at commas outside of strings, brackets and braces.
 pub(super) fn split(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut in_string, mut escaped, mut from) = (0_u32, false, false, 0);
@@ -23,7 +23,7 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-/// The bytes of what strace has put between quotation marks or angle brackets: C's escapes.
+/// Decodes the C escapes that strace writes between quotation marks or angle brackets.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -61,12 +61,12 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A whole string; none for an address, which stands for memory that could not be read.
+/// A whole string. `None` for an address, which stands for memory that could not be read.
 pub(super) fn string(text: &str) -> Option<String> {
     text.strip_prefix('"')?.strip_suffix('"').map(unescape)
 }
 
-/// A descriptor and its path, if it is open: `3</name>`, or `3</name>(deleted)`.
+/// A descriptor and, if it is open, its path: `3</name>`, or `3</name>(deleted)`.
 pub(super) fn descriptor(text: &str) -> Option<(i64, Option<String>)> {
     let Some((number, path)) = text.split_once('<') else {
         return Some((text.parse().ok()?, None));
@@ -78,7 +78,7 @@ pub(super) fn descriptor(text: &str) -> Option<(i64, Option<String>)> {
     ))
 }
 
-/// The field of `{a=1, b=2}`.
+/// The value of field `name` in `{a=1, b=2}`.
 pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     split(text.strip_prefix('{')?.strip_suffix('}')?)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Call by call, in the order of each thread.
+//! Compares call by call, in the order of each thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,18 +9,19 @@ use super::expected::{Expected, Settings, operation, queues, sorted_flags};
 use super::numbers::errno;
 use super::strace::{Call, Outcome};
 
-/// A report shows so many calls that differ, and counts the rest.
+/// A report shows this many differences, and the rest are only counted.
 const REPORTED: usize = 10;
 
-/// `-ERESTARTSYS`: a wait that a signal broke off.
+/// `-ERESTARTSYS`: a wait that a signal interrupted.
 const INTERRUPTED: i64 = -512;
 
 pub(super) struct Comparison {
     pub(super) calls: usize,
-    /// Calls of which strace did not see the return, since the thread was killed.
+    /// Calls whose return strace did not see, because the thread was killed.
     pub(super) died: usize,
-    /// Those of them that the kernel never ran: a thread that is killed while strace holds it at the
-    /// entry skips the call (`ptrace_report_syscall_entry()` in kernel/entry/common.c), so no hook sees it.
+    /// Those of them that the kernel never ran. A thread that is killed while strace holds it at
+    /// the entry skips the call (`ptrace_report_syscall_entry()` in kernel/entry/common.c), so no
+    /// hook sees it.
     pub(super) skipped: usize,
     pub(super) differences: usize,
     pub(super) report: String,
@@ -51,7 +52,8 @@ impl Comparison {
     }
 }
 
-/// Each line has exactly one span of its thread, in order, and nothing else is there.
+/// Checks that each line has exactly one span of its thread, in order, and that there are no
+/// others.
 pub(super) fn compare(calls: &[Call], spans: &[Traced], settings: &Settings<'_>) -> Comparison {
     let mut result = Comparison {
         calls: calls.len(),
@@ -83,7 +85,7 @@ pub(super) fn compare(calls: &[Call], spans: &[Traced], settings: &Settings<'_>)
     result
 }
 
-/// After a span or a line too many the rest is paired by operation, so that one is counted as one.
+/// After a surplus span or line, pairs the rest by operation, so that one surplus counts as one.
 fn compare_thread(
     calls: &[&Call],
     spans: &[&Traced],
@@ -127,12 +129,12 @@ fn compare_thread(
     }
 }
 
-/// A thread's last call, in which it was killed.
+/// Whether the kernel may have skipped a thread's last call, because the thread was killed in it.
 fn may_be_skipped(call: &Call) -> bool {
     matches!(&call.outcome, Outcome::Died(Some(signal)) if signal == "SIGKILL")
 }
 
-/// Whether the two can be of one call: what comes before the attributes that may be wrong.
+/// Whether both can be of one call, by the attributes that identify it. The others may be wrong.
 fn looks_same(call: &Call, traced: &Traced, settings: &Settings<'_>) -> bool {
     let expected = Expected::new(call, settings, &BTreeSet::new());
     let (got, _) = attributes(&traced.span.attributes);

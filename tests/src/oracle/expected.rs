@@ -1,4 +1,4 @@
-//! What a span must say, by strace's line.
+//! What a span must say, according to strace's line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,15 @@ pub(super) struct Settings<'a> {
     pub(super) sees_messages: bool,
 }
 
-/// What must be; `None`: the attribute must not be there. What strace does not tell is left out.
+/// The attributes that must be there, or, with `None`, must not be there. What strace does not tell
+/// is left out.
 pub(super) struct Expected {
     pub(super) attributes: BTreeMap<&'static str, Option<Value>>,
-    /// What this side did not understand of the line: a difference of its own.
+    /// What could not be parsed of the line. Each entry is a difference of its own.
     pub(super) unclear: Vec<String>,
 }
 
-/// Names of queues that have been opened: what tells a queue's descriptor from another file's.
+/// Names of queues that were opened, which tell a queue's descriptor from another file's.
 pub(super) fn queues(calls: &[Call]) -> BTreeSet<String> {
     calls
         .iter()
@@ -31,8 +32,8 @@ pub(super) fn queues(calls: &[Call]) -> BTreeSet<String> {
         .collect()
 }
 
-/// strace names the calls of a 32-bit table as that table does; those with 32-bit times are there
-/// without a suffix.
+/// strace names the calls of a 32-bit table as that table does, where the calls with 32-bit times
+/// have no suffix.
 pub(super) fn operation(syscall: &str, abi: &str) -> String {
     let is_timed = matches!(syscall, "mq_timedsend" | "mq_timedreceive");
     match abi {
@@ -77,7 +78,7 @@ impl Expected {
         self.attributes.insert(key, None);
     }
 
-    /// The value, or a note that the line has not the form that is known.
+    /// Returns the value, and takes a note if the line does not have the expected form.
     fn known<T>(&mut self, what: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
             self.unclear.push(format!("strace: {what} not understood"));
@@ -98,16 +99,17 @@ impl Expected {
                 let seen = if name == "ERESTARTSYS" { "EINTR" } else { name };
                 self.is("error.type", seen);
             }
-            // By its signal where it was interrupted; where it was killed on its way out, the agent has
-            // the return that strace did not live to see: `compare` decides. Another thread's
-            // exit_group() ends a thread by SIGKILL.
+            // An interrupted call has the name of its signal. If the thread was killed on its way
+            // out, the agent has the return that strace did not live to see, and `compare` decides.
+            // Another thread's exit_group() ends a thread with SIGKILL.
             Outcome::Died(signal) => {
                 self.is("error.type", signal.as_deref().unwrap_or("SIGKILL"));
             }
         }
     }
 
-    /// The kernel takes names without the leading slash that a span has. An empty name is of no queue.
+    /// The kernel takes names without the leading slash that a span has. An empty name is of no
+    /// queue.
     fn named(&mut self, call: &Call) {
         let name = call.arguments.first().and_then(|name| string(name));
         match name.filter(|name| !name.is_empty()) {
@@ -152,7 +154,7 @@ impl Expected {
 
     /// What sends and receives share: descriptor, message, length, priority, timeout.
     fn transfer(&mut self, call: &Call, timeout_at: usize) {
-        // A thread that died in a receive left strace no time to read the arguments.
+        // If the thread died in a receive, strace had no time to read the arguments.
         if call.arguments.len() <= timeout_at && matches!(call.outcome, Outcome::Died(_)) {
             return;
         }
@@ -176,7 +178,7 @@ impl Expected {
         }
     }
 
-    /// Without the return that strace did not see.
+    /// Drops the expected error, for a return that strace did not see.
     pub(super) fn forgets_return(&mut self) {
         self.attributes.remove("error.type");
     }
@@ -218,7 +220,7 @@ impl Expected {
             .and_then(numbers::unsigned);
         match asked {
             Some(priority) => self.is("posix_mq.priority", priority.cast_signed()),
-            // Not asked for: only the message itself tells it.
+            // Not asked for, so only the message itself has it.
             None if settings.sees_messages => {}
             None => self.is_absent("posix_mq.priority"),
         }
@@ -238,7 +240,7 @@ impl Expected {
             self.is_absent("posix_mq.notify_signal");
             return;
         };
-        // Of a number without a name strace shows the bits: `0xffffffff /* SIGEV_??? */`.
+        // For a number without a name, strace shows the bits: `0xffffffff /* SIGEV_??? */`.
         let number = notify.split(" /*").next().and_then(numbers::signed);
         match number {
             Some(number) => self.is("posix_mq.notify", number.to_string().as_str()),
@@ -255,7 +257,7 @@ impl Expected {
     }
 }
 
-/// Flags mean the same in any order.
+/// Sorts flags, whose order has no meaning.
 pub(super) fn sorted_flags(flags: &str) -> String {
     let mut flags: Vec<_> = flags.split('|').collect();
     flags.sort_unstable();

@@ -5,8 +5,8 @@
 //!                                └─────> strace ── lines ──> compare, call by call
 //! ```
 //!
-//! The program runs in an IPC namespace of its own, and the agent is told to trace that and nothing
-//! else: so every span must have its line, and every line its span.
+//! The program runs in an IPC namespace of its own, and the agent traces only that namespace. So
+//! every span must have its line, and every line its span.
 
 mod arguments;
 mod compare;
@@ -58,11 +58,11 @@ struct Args {
     command: Vec<String>,
 }
 
-/// The whole of `mqspan-oracle`.
+/// Runs `mqspan-oracle`.
 ///
 /// # Errors
 ///
-/// When the two could not be compared at all; a difference makes a failing exit code.
+/// When the two could not be compared at all. A difference makes a failing exit code.
 pub async fn oracle() -> Result<ExitCode> {
     let args = Args::parse();
     let bench = Bench {

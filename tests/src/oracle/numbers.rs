@@ -1,6 +1,7 @@
-//! Names that strace prints, as the numbers that a span carries: the kernel's asm-generic headers.
+//! The numbers that a span carries for names that strace prints, from the kernel's asm-generic
+//! headers.
 
-/// Errors that the `mq_*` calls know, and what a signal makes of them inside the kernel.
+/// Errors that the `mq_*` calls return, and what a signal makes of them inside the kernel.
 const ERRNOS: [(&str, i64); 19] = [
     ("EPERM", 1),
     ("ENOENT", 2),
@@ -30,7 +31,7 @@ const SIGNALS: [&str; 31] = [
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// The first that strace calls `SIGRT_n`.
+/// The first signal that strace calls `SIGRT_n`.
 const FIRST_REAL_TIME: i64 = 32;
 
 pub(super) fn errno(name: &str) -> Option<i64> {
@@ -40,7 +41,7 @@ pub(super) fn errno(name: &str) -> Option<i64> {
         .map(|(_, number)| *number)
 }
 
-/// `SIGUSR1`, `SIGRT_2`, `SIGRTMIN`, `SIGRTMAX`, or a number where there is no such signal.
+/// Parses `SIGUSR1`, `SIGRT_2`, `SIGRTMIN`, `SIGRTMAX`, or a number for a signal without a name.
 pub(super) fn signal(name: &str) -> Option<i64> {
     if let Some(n) = name.strip_prefix("SIGRT_") {
         return Some(FIRST_REAL_TIME + n.parse::<i64>().ok()?);
@@ -58,7 +59,7 @@ pub(super) fn signal(name: &str) -> Option<i64> {
     }
 }
 
-/// An `int` of which strace prints the bits.
+/// Parses an `int` of which strace prints the bits.
 pub(super) fn signed(text: &str) -> Option<i32> {
     let bits = unsigned(text)?;
     i32::try_from(bits.cast_signed())

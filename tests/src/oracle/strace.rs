@@ -1,4 +1,4 @@
-//! What strace wrote: lines joined to calls, in the order in which the calls began.
+//! Parses what strace wrote: joins lines to calls, in the order in which the calls began.
 
 use std::collections::HashMap;
 
@@ -8,35 +8,34 @@ use super::arguments;
 
 const UNFINISHED: &str = "<unfinished ...>";
 
-/// The same of a thread that strace has let go of.
+/// The same, for a thread that strace has let go of.
 const DETACHED: &str = "<detached ...>";
 
-/// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Value(i64),
-    /// Its name: `EAGAIN`, or `ERESTARTSYS`, which no caller sees.
+    /// The name of the error: `EAGAIN`, or `ERESTARTSYS`, which no caller sees.
     Error(String),
-    /// The thread ended inside, by this signal if by one.
+    /// The thread died inside the call, by this signal if by one.
     Died(Option<String>),
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    /// As strace wrote it, joined.
+    /// The line as strace wrote it, after joining.
     pub(super) line: String,
-    /// Numbers of threads may come again: the calls of both are then one sequence in time, on
-    /// strace's side as on the agent's.
+    /// Thread numbers may be reused. The calls of both threads are then one sequence in time, for
+    /// strace as for the agent.
     pub(super) tid: i64,
     pub(super) syscall: String,
     pub(super) arguments: Vec<String>,
     pub(super) outcome: Outcome,
 }
 
-/// `NAME(ARGUMENTS) = RESULT` in its parts.
+/// Splits `NAME(ARGUMENTS) = RESULT` into its parts.
 fn call(tid: i64, text: &str) -> Result<Call> {
     let (syscall, rest) = text.split_once('(').context("no call")?;
-    // Arguments hold no ") = " outside of strings, and a result holds none at all.
+    // Outside of strings, arguments contain no ") = ", and a result contains none at all.
     let at = rest.rfind(" = ").context("no result")?;
     let (arguments, result) = rest.split_at(at);
     let arguments = arguments
@@ -59,9 +58,10 @@ fn outcome(result: &str) -> Result<Outcome> {
     let mut words = result.split_whitespace();
     let (value, error) = (words.next().context("no result")?, words.next());
     Ok(match (value, error) {
-        // `= ? <unavailable>`: the thread was gone when strace wanted to read its registers.
+        // `= ? <unavailable>`: the thread was gone when strace tried to read its registers.
         ("?", None | Some("<unavailable>")) => Outcome::Died(None),
-        // `-1 (errno 18446744073709551336)`: no error of the kernel's, but a register's 64 bits.
+        // `-1 (errno 18446744073709551336)`: not an error of the kernel's, but the 64 bits of a
+        // register.
         ("-1", Some("(errno")) => {
             let bits = words
                 .next()
@@ -76,13 +76,13 @@ fn outcome(result: &str) -> Result<Outcome> {
     })
 }
 
-/// Calls of all threads, while they are put together.
+/// The calls of all threads while they are being joined.
 #[derive(Default)]
 struct Joining {
     calls: Vec<Option<Call>>,
-    /// Where in `calls` the open call of a thread goes, and what is known of it.
+    /// A thread's open call: its index in `calls` and its text so far.
     open: HashMap<i64, (usize, String)>,
-    /// The last call of a thread.
+    /// Index in `calls` of a thread's last call.
     last: HashMap<i64, usize>,
 }
 
@@ -94,14 +94,14 @@ impl Joining {
         if let Some(end) = text.strip_prefix("+++ ") {
             return self.thread_ended(tid, end);
         }
-        // A signal; or a thread that died before strace could read which call it was in.
+        // A signal, or a thread that died before strace could read which call it was in.
         if text.starts_with("--- ") || (text.starts_with("???(") && text.ends_with("= ?")) {
             return Ok(());
         }
         if let Some(rest) = text.strip_prefix("<... ") {
             let (_, rest) = rest.split_once(" resumed>").context("what is resumed?")?;
             let (at, begun) = self.open.remove(&tid).context("resumes nothing")?;
-            // A thread that ends inside resumes with nothing more to tell.
+            // A thread that ends inside the call resumes with nothing more to say.
             let rest = rest.replacen(&format!(" {UNFINISHED}"), "", 1);
             return self.put(at, call(tid, &format!("{begun}{rest}"))?);
         }
@@ -130,7 +130,8 @@ impl Joining {
         Ok(())
     }
 
-    /// `exited with 0 +++`, `killed by SIGKILL +++`, `superseded by execve in pid 7 +++`.
+    /// `end` is `exited with 0 +++`, `killed by SIGKILL +++` or
+    /// `superseded by execve in pid 7 +++`.
     fn thread_ended(&mut self, tid: i64, end: &str) -> Result<()> {
         if let Some((at, begun)) = self.open.remove(&tid) {
             self.put(at, call(tid, &format!("{begun}) = ?"))?)?;
@@ -142,21 +143,23 @@ impl Joining {
         if let (Some(Some(call)), Some(killer)) = (last, killer)
             && (matches!(call.outcome, Outcome::Died(_)) || killer == "SIGKILL")
         {
-            // Of a thread that is killed on its way out, strace 6.1 cannot ask the kernel for the return any
-            // more, and writes what it last read of another thread: whatever that is, it is no return.
+            // When a thread is killed on its way out, strace 6.1 can no longer ask the kernel for
+            // the return. It writes what it last read of another thread, which is no return of this
+            // one.
             call.outcome = Outcome::Died(Some(killer.to_owned()));
         }
         Ok(())
     }
 }
 
-/// Every call of the output of `strace -f -q -y`.
+/// Parses every call in the output of `strace -f -q -y`.
 pub(super) fn parse(text: &str) -> Result<Vec<Call>> {
     let mut joining = Joining::default();
     for line in text.lines() {
         joining.line(line).with_context(|| line.to_owned())?;
     }
-    // Of some threads that are killed strace 6.1 does not write the end. One that lived on would have returned.
+    // For some killed threads, strace 6.1 does not write the end. A thread that lived on would have
+    // returned.
     let without_end: Vec<_> = joining.last.keys().copied().collect();
     for tid in without_end {
         joining.thread_ended(tid, "killed by SIGKILL")?;

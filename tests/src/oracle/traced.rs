@@ -10,11 +10,11 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::spawn::cannot_run;
 
-/// Tells the namespace, and goes on once there is a line to read.
+/// Prints the namespace, and goes on once there is a line to read.
 const GATE: &str = "readlink /proc/self/ns/ipc && read -r go && exec strace \"$@\"";
 
-/// `-y`: descriptors with their paths, by which a queue is named. `-s 0`: no message's bytes.
-/// One `-q` only, since the second would hide what ended a thread.
+/// `-y` prints descriptors with their paths, which name the queues. `-s 0` leaves out the bytes of
+/// messages. There is only one `-q`, since a second would hide what ended a thread.
 const STRACE: [&str; 9] = [
     "-f",
     "-q",
@@ -27,7 +27,7 @@ const STRACE: [&str; 9] = [
     "-esignal=none",
 ];
 
-/// The namespace is there; the program has not begun.
+/// A program whose namespace exists and that has not begun.
 pub(super) struct Stopped {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -35,7 +35,6 @@ pub(super) struct Stopped {
     dir: TempDir,
 }
 
-/// What became of it.
 pub(super) struct Run {
     pub(super) code: Option<i32>,
     pub(super) output: String,
@@ -68,12 +67,12 @@ impl Stopped {
         })
     }
 
-    /// As `ipc:[INODE]`.
+    /// In the form `ipc:[INODE]`.
     pub(super) fn ipc_namespace(&self) -> &str {
         &self.ipc_namespace
     }
 
-    /// Lets it run to its end.
+    /// Lets the program run to its end.
     pub(super) async fn run(mut self, bound: Duration) -> Result<Run> {
         let mut gate = self.child.stdin.take().context("no standard input")?;
         gate.write_all(b"go\n").await?;

@@ -1,4 +1,4 @@
-//! What must hold of the spans in Jaeger; each that does is a line of output.
+//! What must hold of the spans in Jaeger. Each check that passes prints a line.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,12 +9,12 @@ use super::jaeger::{Found, Jaeger, Trace};
 use super::{Pipeline, Route, Run};
 use crate::compare::{Comparison, Correlation, ReadFrom};
 
-/// Calls that the demo's `orders` makes: 2 opens, 9 rounds of 3 sends and 3 receives, one send too large, one
-/// receive of nothing, the closing send, 2 unlinks.
+/// Calls that the demo's `orders` makes: 2 opens, 9 rounds of 3 sends and 3 receives, one send that
+/// is too large, one receive that gets nothing, the closing send, and 2 unlinks.
 const ORDERS_CALLS: usize = 61;
-/// Orders that `warehouse` gets, the closing one among them.
+/// Orders that `warehouse` receives, including the closing one.
 const ORDERS: usize = 28;
-/// What it answers to.
+/// Orders that it acknowledges.
 const ACKS: usize = 27;
 
 pub(super) fn count(traces: &[Trace]) -> u64 {
@@ -24,7 +24,7 @@ pub(super) fn count(traces: &[Trace]) -> u64 {
         .sum()
 }
 
-/// Prints what was shown.
+/// Prints what passed.
 struct Shown(Route);
 
 impl Shown {
@@ -54,7 +54,7 @@ pub(super) async fn check(
     fields(&shown, pipeline, run, jaeger).await
 }
 
-/// As many spans as calls.
+/// There are as many spans as calls.
 fn counts(shown: &Shown, run: &Run, spans: &[Found<'_>]) -> Result<()> {
     let balance = &run.balance;
     let mut by_pid: BTreeMap<i64, usize> = BTreeMap::new();
@@ -110,7 +110,7 @@ fn counts(shown: &Shown, run: &Run, spans: &[Found<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Services and operations, as Jaeger's page offers them.
+/// The services and operations are the expected ones, as Jaeger's page offers them.
 async fn names(shown: &Shown, jaeger: Jaeger) -> Result<()> {
     let services = jaeger.services().await?;
     let wanted: BTreeSet<String> = ["mqwork-i386", "mqwork-x86_64", "orders", "warehouse"]
@@ -171,7 +171,7 @@ fn expect(span: Found<'_>, key: &str, wanted: Option<Value>) -> Result<()> {
     Ok(())
 }
 
-/// A failure is an error in Jaeger, unless it is one that mqspan leaves unset.
+/// A failed call is an error in Jaeger, unless mqspan leaves its status unset.
 fn failures(shown: &Shown, spans: &[Found<'_>]) -> Result<()> {
     let that_returned = |service, name, returned| {
         let found: Vec<_> = spans
@@ -235,8 +235,8 @@ fn by_id<'a>(spans: &[Found<'a>]) -> ById<'a> {
         .collect()
 }
 
-/// Jaeger finds nothing wrong with the spans but that a receive is not over when its send is: to its page a child
-/// that is not within its parent may be of another clock, and it has been told to leave such alone.
+/// Jaeger warns of nothing except receives that last longer than their sends. It suspects another
+/// clock where a child is not within its parent, and it is configured to leave such spans alone.
 fn warnings(shown: &Shown, spans: &[Found<'_>]) -> Result<()> {
     let by_id = by_id(spans);
     let mut apart = 0;
@@ -264,7 +264,7 @@ fn warnings(shown: &Shown, spans: &[Found<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Each message's receive is the child of its send, in the other process.
+/// Each message's receive is the child of its send in the other process.
 fn messages(shown: &Shown, spans: &[Found<'_>]) -> Result<()> {
     let by_id = by_id(spans);
     for (count, receiver, receive, sender, send) in [
@@ -321,7 +321,7 @@ fn messages(shown: &Shown, spans: &[Found<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Resource attributes are the tags of Jaeger's processes.
+/// Resource attributes become the tags of Jaeger's processes.
 fn processes(shown: &Shown, pipeline: &Pipeline, spans: &[Found<'_>]) -> Result<()> {
     for (service, program) in [
         ("orders", &pipeline.args.orders),
@@ -358,7 +358,7 @@ fn processes(shown: &Shown, pipeline: &Pipeline, spans: &[Found<'_>]) -> Result<
     Ok(())
 }
 
-/// Every field of every span is what the program wrote down, in the OTLP that Jaeger answers with.
+/// Every field of every span, in the OTLP that Jaeger answers with, is what the program recorded.
 async fn fields(shown: &Shown, pipeline: &Pipeline, run: &Run, jaeger: Jaeger) -> Result<()> {
     let spans = jaeger.otlp(&["mqwork-i386", "mqwork-x86_64"]).await?;
     let native = pipeline.bench.workload()?;

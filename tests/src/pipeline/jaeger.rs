@@ -1,4 +1,4 @@
-//! Jaeger's query API: the one that its page uses, and the one that answers in OTLP.
+//! Jaeger's query APIs: the one that its page uses, and the one that answers in OTLP.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use mqspan_testkit::otlp_json::traces_data_lines;
 
-/// More traces than a run makes, and fewer than Jaeger's memory holds.
+/// More traces than a run makes, and fewer than Jaeger keeps in memory.
 const MOST_TRACES: u32 = 50_000;
 
-/// Microseconds since 1970: the year 2200.
+/// The year 2200, in microseconds since 1970.
 const LATEST_US: u64 = 7_258_118_400_000_000;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -38,7 +38,7 @@ pub(super) struct Span {
     pub(super) references: Vec<Reference>,
     /// Microseconds since 1970.
     start_time: u64,
-    /// Microseconds.
+    /// In microseconds.
     duration: u64,
     tags: Vec<Tag>,
     #[serde(rename = "processID")]
@@ -69,7 +69,8 @@ struct Tag {
     value: Value,
 }
 
-/// A span with what Jaeger calls its process: the service, and tags that were the resource's attributes.
+/// A span with what Jaeger calls its process: the service, and tags that were the resource's
+/// attributes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found<'a> {
     pub(super) span: &'a Span,
@@ -81,7 +82,7 @@ fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a Value> {
 }
 
 impl Span {
-    /// Whether it began and ended while the other lasted.
+    /// Whether it began and ended within the other.
     pub(super) fn is_within(&self, other: &Span) -> bool {
         self.start_time >= other.start_time
             && self.start_time + self.duration <= other.start_time + other.duration
@@ -122,7 +123,6 @@ impl Trace {
     }
 }
 
-/// A running Jaeger.
 #[derive(Clone, Copy)]
 pub(super) struct Jaeger {
     pub(super) query: SocketAddr,
@@ -159,14 +159,14 @@ impl Jaeger {
         Ok(answer.data.unwrap_or_default())
     }
 
-    /// Those of others: Jaeger is one too, for what it is asked by traced clients.
+    /// The services other than Jaeger itself, which is one where a traced client has asked it.
     pub(super) async fn services(&self) -> Result<BTreeSet<String>> {
         let mut services: BTreeSet<String> = self.ask("/api/services").await?;
         services.remove("jaeger");
         Ok(services)
     }
 
-    /// Names and kinds.
+    /// The operations of a service, by name and kind.
     pub(super) async fn operations(&self, service: &str) -> Result<BTreeSet<(String, String)>> {
         let path = format!("/api/operations?service={service}");
         let operations: Vec<Operation> = self.ask(&path).await?;
@@ -194,7 +194,7 @@ impl Jaeger {
         Ok(traces)
     }
 
-    /// The spans of these services in OTLP; a trace that two of them share comes twice.
+    /// The spans of these services in OTLP. A trace that two of them share comes twice.
     pub(super) async fn otlp(&self, services: &[&str]) -> Result<Vec<Traced>> {
         #[derive(Deserialize)]
         struct Wrapped {

@@ -1,4 +1,5 @@
-//! A real Collector and a real Jaeger take the spans of real programs, and Jaeger is asked what came.
+//! Sends the spans of real programs through a real Collector to a real Jaeger, and asks Jaeger what
+//! came.
 //!
 //! ```text
 //! workload, demo ──> kernel ──> mqspan ──> Collector ──> Jaeger ──> compare
@@ -6,8 +7,9 @@
 //!     └── truth ───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The Collector and the agent have the configurations of `config/examples`, Jaeger the one that is built
-//! into it. All ports are those that users have, so this wants a machine or a network namespace of its own.
+//! The Collector and the agent have the configurations of `config/examples`, and Jaeger has its
+//! built-in one. All ports are the ones that users have, so this needs a machine or a network
+//! namespace of its own.
 
 mod checks;
 mod jaeger;
@@ -65,15 +67,15 @@ struct Args {
     slow_factor: u32,
 }
 
-/// Messages of each of the three producers of the scenario `exchange`.
+/// Messages of each of the three producers in the scenario `exchange`.
 const MESSAGES: &str = "200";
 
-/// Where the agent's configuration has its health.
+/// The health address in the agent's configuration.
 const HEALTH: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 13133);
-/// Jaeger has the Collector's port, and so an address of its own.
+/// Jaeger listens on the Collector's port, and so has an address of its own.
 const JAEGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// How spans get to Jaeger.
+/// How spans reach Jaeger.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Route {
     Collector,
@@ -89,11 +91,11 @@ impl Route {
     }
 }
 
-/// What was run, and what the agent says of it.
+/// What was run, and the agent's tally of it.
 struct Run {
-    /// One scenario's calls, and the program that the first process of it ran.
+    /// The calls of each scenario, with the program that its first process ran.
     scenarios: Vec<(Workload, Vec<Call>)>,
-    /// Of the agent, at its end.
+    /// The agent's final tally.
     balance: Balance,
 }
 
@@ -127,10 +129,11 @@ impl Pipeline {
         Server::start(&self.bench, "the Collector", &mut command, &[listen]).await
     }
 
-    /// The agent with its example; to Jaeger directly only the endpoint is another.
+    /// Starts the agent with its example configuration. Straight to Jaeger, only the endpoint
+    /// differs.
     async fn start_agent(&self, route: Route) -> Result<Agent> {
         let jaeger = format!("http://{}", self.otlp(JAEGER));
-        // An export that takes longer is sent again, and would then count twice.
+        // An export that times out is sent again and would count twice.
         let timeout = format!("{}s", self.bench.bound(10).as_secs());
         let mut variables = vec![
             ("MQSPAN__CAPTURE__BACKEND", self.bench.backend.name()),
@@ -142,7 +145,7 @@ impl Pipeline {
         Agent::start_file(&self.bench, &self.args.agent_config, &variables, HEALTH).await
     }
 
-    /// The demo, of which Jaeger's user would look at; and programs that write down what they do.
+    /// Runs the demo, which a user would look at in Jaeger, and programs that record what they do.
     async fn work(&self) -> Result<Vec<(Workload, Vec<Call>)>> {
         let demo = Command::new(&self.args.orders)
             .arg(&self.args.warehouse)
@@ -183,7 +186,7 @@ impl Pipeline {
         checks::check(self, route, &run, query, &traces).await
     }
 
-    /// Every trace, once all that was exported is there.
+    /// Every trace, once everything that was exported is there.
     async fn traces(
         &self,
         jaeger: Jaeger,
@@ -209,11 +212,11 @@ impl Pipeline {
     }
 }
 
-/// The whole of `mqspan-pipeline`.
+/// Runs `mqspan-pipeline`.
 ///
 /// # Errors
 ///
-/// When it cannot be run at all; what does not hold makes a failing exit code.
+/// When it cannot be run at all. A check that fails makes a failing exit code.
 pub async fn pipeline() -> Result<ExitCode> {
     let args = Args::parse();
     ensure!(

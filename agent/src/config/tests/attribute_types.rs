@@ -1,4 +1,4 @@
-//! Types of attributes whose values come from variables.
+//! Types of attributes whose values come from environment variables.
 
 use super::super::AttributeValue;
 use super::super::print::to_yaml;
@@ -18,7 +18,7 @@ fn attribute(entry: &str, name: &str, value: &str) -> Option<AttributeValue> {
     attributes.get(name).cloned()
 }
 
-/// Texts that YAML would make something else of.
+/// Text that YAML would read as something else.
 const TEXTS: [&str; 24] = [
     "12345",
     "0755",

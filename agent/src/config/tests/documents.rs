@@ -1,4 +1,4 @@
-//! `config/mqspan.yaml` and `config/mqspan.schema.json` against the code.
+//! Checks `config/mqspan.yaml` and `config/mqspan.schema.json` against the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,6 @@ fn schema() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A YAML tree as JSON.
 fn to_json(node: &Node) -> Value {
     match &node.content {
         Content::Map(entries) => {
@@ -40,7 +39,7 @@ fn to_json(node: &Node) -> Value {
     }
 }
 
-/// Paths of all keys in the order in which they stand.
+/// Collects the paths of all keys, in file order.
 fn paths(value: &Value, prefix: &str, out: &mut Vec<String>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         let path = format!("{prefix}{key}");
@@ -55,7 +54,7 @@ fn all_paths(value: &Value) -> Vec<String> {
     out
 }
 
-/// The defaults that a schema states, as a tree of the keys that it knows.
+/// The defaults that a schema states, as a tree of its keys.
 fn schema_defaults(schema: &Value, root: &Value) -> Value {
     if let Some(reference) = schema["$ref"].as_str()
         && schema.get("default").is_none()
@@ -73,7 +72,7 @@ fn schema_defaults(schema: &Value, root: &Value) -> Value {
     }
 }
 
-/// Every mapping of a schema that lists its keys must refuse others.
+/// Collects the mappings of a schema that list their keys and still accept others.
 fn open_mappings(schema: &Value, at: &str, out: &mut Vec<String>) {
     if schema.get("properties").is_some() && schema["additionalProperties"] != json!(false) {
         out.push(at.to_owned());
@@ -176,7 +175,7 @@ fn the_schema_refuses_what_the_code_refuses() {
     }
 }
 
-/// No key equals its default or another key of its type, so that no two can be mixed up unnoticed.
+/// Every key differs from its default and from other keys of its type, so that a mix-up shows.
 const EVERY_KEY_CHANGED: &str = r#"
 capture: {backend: kprobe, syscalls: [mq_unlink, mq_notify], abis: [compat], ring_buffer_size: 1MiB, max_in_flight: 11, payload: {enabled: true, max_bytes: 12}}
 filter:
@@ -220,7 +219,7 @@ fn every_key_reaches_the_configuration_and_is_printed_again() {
     }
 }
 
-/// Each variable is in the documents' table, and none that the code does not know.
+/// `docs/variables.md` lists every variable that the code knows, and no other.
 #[test]
 fn standard_variables_are_documented() {
     use crate::config::otel_env::heeded;

@@ -1,8 +1,8 @@
-//! Every message about a key or a value of the file, in full.
+//! The full text of every message about a key or a value of the file.
 
 use super::file;
 
-/// Checks that a file of one line fails with `mqspan.yaml:1:` and the rest of the message.
+/// Checks that each one-line file fails with `mqspan.yaml:1:` and the given message.
 fn fails(table: &[(&str, &str)]) {
     for (text, expected) in table {
         let found = file(text).map(|loaded| loaded.config).unwrap_err();

@@ -1,6 +1,6 @@
-//! `config/mqspan.yaml` and `config/mqspan.schema.json`, made of the tree of keys.
+//! Generates `config/mqspan.yaml` and `config/mqspan.schema.json` from the tree of keys.
 //!
-//! `make generate` writes them; without it the tests compare.
+//! `make generate` writes them. Without it, the tests compare.
 
 use std::borrow::Cow;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::config::{
     NamespaceInode, Secret, Size,
 };
 
-/// Columns of the lines of comments.
+/// Width of comment lines in the file, in columns.
 const WIDTH: usize = 140;
 
 const HEAD: &str = "\
@@ -30,7 +30,7 @@ const HEAD: &str = "\
 # (two underscores between the levels).
 ";
 
-/// How a type is written in the file.
+/// Declares how each type is written in the file.
 macro_rules! written {
     ($($type:ty = $schema:tt,)+) => {
         $(
@@ -76,12 +76,12 @@ pub(super) fn repository(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// What stands for any value: one that an environment variable gives.
+/// The schema of a value that comes from an environment variable.
 fn reference() -> Value {
     json!({"$ref": "#/$defs/reference"})
 }
 
-/// Every key can be left empty, and a variable can stand in the place of a value.
+/// Allows every key to be empty, and a variable in place of any value.
 fn loosen(schema: &mut Value) {
     let Some(members) = schema.as_object_mut() else {
         return;
@@ -89,7 +89,7 @@ fn loosen(schema: &mut Value) {
     if let Some(properties) = members.get_mut("properties").and_then(Value::as_object_mut) {
         properties.values_mut().for_each(loosen);
         members.insert("type".into(), json!(["object", "null"]));
-        // That of a section is those of its keys.
+        // A section's default is that of its keys.
         members.remove("default");
         return;
     }
@@ -153,7 +153,7 @@ fn schema() -> Value {
     Value::Object(out)
 }
 
-/// Words in lines with this before each.
+/// Wraps `text` at `WIDTH` columns, with `before` at the start of each line.
 fn wrapped(text: &str, before: &str) -> String {
     let mut out = String::new();
     let mut line = before.to_owned();
@@ -190,7 +190,7 @@ fn section(out: &mut String, schema: &Value, defaults: &Value, depth: usize) {
     }
 }
 
-/// Fails where the file is another than this text, or writes it.
+/// Checks that the file has this text. Writes it if `MQSPAN_GENERATE` is set.
 fn is_in(file: &str, text: &str) {
     let path = repository(file);
     if std::env::var_os("MQSPAN_GENERATE").is_some() {

@@ -1,4 +1,4 @@
-//! Which layer wins, and what each kind of variable means.
+//! Which layer takes precedence, and what each kind of variable means.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Tests of the configuration as a whole: files in, configurations and messages out.
+//! Tests of the whole configuration: files go in, configurations and messages come out.
 
 mod attribute_types;
 mod documents;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::{ConfigError, Env, Globs, Loaded, Overrides, load};
 
-/// Loads a file with this content; the messages of an error call it `mqspan.yaml`.
+/// Loads a file with this content. Error messages call it `mqspan.yaml`.
 pub(super) fn load_text(
     text: &str,
     env: &[(&str, &str)],
@@ -33,12 +33,12 @@ pub(super) fn load_text(
     }
 }
 
-/// Loads a file with this content and nothing else.
+/// Loads a file with this content, without variables or flags.
 fn file(text: &str) -> Result<Loaded, String> {
     load_text(text, &[], &Overrides::new())
 }
 
-/// Loads variables and nothing else.
+/// Loads variables, without a file or flags.
 fn variables(env: &[(&str, &str)]) -> Result<Loaded, String> {
     let env: Env = env.iter().copied().collect();
     load(None, &Overrides::new(), &env).map_err(|error| error.to_string())

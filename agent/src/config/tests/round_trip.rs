@@ -1,4 +1,4 @@
-//! What is printed loads to the same configuration, and shows no secrets.
+//! A printed configuration loads to the same configuration and shows no secrets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -125,7 +125,7 @@ fn attributes_take_the_type_of_yaml() {
     assert_eq!(config.resource.attributes, expected.into());
 }
 
-/// The table of the Collector's RFC on environment variables, and its tests of strict types.
+/// Cases from the Collector's RFC on environment variables and from its tests of strict types.
 #[test]
 fn expanded_scalars_take_the_type_of_their_key() {
     let name = "  node_name: ";

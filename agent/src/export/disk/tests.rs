@@ -1,4 +1,4 @@
-//! The queue on disk against a model, with crashes and damage.
+//! Tests the queue on disk against a model, with crashes and damage.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ fn open(path: &Path, counters: &Arc<Counters>) -> DiskQueue {
     DiskQueue::open(&config, u64::MAX, Arc::clone(counters)).unwrap()
 }
 
-/// A batch that can be told from others, with marks of records in it.
+/// A batch that begins with its id and contains the magic of records.
 fn batch(id: u64, len: usize) -> EncodedBatch {
     let mut bytes = id.to_le_bytes().to_vec();
     while bytes.len() < len.max(8) {
@@ -44,12 +44,12 @@ fn size(path: &Path) -> u64 {
         .sum()
 }
 
-/// What a crash leaves: the files as they are now.
+/// Copies the files as a crash would leave them.
 fn crash(path: &Path) -> TempDir {
     let left = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(path).unwrap() {
         let entry = entry.unwrap();
-        // The writer may be removing what is consumed.
+        // The writer may be removing consumed segments.
         match fs::copy(entry.path(), left.path().join(entry.file_name())) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => panic!("{cause}"),
             _ => {}
@@ -58,8 +58,8 @@ fn crash(path: &Path) -> TempDir {
     left
 }
 
-/// What the machine's death makes of files whose last bytes were not synced: those after `keep` are gone, and of those
-/// before it some sectors never got to the disk and read as zeros.
+/// Applies what a power failure does to unsynced bytes. Those beyond `keep` bytes after the last
+/// sync are gone. Some sectors of the rest never reached the disk and read as zeros.
 fn lose_unsynced(left: &Path, synced: &BTreeMap<OsString, u64>, keep: u64, zeroed: &[bool]) {
     const SECTOR: u64 = 512;
     for entry in fs::read_dir(left).unwrap() {
@@ -81,8 +81,8 @@ fn lose_unsynced(left: &Path, synced: &BTreeMap<OsString, u64>, keep: u64, zeroe
     }
 }
 
-/// The newest segment that holds anything: a crash can come between the
-/// making of a segment and its first record.
+/// The newest segment that holds anything. A crash can come between creating a segment and writing
+/// its first record.
 fn last_segment(path: &Path) -> Option<std::path::PathBuf> {
     let paths = fs::read_dir(path)
         .unwrap()
@@ -110,15 +110,15 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What a run knows at its end.
+/// The state at the end of a run.
 struct Run {
     queue: DiskQueue,
     counters: Arc<Counters>,
-    /// All batches, by id.
+    /// Every batch, by id.
     pushed: BTreeMap<u64, EncodedBatch>,
-    /// Of these, synced and not done.
+    /// Ids of batches that were synced and are not done.
     owed: Vec<u64>,
-    /// Segments and their lengths at the last sync.
+    /// Length of each segment at the last sync, in bytes.
     synced: BTreeMap<OsString, u64>,
     held: Vec<Lease>,
 }
@@ -172,7 +172,7 @@ async fn run(path: &Path, ops: &[Op]) -> Run {
     run
 }
 
-/// All that a new process finds, and its counters.
+/// Everything that a new process finds, and its counters.
 async fn reopen(path: &Path) -> (Vec<EncodedBatch>, crate::export::counters::SinkCounts) {
     let counters = Arc::<Counters>::default();
     let queue = open(path, &counters);
@@ -208,7 +208,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Bytes that were not synced may be lost by the machine, from the end or in any part.
+    /// A power failure may lose unsynced bytes, at the end or anywhere in between.
     #[test]
     fn what_is_synced_and_not_done_comes_back(
         ops in proptest::collection::vec(any_op(), 1..60),
@@ -236,13 +236,13 @@ proptest! {
                 assert_eq!(batch, &run.pushed[&id(batch)]);
             }
             assert_eq!(counters.recovered, spans(&found) + counters.lost.total());
-            // And once more: now all is consumed.
+            // A second start finds nothing, because everything was consumed.
             let (again, _) = reopen(left.path()).await;
             assert_eq!(again, []);
         });
     }
 
-    /// Damage costs what it hits, is counted, and makes nothing up.
+    /// Damage loses only what it hits, is counted, and invents nothing.
     #[test]
     fn damage_is_counted(
         ops in proptest::collection::vec(any_op(), 10..60),
@@ -251,8 +251,8 @@ proptest! {
         runtime().block_on(async {
             let directory = tempfile::tempdir().unwrap();
             let run = run(directory.path(), &ops).await;
-            // Copying takes a while: with the writer at work, a segment that it begins meanwhile would be missing
-            // from the copy, which no damage does and no crash either.
+            // Let the writer finish first. A segment that it starts during the copy would be
+            // missing from it, which neither damage nor a crash can cause.
             run.queue.sync();
             let left = crash(directory.path());
             let mut files: Vec<_> = fs::read_dir(left.path())
@@ -271,11 +271,11 @@ proptest! {
                     continue;
                 }
                 let at = offset.index(bytes.len());
-                // The end of the last segment is the other test's.
+                // The other test covers the end of the last segment.
                 let is_last = Some(path) == last_segment(left.path()).as_ref();
                 match bit {
                     8 if is_last => bytes[at] ^= 1,
-                    // Cut to nothing a segment is as one that was consumed and removed, which leaves no trace.
+                    // A segment cut to nothing looks consumed and removed, which leaves no trace.
                     8 => bytes.truncate(at.max(1)),
                     bit => bytes[at] ^= 1 << bit,
                 }

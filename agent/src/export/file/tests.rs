@@ -75,7 +75,7 @@ fn sink(path: &Path) -> (FileSink, Arc<BatchQueue>, Arc<Counters>, CancellationT
     (sink, queue, counters, stop)
 }
 
-/// An empty request counted as so many spans.
+/// An empty request that counts as `spans` spans.
 fn batch(spans: u32) -> EncodedBatch {
     let bytes = ExportTraceServiceRequest::default().encode_to_vec().into();
     EncodedBatch { bytes, spans }
@@ -123,7 +123,7 @@ fn a_pipe_that_never_has_a_reader_does_not_hold_up_the_end() {
     assert_eq!((left, counters.snapshot().exported), (3, 0));
 }
 
-/// Writes so many batches, with something between each two.
+/// Writes `batches` batches and calls `between` after each but the last.
 fn write(
     mut sink: FileSink,
     queue: &BatchQueue,
@@ -162,7 +162,7 @@ fn full_files_are_renamed_and_the_oldest_removed() {
             .ok()
             .map(|text| text.lines().count())
     };
-    // The first line of all had to be set off from what was before.
+    // The sink starts out broken, so a line break sets off its very first line.
     let names = ["spans", "spans.1", "spans.2", "spans.3"];
     assert_eq!(names.map(lines), [Some(2), Some(2), Some(2), None]);
     assert_eq!(mode(&path), 0o600);

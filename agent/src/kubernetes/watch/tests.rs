@@ -1,4 +1,4 @@
-//! Against a server on the loopback that answers as the API server does.
+//! Runs against a loopback server that answers as the API server does.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::container::Container;
 use crate::kubernetes::Pods;
 use crate::resource::{AttributeValue as Attribute, Resource};
 
-/// Nothing that is awaited takes this long.
+/// An upper bound on every wait here.
 const LONG: Duration = Duration::from_secs(20);
 
 type Asked = (Uri, oneshot::Sender<Response>);
 
-/// The test is the server: it sees each request and answers it.
+/// The test plays the server: it sees each request and answers it.
 struct Server {
     requests: mpsc::Receiver<Asked>,
     task: JoinHandle<()>,
@@ -44,7 +44,7 @@ impl Server {
         (Self { requests, task }, pods)
     }
 
-    /// The next request: what it asks for, and where the answer goes.
+    /// The query of the next request, and where its answer goes.
     async fn request(&mut self) -> (String, oneshot::Sender<Response>) {
         let (uri, answer) = timeout(LONG, self.requests.recv()).await.unwrap().unwrap();
         assert_eq!(uri.path(), "/api/v1/pods");
@@ -65,7 +65,8 @@ impl Server {
             .unwrap();
     }
 
-    /// Answers a watch from this version with events, until they are dropped.
+    /// Answers a watch that resumes at version `from`. The watch lasts until the events are
+    /// dropped.
     async fn watch(&mut self, from: &str) -> Events {
         let (query, answer) = self.request().await;
         assert_eq!(value_of(&query, "watch"), Some("true"), "{query}");
@@ -168,7 +169,7 @@ fn failure(code: u16, reason: &str) -> Value {
     })
 }
 
-/// Waits for the change that makes `holds` true.
+/// Applies changes until `holds` is true.
 async fn until(pods: &mut Pods, holds: impl Fn(&Pods) -> bool) {
     let waiting = async {
         while !holds(pods) {
@@ -217,7 +218,7 @@ async fn lists_follows_and_lists_again() {
         "spec": {"containers": null}, "status": {}
     });
     events.send("BOOKMARK", bookmark).await;
-    // The server ends a watch after a while; the next one goes on there.
+    // The server ends a watch after a while. The next one resumes at the bookmark.
     drop(events);
     let events = server.watch("1050").await;
     let mut restarted = pod("db-1", "1051");
@@ -226,7 +227,7 @@ async fn lists_follows_and_lists_again() {
     until(&mut pods, knows("db-1b")).await;
     assert!(lacks("db-1")(&pods), "the old container is gone");
 
-    // Nothing is forgotten until the new list is there.
+    // Known pods stay until the new list arrives.
     events.send("ERROR", failure(410, "Expired")).await;
     server.list(200, list("2000", &["db-2", "db-3"])).await;
     until(&mut pods, knows("db-3")).await;

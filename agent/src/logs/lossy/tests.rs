@@ -4,13 +4,13 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// What a reader does with what is written to it.
+/// How a reader behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
     Reads,
     IsStuck,
     IsGone,
-    /// Takes half of a line, and no more.
+    /// Takes half a line, then goes away.
     TakesHalf,
 }
 
@@ -98,7 +98,7 @@ fn a_reader_that_has_gone_costs_lines_which_are_told_when_there_is_one_again() {
         pipe.set(Reader::Reads);
         lossy.write_all(b"here\n").unwrap();
         assert!(lossy.flush(SOON));
-        // The line begins anew after a part of another.
+        // After a failed or partial write, the next line starts on a line of its own.
         let begin = if cut.is_empty() { "\n" } else { cut };
         assert_eq!(pipe.text(), format!("{begin}here\n2 lost\n"), "{reader:?}");
         lossy.write_all(b"again\n").unwrap();
@@ -119,7 +119,7 @@ fn a_reader_that_is_stuck_keeps_nobody_waiting_and_memory_bounded() {
     assert!(lossy.counts.waiting_bytes.load(Ordering::Relaxed) <= ROOM_BYTES);
     let lost = lossy.lost();
     let fit = (ROOM_BYTES / (line.len() + OVERHEAD_BYTES)) as u64;
-    // The thread may have taken one out before it got stuck.
+    // The thread may have taken one line out before it got stuck.
     assert!(
         (lines as u64 - fit - 1..=lines as u64 - fit).contains(&lost),
         "{lost}"

@@ -1,4 +1,4 @@
-//! Tests of [`super`].
+//! Reads the text format back with an independent parser.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use crate::histogram::Histogram;
 use crate::metrics::catalog::{Definition, MetricKind};
 use crate::metrics::proto::{Period, durations, histograms, int, number, numbers, text as label};
 
-/// A sample: name and labels, and the value as text.
+/// Values as text, by name and labels.
 type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
 
-/// Reads the format back, independently of how it was written; panics on what
-/// it does not allow, and on a series that is there twice.
+/// Parses the text format, independently of the writer. Panics on anything that the format forbids
+/// and on a duplicate series.
 fn parse(text: &str) -> Samples {
     let mut samples = Samples::new();
     assert!(text.ends_with('\n'));
@@ -38,7 +38,7 @@ fn parse(text: &str) -> Samples {
     samples
 }
 
-/// Up to the closing quote.
+/// Unescapes the text up to the closing quote. Returns it and the rest after the quote.
 fn unescape(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = text.char_indices();

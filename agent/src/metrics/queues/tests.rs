@@ -1,4 +1,4 @@
-//! Tests of [`super`].
+//! Series, depths and their limits, call by call.
 
 use std::borrow::Cow;
 
@@ -76,12 +76,12 @@ fn series_are_told_by_their_attributes() {
     let mut other_namespace = call(MqTimedsend, "/a", 1, 0);
     other_namespace.ipc_namespace = 200;
     metrics.call(&other_namespace);
-    // A queue made anew under its old name.
+    // A queue created again under its old name.
     metrics.call(&call(MqTimedsend, "/a", 2, 0));
-    // An inode number that has come back for another queue, and back again.
+    // An inode number reused by another queue, and then by the first name again.
     metrics.call(&call(MqTimedsend, "/b", 1, 0));
     metrics.call(&call(MqTimedsend, "/a", 1, 0));
-    // No queue behind the descriptor; no queue, but a name.
+    // A descriptor without a queue, then names without a queue.
     metrics.call(&call(MqTimedsend, "", 0, -9));
     metrics.call(&call(MqUnlink, "/x", 0, -2));
     metrics.call(&call(MqUnlink, "/y", 0, -2));
@@ -178,7 +178,7 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
     assert_eq!(series.duration.range(), Some((0.003, 0.003)));
 }
 
-/// What the kernel says of a queue in the namespace of [`call`].
+/// Reports what the kernel says of queues in the namespace of [`call`]: inode and existence.
 fn look(metrics: &mut QueueMetrics, states: &[(u64, bool)]) {
     let states = states.iter().map(|(queue, is_there)| {
         let ipc_namespace = 100;
@@ -215,14 +215,14 @@ fn a_queue_that_the_kernel_says_is_gone_has_no_depth_and_one_that_is_there_keeps
     let eight = Some(8);
     let expected = [("/gone", None), ("/there", eight), ("/unknown", eight)];
     assert_eq!(depths(&metrics), expected);
-    // What nobody calls and the kernel does not know of is gone in a minute.
+    // A queue that nobody calls and that the kernel does not know is dropped after `KEEP_NS`.
     look(&mut metrics, &[(2, true)]);
     metrics.publish(now_ns + KEEP_NS);
     assert_eq!(depths(&metrics), [("/there", eight)]);
     assert_eq!(counts(&metrics), [0, 1]);
     metrics.publish(now_ns + 1_000 * KEEP_NS);
     assert_eq!(depths(&metrics), [("/there", eight)]);
-    // Another queue of that name is not known to be there.
+    // A new queue of that name is not yet known to exist.
     let mut again = call(MqTimedsend, "/there", 9, 0);
     again.depth = Some(1);
     metrics.call(&again);
@@ -247,7 +247,7 @@ fn series_of_what_is_gone_are_given_back_once_told() {
     }
     assert_eq!(counts(&metrics), [1, 1, 1, 1]);
     look(&mut metrics, &[(1, false), (2, true), (3, false)]);
-    // Nobody has heard of them yet.
+    // No reader has seen these series yet, so they stay.
     metrics.publish(MS + KEEP_NS);
     assert_eq!(counts(&metrics), [1, 1, 1, 1]);
     metrics.call(&at("/c", 3, MS + KEEP_NS));
@@ -268,19 +268,19 @@ fn series_of_what_is_gone_are_given_back_once_told() {
     });
     assert_eq!(names.collect::<Vec<_>>(), ["/b", "/c"]);
     assert_eq!(depths(&metrics), [("/b", Some(1)), ("/c", Some(1))]);
-    // There is room again, also for who was in the first series.
+    // There is room again, also for queues that were counted in the first series.
     metrics.call(&at("/d", 4, MS + 2 * KEEP_NS));
     metrics.call(&at("/d", 4, MS + 2 * KEEP_NS));
     metrics.call(&at("/b", 2, MS + 2 * KEEP_NS));
     assert_eq!(counts(&metrics), [1, 2, 2, 2]);
-    // A series that begins anew says so.
+    // A series that starts over has a new start time.
     let starts = metrics.counted.series.iter().map(|series| series.start_ns);
     let anew = Some(MS + 2 * KEEP_NS);
     assert_eq!(starts.collect::<Vec<_>>(), [None, Some(MS), Some(MS), anew]);
     assert_eq!(depths(&metrics).len(), 3);
 }
 
-/// 600 namespaces with five series each, and then a queue that lasts.
+/// 600 namespaces with five series each, and then a queue that outlives them.
 #[test]
 fn namespaces_that_are_gone_leave_room() {
     let mut metrics = metrics(MAX_SERIES);

@@ -1,4 +1,4 @@
-//! Every kind of difference is found, and nothing else is.
+//! Every kind of difference is found, and nothing else.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ const LINES: &str = r#"7 mq_open("q", O_RDWR|O_CREAT, 0600, NULL) = 3</q>
 7 +++ killed by SIGTERM +++
 "#;
 
-/// A span as the agent makes it of a line: `KEY=VALUE`, of which a number is an integer.
+/// A span as the agent makes it of a line. `pairs` are `KEY=VALUE`, where a number is an integer
+/// unless it begins with 0.
 fn span(start: u64, name: &str, pairs: &str) -> Traced {
     let pairs = format!("{pairs} messaging.system=posix_mq posix_mq.abi=i386 thread.id=7");
     let attributes = pairs
@@ -79,7 +80,7 @@ fn spans(pairs: &[(&str, &str)]) -> Vec<Traced> {
         .zip(pairs)
         .map(|(start, (name, pairs))| span(start, name, pairs))
         .collect();
-    // They arrive in any order.
+    // Spans arrive in any order.
     spans.reverse();
     spans
 }

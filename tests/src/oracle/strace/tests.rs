@@ -105,8 +105,8 @@ fn a_thread_that_ends_inside_tells_by_what() -> Result<()> {
             "18608 mq_timedreceive(0<pipe:[46718]>,  <detached ...>",
             died(Some("SIGKILL")),
         ),
-        // What strace wrote as the return of a thread that was killed: a call's number, a register's bits, and
-        // the return of another thread's call.
+        // What strace wrote as the return of a killed thread: a call's number, a register's bits,
+        // and the return of another thread's call.
         (
             "2466 mq_timedreceive(-1, \"\"..., 8, [127], {tv_sec=1795600435, tv_nsec=0}) = 280\n\
              2466 +++ killed by SIGKILL +++",

@@ -14,7 +14,7 @@ fn refusing(status: Status) -> Collector {
     collector
 }
 
-/// Answers every connection with this.
+/// Starts a server that sends `answer` on every connection.
 fn answering(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -61,7 +61,7 @@ fn each_trouble_is_named_with_its_mend() {
     let of_wrong = Collector::start_tls(wrong.server()).unwrap();
     let of_all = Collector::start().unwrap();
     let (secure, elsewhere, plain) = (of_right.address, of_wrong.address, of_all.address);
-    // As a server answers that has no trace service at all.
+    // What a server without a trace service answers.
     let other = refusing(Status::unimplemented(""));
     let tenants = refusing(Status::unauthenticated("no token"));
     let away = free_address().unwrap();

@@ -8,7 +8,7 @@ use crate::test_calls::receive;
 const SECOND_NS: u64 = 1_000_000_000;
 const START_NS: u64 = 5_000 * SECOND_NS;
 
-/// A receive that ends at this second and has waited so long.
+/// A receive that ended `second` seconds after `START_NS` and had waited for `waited_ns`.
 fn received(second: u64, waited_ns: u64) -> Call<'static> {
     let end_ns = START_NS + second * SECOND_NS;
     let mut call = receive();
@@ -123,7 +123,7 @@ fn processes_are_producers_and_consumers() {
     assert_eq!((peers[0].sends, peers[0].receives), (true, false));
     assert_eq!((peers[1].sends, peers[1].receives), (false, true));
     assert_eq!((peers[1].pid, peers[1].received), (8, 0));
-    // Those that have not called for a minute are forgotten.
+    // Peers that have not called for a minute are forgotten.
     assert_eq!(stats(&mut tally, 61)[0].peers.len(), 2);
     assert_eq!(stats(&mut tally, 62)[0].peers.len(), 0);
 }

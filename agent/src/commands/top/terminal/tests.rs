@@ -1,4 +1,4 @@
-//! With a pseudo-terminal, and a child for each end that is tried.
+//! Runs against a pseudo-terminal, with one child process per way to end.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +12,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::*;
 
-/// Names the way to end; only the children of these tests have it.
+/// Names the way to end. Set only in the children that these tests start.
 const END: &str = "MQSPAN_TEST_TERMINAL_END";
 
 fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
@@ -31,8 +31,7 @@ fn pseudo_terminal() -> (OwnedFd, OwnedFd) {
     (master, slave)
 }
 
-/// Runs the test `child` in a process of its own on a terminal. Returns all
-/// that it wrote there.
+/// Runs the test `child` in its own process on a terminal and returns everything it wrote there.
 fn run(end: &str) -> String {
     let (master, slave) = pseudo_terminal();
     let before = tcgetattr(&slave).unwrap();
@@ -51,7 +50,7 @@ fn run(end: &str) -> String {
         .stderr(stdio(&slave))
         .spawn()
         .unwrap();
-    // Reads until the last slave is closed, which is an error on Linux (EIO).
+    // Reading fails with EIO on Linux once the last slave is closed.
     let reader = thread::spawn(move || {
         let mut written = Vec::new();
         let mut master = File::from(master);
@@ -70,7 +69,7 @@ fn run(end: &str) -> String {
     reader.join().unwrap()
 }
 
-/// What a child does; in the run of all tests it does nothing.
+/// What the child process does. In a normal test run it does nothing.
 #[test]
 fn child() {
     let Ok(end) = std::env::var(END) else {
@@ -90,7 +89,7 @@ fn child() {
         "panic elsewhere" => {
             let other = thread::spawn(|| panic!("on purpose"));
             other.join().unwrap_err();
-            // The screen is left to itself, as by a display that still runs.
+            // Leave the screen alone, as a display thread that is still running would.
             std::mem::forget(screen);
         }
         "abandon" => {

@@ -102,7 +102,7 @@ fn the_selection_stays_with_its_queue() {
     assert_eq!(selected(&ui), "/e");
     press(&mut ui, &[Action::Move(Step::PageUp)]);
     assert_eq!(selected(&ui), "/b");
-    // Gone: the one that is now where it was.
+    // `/b` is gone, so the queue that takes its place is selected.
     ui.show(samples::snapshot(&["/a", "/c", "/d"]));
     assert_eq!(selected(&ui), "/c");
     press(

@@ -24,7 +24,7 @@ const ASCII: Theme = Theme {
     unicode: false,
 };
 
-/// Two queues with traffic, of which one is full, and two callers.
+/// Three queues, of which one is full, and two blocked callers.
 fn shop() -> Ui {
     let mut ui = Ui::new(SortKey::Name);
     let mut snapshot = samples::snapshot(&["/acks", "/orders", "/full"]);
@@ -190,7 +190,7 @@ fn the_selection_is_marked() {
     let rows = lines(&ui, 80, 24, PLAIN);
     assert!(rows[4].starts_with(">/full"), "{}", rows[4]);
     let detail = rows.iter().find(|row| row.starts_with("/full: takes 10"));
-    // What a program calls itself cannot steer the terminal.
+    // A program's name cannot send escape sequences to the terminal.
     assert!(
         detail
             .unwrap()
