@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * System call numbers and arguments of the ABIs, from
+ * System call numbers and arguments of each ABI, from
  * arch/x86/entry/syscalls/syscall_{64,32}.tbl and
  * arch/arm64/tools/syscall_{64,32}.tbl.
  */
@@ -11,12 +11,14 @@ struct call_args {
 	__u64 arg[5];
 };
 
-/* How to read a field of a struct pt_regs: a plain load where the verifier
- * knows the pointer, a probe where it does not. */
+/*
+ * Two ways to read a field of a struct pt_regs: a plain load if the verifier
+ * knows the pointer's type, a probe read if it does not.
+ */
 #define DIRECT(pointer, field) ((pointer)->field)
 #define PROBE(pointer, field) BPF_CORE_READ(pointer, field)
 
-/* Numbers of mq_timedsend and mq_timedreceive with 64-bit time, 32-bit ABIs. */
+/* mq_timedsend_time64 and mq_timedreceive_time64, in 32-bit ABIs only. */
 #define NR_TIMEDSEND_TIME64 418
 #define NR_TIMEDRECEIVE_TIME64 419
 
@@ -39,8 +41,11 @@ struct call_args {
 #define RETURN_VALUE_PROBE(regs) ((long)BPF_CORE_READ(regs, ax))
 #define IP_PROBE(regs) ((__u64)BPF_CORE_READ(regs, ip))
 #define SP_PROBE(regs) ((__u64)BPF_CORE_READ(regs, sp))
-/* From where a call ends to where it is made again. A signal's delivery is told of
- * before the step back on x86, and after it on arm64. */
+/*
+ * How far the kernel moves the instruction pointer back to restart a call, in
+ * bytes. On x86 the tracepoint signal_deliver comes before this step back, on
+ * arm64 after it.
+ */
 #define STEP_BACK 2
 
 /* arch/x86/include/asm/thread_info.h; set for int 0x80 too. */
@@ -70,17 +75,19 @@ struct call_args {
 	((__u64)(REGISTERS_ARE_COMPAT(r) ? PROBE(r, regs[13]) : PROBE(r, sp)))
 #define STEP_BACK 0
 
-/* arch/arm64/include/uapi/asm/ptrace.h. The thread's flag that says the same,
- * TIF_32BIT, has no fixed number. */
+/*
+ * arch/arm64/include/uapi/asm/ptrace.h. TIF_32BIT, the thread flag that says
+ * the same, has no fixed number.
+ */
 #define PSR_MODE32_BIT 0x10
 #define REGISTERS_ARE_COMPAT(r) (BPF_CORE_READ(r, pstate) & PSR_MODE32_BIT)
 
 #endif
 
 /*
- * From a system call number to an operation. The six calls of 2004 stand side
- * by side in every table: open, unlink, timedsend, timedreceive, notify,
- * getsetattr. 0 where the number is none of ours.
+ * Maps a system call number to enum call_op; 0 if it is not an mq_* call. The
+ * six calls of 2004 have consecutive numbers in every table: open, unlink,
+ * timedsend, timedreceive, notify, getsetattr.
  */
 static __always_inline __u8 operation_of(long nr, bool compat)
 {
@@ -107,7 +114,7 @@ static __always_inline __u8 operation_of(long nr, bool compat)
 	return 0;
 }
 
-/* May the number be one of ours in either ABI? */
+/* Cheap first test: is this the number of an mq_* call in either ABI? */
 static __always_inline bool number_of_interest(__u64 nr)
 {
 	return nr - NR_NATIVE_FIRST < 6 || nr - NR_COMPAT_FIRST < 6 ||

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Backend fentry: BTF trampolines on the entry functions of the system calls.
- * No instance pool, so any number of callers can be blocked. Missed is a call
- * whose programs are all left out (recursion_misses; see "Spares" in
- * call.bpf.h), and the return of a call that is blocked while some other tracer
- * attaches to, or detaches from, the same function: the kernel then skips the
- * return programs of the old trampoline (bpf_tramp_image_put() in
- * kernel/bpf/trampoline.c). Such a call is counted as return_missed at the
- * thread's next call or its end.
+ * There is no instance pool, so any number of callers can be blocked at once.
+ *
+ * Two things are missed:
+ * - A call for which the kernel skips all programs of a hook (recursion_misses;
+ *   see "Spares" in call.bpf.h).
+ * - The return of a call that is blocked while another tracer attaches to or
+ *   detaches from the same function. The kernel then skips the return programs
+ *   of the old trampoline (bpf_tramp_image_put() in kernel/bpf/trampoline.c).
+ *   The call is counted as return_missed at the thread's next call or at its
+ *   exit.
  */
 #ifndef MQSPAN_BACKEND_FENTRY_BPF_H
 #define MQSPAN_BACKEND_FENTRY_BPF_H
 
 /*
- * The arguments, from the registers that the entry function gets. Where BTF
- * only has a forward declaration of them (Debian's 5.10) the verifier refuses
- * the argument, and they are read from the thread's stack instead. The
- * argument is taken off ctx in its branch only, so that it is not touched
- * there.
+ * The arguments, from the registers that the entry function gets. If BTF has
+ * only a forward declaration of struct pt_regs (Debian's 5.10), the verifier
+ * refuses the argument, and the registers are read from the thread's kernel
+ * stack instead. ctx[0] is loaded inside its own branch so that the other
+ * branch never touches it.
  */
 #define FENTRY_ARGS(kind)                                       \
 	({                                                      \
@@ -71,8 +74,9 @@ ENTRY_FUNCTIONS(FENTRY_CALL)
 HANDLER_RETURNS(FENTRY_HANDLERS)
 
 /*
- * What follows does the same however often it runs for one event. The first
- * argument of load_msg() is const void *, which 6.1's verifier will not touch.
+ * These programs are idempotent: running one several times for one event
+ * changes nothing. The first argument of load_msg() is const void *, which
+ * 6.1's verifier does not let a program access.
  */
 #define FENTRY_INSIDE(suffix)                                        \
 	SEC("fentry/do_mq_timedsend")                                \

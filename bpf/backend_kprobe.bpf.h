@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Backend kprobe: kprobe and kretprobe on the same functions as fentry. They
- * run with preemption off, so none hides another; see "Spares" in call.bpf.h for
- * what does. Missed is a return when all instances of a kretprobe are in use by
- * blocked callers; the agent asks for as many as tracefs allows. From Linux 6.14
- * on the same programs are attached as kprobe.multi, which needs no instances
+ * Backend kprobe: kprobes and kretprobes on the same functions as fentry. They
+ * run with preemption off, so none hides another; see "Spares" in call.bpf.h
+ * for what does.
+ *
+ * A return is missed when blocked callers hold all instances of a kretprobe;
+ * the agent asks for as many as tracefs allows. From Linux 6.14 on, the same
+ * programs are attached as kprobe.multi, which needs no instances
  * (4346ba160409).
  */
 #ifndef MQSPAN_BACKEND_KPROBE_BPF_H

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Backend tracepoint: the raw tracepoints sys_enter and sys_exit
- * (include/trace/events/syscalls.h). They run at every system call on the
- * host, so the number is looked at before all else. The kernel's own copies
- * and the messages' identity are out of reach here.
+ * (include/trace/events/syscalls.h). They run at every system call on the host,
+ * so the programs check the number first. This backend sees neither the
+ * kernel's own copies of arguments nor the identity of messages.
  */
 #ifndef MQSPAN_BACKEND_TRACEPOINT_BPF_H
 #define MQSPAN_BACKEND_TRACEPOINT_BPF_H
 
-/* What the return of a signal's handler leaves, so that nothing is restarted
- * twice (restore_sigcontext(), arch/x86; forget_syscall(), arch/arm64). */
+/*
+ * The system call number after the return of a signal handler. The kernel sets
+ * it so that no call is restarted twice (restore_sigcontext(), arch/x86;
+ * forget_syscall(), arch/arm64).
+ */
 #define NO_SYSCALL (-1)
 
 #define TRACEPOINT_ARGS(kind) kind##_ARGS(DIRECT, regs)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Calls that are blocked, as iterators over all threads find them. Where they
- * were so already when the agent attached, their entry went by unseen: one
- * iterator runs once, after the hooks are in place, and makes the records that
- * their entries would have made. The other one tells who waits at the moment.
+ * Iterators over all threads, mainly to find blocked calls. The entry of a call
+ * that was already blocked when the agent attached was not seen. it_blocked
+ * runs once, after the hooks are in place, and makes the records that those
+ * entries would have made. it_waiting tells who waits at the moment.
  */
 #ifndef MQSPAN_BLOCKED_BPF_H
 #define MQSPAN_BLOCKED_BPF_H
@@ -32,12 +32,14 @@ static __always_inline bool task_is_compat(struct task_struct *task,
 }
 
 /*
- * The agent waits for this by reading the iterator to its end. A thread that
- * comes back while it is looked at is counted as return_missed at its next
- * call. Threads that went in between the first program attached to their function
- * and the last have a record, but return unseen: each attachment makes the kernel
- * skip the return programs of calls that are inside (backend_fentry.bpf.h). They
- * are awaited like the others.
+ * The agent waits for this iterator by reading it to its end. If a thread
+ * returns from its call while the iterator looks at it, the call is counted as
+ * return_missed at the thread's next call.
+ *
+ * A thread that entered after the first program was attached to its function,
+ * but before the last, has a record, but its return will not be seen: each
+ * attachment makes the kernel skip the return programs of the calls inside
+ * (backend_fentry.bpf.h). Such threads are awaited like the others.
  */
 SEC("iter/task")
 int it_blocked(struct bpf_iter__task *ctx)
@@ -60,10 +62,10 @@ int it_blocked(struct bpf_iter__task *ctx)
 			await_no_more(thread);
 	}
 	regs = registers_of(task);
-	/* Running in user space the number is an old one; asleep it is not. */
+	/* In user space the number is stale; while asleep it is valid. */
 	if (!task_is_asleep(task))
 		return 0;
-	/* A stop in the middle of a wait has ended it: what comes is a restart. */
+	/* A stop has ended the wait: what comes next is a restart. */
 	stopped = task_is_stopped(task);
 	if (stopped && RETURN_VALUE_PROBE(regs) != -ERESTARTSYS)
 		return 0;
@@ -100,7 +102,7 @@ int it_blocked(struct bpf_iter__task *ctx)
 		       task_file(task, args.arg[0]));
 	if (caller_verdict(task, thread) != WANTED ||
 	    queue_verdict(thread) != WANTED) {
-		/* The next entry is that of another call, whichever program comes. */
+		/* Any program that runs next is at another call's entry. */
 		thread->entered_by = ~0;
 		call_filtered(thread);
 		return 0;
@@ -108,11 +110,11 @@ int it_blocked(struct bpf_iter__task *ctx)
 	if (stopped) {
 		thread->state = THREAD_INTERRUPTED;
 		thread->call.ret = -ERESTARTSYS;
-		thread->call.end_ns = 0; /* stopped_goes_on() */
+		thread->call.end_ns = 0; /* set by stopped_goes_on() */
 	} else {
 		thread->state = THREAD_IN_CALL;
 	}
-	/* The next entry is that of another call, whichever program comes. */
+	/* Any program that runs next is at another call's entry. */
 	thread->entered_by = ~0;
 	if (!thread->is_awaited) {
 		thread->is_awaited = 1;
@@ -123,9 +125,9 @@ int it_blocked(struct bpf_iter__task *ctx)
 }
 
 /*
- * Those that wait in a send or receive now: the record of each, of which only
- * what is known at the entry holds, and who the thread is. That is told at the
- * return otherwise, and is the same then.
+ * Writes the record of each thread that waits in a send or receive now. Only
+ * what is known at the entry is valid, plus pid, tid and comm. These are
+ * otherwise filled in at the return, with the same values.
  */
 SEC("iter/task")
 int it_waiting(struct bpf_iter__task *ctx)
@@ -140,7 +142,7 @@ int it_waiting(struct bpf_iter__task *ctx)
 	thread = thread_find_of(task);
 	if (thread && thread->state == THREAD_IN_CALL &&
 	    is_transfer(thread->call.op)) {
-		/* If its return has gone by unseen it sleeps elsewhere. */
+		/* If its return was missed, the thread now sleeps elsewhere. */
 		regs = registers_of(task);
 		nr = SYSCALL_NR_PROBE(regs);
 		if (operation_of(nr, task_is_compat(task, regs)) !=
@@ -155,10 +157,7 @@ int it_waiting(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-/*
- * The processes of the host, with the ids that whoever reads this knows them
- * by.
- */
+/* The processes of the host, with their ids in the reader's PID namespace. */
 SEC("iter/task")
 int it_processes(struct bpf_iter__task *ctx)
 {
@@ -182,7 +181,11 @@ int it_processes(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-/* One byte for each record of a thread: an end can go by unseen ("Spares"). */
+/*
+ * One byte for each thread that has a record. The agent corrects the count in
+ * followed by this, because the end of a thread can be missed ("Spares" in
+ * call.bpf.h).
+ */
 SEC("iter/task")
 int it_followed(struct bpf_iter__task *ctx)
 {
@@ -195,9 +198,9 @@ int it_followed(struct bpf_iter__task *ctx)
 }
 
 /*
- * The return of such a call, where the backend's own return hook is not on the
- * stack of the thread (fentry, kprobe). Attached only until the last of them
- * has returned; it runs at every system call.
+ * The return of a call that it_blocked found. The backend's own return hook
+ * (fentry, kprobe) is not on that thread's stack. Attached only until the last
+ * of these calls has returned, because it runs at every system call.
  */
 static __always_inline int blocked_left(const struct pt_regs *regs, long ret)
 {

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One call from its entry to its return: the body that all backends share.
- * The state of a thread goes IDLE -> IN_CALL -> IDLE, or, if the filter drops
- * the call, IDLE -> FILTERED -> IDLE; a wait that a signal ended goes through
- * INTERRUPTED, until it is known whether the thread restarts the call, comes
- * back with EINTR, or dies.
+ * One call from its entry to its return: the body that all backends share. The
+ * state of a thread goes IDLE -> IN_CALL -> IDLE or, if the filter drops the
+ * call, IDLE -> FILTERED -> IDLE. A wait that a signal ended goes through
+ * INTERRUPTED until it is known whether the thread restarts the call, returns
+ * EINTR, or dies.
  */
 #ifndef MQSPAN_CALL_BPF_H
 #define MQSPAN_CALL_BPF_H
 
 /*
- * Spares. Where threads lose the CPU inside the kernel, one that is preempted
- * within a program keeps the kernel from running that program for any other
- * thread of that CPU: prog->active in kernel/bpf/trampoline.c and, where
- * tracepoints can be preempted, kernel/trace/bpf_trace.c. Then each hook has
- * several programs with the same body. The one that comes first does the work,
- * in whichever order that is; the others see by entered_by and returned_by that
- * it is done. A call is lost only if all of them are taken by preempted threads,
- * and that is counted at its return.
+ * Spares. Where threads can be preempted inside the kernel, a thread that is
+ * preempted within a program keeps the kernel from running that program for any
+ * other thread of that CPU: prog->active in kernel/bpf/trampoline.c and, where
+ * tracepoints can be preempted, kernel/trace/bpf_trace.c. On such kernels each
+ * hook has several programs with the same body. The first one to run does the
+ * work, whichever it is; the others see in entered_by and returned_by that it
+ * is done. A call is lost only if preempted threads hold all of them, and that
+ * is counted at its return.
  *
- * Programs at kprobes run with preemption off, but none runs on a CPU where a
+ * kprobe programs run with preemption off, but none runs on a CPU where a
  * thread is preempted within bpf(2), for whatever map (bpf_prog_active in
- * kernel/trace/bpf_trace.c): all of a hook would be left out together. The spare
- * of a kprobe is a fentry program.
+ * kernel/trace/bpf_trace.c). All kprobe programs of a hook would be skipped
+ * together, so the spare of a kprobe is a fentry program.
  */
 
 #define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
@@ -37,7 +37,7 @@ struct user_timespec64 {
 	__s64 tv_nsec;
 };
 
-/* struct sigevent without what follows; sigev_value is one word. */
+/* The beginning of struct sigevent; sigev_value is one word. */
 struct user_sigevent32 {
 	__s32 value;
 	__s32 signo;
@@ -67,7 +67,7 @@ static __always_inline void timeout_read(struct thread_record *thread, __u8 op,
 		if (bpf_probe_read_user(&time64, sizeof(time64), address))
 			return;
 		call->timeout_sec = time64.tv_sec;
-		/* get_timespec64(): the upper half is padding there. */
+		/* For compat the upper half is padding: get_timespec64(). */
 		call->timeout_nsec = abi == ABI_COMPAT ? (__s32)time64.tv_nsec :
 							 time64.tv_nsec;
 	}
@@ -109,7 +109,7 @@ static __always_inline void sigevent_read(struct thread_record *thread,
 	call->flags |= CALL_ARGUMENTS;
 }
 
-/* The call that was in flight at attach is over. */
+/* A call that was in flight at attach is over. */
 static __always_inline void await_no_more(struct thread_record *thread)
 {
 	if (!thread->is_awaited)
@@ -119,8 +119,8 @@ static __always_inline void await_no_more(struct thread_record *thread)
 }
 
 /*
- * A call that was blocked when the agent attached comes back: now the thread
- * is at hand to be identified.
+ * A call that was blocked when the agent attached returns. Only now is its
+ * thread the current one and can be identified.
  */
 static __always_inline void blocked_returns(struct task_struct *task,
 					    struct thread_record *thread)
@@ -133,8 +133,9 @@ static __always_inline void blocked_returns(struct task_struct *task,
 }
 
 /*
- * The first bytes of the message, behind the record's name, out of the
- * caller's buffer now, at the return. How long the record is with them.
+ * Copies the first bytes of the message from the caller's buffer, as it is now
+ * at the return, behind the name in the record. Returns the new size of the
+ * record, or size if the buffer cannot be read.
  */
 static __always_inline __u64 payload_read(struct thread_record *thread,
 					  __u64 size)
@@ -146,7 +147,7 @@ static __always_inline __u64 payload_read(struct thread_record *thread,
 	if (len > payload_max)
 		len = payload_max;
 	at = PAYLOAD_OFFSET(at);
-	/* The same registers are compared and passed on, for the verifier. */
+	/* For the verifier: compare the very registers that are passed on. */
 	barrier_var(len);
 	barrier_var(at);
 	if (at > QUEUE_NAME_SIZE || len > PAYLOAD_MAX)
@@ -160,15 +161,16 @@ static __always_inline __u64 payload_read(struct thread_record *thread,
 }
 
 /*
- * As if by chance. The low bits of a clock are none: one that ticks every 10
- * (HPET) or 40 ns (25 MHz) leaves some of them as they are for a while.
+ * True for about one call in look_mask + 1, at random. The time is hashed
+ * because the low bits of a clock are not random: one that ticks every 10
+ * (HPET) or 40 ns (25 MHz) leaves some of them unchanged for a while.
  */
 static __always_inline bool is_time_to_look(__u64 ns)
 {
 	return !(ns * 0x9e3779b97f4a7c15ULL >> 32 & look_mask);
 }
 
-/* The finished record goes to the agent; the thread is free for its next. */
+/* Sends the finished record to the agent, and frees it for the next call. */
 static __always_inline void call_submit(struct task_struct *task,
 					struct thread_record *thread)
 {
@@ -189,8 +191,9 @@ static __always_inline void call_submit(struct task_struct *task,
 	if (payload_max && is_transfer(call->op) && call->ret >= 0)
 		size = payload_read(thread, size);
 	/*
-	 * No wake-up a call: it can take longer than the call. Now and then the
-	 * fill level is looked at, and the agent woken, once, if it waits.
+	 * No wake-up per call: it can take longer than the call itself. Check
+	 * the fill level now and then, and wake the agent once if it is
+	 * waiting.
 	 */
 	if (is_time_to_look(call->end_ns)) {
 		used = ring_look();
@@ -204,7 +207,7 @@ static __always_inline void call_submit(struct task_struct *task,
 		send_returned(thread, SEND_UNTOLD);
 		return;
 	}
-	/* Never so long; for the verifier. */
+	/* Never true; the verifier needs the bound. */
 	barrier_var(size);
 	if (size > CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max)
 		size = CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max;
@@ -218,8 +221,8 @@ static __always_inline void call_submit(struct task_struct *task,
 }
 
 /*
- * What tells a call from others of the thread: the kernel enters an interrupted
- * one again with the same arguments.
+ * Tells a call from other calls of the thread: the kernel restarts an
+ * interrupted call with the same arguments.
  */
 static __always_inline __u64 call_hash(const struct thread_record *thread)
 {
@@ -240,8 +243,9 @@ static __always_inline __u64 call_hash(const struct thread_record *thread)
 }
 
 /*
- * What the caller passed. File is what is behind the descriptor, for calls
- * that take one. Names and sigevents are read by the thread itself only.
+ * Fills in what the caller passed. file is the open file behind the descriptor,
+ * for calls that take one. Names and sigevents are in user memory, which only
+ * the thread itself can read.
  */
 static __always_inline void call_arguments(struct thread_record *thread,
 					   __u8 op, __u8 abi,
@@ -259,7 +263,7 @@ static __always_inline void call_arguments(struct thread_record *thread,
 	thread->argument_ptr = 0;
 
 	if (op == CALL_OPEN || op == CALL_UNLINK) {
-		thread->file = 0; /* the name is overwritten */
+		thread->file = 0; /* name_read() overwrites the name */
 		thread->argument_ptr = args->arg[0];
 		name_read(thread);
 		call->oflag = args->arg[1];
@@ -288,7 +292,7 @@ static __always_inline void call_arguments(struct thread_record *thread,
 	}
 }
 
-/* What the entry could not read, and what only the return knows. */
+/* Fills in what the entry could not read, and what only the return knows. */
 static __always_inline void call_complete(struct task_struct *task,
 					  struct thread_record *thread)
 {
@@ -321,7 +325,6 @@ static __always_inline void call_complete(struct task_struct *task,
 	}
 }
 
-/* The thread has left its call without being seen. */
 static __always_inline void call_missed(struct thread_record *thread)
 {
 	thread->state = THREAD_IDLE;
@@ -329,14 +332,13 @@ static __always_inline void call_missed(struct thread_record *thread)
 	COUNT(return_missed);
 }
 
-/* The filter drops a call at its entry. */
 static __always_inline void call_filtered(struct thread_record *thread)
 {
 	thread->state = THREAD_FILTERED;
 	COUNT(filtered_entry);
 }
 
-/* A call that was found stopped has an end only now. */
+/* A call that it_blocked found stopped gets its end time only now. */
 static __always_inline void stopped_goes_on(struct task_struct *task,
 					    struct thread_record *thread)
 {
@@ -348,9 +350,9 @@ static __always_inline void stopped_goes_on(struct task_struct *task,
 }
 
 /*
- * The wait that a signal ended is over, with EINTR or a restart to come. The
- * kernel goes back to the call itself if there is no handler; if there is one,
- * that is seen when the handler returns.
+ * A wait that a signal ended is over; EINTR or a restart follows. Without a
+ * handler the kernel goes back to the call itself. With one, handler_returned()
+ * sees whether it does.
  */
 static __always_inline void call_interrupted(struct task_struct *task,
 					     struct thread_record *thread,
@@ -371,8 +373,8 @@ static __always_inline void call_interrupted(struct task_struct *task,
 }
 
 /*
- * Entry of a call. A thread that is still IN_CALL here has come back without
- * being seen; one that is INTERRUPTED was restarted by the kernel with no
+ * Entry of a call. If the thread is still IN_CALL, the return of its last call
+ * was missed. If it is INTERRUPTED, the kernel restarted the call without a
  * handler in between (SIGSTOP and SIGCONT, a debugger).
  */
 static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
@@ -388,7 +390,7 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 			COUNT(filtered_entry);
 		return;
 	}
-	/* Where entries go missing the return counts what gets no record. */
+	/* If entries can be missed, the return counts calls with no record. */
 	thread = thread_find_or_make(task, !entries_go_missing);
 	if (!thread) {
 		if (entries_go_missing && program == FIRST)
@@ -396,7 +398,10 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 		return;
 	}
 	if (has_spares) {
-		/* A program comes by but once a call. */
+		/*
+		 * Each program runs once per call: if this one has not run yet,
+		 * it is a spare.
+		 */
 		if ((thread->state == THREAD_IN_CALL ||
 		     thread->state == THREAD_FILTERED) &&
 		    !(thread->entered_by & program)) {
@@ -420,12 +425,12 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 	process_identify(task, thread);
 	if (takes_descriptor(op)) {
 		file = file_of(task, args->arg[0]);
-		/* A branch: the verifier allows no arithmetic on it. */
+		/* Keeps the branch: no arithmetic is allowed on file. */
 		barrier_var(file);
 	}
 	call_arguments(thread, op, abi, args, file);
 	if (!takes_descriptor(op) && !(thread->call.flags & CALL_NAME)) {
-		/* The name is in a page that will be there at the return. */
+		/* The name's page is not present yet; at the return it is. */
 		thread->call.flags |= CALL_UNDECIDED;
 	} else if (!queue_wanted()) {
 		call_filtered(thread);
@@ -445,7 +450,10 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 	COUNT(entered);
 }
 
-/* Return of a call; ret as the kernel has it, -512 where a signal came. */
+/*
+ * Return of a call. ret is the kernel's own value: -ERESTARTSYS (-512) if a
+ * signal ended the wait.
+ */
 static __always_inline void call_leave(struct task_struct *task,
 				       struct thread_record *thread, long ret)
 {
@@ -464,8 +472,8 @@ static __always_inline void call_leave(struct task_struct *task,
 }
 
 /*
- * Can a call of the task be refused before its entry is told of (seccomp,
- * ptrace)? Its return is told of all the same (kernel/entry/common.c).
+ * Can seccomp or ptrace refuse a call of the task before its entry is traced?
+ * Its return is traced all the same (kernel/entry/common.c).
  */
 static __always_inline bool calls_can_be_refused(struct task_struct *task)
 {
@@ -476,8 +484,8 @@ static __always_inline bool calls_can_be_refused(struct task_struct *task)
 }
 
 /*
- * A return that is not that of a call in flight: another program has been here,
- * or none has seen the call begin.
+ * A return without a call in flight: a spare has already handled the return, or
+ * no program saw the call begin.
  */
 static __always_inline void call_unknown(struct task_struct *task,
 					 struct thread_record *thread, __u8 op,
@@ -490,7 +498,10 @@ static __always_inline void call_unknown(struct task_struct *task,
 	if (!found_all || !wanted_at_entry(op, abi))
 		return;
 	if (!thread) {
-		/* Where there is no room for the mark, either, the first one counts. */
+		/*
+		 * The mark needs a record, too. If there is no room for it,
+		 * FIRST counts the loss.
+		 */
 		thread = thread_find_or_make(task, program == FIRST);
 		if (!thread)
 			return;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The cgroup by which a container is known. */
+/* Finds the cgroup that identifies a container. */
 #ifndef MQSPAN_CGROUP_BPF_H
 #define MQSPAN_CGROUP_BPF_H
 
-/* The cgroup of one controller, which has a hierarchy of its own or not. */
+/* The cgroup of one controller, which need not have its own hierarchy. */
 static __always_inline struct cgroup *controller_cgroup(struct css_set *cgroups,
 							__u32 controller)
 {
@@ -16,7 +16,7 @@ static __always_inline struct cgroup *controller_cgroup(struct css_set *cgroups,
 	return BPF_CORE_READ(state, cgroup);
 }
 
-/* In a hierarchy of version 1, and not its root. */
+/* Is the cgroup in a v1 hierarchy, and not its root? */
 static __always_inline bool is_of_v1(struct cgroup *cgroup,
 				     struct cgroup *unified)
 {
@@ -37,8 +37,9 @@ static __always_inline bool is_of_v1(struct cgroup *cgroup,
 	} while (0)
 
 /*
- * The cgroup that a container runtime made: of the first v1 controller that has
- * one (v1 and hybrid), else of v2. Two containers can share that of v2 there.
+ * The cgroup that a container runtime made: that of the first v1 controller
+ * that has one (v1 and hybrid hosts), else that of v2. On hosts with v1
+ * controllers two containers can share a v2 cgroup.
  */
 static __always_inline struct cgroup *runtime_cgroup(struct task_struct *task)
 {
@@ -58,9 +59,10 @@ static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
 }
 
 /*
- * By which the agent and the kernel speak of a cgroup. kernfs_node.id counts
- * from 1 in each hierarchy, so the same number is several cgroups; its upper
- * half is a generation that changes every 2^31 nodes (fs/kernfs/dir.c).
+ * The key by which the agent and these programs refer to a cgroup.
+ * kernfs_node.id counts from 1 in each hierarchy, so the same number can mean
+ * several cgroups. Its upper half is a generation that changes every 2^31 nodes
+ * (fs/kernfs/dir.c).
  */
 static __always_inline __u64 cgroup_key(struct cgroup *cgroup)
 {

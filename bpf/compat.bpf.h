@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What differs between kernels. Features are tested, not versions. */
+/* Differences between kernels. Features are tested, not versions. */
 #ifndef MQSPAN_COMPAT_BPF_H
 #define MQSPAN_COMPAT_BPF_H
 
 /*
- * bpf_get_current_task_btf() came with 5.11 (3ca1032ab7ab): the verifier knows
- * what it returns, and its fields are plain loads. Before that each field is a
- * bpf_probe_read_kernel().
+ * bpf_get_current_task_btf() came with 5.11 (3ca1032ab7ab). The verifier knows
+ * the type that it returns, so reading a field is a plain load. Before that,
+ * each field is a bpf_probe_read_kernel().
  */
 #define HAVE_TASK_BTF                                \
 	bpf_core_enum_value_exists(enum bpf_func_id, \
 				   BPF_FUNC_get_current_task_btf)
 
 /*
- * The current task, for TASK() and thread_find(). Programs ask once and pass it
- * on: the compiler takes no two of these calls for the same.
+ * The current task, for TASK() and thread_find(). Programs call this once and
+ * pass the result on, because the compiler does not merge two calls.
  */
 static __always_inline struct task_struct *current_task(void)
 {
@@ -24,9 +24,9 @@ static __always_inline struct task_struct *current_task(void)
 }
 
 /*
- * bpf_rdonly_cast() came with 6.2 (a35b9af4ec2c); kprobe programs may not call
- * it everywhere. With it a field of any kernel address is a plain load, without
- * it a bpf_probe_read_kernel(). Either gives 0 for an address that is bad.
+ * bpf_rdonly_cast() came with 6.2 (a35b9af4ec2c); not every kernel lets kprobe
+ * programs call it. With it, reading a field at any kernel address is a plain
+ * load; without it, a bpf_probe_read_kernel(). Both read 0 from a bad address.
  */
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
@@ -44,7 +44,7 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 		value_;                                                        \
 	})
 
-/* A field of the current task, by a plain load where the kernel can. */
+/* A field of the current task, by a plain load if the kernel allows it. */
 #define TASK(task, field)                                      \
 	({                                                     \
 		typeof(((struct task_struct *)0)->field) val_; \
@@ -56,11 +56,11 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 	})
 
 /*
- * The same of what a field of the current task points to. Where a pointer is
- * read through what the verifier trusts, Linux 6.4 and later walk all of the
- * kernel's BTF for a name that says whether to trust it, too
- * (btf_nested_type_is_trusted()): 50 ms of a start in all. Through what was
- * cast they do not ask.
+ * The same through a chain of pointers that starts at the current task. When a
+ * pointer is read through a trusted one, Linux 6.4 and later also search all of
+ * the kernel's BTF for a type whose name says whether to trust the new pointer
+ * (btf_nested_type_is_trusted()). In all this adds 50 ms to the start. Through
+ * a cast pointer there is no such search.
  */
 #define TASK_VIA(task, ...)                                                    \
 	({                                                                     \
@@ -75,13 +75,13 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 		val_;                                                          \
 	})
 
-/* The pointer at an address; any structure that begins with one will do. */
+/* The pointer at an address. Any struct that begins with a pointer would do. */
 #define KERNEL_POINTER(address) KERNEL(struct llist_node, address, next)
 
 /*
  * The registers of a task at its entry into the kernel, task_pt_regs().
- * bpf_task_pt_regs() is of 5.15 (dd6e10fbd9fb); before that the place is
- * worked out as arch/{x86,arm64}/include/asm/processor.h have it.
+ * bpf_task_pt_regs() came with 5.15 (dd6e10fbd9fb). Before that, the address is
+ * computed as in arch/{x86,arm64}/include/asm/processor.h.
  */
 #define HAVE_TASK_REGISTERS \
 	bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)
@@ -100,7 +100,7 @@ registers_on_stack_of(struct task_struct *task)
 					bpf_core_type_size(struct pt_regs));
 }
 
-/* Of a task that the verifier knows to be one. */
+/* task must be a pointer that the verifier knows to be a task. */
 static __always_inline const struct pt_regs *
 registers_of(struct task_struct *task)
 {

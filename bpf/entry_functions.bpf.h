@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The entry function of every call in every ABI, once: ENTRY(name, symbol,
- * op, kind). The symbols come from SYSCALL_DEFINE and COMPAT_SYSCALL_DEFINE
- * (arch/{x86,arm64}/include/asm/syscall_wrapper.h) and the tables of system
- * calls. A trap: __x64_sys_mq_timedreceive_time32 exists and is never called.
+ * ENTRY_FUNCTIONS(ENTRY): ENTRY(name, symbol, op, kind) once for the entry
+ * function of every call in every ABI. The symbols come from SYSCALL_DEFINE and
+ * COMPAT_SYSCALL_DEFINE (arch/{x86,arm64}/include/asm/syscall_wrapper.h) and
+ * the tables of system calls. Beware: __x64_sys_mq_timedreceive_time32 exists
+ * and is never called.
  *
- * kind: NATIVE, COMPAT, X32, or SHARED by both ABIs, where the thread tells.
+ * kind: NATIVE, COMPAT, X32, or SHARED if both ABIs use the function; the
+ * thread then tells which one.
  *
- * HANDLER_RETURNS(RETURN): RETURN(name, symbol) for each way in which a signal's
+ * HANDLER_RETURNS(RETURN): RETURN(name, symbol) for each way in which a signal
  * handler returns.
  */
 #ifndef MQSPAN_ENTRY_FUNCTIONS_BPF_H
@@ -37,7 +39,7 @@
 	      COMPAT)                                                          \
 	ENTRY(x_notify, __x64_compat_sys_mq_notify, CALL_NOTIFY, X32)
 
-/* Under the names that the kernel's BTF has. */
+/* The names are those in the kernel's BTF. */
 #define HANDLER_RETURNS(RETURN)                         \
 	RETURN(handler, __do_sys_rt_sigreturn)          \
 	RETURN(c_handler, __do_compat_sys_rt_sigreturn) \
@@ -67,7 +69,7 @@
 
 #endif
 
-/* Of a SHARED function; the thread's ABI is that of its call. */
+/* Is the task's call of the 32-bit ABI? Thread and call have the same ABI. */
 static __always_inline bool is_compat(struct task_struct *task)
 {
 #if defined(__TARGET_ARCH_x86)
@@ -77,7 +79,7 @@ static __always_inline bool is_compat(struct task_struct *task)
 #endif
 }
 
-/* The operation that the 32-bit ABI means by a SHARED function. */
+/* What a SHARED function means in the 32-bit ABI. */
 static __always_inline __u8 shared_op_of_compat(__u8 op)
 {
 	if (op == CALL_TIMEDSEND)
@@ -88,8 +90,8 @@ static __always_inline __u8 shared_op_of_compat(__u8 op)
 }
 
 /*
- * ENTER_<kind>: the entry of a call of the current task; ARGS(kind) gives the
- * arguments by the rules of NATIVE or COMPAT. LEAVE_<kind>: its return.
+ * ENTER_<kind>: entry of a call of the current task. ARGS(kind) gives the
+ * arguments in the convention of NATIVE or COMPAT. LEAVE_<kind>: its return.
  */
 #define ENTER_NATIVE(task, op, ARGS, program)                      \
 	do {                                                       \

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The wire layout: what the programs in the kernel write into the ring buffer
- * and the agent reads. The only header both sides share; the agent's types are
+ * The wire layout: what the BPF programs write into the ring buffer and the
+ * agent reads. The only header that both sides share; the agent's types are
  * generated from its BTF, never written by hand. Both sides run on one machine,
- * so integers are in its own byte order.
+ * so integers are in its byte order.
  */
 #ifndef MQSPAN_EVENTS_H
 #define MQSPAN_EVENTS_H
 
-/* NAME_MAX (255, mq_overview(7)), the slash before, zero bytes behind. */
+/* A slash, a name of up to NAME_MAX (255, mq_overview(7)), and zero bytes. */
 #define QUEUE_NAME_SIZE 264
 #define QUEUE_NAME_MAX 256
 #define COMM_SIZE 16
-/* One part of a path with its zero byte: NAME_MAX, and cgroups' names. */
+/* One component of a path with its zero byte: NAME_MAX, also in cgroups. */
 #define PATH_PART_SIZE 256
 #define PATH_SIZE 1280
-/* Of a process's environment. */
+/* Most bytes that are sent of a process's environment. */
 #define ENVIRONMENT_MAX 16384
-/* MAX_PID_NS_LEVEL (include/linux/pid_namespace.h), and the initial one. */
+/* MAX_PID_NS_LEVEL (include/linux/pid_namespace.h) plus the initial one. */
 #define PID_LEVELS 33
 
 enum event_kind {
@@ -27,7 +27,7 @@ enum event_kind {
 	EVENT_PATH = 4,
 };
 
-/* The system call by the name its entry has in the table of its own ABI. */
+/* Each is named as in the system call table of its own ABI. */
 enum call_op {
 	CALL_OPEN = 1,
 	CALL_UNLINK = 2,
@@ -46,11 +46,11 @@ enum call_abi {
 	ABI_I386 = 2,
 	ABI_AARCH64 = 3,
 	ABI_ARM = 4,
-	/* Where x32 is not x86-64: 32-bit structures behind pointers. */
+	/* x32 calls that differ from x86-64: 32-bit structs behind pointers. */
 	ABI_X32 = 5,
 };
 
-/* Which of the fields of a call hold a value. */
+/* Which fields of a call are valid, and what is known about the call. */
 enum call_flag {
 	/* The caller passed a timeout pointer that is not NULL. */
 	CALL_TIMEOUT_GIVEN = 1 << 0,
@@ -68,32 +68,35 @@ enum call_flag {
 	CALL_NONBLOCK = 1 << 6,
 	/* The descriptor is open and refers to a message queue. */
 	CALL_DESCRIPTOR = 1 << 7,
-	/* The call was blocked already when the agent attached. */
+	/* The call was already blocked when the agent attached. */
 	CALL_START_UNKNOWN = 1 << 8,
-	/* Re-entry of a call that a signal interrupted: interrupted_start_ns. */
+	/* Restart of an interrupted call; interrupted_start_ns is valid. */
 	CALL_RESTARTED = 1 << 9,
-	/* A send that made a message, or a receive whose sender was seen. */
+	/* A send that made a message, or a receive whose sender is known. */
 	CALL_MESSAGE = 1 << 10,
 	/* notify and signo hold what mq_notify was passed. */
 	CALL_ARGUMENTS = 1 << 11,
 	/* mq_notify with a NULL sigevent: unregister. */
 	CALL_NOTIFY_NONE = 1 << 12,
-	/* The thread died in the call of death_signal; ret is not meaningful. */
+	/* The thread died of death_signal in the call; ret is meaningless. */
 	CALL_DIED = 1 << 13,
 	/* payload_len bytes of the message follow: see PAYLOAD_OFFSET. */
 	CALL_PAYLOAD = 1 << 14,
-	/* At the entry the filter could not tell whether it is wanted. */
+	/* At the entry the filter could not decide about the call. */
 	CALL_UNDECIDED = 1 << 15,
-	/* A receive whose send had not returned when the message was taken... */
+	/* A receive: the send had not returned when the message was taken. */
 	CALL_SENDER_IN_CALL = 1 << 16,
-	/* ...and may not be told; without that: has returned, and is not told. */
+	/*
+	 * A receive: the send's record did not reach the agent. With
+	 * CALL_SENDER_IN_CALL: it may not reach the agent.
+	 */
 	CALL_SENDER_UNTOLD = 1 << 17,
 };
 
 /*
- * One call, from its entry to its return. The name is written as long as it
- * is: a record is CALL_FIXED_SIZE + name_len bytes, rounded up to 8, unless
- * CALL_PAYLOAD is set.
+ * One call, from its entry to its return. The record ends with the name: it has
+ * CALL_FIXED_SIZE + name_len bytes, rounded up to 8, unless CALL_PAYLOAD is
+ * set.
  */
 struct call_event {
 	__u8 kind; /* EVENT_CALL */
@@ -118,7 +121,7 @@ struct call_event {
 	__u32 depth; /* messages */
 	__u32 max_messages;
 	__u32 max_message_size; /* bytes */
-	__u32 payload_len; /* bytes of the message behind name */
+	__u32 payload_len; /* bytes of the message after name */
 	__u32 oflag; /* mq_open */
 	__u32 mode; /* mq_open */
 	__s32 notify; /* mq_notify: sigev_notify */
@@ -139,25 +142,26 @@ _Static_assert(sizeof(struct call_event) == 176 + QUEUE_NAME_SIZE,
 	       "layout of call_event");
 
 /*
- * From the start of name: the name keeps a zero byte behind it, since it stays
- * in the thread's record. name_len is 0 without CALL_NAME.
+ * Offset of the payload from the start of name. The name keeps a zero byte
+ * behind it, because it stays in the thread's record. name_len is 0 without
+ * CALL_NAME.
  */
 #define PAYLOAD_OFFSET(name_len) ((((__u64)(name_len)) + 8) & ~7ULL)
 #define PAYLOAD_MAX 4096
 
 /*
- * Whose calls share the room there is. Nobody but the host's root can make
- * tenants; a tenant can make as many users as it likes.
+ * The kinds of tenants between which room is shared. Only the host's root can
+ * make tenants; a tenant can make as many users as it likes.
  */
 enum tenant_kind {
-	TENANT_HOST = 0, /* all that follow no other rule */
+	TENANT_HOST = 0, /* everyone to whom no other rule applies */
 	TENANT_CONTAINER = 1, /* kernfs_node.id of its cgroup */
 	TENANT_PID_NS = 2, /* inode number */
 	TENANT_USER_NS = 3, /* inode number */
 };
 
 struct owner {
-	__u64 tenant; /* by kind; 0 for TENANT_HOST */
+	__u64 tenant; /* see enum tenant_kind; 0 for TENANT_HOST */
 	__u32 kind; /* enum tenant_kind */
 	__u32 user; /* user id, initial user namespace */
 };
@@ -168,7 +172,7 @@ struct pid_level {
 	__u32 ns; /* inode number of the namespace */
 };
 
-/* Which execution of which process an event is about. */
+/* The execution of a process that an event is about. */
 struct execution {
 	__u64 process_start_ns; /* CLOCK_BOOTTIME */
 	__u32 pid; /* thread group id, initial PID namespace */
@@ -176,23 +180,23 @@ struct execution {
 };
 
 enum path_kind {
-	PATH_EXE =
-		1, /* the executable, up to the root of its mount namespace */
+	/* The executable, up to the root of its mount namespace. */
+	PATH_EXE = 1,
 	PATH_CGROUP = 2, /* up to the root of its hierarchy */
 };
 
 /*
- * A path of a process: parts that end with a zero byte each, the last part
- * first.
+ * A path of a process: its components, the last one first, each followed by a
+ * zero byte.
  */
 struct path_event {
 	__u8 kind; /* EVENT_PATH */
 	__u8 path; /* enum path_kind */
-	__u8 is_whole; /* parts reach up to the root */
+	__u8 is_whole; /* the path is complete up to the root */
 	__u8 padding;
 	__u32 len; /* bytes of parts in use */
 	struct execution execution;
-	/* Where the name of the cgroup stands that owner.tenant is, or -1. */
+	/* Offset in parts of the name of the cgroup owner.tenant, or -1. */
 	__u32 tenant_at;
 	__u32 padding2;
 	char parts[PATH_SIZE];
@@ -201,7 +205,7 @@ struct path_event {
 _Static_assert(sizeof(struct path_event) == 32 + PATH_SIZE,
 	       "layout of path_event");
 
-/* The environment of a process as execve() left it; the record may be longer. */
+/* The environment as execve() left it. The record may be longer than needed. */
 struct environment_event {
 	__u8 kind; /* EVENT_ENVIRONMENT */
 	__u8 is_whole;
@@ -215,9 +219,9 @@ struct environment_event {
 	__builtin_offsetof(struct environment_event, environ)
 
 /*
- * A process at its first call, and again at its first call after execve() or
- * when the agent has forgotten it. Paths and environment of the same execution
- * come before, as far as there was room for them.
+ * Sent at a process's first call, at its first call after execve(), and again
+ * once the agent has forgotten the process. The paths and the environment of
+ * the same execution come before, as far as there was room for them.
  */
 struct process_event {
 	__u8 kind; /* EVENT_PROCESS */
@@ -225,7 +229,7 @@ struct process_event {
 	__u16 pid_levels; /* entries of pids, from the initial namespace on */
 	__u32 uid; /* real user id, initial user namespace */
 	struct execution execution;
-	__u64 cgroup_id; /* cgroup_key() of the cgroup that the path is of */
+	__u64 cgroup_id; /* cgroup_key() of the cgroup in PATH_CGROUP */
 	__u32 mount_ns; /* inode numbers of namespaces */
 	__u32 user_ns;
 	struct owner owner;
@@ -236,47 +240,47 @@ struct process_event {
 _Static_assert(sizeof(struct process_event) == 72 + 8 * PID_LEVELS,
 	       "layout of process_event");
 
-/* What iter/task tells of each process, on request. */
+/* What it_processes tells about each process, on request. */
 struct process_entry {
 	__u32 pid; /* initial PID namespace */
 	__u32 parent;
-	__u32 pid_here; /* in the PID namespace of who asks; 0: not there */
-	__u32 level_here; /* how deep that namespace is; 0: the initial one */
+	__u32 pid_here; /* in the reader's PID namespace; 0: not there */
+	__u32 level_here; /* level of that namespace; 0: the initial one */
 };
 
-/* A queue, whatever its name. */
+/* Identifies a queue, whatever its name. */
 struct queue_key {
 	__u64 queue; /* inode number */
 	__u32 ipc_ns; /* inode number */
 	__u32 padding;
 };
 
-/* What iter/bpf_map_elem tells of each queue that was followed, on request. */
+/* What it_queues tells about each queue in the map queues, on request. */
 struct queue_entry {
 	struct queue_key key;
-	__u64 is_there; /* its inode is in use, under a name or open */
+	__u64 is_there; /* its inode is in use and has a name */
 };
 
-/* Why a call was lost whose owner is known. */
+/* Why a call with a known owner was lost. */
 enum owner_loss {
 	/* No room in the ring buffer, or none for this owner. */
 	LOST_RING_FULL = 1,
-	/* No room to remember the entry, or none for this owner. */
+	/* No room for a record of the thread, or none for this owner. */
 	LOST_IN_FLIGHT_FULL = 2,
 };
 
-/* All zero for the owners that found no place of their own. */
+/* All zero: owners that found no room in the table. */
 struct lost_owner_key {
 	struct owner owner;
 	__u32 reason; /* enum owner_loss */
 	__u32 padding;
 };
 
-/* One more than bounds in metrics/histogram.rs. */
+/* One more than there are bounds in agent/src/histogram.rs. */
 #define DURATION_BUCKETS 70
 
 struct durations {
-	/* How many; the agent takes them once a second. */
+	/* Counts; 32 bits are enough, as the agent takes them once a second. */
 	__u32 buckets[DURATION_BUCKETS];
 	__u32 padding;
 	__u64 sum_ns;
@@ -284,16 +288,16 @@ struct durations {
 	__u64 max_ns;
 };
 
-/* Which calls; all zero for those that found no place of their own. */
+/* Which calls. All zero: calls that found no room in the table. */
 struct lost_key {
-	__u64 queue; /* inode number, or a hash of the name without one */
+	__u64 queue; /* inode number; without one, a hash of the name */
 	__u32 ipc_ns;
 	__u16 error; /* errno, 0 on success */
 	__u8 op; /* enum call_op */
 	__u8 death_signal;
 };
 
-/* What metrics count of calls whose record found no room in the ring. */
+/* Metrics of the calls whose record found no room in the ring. */
 struct lost_calls {
 	struct durations duration; /* from entry to return */
 	struct durations time_in_queue;
@@ -311,18 +315,18 @@ struct lost_calls {
  *            + entry_missed.
  */
 struct counters {
-	__u64 entered; /* entries that passed the filters and are remembered */
+	__u64 entered; /* entries that passed the filters and have a record */
 	__u64 start_unknown; /* calls found blocked at attach */
 	__u64 filtered_entry; /* calls that a filter dropped at the entry */
 	__u64 filtered_return; /* calls that a filter dropped at the return */
 	__u64 submitted; /* events of calls in the ring buffer */
 	__u64 ring_full; /* calls lost: no room in the ring buffer */
-	__u64 in_flight_full; /* calls lost: no room to remember the entry */
-	__u64 entry_missed; /* calls lost: they return, but did not begin */
+	__u64 in_flight_full; /* calls lost: no room for a thread record */
+	__u64 entry_missed; /* calls lost: a return without an entry */
 	__u64 return_missed; /* calls lost: their return was not seen */
 	__u64 process_lost; /* process events that found no room */
 	__u64 message_lost; /* messages whose identity found no room */
-	__u64 child_lost; /* children of filtered processes, likewise */
+	__u64 child_lost; /* children of filtered processes, no room in pids */
 	__u64 entry_doubtful; /* entry_missed, or refused before the entry */
 };
 

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which calls are wanted. What the kernel cannot decide it lets pass, and the
- * agent decides: containers it has not met yet, globs whose table would be too
- * large, and calls that are CALL_UNDECIDED.
+ * Decides which calls are wanted. What these programs cannot decide passes, and
+ * the agent decides: containers that it has not seen before, globs whose table
+ * would be too large, and calls with CALL_UNDECIDED.
  */
 #ifndef MQSPAN_FILTER_BPF_H
 #define MQSPAN_FILTER_BPF_H
 
 /*
- * What is not on the way of most calls, and loops, are functions that are not
- * static: the object holds them once, and the verifier looks at each once for a
- * program, not once for each way that leads to it. Hence no pointer goes in;
- * they find the thread's record again.
+ * Cold paths and loops are global functions: the object contains them once, and
+ * the verifier checks each once per program instead of once per path that leads
+ * to it. They take no pointers; they look up the thread's record again.
  */
 
-/* The system call, its ABI and its process: constant from entry to return. */
+/* By system call, ABI and process, which are constant from entry to return. */
 static __always_inline bool wanted(__u8 op, __u8 abi, __u32 pid)
 {
 	__u8 *verdict;
@@ -46,7 +45,7 @@ static __always_inline bool id_wanted(__u16 kind, __u32 id, __u8 by_default)
 	return (verdict ? *verdict : by_default) == WANTED;
 }
 
-/* Walks the automaton of a kind of names, which begins at cell 0. */
+/* Runs a name through the automaton for its kind, starting at cell 0. */
 static __always_inline __u8 name_verdict(__u32 kind, const char *name, int size)
 {
 	const struct name_table *table = &names[filter.generation & 1][kind];
@@ -64,7 +63,7 @@ static __always_inline __u8 name_verdict(__u32 kind, const char *name, int size)
 	return table->cells[(at + table->end) & (NAME_CELLS - 1)];
 }
 
-/* Names are judged once: a thread that calls again has the same ones. */
+/* Verdicts on names stay in the thread's record until the filter changes. */
 static __always_inline void verdicts_renew(struct thread_record *thread)
 {
 	if (thread->judged == filter.generation)
@@ -112,7 +111,7 @@ static __always_inline bool container_wanted(struct task_struct *task)
 	       known->verdict == WANTED;
 }
 
-/* The process and the thread, as they are now; the thread may have no record. */
+/* By the process and the thread as they are now; thread may be NULL. */
 static __always_inline enum verdict caller_verdict(struct task_struct *task,
 						   struct thread_record *thread)
 {
@@ -139,7 +138,7 @@ static __always_inline bool caller_wanted(void)
 	return !filter.by_caller || caller_judge() == WANTED;
 }
 
-/* The queue and its namespace, of the thread's call. */
+/* By the queue of the thread's call and its IPC namespace. */
 static __always_inline enum verdict queue_verdict(struct thread_record *thread)
 {
 	if (filter.by_namespace && !id_wanted(ID_NAMESPACE, thread->call.ipc_ns,
@@ -150,7 +149,10 @@ static __always_inline enum verdict queue_verdict(struct thread_record *thread)
 	if (!(thread->call.flags & CALL_NAME))
 		return filter.queue_default;
 	verdicts_renew(thread);
-	/* A name that came as an argument is behind no file yet. */
+	/*
+	 * The verdict is cached for thread->file. A name that came as an
+	 * argument belongs to no file yet.
+	 */
 	if (thread->file && thread->queue_verdict)
 		return thread->queue_verdict;
 	thread->queue_verdict =

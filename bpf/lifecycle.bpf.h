@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Signals, forks and exits: what a call's return alone does not tell. All of it
- * does the same however often it runs for one event ("Spares" in call.bpf.h).
+ * Signals, forks and exits: what the return of a call alone does not tell.
+ * These programs are idempotent: running one several times for one event
+ * changes nothing ("Spares" in call.bpf.h).
  */
 #ifndef MQSPAN_LIFECYCLE_BPF_H
 #define MQSPAN_LIFECYCLE_BPF_H
@@ -11,9 +12,10 @@
 #define SIGKILL 9
 
 /*
- * get_signal() has dequeued a signal for the current thread. With a handler,
- * its SA_RESTART decides between a restart and EINTR. Without one the thread
- * dies or restarts, and its exit or its next entry tells.
+ * get_signal() has dequeued a signal for the current thread. If there is a
+ * handler, its SA_RESTART decides between a restart and EINTR. If there is
+ * none, the thread dies or restarts the call; its exit or its next entry tells
+ * which.
  */
 static __always_inline int signal_delivered(const struct k_sigaction *action)
 {
@@ -34,9 +36,9 @@ static __always_inline int signal_delivered(const struct k_sigaction *action)
 }
 
 /*
- * A handler has returned, not jumped out (siglongjmp(3)): the thread goes on
- * where the signal met it. If that is the instruction of the call that it has
- * interrupted, what comes next is its restart.
+ * A signal handler has returned instead of jumping out (siglongjmp(3)), so the
+ * thread goes on where the signal interrupted it. If that is the instruction of
+ * the interrupted call, what comes next is its restart.
  */
 static __always_inline int handler_returned(const struct pt_regs *regs)
 {
@@ -50,8 +52,8 @@ static __always_inline int handler_returned(const struct pt_regs *regs)
 }
 
 /*
- * The signal that ends the process; SIGKILL where another thread's execve() or
- * exit_group() ends this one: then the exit code has a status and no signal.
+ * The signal that ends the process. SIGKILL if another thread's execve() or
+ * exit_group() ends this one: then the exit code holds a status and no signal.
  */
 static __always_inline __u32 signal_of_death(struct task_struct *task)
 {
@@ -90,9 +92,9 @@ static __always_inline int thread_exits(void)
 }
 
 /*
- * A thread that is not the leader takes the leader's id with execve()
- * (de_thread() in fs/exec.c): the record by its old id is nobody's from then
- * on. Task storage goes by the task.
+ * A thread other than the leader takes the leader's id at execve() (de_thread()
+ * in fs/exec.c). From then on, the record under the old id belongs to nobody.
+ * Task storage is not affected: it is keyed by task.
  */
 static __always_inline int process_executes(struct task_struct *task,
 					    int old_pid)
@@ -111,7 +113,7 @@ static __always_inline int process_executes(struct task_struct *task,
 	return 0;
 }
 
-/* A wanted process's child is wanted. */
+/* A child inherits the verdict of its parent. */
 static __always_inline int process_forks(struct task_struct *parent,
 					 struct task_struct *child)
 {

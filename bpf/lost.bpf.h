@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Calls whose record did not get into the ring. Their spans are lost, but not
- * what the metrics count of them, nor whose they were.
+ * Calls whose record did not get into the ring. Their spans are lost, but they
+ * still count in the metrics and for their owner.
  */
 #ifndef MQSPAN_LOST_BPF_H
 #define MQSPAN_LOST_BPF_H
 
-/* As metrics/histogram.rs has them, nanoseconds. */
+/* Nanoseconds, the same as in agent/src/histogram.rs. */
 static const __u64 bucket_bounds[DURATION_BUCKETS - 1] = {
 	1000,	     1200,	  1400,	       1650,	     1950,
 	2300,	     2750,	  3300,	       3900,	     4600,
@@ -32,12 +32,14 @@ static __always_inline void duration_add(struct durations *durations, __u64 ns)
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DURATION_BUCKETS - 1; i++)
-		bucket +=
-			(bucket_bounds[i] - ns) >> 63; /* no branch: 1 above */
+		/* Adds 1 if ns is above the bound, without a branch. */
+		bucket += (bucket_bounds[i] - ns) >> 63;
 	if (bucket >= DURATION_BUCKETS)
 		return;
-	/* The longest wait may be lost to another thread's that ends at the
-	 * same time; the count and the sum are exact. */
+	/*
+	 * Another thread's call that ends at the same time can overwrite the
+	 * minimum or maximum; the counts and the sum are exact.
+	 */
 	if (!durations->sum_ns || ns < durations->min_ns)
 		durations->min_ns = ns;
 	if (ns > durations->max_ns)
@@ -46,7 +48,7 @@ static __always_inline void duration_add(struct durations *durations, __u64 ns)
 	__sync_fetch_and_add(&durations->sum_ns, ns);
 }
 
-/* Of a name that leads to no queue, eight bytes at a time. */
+/* Hash of a name that leads to no queue, eight bytes at a time. */
 static __always_inline __u64 name_hash(const struct call_event *call)
 {
 	__u64 hash = 0xcbf29ce484222325ULL; /* FNV-1a */
@@ -65,7 +67,9 @@ static __always_inline __u64 name_hash(const struct call_event *call)
 	return hash;
 }
 
-/* Whose call it was; of more owners than there is room for, nobody's. */
+/*
+ * Counts a lost call for its owner, or for the zero key if the table is full.
+ */
 static __always_inline void owner_lost(const struct owner *owner, __u32 reason)
 {
 	struct lost_owner_key key = { .owner = *owner, .reason = reason };
@@ -90,8 +94,8 @@ static __always_inline void owner_lost(const struct owner *owner, __u32 reason)
 }
 
 /*
- * Makes a record for the current thread, if its owner may have one more. Who
- * counts calls that get none says so.
+ * Makes a record for the current thread if its owner may have one more. If not,
+ * and is_counted is set, counts the call as lost.
  */
 __noinline int thread_follow(__u32 is_counted)
 {
@@ -119,7 +123,7 @@ __noinline int thread_follow(__u32 is_counted)
 	return 0;
 }
 
-/* The record of the current task, made if need be; NULL when there is no room. */
+/* The record of the current task, made if needed; NULL if there is no room. */
 static __always_inline struct thread_record *
 thread_find_or_make(struct task_struct *task, bool is_counted)
 {
@@ -131,7 +135,7 @@ thread_find_or_make(struct task_struct *task, bool is_counted)
 	return thread_find(task);
 }
 
-/* The record of the current thread's call did not get into the ring. */
+/* Counts the current thread's call, whose record did not get into the ring. */
 __noinline int call_lost(void)
 {
 	struct thread_record *thread = thread_find(current_task());
@@ -151,7 +155,7 @@ __noinline int call_lost(void)
 	call = &thread->call;
 	key.ipc_ns = call->ipc_ns;
 	key.op = call->op;
-	/* Which of them the agent would have dropped is not known here. */
+	/* Whether the agent would have dropped the call is not known here. */
 	if (filter.agent_decides || (call->flags & CALL_UNDECIDED))
 		return 0;
 	if (call->flags & CALL_DIED)
@@ -172,7 +176,7 @@ __noinline int call_lost(void)
 		lost = bpf_map_lookup_elem(table, &key);
 	}
 	if (!lost) {
-		/* The agent has made this one beforehand. */
+		/* The agent has inserted this entry beforehand. */
 		__builtin_memset(&key, 0, sizeof(key));
 		lost = bpf_map_lookup_elem(table, &key);
 		if (!lost)

@@ -2,31 +2,31 @@
 #ifndef MQSPAN_MAPS_BPF_H
 #define MQSPAN_MAPS_BPF_H
 
-/* Set before load, constant from then on: the verifier drops what is off. */
+/* Set before load, then constant: the verifier removes code that is off. */
 const volatile bool use_task_storage = true;
 /* The kernel has bpf_rdonly_cast(), and these programs may call it. */
 const volatile bool use_casts = false;
 /* The entry functions' argument cannot be used; see backend_fentry.bpf.h. */
 const volatile bool registers_on_stack = false;
-/* There are hooks at the making and the taking of messages, and a map of them. */
+/* Messages are followed: hooks where they are made and taken, and a map. */
 const volatile bool follows_messages = false;
 /* Each hook has several programs: see "Spares" in call.bpf.h. */
 const volatile bool has_spares = false;
-/* The kernel leaves out runs of programs: see "Spares", too. */
+/* The kernel can skip runs of programs: see "Spares", too. */
 const volatile bool entries_go_missing = false;
-/* Hooks are at every system call of the host, whether it gets to run or not. */
+/* The hooks are at every system call of the host, even a refused one. */
 const volatile bool hooks_every_call = false;
-/* Bytes in the ring from which on the agent is woken. */
+/* The agent is woken when the ring holds this many bytes. */
 const volatile __u64 wakeup_bytes = 1 << 20;
-/* The fill level is looked at when these bits of the time's hash are zero. */
+/* The fill level is checked when these bits of the hashed time are zero. */
 const volatile __u64 look_mask = 31;
 
 /* Bytes of each message to capture; 0: none. */
 const volatile __u32 payload_max = 0;
-/* Bytes of the ring; bytes in it from which on owners are held to shares. */
+/* Ring size, and the fill level from which owners are held to shares; bytes. */
 const volatile __u64 ring_bytes = 8 << 20;
 const volatile __u64 pressure_bytes = 1 << 20;
-/* Records of threads at the same time. */
+/* How many threads can have a record at the same time. */
 const volatile __u64 max_threads = 65536;
 
 /* Set by the agent, may change at run time. */
@@ -36,33 +36,35 @@ struct filter_settings {
 	__u8 native; /* calls of the native ABI are wanted */
 	__u8 compat; /* calls of the 32-bit ABI are wanted */
 	__u8 errors_only;
-	/* Which criteria there are, and what is true of what none names. */
+	/* Which criteria are set, and the verdict on what no rule names. */
 	__u8 by_caller; /* by_uid, by_container or by_comm */
-	__u8 by_process; /* the map pids is to be asked */
+	__u8 by_process; /* look up the map pids */
 	__u8 pid_default;
 	__u8 by_uid;
 	__u8 uid_default;
 	__u8 by_namespace;
 	__u8 namespace_default;
-	__u8 by_container; /* the map cgroups is to be asked */
+	__u8 by_container; /* look up the map cgroups */
 	__u8 by_comm;
 	__u8 by_queue;
-	__u8 queue_default; /* of a call without a name of a queue */
-	__u8 agent_decides; /* lets pass what the agent will drop */
-	/* Counts the filters so far. Odd and even ones have what is too large
-	 * for this struct in two places, so that a program never sees half of
-	 * the one and half of the other. */
+	__u8 queue_default; /* for a call without the name of a queue */
+	__u8 agent_decides; /* passes calls that the agent will drop */
+	/*
+	 * Counts the filters so far. What is too large for this struct exists
+	 * twice, for odd and for even generations, so that a program never sees
+	 * half of one filter and half of another.
+	 */
 	__u32 generation;
 };
 struct filter_settings filter;
 
-/* A verdict of a filter, and of one criterion. */
+/* The verdict of a whole filter or of one criterion. */
 enum verdict { UNKNOWN = 0, WANTED = 1, UNWANTED = 2 };
 
 /*
- * Glob patterns as the table of an automaton, made by the agent (name_table.rs):
- * from a cell, at first cell 0, a byte of the name leads by its column to the
- * next cell, and at the end of the name the column end to the verdict.
+ * Glob patterns as an automaton, built by the agent (name_table.rs). Starting
+ * at cell 0, each byte of the name selects a column, which leads to the next
+ * cell. At the end of the name the column end leads to the verdict.
  */
 #define NAME_CELLS 32768
 struct name_table {
@@ -77,55 +79,55 @@ struct name_table names[2][2]; /* generation & 1, enum name_kind */
 /* Calls that were in flight at attach and have not returned yet. */
 __u64 found_blocked;
 
-/* Set by the agent once those have been looked for. */
+/* Set by the agent once it_blocked has looked for those. */
 __u64 found_all;
 
-/* Set by the agent while it waits, and taken back when it is woken. */
+/* Set by the agent while it waits, cleared when it is woken. */
 __u64 agent_waits;
 
 /* The ring is so full that owners are held to their shares. */
 __u64 ring_pressure;
 
-/* Set by the agent while the pressure lasts. */
+/* Set by the agent while the pressure lasts: a flood, not a burst. */
 __u64 ring_overload;
 
-/* There is something in the tables of what was lost; the agent takes it back. */
+/* Set when a call was lost and is in the tables below; cleared by the agent. */
 __u64 calls_were_lost;
 
-/* Calls that have begun and found no room for a record; their return counts them. */
+/* Calls that began without room for a record; their return counts them. */
 __s64 without_record;
 
-/* Threads that have a record. */
+/* How many threads have a record. */
 __u64 followed;
 
-/* Goes up when the agent has forgotten processes; see process_identify(). */
+/* Incremented when the agent forgets processes; see process_identify(). */
 __u32 identity_generation;
 
-/* Set by the agent: the environments of processes are wanted. */
+/* Set by the agent if it wants the environments of processes. */
 __u64 send_environment;
 
-/* How deep the agent's PID namespace is; what is deeper is a container. */
+/* Level of the agent's PID namespace; deeper ones are containers. */
 __u32 agent_pid_level;
 
-/* What a thread is doing, as far as message queues go. */
+/* What a thread is doing with message queues. */
 enum thread_state {
 	THREAD_IDLE = 0,
 	THREAD_IN_CALL = 1,
-	/* A signal ended the wait; what comes of it is not known yet. */
+	/* A signal ended the wait; what follows is not known yet. */
 	THREAD_INTERRUPTED = 2,
-	/* In a call that the filter has dropped, and counted. */
+	/* In a call that the filter dropped and counted. */
 	THREAD_FILTERED = 3,
 };
 
-/* Which of the programs of a hook. */
+/* Which of the programs of a hook; one bit each. */
 enum program { FIRST = 1, SECOND = 2, THIRD = 4, FOURTH = 8 };
 
-/* How a record counts in followed, and in the shares of its owner. */
+/* How a record is counted in followed and in the shares of its owner. */
 enum counted_as { FOLLOWED = 1, FOLLOWED_WITH_LITTLE = 2 };
 
 /*
- * A thread's call in flight. It stays between calls: the next call on the
- * same descriptor finds name and limits of the queue already there.
+ * A thread's call in flight. The record stays between calls, so that the next
+ * call on the same descriptor finds the name and the limits of the queue in it.
  */
 struct thread_record {
 	__u64 state; /* enum thread_state */
@@ -133,33 +135,33 @@ struct thread_record {
 	__u64 priority_ptr; /* receive: user address of the priority */
 	__u64 argument_ptr; /* user address of the name or the sigevent */
 	__u64 message_ptr; /* user address of the message */
-	__u64 sent_message; /* struct msg_msg that the send has made, or 0 */
-	__u64 interrupted_hash; /* the same of the call a signal ended last */
-	__u64 interrupted_start_ns; /* of the wait a signal ended last, or 0 */
-	__u64 interrupted_ip; /* where the thread was in user space then */
+	__u64 sent_message; /* struct msg_msg that the send made, or 0 */
+	__u64 interrupted_hash; /* call_hash() of the last interrupted call */
+	__u64 interrupted_start_ns; /* start_ns of that call, or 0 */
+	__u64 interrupted_ip; /* user-space ip at that time */
 	__u64 interrupted_sp;
-	/* The descriptor resolved last, and what was found behind it. */
+	/* The file resolved last, and what was found behind it. */
 	__u64 file;
 	__u64 inode;
 	__u64 inode_number;
-	/* identity_generation and exec_id + 1 that a process event was sent for. */
+	/* identity_generation and exec_id + 1 of the last announcement. */
 	__u64 announced;
 	struct owner owner;
-	__u64 cgroup; /* cgroup_key() of the path that was sent last */
+	__u64 cgroup; /* cgroup_key() of the path sent last */
 	__u32 queue_ipc_ns;
 	__u32 judged; /* filter_settings.generation of the verdicts */
-	/* enum program: which have come by at the entry, and at the return. */
+	/* enum program: those that ran at the entry, and at the return. */
 	__u8 entered_by;
 	__u8 returned_by;
-	/* enum verdict: what the filter says of the names that these are. */
+	/* enum verdict of the filter on names that are cached here. */
 	__u8 comm_verdict;
-	__u8 queue_verdict; /* of what file is */
-	__u8 is_followed; /* enum counted_as, 0: it does not count */
-	__u8 queue_is_noted; /* what file is stands in queues, or cannot */
-	__u8 goes_back; /* to the call that was interrupted, with its next entry */
-	__u8 is_awaited; /* counts in found_blocked */
-	__u64 comm[2]; /* that comm_verdict is of */
-	struct call_event call; /* goes into the ring as it is */
+	__u8 queue_verdict; /* on the queue behind file */
+	__u8 is_followed; /* enum counted_as; 0: not counted */
+	__u8 queue_is_noted; /* the queue of file is in queues, or cannot be */
+	__u8 goes_back; /* the next entry can restart the interrupted call */
+	__u8 is_awaited; /* is counted in found_blocked */
+	__u64 comm[2]; /* the name that comm_verdict is about */
+	struct call_event call; /* copied to the ring as it is */
 };
 
 /* With room for the first bytes of a message behind the call's name. */
@@ -169,8 +171,8 @@ struct thread_with_payload {
 };
 
 /*
- * One record a thread, max_threads of them at most (thread_follow()). Inserted
- * at the first call, deleted by the kernel with the thread.
+ * One record per thread, at most max_threads of them (thread_follow()).
+ * Inserted at the first call, deleted by the kernel with the thread.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -180,9 +182,9 @@ struct {
 } threads SEC(".maps");
 
 /*
- * The same where tracing programs have no task storage (before 5.11), by
- * thread id. Inserted at the first call, deleted at thread exit. No LRU: it
- * would forget the receiver first that has been blocked longest.
+ * The same by thread id, for kernels whose tracing programs have no task
+ * storage (before 5.11). Inserted at the first call, deleted at thread exit.
+ * Not an LRU map, which would evict the receiver that has been blocked longest.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -191,7 +193,7 @@ struct {
 	__type(value, struct thread_record);
 } threads_by_id SEC(".maps");
 
-/* Either of the two where payloads are captured: there is one of these four. */
+/* The same two with room for payloads. Only one of these four maps exists. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -206,10 +208,12 @@ struct {
 	__type(value, struct thread_with_payload);
 } tids_payload SEC(".maps");
 
-/* What an owner has of what all share; see share.bpf.h. */
+/* What an owner has of the shared resources; see share.bpf.h. */
 struct share {
-	/* Positions in the ring: older lies between the first and the second,
-	 * newer between the second and the third. */
+	/*
+	 * Positions in the ring: the bytes of older lie between begin and
+	 * middle, those of newer between middle and last.
+	 */
 	__u64 begin;
 	__u64 middle;
 	__u64 last;
@@ -220,9 +224,9 @@ struct share {
 };
 
 /*
- * Inserted when an owner's thread gets its record, and while the ring is under
- * pressure; of a tenant as a whole with user WHOLE_TENANT. When full, who was
- * not seen for longest is forgotten, and begins anew with nothing.
+ * Inserted when a thread of the owner gets its record, and while the ring is
+ * under pressure; for a tenant as a whole with user WHOLE_TENANT. When full,
+ * the least recently used owner is evicted and starts again from zero.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -232,10 +236,9 @@ struct {
 } shares SEC(".maps");
 
 /*
- * The execution of a process that was announced, by thread group id. Inserted
- * with the process event, deleted by the agent
- * when it forgets the process. When full, who was not asked for longest is
- * forgotten, and sent again.
+ * The execution of each announced process, by thread group id. Inserted with
+ * the process event, deleted by the agent when it forgets the process. When
+ * full, the least recently used one is evicted, and its process is sent again.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -244,20 +247,20 @@ struct {
 	__type(value, struct execution);
 } announcements SEC(".maps");
 
-/* Events on their way to the agent. When full the event is lost, counted. */
+/* Events for the agent. When full, the event is lost and counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
-/* What became of a send: a span must not have a parent that nobody is told of. */
+/* What became of a send: no span may have a parent that is never exported. */
 enum send_fate {
 	SEND_IN_CALL = 0,
 	SEND_TOLD = 1, /* its record is in the ring */
-	SEND_UNTOLD = 2, /* the filter has dropped it, or the ring was full */
+	SEND_UNTOLD = 2, /* the filter dropped it, or the ring was full */
 };
 
-/* Made by a send; found again by the receive of the same message. */
+/* Stored by a send, found again by the receive of the same message. */
 struct message_origin {
 	__u64 start_ns; /* of the send */
 	__u64 created_ns;
@@ -267,9 +270,9 @@ struct message_origin {
 
 /*
  * Messages in queues, by the address of their struct msg_msg. Inserted when a
- * traced send makes the message, deleted when the kernel frees it: received,
- * not sent after all, or gone with its queue. When full the message travels
- * without identity, counted as message_lost.
+ * traced send makes the message, deleted at its receive and when the kernel
+ * frees it: received, not sent after all, or gone with its queue. When full,
+ * the message travels without identity and is counted as message_lost.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -278,9 +281,11 @@ struct {
 	__type(value, struct message_origin);
 } messages SEC(".maps");
 
-/* enum verdict of processes by thread group id; children inherit at fork, and
- * are deleted with the process. When full a child is as pid_default says, and
- * counts in child_lost. */
+/*
+ * enum verdict of processes, by thread group id. Children inherit it at fork;
+ * it is deleted with the process. When full, pid_default applies to the child,
+ * which is counted in child_lost.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
@@ -295,10 +300,11 @@ struct queue_seen {
 };
 
 /*
- * Queues whose depth was told, so that the agent can ask whether they are
- * still there: neither rm in a mounted mqueue nor the end of an IPC namespace
- * is one of our calls. Inserted at a call's return, deleted by the agent once
- * the queue is gone. When full, a queue counts as gone when nobody calls.
+ * Queues whose depth was reported, so that the agent can ask whether they still
+ * exist: neither rm in a mounted mqueue nor the end of an IPC namespace is an
+ * mq_* call. Inserted at the return of a call, deleted by the agent once the
+ * queue is gone. When full, a queue without an entry counts as gone once nobody
+ * calls.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -315,8 +321,11 @@ struct id_key {
 	__u32 id;
 };
 
-/* enum verdict of users and IPC namespaces. The agent inserts what the filter
- * names, and deletes what the last but one did; it makes no more than fit. */
+/*
+ * enum verdict of users and IPC namespaces. The agent inserts what the filter
+ * names, and deletes what the filter before last named. It never inserts more
+ * than fits.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -325,15 +334,17 @@ struct {
 } ids SEC(".maps");
 
 /*
- * What the metrics count of calls whose record did not get into the ring, and
- * whose they were. Two tables take turns: the agent puts the empty one in
- * place, upon which the kernel waits until no program has the other one in
- * hand (maybe_wait_bpf_programs(), kernel/bpf/syscall.c), reads that and
- * empties it. When full, calls go to the entry whose key is zero, which the
- * agent inserts. Before the first change of turns the slot is empty, and the
- * first table is meant: to fill it takes an RCU grace period, 10 ms of a start.
+ * Metrics and owners of the calls whose record did not get into the ring. Two
+ * tables take turns. The agent puts the empty one in place, and the kernel then
+ * waits until no program uses the other one (maybe_wait_bpf_programs(),
+ * kernel/bpf/syscall.c). The agent reads the other one and empties it. When
+ * full, calls go to the entry whose key is zero, which the agent inserts.
+ *
+ * Before the first turn the slot is empty, which stands for the first table:
+ * filling the slot takes an RCU grace period, 10 ms of a start.
+ *
  * Sizes instead of types: clang leaves types out of the slot's BTF, and to
- * Linux 6.1 a table with types is not equal to one without
+ * Linux 6.1 a table with types does not equal one without
  * (bpf_map_meta_equal()).
  */
 struct lost_calls_table {
@@ -365,13 +376,15 @@ struct {
 } lost_owners SEC(".maps");
 
 struct cgroup_verdict {
-	__u32 generation; /* of the filter that it is of */
+	__u32 generation; /* of the filter that gave the verdict */
 	__u32 verdict; /* enum verdict */
 };
 
-/* Whether calls from a cgroup are wanted, by cgroup_key(). The agent inserts
- * what it finds out of a process's container; what is not there is sent to it.
- * When full, what was not asked for longest is forgotten. */
+/*
+ * Whether calls from a cgroup are wanted, by cgroup_key(). The agent inserts a
+ * verdict once it knows a process's container; calls from a cgroup without one
+ * are sent to it. When full, the least recently used entry is evicted.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -387,11 +400,11 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
-/* For the inserts into hash maps: a record has no room on the stack. */
+/* For inserts into hash maps: a record does not fit on the BPF stack. */
 static const struct thread_record empty_thread;
 static const struct thread_with_payload empty_thread_with_payload;
 
-/* So that the types of the wire reach the agent's generated code. */
+/* These put the types of the wire into the agent's generated code. */
 struct process_event layout_of_process_event;
 struct environment_event layout_of_environment_event;
 struct path_event layout_of_path_event;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which message is which. load_msg() makes a struct msg_msg in the sender;
- * store_msg() copies the same one out in the receiver, whether it lay in the
- * queue or was handed over directly; free_msg() ends it on every path
- * (ipc/msgutil.c). System V queues go through the same functions, so only
- * threads inside one of our calls count.
+ * Tells messages apart. load_msg() makes a struct msg_msg in the sender;
+ * store_msg() copies the same one out in the receiver, whether it was queued or
+ * handed over directly; free_msg() ends it on every path (ipc/msgutil.c).
+ * System V queues use the same functions, so only threads inside an mq_* call
+ * count.
  */
 #ifndef MQSPAN_MESSAGE_BPF_H
 #define MQSPAN_MESSAGE_BPF_H
@@ -23,7 +23,7 @@ static __always_inline void message_made(__u64 message)
 	if (!thread || thread->state != THREAD_IN_CALL ||
 	    !is_send(thread->call.op))
 		return;
-	/* A call makes one. A spare has been here before. */
+	/* A call makes one message: a spare has already recorded it. */
 	if (thread->call.flags & CALL_MESSAGE)
 		return;
 	origin.start_ns = thread->call.start_ns;
@@ -37,7 +37,7 @@ static __always_inline void message_made(__u64 message)
 		thread->sent_message = message;
 }
 
-/* The send has returned. The message may have gone, and another be in its place. */
+/* The send has returned. Its message may be gone and its address reused. */
 static __always_inline void send_returned(struct thread_record *thread,
 					  enum send_fate fate)
 {
@@ -52,7 +52,7 @@ static __always_inline void send_returned(struct thread_record *thread,
 		origin->fate = fate;
 }
 
-/* Will the receive's parent be there? The flags are those of events.h. */
+/* Will the parent of the receive's span exist? See events.h for the flags. */
 static __always_inline __u32 sender_flags(const struct message_origin *origin)
 {
 	if (origin->fate == SEND_TOLD)
@@ -81,9 +81,11 @@ static __always_inline void message_delivered(__u64 message, long type)
 	thread->call.sender_tid = origin->tid;
 	thread->call.message_created_ns = origin->created_ns;
 	thread->call.flags |= CALL_MESSAGE | sender_flags(origin);
-	/* A receive takes a message but once. Here as well as in free_msg(),
-	 * of which a backend may miss a run: what stays would be found again
-	 * by a later message at the same address. */
+	/*
+	 * A message is received only once. Delete it here as well as in
+	 * free_msg(), of which a backend may miss a run: a later message at the
+	 * same address would find a stale entry.
+	 */
 	bpf_map_delete_elem(&messages, &message);
 }
 

@@ -4,18 +4,18 @@
  *
  *   maps      what the programs keep, and who inserts and deletes it
  *   thread    the records of threads
- *   cgroup    the cgroup by which a container is known
- *   owner     whose calls are whose
- *   share     what all share is shared fairly
+ *   cgroup    the cgroup that identifies a container
+ *   owner     the tenant and the user that a call belongs to
+ *   share     fair shares of the ring and of the records of threads
  *   filter    which calls are wanted
  *   queue     from a descriptor to the queue behind it
- *   process   who calls
- *   lost      what metrics count of calls whose record is lost
- *   message   which message is which
+ *   process   identity of the calling process
+ *   lost      metrics of calls whose record is lost
+ *   message   identity of messages
  *   call      entry and return of one call: the body of all backends
  *   lifecycle signals, forks and exits: the ends that have no return
  *   backend_* the same body at three kinds of hooks; one is attached
- *   blocked   calls that were under way before all this was attached
+ *   blocked   calls that were already blocked when the agent attached
  */
 #include "vmlinux.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Whose calls are whose: the tenant, which nobody but the host's root can make,
- * and the user within it.
+ * The owner of a call: the tenant, which only the host's root can make, and the
+ * user within it.
  *
- * Any user can make user namespaces with a range of user ids, PID namespaces
- * in them, and cgroups where a subtree was given to him; root in a container
- * can take any user id and can often make cgroups below its own. So a
+ * Any user can make user namespaces with a range of user ids, PID namespaces in
+ * them, and cgroups in a subtree that was delegated to that user. Root in a
+ * container can take any user id and can often make cgroups below its own. So a
  * container's cgroup counts only if it belongs to the host's root, and the
  * outermost one counts; and a user namespace stands for the user who made it.
  */
@@ -13,19 +13,21 @@
 #define MQSPAN_OWNER_BPF_H
 
 /*
- * owner.user of the share of a tenant as a whole, and of that of its users who
- * have little. No user has the one, and hardly one the other.
+ * Values of owner.user: for the share of a tenant as a whole, and for the
+ * common share of its users who have little. The first is no valid user id; the
+ * second is hardly ever one.
  */
 #define WHOLE_TENANT ((__u32)-1)
 #define WITH_LITTLE ((__u32)-2)
-/* Runtimes name a container's or a pod's cgroup by 64 characters or more. */
+/* Runtimes give the cgroup of a container or pod a name this long or longer. */
 #define CONTAINER_NAME_LEN 64
 #define CGROUP_LEVELS 20
 #define USER_NS_LEVELS 33 /* create_user_ns() in kernel/user_namespace.c */
 
 /*
- * The first of two if a value is zero. In a loop each branch would be one more
- * way through all turns that follow, and the verifier goes them all.
+ * Returns first if value is zero, else second, without a branch. In a loop each
+ * branch would add a path through all iterations that follow, and the verifier
+ * checks every path.
  */
 static __always_inline __u64 zero_selects(__u64 value, __u64 first,
 					  __u64 second)
@@ -40,7 +42,7 @@ static __always_inline __u64 zero_selects(__u64 value, __u64 first,
 
 /*
  * kernfs_node.id of the outermost cgroup that a container runtime or the
- * kubelet made; 0: there is none.
+ * kubelet made, or 0.
  */
 static __always_inline __u64 container_cgroup(struct task_struct *task)
 {
@@ -66,7 +68,7 @@ static __always_inline __u64 container_cgroup(struct task_struct *task)
 	return found;
 }
 
-/* The user namespace that the initial one is the parent of, or NULL. */
+/* ns or its ancestor that is a child of the initial user namespace, or NULL. */
 static __always_inline struct user_namespace *
 outermost_user_ns(struct user_namespace *ns)
 {
@@ -86,7 +88,7 @@ outermost_user_ns(struct user_namespace *ns)
 	return ns;
 }
 
-/* One level of a thread's ids; pid 0 beyond the last level. */
+/* A thread's id at one level of PID namespaces; pid 0 beyond the last level. */
 static __always_inline struct pid_level pid_at(struct pid *pid, __u32 level)
 {
 	struct pid_level found = {};
@@ -129,8 +131,8 @@ static __always_inline struct owner owner_of(struct task_struct *task)
 }
 
 /*
- * Into the record of the current thread. A function of its own, since it
- * consists of loops: see filter.bpf.h.
+ * Stores the owner in the record of the current thread. A function of its own
+ * because it consists of loops: see filter.bpf.h.
  */
 __noinline int owner_find(void)
 {

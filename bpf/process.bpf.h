@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who calls. A process's first call, and its first after execve(), sends what
- * the kernel knows of it: one that lives for milliseconds is gone before
- * anybody could look into /proc, and what /proc gives a reader of another
- * process can be endless or never come.
+ * Identity of callers. A process's first call, and its first after execve(),
+ * sends what the kernel knows about it. A process that lives for milliseconds
+ * is gone before anyone can look into /proc, and what /proc gives a reader of
+ * another process can be endless or never come.
  */
 #ifndef MQSPAN_PROCESS_BPF_H
 #define MQSPAN_PROCESS_BPF_H
 
 #define EXE_PARTS 44 /* with one for each mount on the way */
 #define CGROUP_PARTS 24
-#define PATH_MASK 0x7ff /* more than any sum of parts that there is room for */
+#define PATH_MASK 0x7ff /* covers any offset in parts */
 #define ENVIRONMENT_CHUNK 4096
-/* A ring smaller than this is for calls; the agent asks /proc for the rest. */
+/* A smaller ring is left to calls; the agent asks /proc for the rest. */
 #define RING_FOR_IDENTITY (64 << 10)
 
 static __always_inline struct execution
@@ -47,8 +47,8 @@ path_reserve(const struct thread_record *thread, __u8 kind)
 }
 
 /*
- * Zero, of which the verifier knows no more than of what part_read() returns:
- * the first turn is like the others.
+ * Zero, but the verifier knows no more about it than about what part_read()
+ * returns, so that the first iteration is like the others.
  */
 static __always_inline __u64 path_begin(const struct path_event *event)
 {
@@ -58,17 +58,17 @@ static __always_inline __u64 path_begin(const struct path_event *event)
 }
 
 /*
- * Reads a part of a path behind those before it; how many bytes there are
- * then. The caller has seen that there is room. Whatever was read, the verifier
- * knows the same of the result, so that it looks at the loop once for each turn
- * and not for each sum of lengths.
+ * Appends a component to a path and returns the new length. The caller has
+ * checked that there is room. The verifier knows the same about the result
+ * whatever was read, so it checks the loop once per iteration and not once per
+ * sum of lengths.
  */
 static __always_inline __u64 part_read(char *path, __u64 at, const void *name)
 {
 	long len = bpf_probe_read_kernel_str(path + at, PATH_PART_SIZE, name);
 	long failed = len >> 63;
 
-	/* No branch, either: an error counts as nothing read. */
+	/* No branch here either: an error counts as nothing read. */
 	barrier_var(failed);
 	at += len & ~failed;
 	barrier_var(at);
@@ -76,9 +76,9 @@ static __always_inline __u64 part_read(char *path, __u64 at, const void *name)
 }
 
 /*
- * The path of the executable, from the last part to the first, through the
- * mounts up to the root of the mount namespace (prepend_path(), fs/d_path.c).
- * This and its neighbours are functions of their own: see filter.bpf.h.
+ * Sends the path of the executable, last component first, through the mounts up
+ * to the root of the mount namespace (prepend_path(), fs/d_path.c). This
+ * function and its neighbours are not static: see filter.bpf.h.
  */
 __noinline int exe_send(void)
 {
@@ -120,7 +120,7 @@ __noinline int exe_send(void)
 			break;
 		at = part_read(event->parts, at,
 			       BPF_CORE_READ(dentry, d_name.name));
-		/* A file in memory (memfd_create(2)) has a name, no directory. */
+		/* A memfd_create(2) file has a name but no directory. */
 		if (parent == dentry) {
 			event->is_whole = 1;
 			break;
@@ -132,7 +132,7 @@ __noinline int exe_send(void)
 	return 0;
 }
 
-/* All levels of the cgroup's path, from the last to the first. */
+/* Sends the whole path of the cgroup, last component first. */
 __noinline int cgroup_send(void)
 {
 	struct task_struct *task = current_task();
@@ -171,9 +171,9 @@ __noinline int cgroup_send(void)
 }
 
 /*
- * Chunk by chunk, so that a page that is not there costs what is behind it
- * only: bpf_probe_read_user() waits for none, and execve() has just written
- * them all.
+ * Reads in chunks, so that a page that is not present loses only what follows
+ * it: bpf_probe_read_user() does not wait for a page. execve() has just written
+ * them all. Returns how many bytes were read.
  */
 static __always_inline __u64 environ_read(char *environ, __u64 room, __u64 from,
 					  __u64 len)
@@ -198,7 +198,7 @@ static __always_inline __u64 environ_read(char *environ, __u64 room, __u64 from,
 	return len;
 }
 
-/* A record has one of a few sizes, constants for the verifier. */
+/* Records have one of a few sizes: the verifier wants constants. */
 #define ENVIRONMENT_SEND(thread, room, from, len, whole)                \
 	do {                                                            \
 		struct environment_event *event_ = bpf_ringbuf_reserve( \
@@ -218,7 +218,7 @@ static __always_inline __u64 environ_read(char *environ, __u64 room, __u64 from,
 		bpf_ringbuf_submit(event_, BPF_RB_NO_WAKEUP);           \
 	} while (0)
 
-/* How much of it can be sent, and how long it is. */
+/* How many bytes can be sent; whole gets how many there are. */
 static __always_inline __u64 environment_len(struct task_struct *task,
 					     __u64 *whole)
 {
@@ -227,7 +227,7 @@ static __always_inline __u64 environment_len(struct task_struct *task,
 	return *whole < ENVIRONMENT_MAX ? *whole : ENVIRONMENT_MAX;
 }
 
-/* An empty one, too: it is not one that was lost. */
+/* Sends an empty environment, too: otherwise it would look like a lost one. */
 __noinline int environment_send(void)
 {
 	struct task_struct *task = current_task();
@@ -316,7 +316,7 @@ __noinline int process_announce(void)
 		process_is_announced(thread);
 		return 0;
 	}
-	/* It may have become another program, of another user, elsewhere. */
+	/* It may now be another program, of another user, elsewhere. */
 	owner_find();
 	ring_look();
 	if (has_room)
@@ -327,7 +327,7 @@ __noinline int process_announce(void)
 		COUNT(process_lost);
 		return 0;
 	}
-	/* Filters by container ask for it. */
+	/* Sent in any case: filters by container ask for it. */
 	cgroup_send();
 	if (has_room)
 		exe_send();
@@ -343,9 +343,9 @@ __noinline int process_announce(void)
 }
 
 /*
- * Who calls, into the record; announced where that has not been done yet, or
- * the agent has forgotten processes since. Then the table of announcements
- * tells whether this was one of them.
+ * Stores who calls in the record. Announces the process if that has not been
+ * done yet, or if the agent has forgotten processes since. Then the map
+ * announcements tells whether this was one of them.
  */
 static __always_inline void process_identify(struct task_struct *task,
 					     struct thread_record *thread)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * From a descriptor of the current process to the queue behind it: file ->
- * inode -> struct mqueue_inode_info (ipc/mqueue.c), name from the dentry.
+ * inode -> struct mqueue_inode_info (ipc/mqueue.c). The name comes from the
+ * dentry.
  */
 #ifndef MQSPAN_QUEUE_BPF_H
 #define MQSPAN_QUEUE_BPF_H
@@ -14,7 +15,6 @@
 
 #define QUEUE_FLAGS (CALL_QUEUE | CALL_NAME)
 
-/* struct mqueue_inode_info around its inode. */
 static __always_inline const void *queue_of_inode(__u64 inode)
 {
 	return (const void *)(inode -
@@ -22,13 +22,13 @@ static __always_inline const void *queue_of_inode(__u64 inode)
 						    vfs_inode));
 }
 
-/* A name that was read behind the slash, into the record. */
+/* Completes the record's name after len bytes were read behind its slash. */
 static __always_inline void queue_name_set(struct call_event *call, long len)
 {
 	if (len <= 1)
 		return;
 	call->name[0] = '/';
-	call->name_len = len; /* the slash for the zero byte */
+	call->name_len = len; /* plus the slash, minus the zero byte */
 	call->flags |= CALL_NAME;
 }
 
@@ -43,9 +43,9 @@ static __always_inline struct file *file_of(struct task_struct *task,
 }
 
 /*
- * Fills name, limits and namespace from what is behind a descriptor. Three
- * reads when it is the descriptor of the thread's last call: the number of an
- * inode in use never changes, and a mqueue file cannot be renamed.
+ * Fills in name, limits and namespace from what is behind a descriptor. If it
+ * is the file of the thread's last call, three reads are enough: the number of
+ * an inode in use never changes, and a mqueue file cannot be renamed.
  */
 static __always_inline void queue_resolve(struct thread_record *thread,
 					  struct file *file)
@@ -69,7 +69,7 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 	}
 
 	sb = BPF_CORE_READ(inode, i_sb);
-	/* The directory of a mounted mqueue has the magic, but is no queue. */
+	/* The root of a mounted mqueue has the magic but is no queue. */
 	if (BPF_CORE_READ(sb, s_magic) != MQUEUE_MAGIC ||
 	    (BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		goto unknown;
@@ -88,8 +88,8 @@ static __always_inline void queue_resolve(struct thread_record *thread,
 			      BPF_CORE_READ(file, f_path.dentry, d_name.name)));
 	thread->file = 0;
 	if (call->flags & CALL_NAME) {
-		barrier_var(
-			file); /* no arithmetic on it in place of a branch */
+		/* Keeps the branch: no arithmetic is allowed on file. */
+		barrier_var(file);
 		thread->file = (__u64)file;
 	}
 	thread->inode = (__u64)inode;
@@ -109,8 +109,10 @@ unknown:
 	thread->inode = 0;
 }
 
-/* Notes the queue of the current thread's call; one without a name will not
- * outlast who has it open. */
+/*
+ * Puts the queue of the current thread's call into the map queues. A queue
+ * without a name is left out: it ends when the last descriptor is closed.
+ */
 __noinline int queue_note(void)
 {
 	struct thread_record *thread = thread_find(current_task());
@@ -135,8 +137,9 @@ __noinline int queue_note(void)
 }
 
 /*
- * Messages queued now. The descriptor's file still holds the inode: a close by
- * another thread takes effect only when this thread is back in user space.
+ * Reads how many messages are queued now. The descriptor's file still holds the
+ * inode: a close by another thread takes effect only when this thread is back
+ * in user space.
  */
 static __always_inline void queue_depth(struct thread_record *thread)
 {
@@ -152,10 +155,10 @@ static __always_inline void queue_depth(struct thread_record *thread)
 }
 
 /*
- * Which of the queues are still there. The address may be of memory that was
- * freed: then it is another inode's, or still says that this one has left the
- * list of its superblock (evict(), fs/inode.c). mqueue's inodes have a
- * constructor, so nothing is written over one that is free.
+ * Tells which of the queues still exist. The inode may have been freed. Its
+ * memory then holds another inode, or still says that this one has left the
+ * list of its superblock (evict(), fs/inode.c). Nothing is written over a free
+ * inode, because mqueue's inodes have a constructor.
  */
 SEC("iter/bpf_map_elem")
 int it_queues(struct bpf_iter__bpf_map_elem *ctx)

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What all share is shared fairly: the ring, and the records of threads. A
- * tenant may have so many times what is still free, and each of its users so
- * many times what the tenant may still have ("dynamic thresholds", Choudhury
- * and Hahne, 1998). One alone gets three quarters; however many there are,
- * something stays free for who has little. The ring is held to this only while
- * it is under pressure.
+ * Shares the ring and the records of threads fairly. A tenant may have
+ * SHARE_TENANT_FACTOR times what is still free, and each of its users
+ * SHARE_USER_FACTOR times what the tenant may still have ("dynamic thresholds",
+ * Choudhury and Hahne, 1998). A user alone gets three quarters. However many
+ * there are, something stays free for those who have little. The ring enforces
+ * shares only under pressure.
  */
 #ifndef MQSPAN_SHARE_BPF_H
 #define MQSPAN_SHARE_BPF_H
 
 #define SHARE_TENANT_FACTOR 4
 #define SHARE_USER_FACTOR 8
-/* Of what is free, what a user has at most who has little: one quarter. */
+/* A user who has little may have at most this part of what is free: 1/4. */
 #define SHARE_LITTLE 4
 
 static __always_inline struct share *
@@ -28,8 +28,8 @@ share_find_or_make(const struct owner *owner)
 }
 
 /*
- * May a user who has that much have more? Room is for the tenant, who has that
- * much of it.
+ * May a user that has `user` get `more`? room is what the tenant may have,
+ * tenant what it has.
  */
 static __always_inline bool
 is_within_share(__u64 free, __u64 room, __u64 tenant, __u64 user, __u64 more)
@@ -39,8 +39,8 @@ is_within_share(__u64 free, __u64 room, __u64 tenant, __u64 user, __u64 more)
 }
 
 /*
- * Others have made less of what is free, and the tenant has more than it may:
- * its users who have little share some of what is left.
+ * For a tenant that has more than it may, because others have reduced what is
+ * free: its users who have little share some of what is left.
  */
 static __always_inline bool is_little(__u64 free, __u64 of_all_such, __u64 user,
 				      __u64 more)
@@ -48,7 +48,7 @@ static __always_inline bool is_little(__u64 free, __u64 of_all_such, __u64 user,
 	return (user + more) * SHARE_LITTLE + of_all_such <= free;
 }
 
-/* Takes off what the agent has taken out of the ring. */
+/* Takes off what the agent has consumed from the ring. */
 static __always_inline void share_renew(struct share *share, __u64 consumed,
 					__u64 produced)
 {
@@ -60,7 +60,7 @@ static __always_inline void share_renew(struct share *share, __u64 consumed,
 	share->middle = produced;
 }
 
-/* Bytes in the ring: of older as much as its part that was not taken out yet. */
+/* Bytes in the ring. Of older only the part that is not consumed yet counts. */
 static __always_inline __u64 share_bytes(const struct share *share,
 					 __u64 consumed)
 {
@@ -79,7 +79,7 @@ static __always_inline void share_add(struct share *share, __u64 produced,
 	share->last = produced + bytes;
 }
 
-/* May the current thread put so many bytes into the ring? Then it has them. */
+/* May the current thread add so many bytes to the ring? If so, counts them. */
 __noinline int ring_share_take(__u32 bytes)
 {
 	struct thread_record *thread = thread_find(current_task());
@@ -105,8 +105,10 @@ __noinline int ring_share_take(__u32 bytes)
 	share_renew(tenant, consumed, produced);
 	free = used < ring_bytes ? ring_bytes - used : 0;
 	room = free * SHARE_TENANT_FACTOR;
-	/* A flood that lasts gets no faster by what lies in the ring, and all
-	 * others wait for that. */
+	/*
+	 * A lasting flood gains nothing from what lies in the ring, and
+	 * everyone else waits for it.
+	 */
 	if (ring_overload)
 		room = free /= 2;
 	if (!is_within_share(free, room, share_bytes(tenant, consumed),
@@ -126,7 +128,7 @@ __noinline int ring_share_take(__u32 bytes)
 	return true;
 }
 
-/* Looks how full the ring is, which is enough to do now and then. */
+/* Checks how full the ring is; it is enough to do that now and then. */
 static __always_inline __u64 ring_look(void)
 {
 	__u64 used = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
@@ -137,8 +139,8 @@ static __always_inline __u64 ring_look(void)
 }
 
 /*
- * The count of an owner that was forgotten and came back can go below zero
- * when threads end that it does not know of.
+ * The count of an owner that was evicted and came back can fall below zero when
+ * threads end that were counted before the eviction.
  */
 static __always_inline __u64 share_threads(struct share *share)
 {
@@ -147,7 +149,7 @@ static __always_inline __u64 share_threads(struct share *share)
 	return share->threads;
 }
 
-/* May the owner of a new record have it? Then it counts. */
+/* May the owner of a new record have it? If so, counts it. */
 static __always_inline bool thread_counts(struct thread_record *thread)
 {
 	struct owner key = thread->owner;
@@ -188,7 +190,7 @@ static __always_inline void share_give_back_thread(const struct owner *owner)
 		__sync_fetch_and_add(&share->threads, -1);
 }
 
-/* The record ends with its thread. */
+/* The record ends with its thread: takes it out of the counts. */
 static __always_inline void thread_unfollow(struct thread_record *thread)
 {
 	struct owner owner = thread->owner;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The records of threads. Task storage of the kernel where tracing programs
- * have it, a hash map by thread id elsewhere; with room for payloads or not.
- * There is one map of the four, and the verifier drops the ways to the others.
+ * The records of threads. They are in task storage if tracing programs have it,
+ * else in a hash map by thread id; either with room for payloads or without.
+ * Only one of these four maps exists, and the verifier removes the paths to the
+ * others.
  */
 #ifndef MQSPAN_THREAD_BPF_H
 #define MQSPAN_THREAD_BPF_H
 
 /*
- * Keeps the compiler from making one call with one of two maps out of two
- * calls: then the map that does not exist is named on both ways.
+ * Keeps the compiler from merging calls on two maps into one call on either
+ * map: then both paths would refer to the map that does not exist.
  */
 #define KEEP_APART() asm volatile("" ::: "memory")
 

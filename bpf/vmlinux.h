@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The kernel's types, only the fields that the programs read. Offsets come
- * from the running kernel's BTF (CO-RE); a field that a kernel does not have
- * fails at load, so every program is loaded on every kernel in the tests.
- * Where kernels differ, see compat.bpf.h.
+ * The kernel's types, with only the fields that the programs read. Offsets come
+ * from the running kernel's BTF (CO-RE). A field that a kernel does not have
+ * makes the load fail, so the tests load every program on every kernel. For
+ * differences between kernels see compat.bpf.h.
  */
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
@@ -295,7 +295,7 @@ struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 };
 
-/* include/linux/cgroup_subsys.h: the values are the running kernel's. */
+/* include/linux/cgroup_subsys.h; the values come from the running kernel. */
 enum cgroup_subsys_id {
 	cpu_cgrp_id,
 	memory_cgrp_id,

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# helm/check.sh [--write]: lints and renders the chart in each of its shapes, compares them with helm/golden, and lets the agent check the
-# configuration that comes out. The chart's schema holds a copy of the configuration's; --write renews it and helm/golden. Wants helm (HELM
-# names it, else the one in PATH), jq and the agent: MQSPAN names it, else target/release/mqspan. With kubeconform and KUBE_SCHEMAS, the place of its schemas, manifests are checked as well.
+# helm/check.sh [--write]: lints and renders the chart in each of its shapes, compares the results with helm/golden, and
+# lets the agent check the configuration in them. The chart's schema contains a copy of the configuration's; --write
+# updates it and helm/golden. Needs helm (HELM names it, else the one in PATH), jq and the agent (MQSPAN names it, else
+# target/release/mqspan). With kubeconform and KUBE_SCHEMAS, the location of its schemas, manifests are checked, too.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -19,7 +20,8 @@ helm() {
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# The values' schema with the configuration's in its place. References start at the root, so the definitions move there.
+# The schema of the values with the configuration's in its place. References start at the root, so the definitions move
+# there.
 with_config_schema() {
 	jq --slurpfile config config/mqspan.schema.json '
 		.properties.config = ($config[0] | del(."$schema", ."$id", ."$defs", .title)) | ."$defs" = $config[0]."$defs"' "$schema"
@@ -34,7 +36,7 @@ cmp "$out/schema.json" "$schema" || { echo "helm: $schema has another configurat
 
 helm lint --strict --quiet --kube-version "$kube" "$chart"
 
-# renders NAME ARGS...: the chart comes out, and the agent takes its configuration.
+# renders NAME ARGS...: the chart renders as in helm/golden, and the agent accepts its configuration.
 renders() {
 	local name=$1
 	shift
@@ -58,7 +60,7 @@ has_not() {
 	! grep -qE -- "$2" "$out/$1.yaml" || { echo "helm: $1 has: $2" >&2 && exit 1; }
 }
 
-# refuses WORDS ARGS...: the values are refused, with these words in the message.
+# refuses WORDS ARGS...: the values must be refused, with these words in the message.
 refuses() {
 	local words=$1
 	shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Two programs that talk over POSIX message queues, one of them 32-bit, traced live. Runs from a fresh
-# clone on Debian or Ubuntu, as root: on this machine where its kernel lets mqspan trace, else in QEMU.
+# demo.sh: traces two programs live that talk over POSIX message queues, one of them 32-bit. Runs from a fresh clone on
+# Debian or Ubuntu, as root: on this machine if its kernel lets mqspan trace, otherwise in QEMU.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# deny.sh [CHECK...]: cargo deny looks at what mqspan is built of (deny.toml): all checks, or those named of advisories, bans, licenses and sources.
-# Builds cargo-deny, once. Advisories want their database from the network.
+# deny.sh [CHECK...]: runs cargo deny (deny.toml) on the dependencies of mqspan: all checks, or those named, of
+# advisories, bans, licenses and sources. Builds cargo-deny once. Advisories need the network for their database.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

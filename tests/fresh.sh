@@ -43,7 +43,7 @@ end_running() {
 }
 end() {
 	end_running
-	# Its mounts are in namespaces of their own, and gone with the processes.
+	# Its mounts are in namespaces that end with its processes.
 	rm -rf --one-file-system "$debian"
 }
 trap end EXIT
@@ -81,7 +81,7 @@ inside() {
 	return "$code"
 }
 
-# How this machine reaches the network.
+# Settings by which this machine reaches the network.
 variables=()
 for name in http_proxy https_proxy no_proxy PIP_INDEX_URL; do
 	[ -z "${!name:-}" ] || variables+=("$name=${!name}")
@@ -95,7 +95,7 @@ cp /etc/resolv.conf /etc/hosts "$debian/etc/"
 say "installing make, and git and ca-certificates to clone with"
 inside sh -euc 'apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends make git ca-certificates' \
 	>"$logs/apt.log" 2>&1 || { tail -n 20 "$logs/apt.log" >&2 && fail "apt does not install make"; }
-# Crates come from where this machine gets them, over TLS as this machine trusts it.
+# Cargo uses this machine's settings for registries, and trusts the same certificates.
 cat "${CARGO_HTTP_CAINFO:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}" >"$debian/etc/ssl/certs/ca-certificates.crt"
 mkdir -p "$debian/root/.cargo"
 settings=${CARGO_HOME:-$HOME/.cargo}/config.toml
@@ -108,7 +108,7 @@ git clone --quiet --no-local "$root" "$debian/root/mqspan"
 say "a clone of $(git -C "$root" log -1 --format='%h %s'), with $("$rust/bin/rustc" --version)"
 [ -z "$(git -C "$root" status --porcelain)" ] || say "what is not committed is not in it"
 
-# progress: shows the lines that say how far a command is.
+# progress: shows the lines that tell how far a command is.
 progress() {
 	local line
 	grep --line-buffered -E '^(== |-- .*FAILED|demo: |install-deps: )' | while IFS= read -r line; do

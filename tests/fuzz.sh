@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# fuzz.sh [SECONDS] [TARGET...]: runs each fuzz target so long with libFuzzer; what it has found to be worth keeping
-# stays in .cache/fuzz, for the next time. Fails at the first input that a target cannot take, which is in target/fuzz.
+# fuzz.sh [SECONDS] [TARGET...]: runs each fuzz target with libFuzzer for this many seconds. The corpus stays in
+# .cache/fuzz for the next run. Stops at the first input on which a target fails, and leaves that input in target/fuzz.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,8 +12,8 @@ cache=${MQSPAN_CACHE:-$root/.cache}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
 "$root/tests/install-deps.sh" --for fuzz
-# What libFuzzer needs to know of a program, without a sanitizer: that would need an unstable compiler. A target is
-# named so that build scripts are built without.
+# The instrumentation that libFuzzer needs, without a sanitizer, which would need an unstable compiler. --target is
+# given so that build scripts are not instrumented.
 flags=(--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
 	-Cllvm-args=-sanitizer-coverage-trace-compares)

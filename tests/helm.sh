@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# helm.sh: prints where helm is; without one it is built from its Go modules, once, which takes some minutes.
+# helm.sh: prints the path of helm. If there is none, builds it from its Go modules, once, which takes some minutes.
 set -euo pipefail
 
 cache=$(cd "$(dirname "$0")/.." && pwd)/.cache/helm

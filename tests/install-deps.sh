@@ -19,7 +19,7 @@ case $purpose in
 build) packages=("${build[@]}") ;;
 demo) packages=("${build[@]}" "${compat[@]}") ;;
 vm) packages=("${vm[@]}") ;;
-# To run the cases on an emulated arm64; the compilers for it are fetched apart by tests/vm/arm64.sh.
+# To run the cases on an emulated arm64. tests/vm/arm64.sh fetches the compilers itself.
 arm64) packages=(qemu-system-arm binutils cpio debian-archive-keyring) ;;
 test) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" clang-format git shellcheck strace python3-pip runc tmux) ;;
 deb) packages=("${build[@]}" "${compat[@]}" "${vm[@]}" debootstrap dpkg-dev) ;;

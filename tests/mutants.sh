@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2016 # $1 in the expressions is perl's
 #
-# mutants.sh [NAME...]: breaks mqspan on purpose, in a copy of the tree, in one place after the other, and runs
-# the case that must notice. A mutant that passes its case is a failure of the tests. Without names, all.
+# mutants.sh [NAME...]: breaks a copy of mqspan on purpose, in one place after another, and runs the case that must
+# notice. A mutant that passes its case is a failure of the tests. Without names, runs all mutants.
 #
-# Needs what `make test` needs; those that run in QEMU take half a minute each.
+# Needs what `make test` needs. Mutants that run in QEMU take half a minute each.
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +16,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 copy=$root/target/mutants
 rm -rf "${copy:?}/bpf" "$copy/agent" "$copy/testkit" "$copy/tests"
 mkdir -p "$copy/target"
-# What is built of other crates is the same.
+# Takes over what is built of other crates, which do not change.
 if [ ! -d "$copy/target/debug" ] && [ -d "$root/target/debug/deps" ]; then
 	mkdir "$copy/target/debug"
 	cp -al "$root"/target/debug/{deps,build,.fingerprint} "$copy/target/debug/"
@@ -40,11 +40,11 @@ vm() {
 	tests/vm/e2e.sh "$1" "$2" -- --filter "$3"
 }
 
-# Where the kernel's own copies and the messages can be seen.
+# This backend sees the kernel's own copies and the identity of messages.
 fentry() { vm 6.1 fentry "$1"; }
-# Where many blocked callers leave none to see their returns.
+# Here many blocked callers leave no kretprobe instance to see their returns.
 kprobe_limited() { vm 5.10 kprobe "$1"; }
-# Where threads lose the CPU inside system calls.
+# Kernels where threads are preempted inside system calls.
 fentry_preempted() { vm 6.1:preempt=full fentry "$1"; }
 kprobe_preempted() { vm 6.1:preempt=full kprobe "$1"; }
 tracepoint_preempted() { vm backports tracepoint "$1"; }
@@ -59,7 +59,7 @@ mutant() {
 	if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
 		return
 	fi
-	# The tree itself may be worked on meanwhile.
+	# Kept from here and not from the tree, which may be edited meanwhile.
 	cp -p "$file" whole
 	perl -0pi -e "$expression" "$file"
 	if cmp -s "$file" whole; then

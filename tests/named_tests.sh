@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# named_tests.sh: each test that CONTRIBUTING.md names in "Reports from the field" is a case or a function of that name.
+# named_tests.sh: checks that each test that CONTRIBUTING.md names in "Reports from the field" exists as a case or a
+# function.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

@@ -31,7 +31,7 @@ arguments() {
 	esac
 }
 
-# last_line LOG: make's own only if there is no other.
+# last_line LOG: prints the last line. A line from make itself counts only if there is no other.
 last_line() {
 	local lines
 	lines=$(tr -d '\r' <"$1" | sed 's/\x1b\[[0-9;]*m//g' | grep -a '[^[:space:]]')

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# All checks and tests, as CI runs them. Ends with one line that sums them up, and fails if any failed.
+# run.sh: runs all checks and tests, as CI does. Ends with one line that sums them up, and fails if any failed.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit 1
 passed=0
 failed=0
 log=$(mktemp)
-# What failed, said once more at the end, where it is read first.
+# Failures are repeated at the end, where they are read first.
 failures=$(mktemp)
 release_log=$(mktemp)
 trap 'rm -f "$log" "$failures" "$release_log"' EXIT
@@ -30,13 +30,13 @@ check() {
 	fi
 }
 
-# counted NAME COMMAND...: as many tests as the command's closing lines count. One that fails without
-# counting a failure, or that counts nothing, is a failure of its own.
+# counted NAME COMMAND...: as many tests as the command's closing lines report. A command that fails without reporting a
+# failure, or that reports no test, counts as one failure.
 counted() {
 	local name=$1 code=0 sums p f
 	shift
 	section "$name"
-	# Indented, so that none of these lines is taken for the sum of all.
+	# Indented, so that none of these lines is taken for the final sum.
 	"$@" 2>&1 | tee "$log" | sed 's/^/    /' || code=1
 	sums=$(sed -nE 's/^(test result: [a-zA-Z]+\. |[0-9a-z.:=\/]+ [a-z]+: )?([0-9]+) passed[,;] ([0-9]+) failed.*/\2 \3/p' "$log" |
 		awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }')
@@ -55,7 +55,7 @@ counted() {
 	} >>"$failures"
 }
 
-# refuses COMMAND...: the harness must not call this well.
+# refuses COMMAND...: passes if the command exits with 1, which is how the harness reports a failure.
 refuses() {
 	local code=0
 	"$@" >"$log" 2>&1 || code=$?
@@ -88,14 +88,14 @@ e2e() {
 		--workload target/workload/mqwork-x86_64 --workload32 target/workload/mqwork-i386
 }
 
-# Its last minutes are one thread's: it goes on beside the checks.
+# The last minutes of this build use one thread, so it runs beside the checks.
 release_build() {
 	wait "$release" && return
 	cat "$release_log"
 	return 1
 }
 
-# The fuzz targets are a workspace of their own, with a lock file of their own.
+# The fuzz targets are a separate workspace with its own lock file.
 fuzz_versions() {
 	cargo metadata --locked --quiet --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 }
@@ -109,7 +109,7 @@ check "shell scripts" shell_scripts
 check "versions of the fuzz targets" fuzz_versions
 check "tests that the documents name" tests/named_tests.sh
 check "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
-# The tests' feature makes everything public, and so used.
+# The tests enable a feature that makes everything public, which hides what nothing uses.
 check "what nothing uses" cargo clippy -p mqspan --quiet -- -D warnings
 counted "unit tests" cargo test --workspace --quiet
 check "build of the cases" cargo build --quiet -p mqspan-tests
@@ -127,7 +127,7 @@ counted "programs of others, by strace" tests/oracle/run.sh tracepoint
 check "a test kernel gives a command's exit code" exits_with 3 tests/vm/run.sh -- sh -c 'exit 3'
 check "a test kernel's panic is a failure" refuses tests/vm/run.sh -- sh -c 'echo c >/proc/sysrq-trigger'
 check "a test kernel's warning is a failure" refuses tests/vm/run.sh -- sh -c 'echo "WARNING: CPU: 0 PID: 1" >/dev/kmsg'
-# Each thread can lose the CPU inside a system call there.
+# There, each thread can be preempted inside a system call.
 counted "in a test kernel that preempts" tests/vm/e2e.sh 6.1:preempt=full kprobe -- --filter '^(balance_hidden|balance_contended_64|blocked_arriving_32)$'
 # The part of `make kernels` in which kernel and backend differ most from those of this machine.
 counted "end to end in test kernels" tests/vm/matrix.sh 6.1,fentry 5.10,kprobe

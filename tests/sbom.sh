@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# sbom.sh: what the agent is built of, as target/dist/mqspan.cdx.json: a software bill of materials by cargo cyclonedx, which is built, once.
+# sbom.sh: writes a software bill of materials of the agent to target/dist/mqspan.cdx.json, with cargo cyclonedx, which
+# it builds once.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

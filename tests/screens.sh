@@ -19,7 +19,7 @@ in_tmux() {
 }
 trap 'in_tmux kill-server 2>/dev/null || true; rm -rf "$dir"' EXIT
 
-# await TEXT: until it is on the screen, for half a minute at most.
+# await TEXT: waits until it is on the screen, for half a minute at most.
 await() {
 	for _ in $(seq 300); do
 		in_tmux capture-pane -p >"$dir/screen"
@@ -38,7 +38,7 @@ target/demo/orders target/demo/warehouse &
 demo=$!
 await '/acks.*/8'
 await '/orders.*/8'
-# The last one, which has the error.
+# Goes to the last row, which has the error.
 in_tmux send-keys G
 await 'last error EMSGSIZE'
 await 'warehouse.*receive_time32 /orders'

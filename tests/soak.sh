@@ -11,10 +11,10 @@ seconds=$1
 arguments=(--filter '^soak$' --soak-seconds "$seconds")
 libraries=()
 
-# stress ABI DEBIAN TRIPLET LOADER: stress-ng of this ABI with its own libraries.
+# stress ARCH TRIPLET LOADER: adds stress-ng of this architecture, with its own libraries.
 stress() {
 	local unpacked
-	# The packages of tests/oracle/run.sh, which are unpacked once.
+	# The same packages as in tests/oracle/run.sh, so that they are unpacked only once.
 	unpacked=$("$here/oracle/debian.sh" "$1" stress-ng rt-tests python3)
 	local loader=$unpacked/$3 path=$unpacked/lib/$2:$unpacked/usr/lib/$2 program=$unpacked/usr/bin/stress-ng
 	arguments+=(--soak-command "$loader --library-path $path $program --mq 1 --timeout $seconds")

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The least that a tracer by raw tracepoints can cost: programs that do nothing at sys_enter and sys_exit.
- * Says "attached", and stays until its standard input ends.
+ * The least that a tracer by raw tracepoints can cost: empty programs at
+ * sys_enter and sys_exit. Prints "attached", and stays until its standard input
+ * ends.
  */
 #include <errno.h>
 #include <linux/bpf.h>

@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# instructions-guest.sh AGENT FLOOR WORKLOAD: the part of instructions.sh that runs in the guest, by busybox.
+# instructions-guest.sh AGENT FLOOR WORKLOAD: the part of instructions.sh that runs in the guest, under busybox.
 set -eu
 
 agent=$1
 floor=$2
 workload=$3
 
-# In nanoseconds of the guest's clock: so many instructions. The least of seven runs; what is more is the guest's own business.
+# In nanoseconds of the guest's clock, which are instructions. The least of seven runs: anything above it is the guest's
+# own work.
 cost() {
 	for _ in 1 2 3 4 5 6 7; do
 		"$workload" "$1" 2000
@@ -21,7 +22,7 @@ row() {
 	echo "| $1 | $calls | $((calls - calls_alone)) | $others | $((others - others_alone)) |"
 }
 
-# The agent is stopped while calls are made: what counts is what the callers pay.
+# The agent is stopped while calls are made, so that only the callers' cost counts.
 traced() {
 	echo "{capture: {backend: $1, ring_buffer_size: 64MiB}, exporters: {otlp: {endpoint: 'http://127.0.0.1:1'}}, metrics: {otlp: {enabled: false}}, logs: {level: debug}, health: {address: '127.0.0.1:13133'}}" >/tmp/mqspan.yaml
 	"$agent" run --config /tmp/mqspan.yaml 2>/tmp/log &
@@ -29,7 +30,7 @@ traced() {
 		kill -0 $! || { cat /tmp/log && exit 1; }
 		sleep 0.1
 	done
-	# The program that looks for the returns of calls from before has gone.
+	# Waits until the program that catches the returns of earlier calls is gone.
 	[ "$1" = tracepoint ] || until grep -q 'no call that was blocked' /tmp/log; do sleep 0.1; done
 	kill -STOP $!
 	row "mqspan, $1"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# instructions.sh [KERNEL]: what one call takes, traced and not, in instructions, which no neighbour on the machine
-# can change. In QEMU with -icount, whose clock goes one nanosecond on with each instruction. Build first: make programs.
+# instructions.sh [KERNEL]: measures what one call takes, traced and not, in instructions, which other load on the
+# machine cannot change. Runs in QEMU with -icount, where each instruction advances the clock by one nanosecond. Build
+# first: make programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

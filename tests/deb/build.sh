@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# build.sh: a Debian package of target/release/mqspan, with its manual pages and completions, in target/debian; prints its path. Builds
-# cargo-deb, once, where there is none.
+# build.sh: builds a Debian package of target/release/mqspan, with its manual pages and completions, in target/debian,
+# and prints its path. Builds cargo-deb once if it is missing.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)

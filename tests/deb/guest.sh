@@ -1,18 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# guest.sh WORKLOAD WORKLOAD32: in a test kernel, under systemd, where the package is installed: the unit as it is traces programs of another user.
+# guest.sh WORKLOAD WORKLOAD32: runs in a test kernel, under systemd, where the package is installed. The unmodified
+# unit traces programs of another user.
 set -euo pipefail
 
 spans=/var/lib/mqspan/spans.jsonl
 fail() {
-	# What became of the calls is said at the end.
+	# The agent logs a final tally of all calls when it stops.
 	systemctl stop mqspan || true
 	journalctl --no-pager --unit mqspan | tail -n 30
 	echo "systemd: $*"
 	exit 1
 }
 
-# eventually COMMAND...: for a minute at most.
+# eventually COMMAND...: retries the command for a minute at most.
 eventually() {
 	local end=$((SECONDS + 60))
 	until "$@"; do
@@ -36,7 +37,7 @@ YAML
 systemctl start mqspan || fail "the unit does not start"
 eventually said 'tracing backend=' || fail "nothing is traced"
 pid=$(shown MainPID)
-# Bits 38 and 39.
+# Bits 38 and 39 are CAP_PERFMON and CAP_BPF.
 for line in 'CapEff:	000000c000000000' 'CapBnd:	000000c000000000' 'NoNewPrivs:	1' 'Seccomp:	2'; do
 	grep -qF "$line" "/proc/$pid/status" || fail "not so of the agent: $line: $(cat "/proc/$pid/status")"
 done

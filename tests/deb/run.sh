@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh: builds the Debian package and installs it into a Debian that debootstrap makes; there the program runs, its configuration is right,
-# its manual pages read without a warning and the shells complete. Then that Debian is started in a test kernel, where its unit traces (guest.sh). Wants root. Build first: make programs.
+# run.sh: builds the Debian package and installs it into a Debian that debootstrap makes. There it checks that the
+# program runs, its configuration is valid, its manual pages format without a warning and the shells complete. Then it
+# starts that Debian in a test kernel, where the unit traces (guest.sh). Needs root. Build first: make programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,7 +34,7 @@ fi
 cp -a "$base" "$debian"
 cp "$package" "$debian/mqspan.deb"
 
-# inside COMMAND...: in that Debian, in a mount namespace of its own.
+# inside COMMAND...: runs it in that Debian, in its own mount namespace.
 inside() {
 	# shellcheck disable=SC2016 # these are the inner shell's
 	unshare --mount bash -euc 'mount -t proc proc "$1/proc"; root=$1; shift; exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"' \
@@ -61,7 +62,7 @@ for command in run trace top doctor config completions; do
 done
 echo "deb: $pages manual pages, no warning"
 
-# What a user gets who types "mqspan tr" and the tab key.
+# What a user gets who types "mqspan tr" and presses the tab key.
 # shellcheck disable=SC2016 # these are the inner shell's
 completed=$(inside bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader mqspan || true
 	COMP_WORDS=(mqspan tr) COMP_CWORD=1; _mqspan mqspan tr mqspan; echo "${COMPREPLY[*]}"')

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two programs of the demo agree on. */
+/* What the two programs of the demo share. */
 #ifndef DEMO_H
 #define DEMO_H
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * orders WAREHOUSE: a shop, 64-bit. Sends orders to the program WAREHOUSE, which it starts, waits
- * for what comes back, and makes two mistakes on the way. Ends by itself after some ten seconds.
+ * orders WAREHOUSE: a 64-bit shop. It starts the program WAREHOUSE, sends
+ * orders to it and waits for the replies, and makes two mistakes on the way.
+ * Ends after about ten seconds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +65,7 @@ int main(int argc, char **argv)
 		fputs("usage: orders WAREHOUSE\n", stderr);
 		return 2;
 	}
-	/* As root: queues of our own, whatever queues of these names there are. */
+	/* As root: private queues, even if queues with these names exist. */
 	unshare(CLONE_NEWIPC);
 	orders = create(ORDERS);
 	acks = create(ACKS);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * warehouse: started by orders, and a 32-bit program: glibc's mq_timedreceive() here is the system
- * call mq_timedreceive_time32.
+ * warehouse: a 32-bit program that orders starts. glibc's mq_timedreceive() is
+ * the system call mq_timedreceive_time32 here.
  */
 #include <errno.h>
 #include <mqueue.h>

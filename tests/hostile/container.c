@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Root of a container: it is every user in turn, and in every control group that it can make below its
- * own. It has the capabilities that containers have by default.
+ * Root of a container, which takes every user id in turn and is in every
+ * control group that it can make below its own. It has the default capabilities
+ * of containers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,7 @@ static void keep_default_capabilities(void)
 	}
 }
 
-/* The child goes on as the container's first process. */
+/* The child continues as the container's first process. */
 void prepare_container(void)
 {
 	pid_t child;
@@ -92,7 +93,7 @@ static void pass_on(int signal)
 	kill(first_process, signal);
 }
 
-/* As the first process of the namespaces that this one has made for its children. */
+/* Runs the command as the first process of the namespaces made for children. */
 static int run_inside(char **command, void (*prepare)(void))
 {
 	struct sigaction action = { .sa_handler = pass_on };
@@ -149,7 +150,7 @@ int run_in_time_namespace(char **command)
 	return run_inside(command, NULL);
 }
 
-/* Somewhere below the container's group, or back in it. */
+/* Moves to a group below the container's, or back to the container's own. */
 static void move(unsigned long turn)
 {
 	for (int i = 0; i < options.cgroup_count; i++) {
@@ -206,7 +207,7 @@ int attack_container(void)
 	return run_workers(be_everybody);
 }
 
-/* A group below the container's, a process in it that calls once, and the next. */
+/* Makes group after group below the container's, each with a process that calls once. */
 static void call_from_many_groups(long worker)
 {
 	(void)worker;
@@ -230,7 +231,7 @@ static void call_from_many_groups(long worker)
 			_exit(0);
 		}
 		reap(child);
-		/* What is busy still is removed with the container. */
+		/* Groups that are still busy are removed with the container. */
 		for (int i = 0; i < options.cgroup_count; i++)
 			rmdir(groups[i]);
 	}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Environments that nobody should read whole: of many GiB, or of values without end. */
+/* Environments that nobody should read whole: of many GiB, or with endless values. */
 #include <errno.h>
 #include <limits.h>
 #include <linux/prctl.h>
@@ -14,7 +14,7 @@
 #include "environ.h"
 #include "hostile.h"
 
-#define AT_ONCE 4 /* children of a worker */
+#define AT_ONCE 4 /* children per worker */
 #define PIECE_SIZE (16UL << 20)
 #define PIECES 512 /* with its neighbours, below vm.max_map_count */
 #define LARGEST (64ULL << 30)
@@ -55,7 +55,7 @@ static void *reserve(size_t size)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-/* Zeros, in which a reader finds one empty string after the other. */
+/* Zeros, in which a reader finds one empty string after another. */
 static void environ_of_zeros(void)
 {
 	size_t size = sizeof(void *) == 8 ? (size_t)LARGEST : (size_t)1 << 30;
@@ -66,7 +66,7 @@ static void environ_of_zeros(void)
 	environ_move(memory, size);
 }
 
-/* The same letters again and again, one string of 8 GiB in 16 MiB of memory. */
+/* The same letters again and again: one string of 8 GiB in 16 MiB of memory. */
 static void environ_of_letters(int letters)
 {
 	size_t pieces = sizeof(void *) == 8 ? PIECES : 32;
@@ -99,7 +99,7 @@ static int make_letters(void)
 	return fd;
 }
 
-/* For as long as a reader of many GiB may take. */
+/* Lives as long as a reader of many GiB may take. */
 static void be_looked_at(void)
 {
 	for (int i = 0; i < 100 && !time_is_up(); i++) {
@@ -138,7 +138,7 @@ int attack_environ_huge(void)
 	return run_workers(huge);
 }
 
-/* A character of one to four bytes, begun anywhere, or bytes that are none. */
+/* Fills in characters of one to four bytes, begun anywhere, or invalid bytes. */
 static void fill(char *value, size_t size, unsigned long turn)
 {
 	static const char *const patterns[] = {
@@ -188,7 +188,7 @@ static void values(long worker)
 			fill_keys(name + length, VALUE_SIZE, turn);
 		else
 			fill(name + length, VALUE_SIZE, turn);
-		/* A second one of the same name, or of none. */
+		/* Another variable with the same name, or one without a name. */
 		strcpy(keys, turn % 3 ? "OTEL_SERVICE_NAME=" : "==,=%,");
 		fill(keys + strlen(keys), turn % 300, turn / 3);
 		execute_once(self_path, environment);

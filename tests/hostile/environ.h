@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Makes this memory what /proc/self/environ shows, mapped or not. */
+/* Makes /proc/self/environ show this memory, mapped or not. */
 void environ_move(void *start, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Calls, processes and threads as fast as they go. */
+/* Calls, processes and threads as fast as possible. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,7 +12,7 @@
 
 #include "hostile.h"
 
-#define BATCH 256 /* calls between two looks at the time */
+#define BATCH 256 /* calls between two checks of the time */
 #define THREADS_AT_ONCE 16
 
 static void getsetattr(long worker)
@@ -30,7 +30,7 @@ int attack_flood_getsetattr(void)
 	return run_workers(getsetattr);
 }
 
-/* Names that nothing has: a new one each time, or so many in turn. */
+/* Unlinks names that do not exist: a new one each time, or options.count names in turn. */
 static void unlink_nothing(long worker)
 {
 	unsigned long number = 0;
@@ -60,7 +60,7 @@ static void exchange(long worker)
 	queue = open_queue(name, O_RDWR, 4, sizeof(body));
 	if (queue < 0)
 		fail("mq_open %s: %s", name, strerror(errno));
-	/* Without a name it goes with this process, however that ends. */
+	/* An unlinked queue goes away with this process, however that ends. */
 	unlink_queue(name);
 	while (!time_is_up()) {
 		for (int i = 0; i < BATCH; i++)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Processes that cannot be looked at: whoever reads their environment waits for a file system that
- * never answers. Either the environment itself is on it, or a thread holds the lock of the process's
- * memory while it waits for it, and a second thread wants to change the memory.
+ * Processes that cannot be looked at: whoever reads their environment waits for
+ * a file system that never answers. Either the environment itself is on that
+ * file system, or one thread waits for it while it holds the lock of the
+ * process's memory, and a second thread wants to change the memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,11 +30,11 @@
 #define FILE_SIZE (64 * 4096)
 #define LARGE_ENVIRONMENT (64 * 1024)
 
-static _Atomic long *hanging; /* reads that got no answer */
+static _Atomic long *hanging; /* reads without an answer */
 static _Atomic long *called; /* victims that have made a call */
 static pid_t server;
 
-/* In a mount namespace of this attack: what is mounted goes with it. */
+/* Mounts in a mount namespace of this attack, so that the mount goes with it. */
 void prepare_fuse(void)
 {
 	char text[128];
@@ -64,7 +65,7 @@ static void answer(uint64_t unique, int error, const void *body, size_t size)
 	};
 
 	memcpy(out.body, body, size);
-	/* It may have been interrupted. */
+	/* The request may have been interrupted. */
 	if (write(options.fuse_fd, &out, out.header.len) < 0 && errno != ENOENT)
 		fail("answering: %s", strerror(errno));
 }
@@ -101,7 +102,7 @@ static void answer_init(const struct fuse_in_header *in)
 	answer(in->unique, 0, &out, sizeof(out));
 }
 
-/* Knows one file, and leaves every read of it without an answer. */
+/* Serves one file, and leaves every read of it without an answer. */
 static _Noreturn void serve(void)
 {
 	static char buffer[1 << 17];
@@ -139,7 +140,7 @@ static _Noreturn void serve(void)
 			break;
 		}
 		case FUSE_OPEN: {
-			/* Or the next to open it would wait, too. */
+			/* Otherwise the next one to open it would wait, too. */
 			struct fuse_open_out out = {
 				.fh = 1,
 				.open_flags = FOPEN_KEEP_CACHE,
@@ -204,13 +205,13 @@ static char state_of(pid_t thread)
 	return end && end[1] ? end[2] : '?';
 }
 
-/* Two threads of which one holds the lock, and the other waits for it. */
+/* Starts two threads: one holds the lock, the other one waits for it. */
 static void lock_memory(char *page)
 {
 	long before = *hanging;
 	pthread_t thread;
 
-	/* A new thread's stack has to be mapped, too: both come before the lock is held. */
+	/* A new thread's stack has to be mapped, too: make both before the lock is held. */
 	if (pthread_create(&thread, NULL, map_something, NULL) ||
 	    pthread_create(&thread, NULL, read_hanging, page))
 		fail("no thread");
@@ -221,7 +222,7 @@ static void lock_memory(char *page)
 		sleep_ms(1);
 }
 
-/* More than the kernel tells of an environment: for the rest somebody has to read /proc. */
+/* More than the BPF programs send of an environment: the rest has to come from /proc. */
 static void enlarge_environment(void)
 {
 	char *large = mmap(NULL, LARGE_ENVIRONMENT, PROT_READ | PROT_WRITE,
@@ -238,20 +239,20 @@ static _Noreturn void be_hanging(long number)
 	char path[PATH_MAX], *page;
 	int fd;
 
-	/* Below it there is but one file, by any name. */
+	/* The file system has only one file, under any name. */
 	snprintf(path, sizeof(path), "%s/hanging", options.directory);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		fail("%s: %s", path, strerror(errno));
-	/* No page of this program itself has to be brought in later. */
+	/* Nothing of this program itself must have to be paged in later. */
 	mlockall(MCL_CURRENT);
 	page = mmap(NULL, FILE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
 	page += number * 4096;
-	/* Kernels from 4.18 on do not look for an environment in a file. */
+	/* Kernels from 4.18 on do not read an environment that is in a file. */
 	if (number == 0) {
-		/* One look-up a user at a time: whose memory hangs comes first. */
+		/* There is one look-up per user at a time: those with hanging memory come first. */
 		while (*called < VICTIMS - 1 && !time_is_up())
 			sleep_ms(1);
 		environ_move(page, 4096);
@@ -281,7 +282,10 @@ static void hang(long worker)
 		sleep_ms(10);
 	for (int i = 0; i < VICTIMS; i++)
 		kill(victims[i], SIGKILL);
-	/* With its descriptor, the last one, the connection ends, and with it every wait. */
+	/*
+	 * The server has the last descriptor: the connection ends with it, and
+	 * so does every wait.
+	 */
 	kill(server, SIGKILL);
 	while (wait(NULL) > 0)
 		;
@@ -301,7 +305,7 @@ int attack_environ_fuse(void)
 	if (server == 0)
 		serve();
 	close(options.fuse_fd);
-	/* There is one server of one mount. */
+	/* There is one server for one mount. */
 	options.workers = 1;
 	code = run_workers(hang);
 	waitpid(server, NULL, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Processes whose executable is not where, or not what, it seems to be. */
+/* Processes whose executable is not where it seems to be, or not what it seems to be. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,7 +18,10 @@
 
 static char *const environment[] = { "OTEL_SERVICE_NAME=odd", NULL };
 
-/* Down to the bottom of directories, which are made on the way: its path has more than 1,600 bytes. */
+/*
+ * Changes to the deepest of nested directories, which it makes on the way. The
+ * path has more than 1,600 bytes.
+ */
 static void go_down(void)
 {
 	for (int i = 0; i < DEPTH; i++)
@@ -62,7 +65,7 @@ static void execute_memory(void)
 	close(fd);
 }
 
-/* Mappings of what claims to be an ELF file, and whose headers point anywhere. */
+/* Maps files that claim to be ELF, with headers that point anywhere. */
 static void map_garbage(uint64_t *state)
 {
 	char garbage[4096] = "\177ELF\2\1\1";

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * hostile [--uid N] [--seconds N] [--workers N] [--count N] [--directory DIR] [--cgroup DIR]... ATTACK:
- * does what a program without privileges can do to the agent. It starts as root where an attack needs
- * something made for it, gives root up and executes itself again, so that its /proc is its own.
+ * hostile [--uid N] [--seconds N] [--workers N] [--count N] [--directory DIR]
+ * [--cgroup DIR]... ATTACK: does what a program without privileges can do to
+ * the agent. It starts as root, if an attack needs something prepared, then
+ * gives up root and executes itself again, so that it owns its /proc.
  *
- * hostile [--uid N] pid-namespace|time-namespace|user-namespace PROGRAM [ARGS]: no attack; runs the program in such a
- * namespace of its own.
+ * hostile [--uid N] pid-namespace|time-namespace|user-namespace PROGRAM [ARGS]:
+ * no attack; runs the program in a new namespace of this kind.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +40,7 @@ static const struct attack {
 	const char *name;
 	int (*run)(void);
 	void (*prepare)(void);
-	bool maps_much; /* without memory behind it */
+	bool maps_much; /* much address space, little memory */
 } attacks[] = {
 	{ "environ-huge", attack_environ_huge, NULL, true },
 	{ "environ-fuse", attack_environ_fuse, prepare_fuse, false },
@@ -63,7 +64,7 @@ static const struct attack {
 	{ "once", attack_once, NULL, false },
 };
 
-/* What the others execute: one call. */
+/* The program that other attacks execute: one call. */
 static int attack_once(void)
 {
 	refused_call();
@@ -132,7 +133,7 @@ void give_up_root(void)
 		fail("becoming user %ld: %s", options.uid, strerror(errno));
 }
 
-/* The options that hold after the preparation, before those that were given. */
+/* Puts the options that hold after the preparation before those that were given. */
 static _Noreturn void execute_prepared(int argc, char **argv)
 {
 	char deadline[32], fuse_fd[32];
@@ -166,7 +167,7 @@ static void prepare(const struct attack *attack)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	options.deadline_ns =
 		(now.tv_sec + options.seconds) * 1000000000LL + now.tv_nsec;
-	/* The machine is shared: an attack goes for the agent, not for memory. */
+	/* The machine is shared: an attack is on the agent, not on memory. */
 	limit(RLIMIT_CORE, 0);
 	if (!attack->maps_much)
 		limit(RLIMIT_AS, ADDRESS_SPACE);
@@ -196,7 +197,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[i], "user-namespace") == 0)
 		return run_in_user_namespace(argv + i + 1);
 	attack = find_attack(argv[i]);
-	/* What is executed by the thousand does no more than its call. */
+	/* This is executed by the thousand, so it does no more than its call. */
 	if (attack->run == attack_once)
 		return attack_once();
 	length = readlink("/proc/self/exe", self_path, PATH_MAX - 1);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Calls on a CPU whose other threads are in bpf(2) most of the time. Where these can lose the CPU there, the kernel
- * runs no program at a kprobe meanwhile (bpf_prog_active, kernel/bpf/syscall.c). Needs root.
+ * Calls on a CPU whose other threads are in bpf(2) most of the time. If they
+ * can be preempted there, the kernel runs no kprobe program on that CPU
+ * meanwhile (bpf_prog_active, kernel/bpf/syscall.c). Needs root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,10 @@ static void stay_on_one_cpu(void)
 
 static void look_up(void)
 {
-	/* Before Linux 5.11 maps count as locked memory. Later none has to be raised, which root may be forbidden. */
+	/*
+	 * Before Linux 5.11 maps count as locked memory. Later there is no need
+	 * to raise the limit, which root may be forbidden to do.
+	 */
 	struct rlimit any = { RLIM_INFINITY, RLIM_INFINITY };
 	static char value[VALUE_SIZE];
 	int key = 0;

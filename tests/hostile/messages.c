@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* More messages at a time than anybody keeps in mind. Only root may have so many: users need nine of them for it. */
+/*
+ * More messages at a time than the agent has room for. Only root can queue so
+ * many; it would take nine users.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Names of any bytes: of queues, threads and executables. */
+/* Names of any bytes, for queues, threads and executables. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,13 +11,14 @@
 
 #include "hostile.h"
 
-/* An IPC namespace has room for 256 queues, and others need some. */
+/* An IPC namespace has room for 256 queues, and others need some of them. */
 #define HELD 64
 #define NAMES_PER_EXECUTION 200
 
 /*
- * A name of up to `size` bytes without a slash, never the same twice: what a terminal, a line of JSON,
- * a label or a decoder of UTF-8 might stumble over.
+ * Makes a name of up to `size` bytes without a slash, never the same twice,
+ * with bytes that may confuse a terminal, a line of JSON, a label or a UTF-8
+ * decoder.
  */
 static void make_name(char *name, size_t size, uint64_t *state)
 {
@@ -63,7 +64,7 @@ static void use_queue(const char *name)
 	close((int)queue);
 }
 
-/* As many queues as a user may have; they go with this process. */
+/* Holds as many queues as a user may have; they go away with this process. */
 static void hold_queues(uint64_t *state)
 {
 	char name[NAME_MAX + 1];
@@ -95,7 +96,7 @@ static void execute_memory(uint64_t *state)
 	char name[NAME_MAX + 1];
 	int fd;
 
-	make_name(name, 249, state); /* NAME_MAX less "memfd:" */
+	make_name(name, 249, state); /* NAME_MAX minus "memfd:" */
 	fd = copy_self_to_memory(name);
 	execute_once_at(fd, environment);
 	close(fd);

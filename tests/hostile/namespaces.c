@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Roots of user namespaces, one in the other, and IPC namespaces by the hundred. */
+/* Roots of nested user namespaces, and IPC namespaces by the hundred. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -28,7 +28,7 @@ static void use_a_queue(void)
 	close((int)queue);
 }
 
-/* The same name in one namespace after the other, each left with a message in its queue. */
+/* Uses the same name in one IPC namespace after another, and leaves a message in each queue. */
 static void many_ipc_namespaces(void)
 {
 	for (int i = 0; i < QUEUES_PER_ROUND && !time_is_up(); i++) {
@@ -65,7 +65,7 @@ static void go_deeper(int depth)
 		flood_inside();
 		return;
 	}
-	/* It is the first process of the new PID namespace. */
+	/* The child is the first process of the new PID namespace. */
 	child = start();
 	if (child == 0) {
 		refused_call();
@@ -89,7 +89,10 @@ int attack_namespaces(void)
 	return run_workers(work);
 }
 
-/* As the host's root, for a namespace that somebody else has made: its users are others than who made it. */
+/*
+ * As the host's root, for a namespace that somebody else made: its users are
+ * not the user who made it.
+ */
 static void map_users(pid_t child)
 {
 	static const char *const kinds[] = { "uid_map", "gid_map" };

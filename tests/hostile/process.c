@@ -75,7 +75,7 @@ pid_t try_start(void)
 	if (child)
 		return child;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* It was gone before it could be asked for. In a namespace of its own the child sees 0. */
+	/* The parent died before prctl(). In a new PID namespace the child sees 0. */
 	if (getppid() != parent && getppid() != 0)
 		_exit(0);
 	alarm((unsigned int)options.seconds + 60);
@@ -137,7 +137,7 @@ void *shared_memory(size_t size)
 
 void count_calls(uint64_t calls)
 {
-	/* A program that was executed for one call has nobody to tell. */
+	/* A program that was executed for one call has no counter to report to. */
 	if (calls_made)
 		*calls_made += calls;
 }
@@ -153,7 +153,7 @@ long open_queue(const char *name, int oflag, long max_messages, long size)
 	struct mq_attr attr = { .mq_maxmsg = max_messages, .mq_msgsize = size };
 
 	count_calls(1);
-	/* By number: glibc would want a slash, and any bytes are to be passed. */
+	/* By number: glibc would want a slash, and the name can be any bytes. */
 	return syscall(SYS_mq_open, name, oflag | O_CREAT, 0600, &attr);
 }
 
@@ -179,7 +179,7 @@ long receive_message(int queue, void *body, size_t size)
 
 	clock_gettime(CLOCK_MONOTONIC, &monotonic);
 	clock_gettime(CLOCK_REALTIME, &until);
-	/* Whole seconds, so that the next one is after the deadline. */
+	/* Whole seconds, and one more, so that it is after the deadline. */
 	until.tv_sec +=
 		(time_t)(options.deadline_ns / 1000000000 - monotonic.tv_sec);
 	until.tv_sec += 1;
@@ -264,7 +264,7 @@ int copy_self_to_memory(const char *name)
 	if (fd < 0)
 		fail("memfd_create: %s", strerror(errno));
 	copy_self_into(fd);
-	/* What is open for writing is not executed. */
+	/* A file that is open for writing cannot be executed. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	readable = open(path, O_RDONLY | O_CLOEXEC);
 	if (readable < 0)

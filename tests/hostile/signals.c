@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Calls that end in every way but their own. */
+/* Calls that end in every way except by themselves. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -40,7 +40,7 @@ static void *receive_again_and_again(void *queue)
 	return NULL;
 }
 
-/* Is interrupted until it is killed. A handler may jump out of every second one's calls. */
+/* Is interrupted until it is killed. On every second turn a handler may jump out of the call. */
 static _Noreturn void be_interrupted(int queue, unsigned long turn)
 {
 	struct sigaction action = {
@@ -95,7 +95,7 @@ static void storm(long worker)
 
 		if (child == 0)
 			be_interrupted((int)queue, turn);
-		/* Its handler is there once it sleeps in its call. */
+		/* The handler is in place once the child sleeps in its call. */
 		sleep_ms(5);
 		interrupt(child);
 		kill(child, SIGKILL);

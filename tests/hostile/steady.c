@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * steady [--truth FILE] [--prefix NAME] RATE: a well-behaved program. It makes RATE calls a second, half
- * of them sends and half receives, says "steady" after the first two, and goes on until standard input
- * ends. Its truth is that of mqwork.
+ * steady [--truth FILE] [--prefix NAME] RATE: a well-behaved program. It makes
+ * RATE calls a second, half of them sends and half receives. It prints "steady"
+ * after the first two, and goes on until standard input ends. Its truth has the
+ * format of mqwork's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +40,7 @@ static int64_t monotonic_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Waits until then; false once standard input has ended. */
+/* Waits until at_ns; false if standard input has ended. */
 static bool goes_on_at(int64_t at_ns)
 {
 	struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
@@ -91,7 +92,7 @@ int main(int argc, char **argv)
 		if (number == 0 && write(STDOUT_FILENO, "steady\n", 7) != 7)
 			fail("standard output: %s", strerror(errno));
 		next_ns += 2 * 1000000000LL / rate;
-		/* What a busy machine made late is not made up for. */
+		/* Does not catch up on what a busy machine delayed. */
 		if (next_ns < monotonic_ns())
 			next_ns = monotonic_ns();
 		if (!goes_on_at(next_ns))

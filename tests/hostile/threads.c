@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Threads that stay: those that called once, and those that never return from their call. */
+/* Threads that stay: those that called once, and those that never return from a call. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -40,7 +40,10 @@ static void *receive_and_stay(void *argument)
 	return NULL;
 }
 
-/* As many as there is room for: less than was asked is a smaller attack, none is no attack. */
+/*
+ * Makes as many threads as there is room for: fewer than asked is a smaller
+ * attack, none is an error.
+ */
 static void make_threads(long count, void *(*body)(void *))
 {
 	pthread_attr_t attr;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# bases.sh: stands in for a registry: makes, by debootstrap, images of the names that the Dockerfile's FROM has. For rust:1-bookworm that is
-# Debian 12 with this machine's Rust and its settings of cargo, which are nowhere else in the build.
+# bases.sh: replaces a registry: makes, with debootstrap, images with the names in the Dockerfile's FROM lines.
+# rust:1-bookworm is Debian 12 with this machine's Rust and its cargo settings, which are nowhere else in the build.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d "$image_cache/bases.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# commit NAME FROM ROOTFS [SETTING...]: an image of the files.
+# commit NAME FROM ROOTFS [SETTING...]: makes an image of the files in ROOTFS.
 commit() {
 	local name=$1 from=$2 rootfs=$3 container
 	shift 3
@@ -24,7 +24,7 @@ commit() {
 	buildah commit --quiet --rm "$container" "$name" >/dev/null
 }
 
-# debian ROOTFS PACKAGES: as small as debootstrap makes it, less what Docker's slim images leave out.
+# debian ROOTFS PACKAGES: the smallest Debian that debootstrap makes, without what Docker's slim images leave out.
 debian() {
 	debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$1" "$mirror" >"$image_cache/debootstrap.log" ||
 		{ tail -n 20 "$image_cache/debootstrap.log" >&2 && return 1; }
@@ -34,14 +34,14 @@ debian() {
 	find "$1/usr/share/doc" -depth -type d -empty -delete
 }
 
-# The toolchain without its documents, and where the official image has it.
+# Copies the toolchain, without its documentation, to where the official image has it.
 rust() {
 	local rootfs=$1 sysroot
 	sysroot=$(rustc --print sysroot)
 	mkdir -p "$rootfs/usr/local/cargo/bin" "$rootfs/usr/local/lib" "$rootfs/usr/local/bin"
 	cp -a "$sysroot/lib/." "$rootfs/usr/local/lib/"
 	cp -a "$sysroot/bin/cargo" "$sysroot/bin/rustc" "$rootfs/usr/local/bin/"
-	# Where crates come from, and whom to trust there.
+	# The registry of crates, and the certificates to trust.
 	local cargo_home=${CARGO_HOME:-$HOME/.cargo} trust=${CARGO_HTTP_CAINFO:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
 	[ ! -f "$cargo_home/config.toml" ] || cp "$cargo_home/config.toml" "$rootfs/usr/local/cargo/"
 	cp "$trust" "$rootfs/usr/local/cargo/trust.crt"

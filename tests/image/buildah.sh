@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# To be sourced: buildah with images of our own in .cache/image, which are no one else's. Builds run in a chroot with the machine's network.
+# To be sourced: buildah with a private store for images, in .cache/image. Builds run in a chroot with the machine's
+# network.
 
 image_cache=$(realpath -m "${MQSPAN_CACHE:-$(dirname "${BASH_SOURCE[0]}")/../../.cache}/image")
 mkdir -p "$image_cache"
 export BUILDAH_ISOLATION=chroot
-# Overlays where the kernel has them; copies of everything else.
+# Overlays if the kernel has them, otherwise full copies.
 storage_driver=vfs
 grep -q overlay /proc/filesystems && storage_driver=overlay
 

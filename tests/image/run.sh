@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh: builds the Dockerfile, on base images made here, and looks at what comes out; then it runs as the chart would have it (trace.sh).
-# Wants root, Rust and Go, and the agent's programs: make programs.
+# run.sh: builds the Dockerfile on base images made here and checks the result, then runs it as the chart would
+# (trace.sh). Needs root, Rust, Go, and the agent's programs: make programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,7 +11,7 @@ root=$(cd "$here/../.." && pwd)
 image=localhost/mqspan:test
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 revision=$(git -C "$root" rev-parse HEAD)
-# Of the whole image, compressed, and of what is ours in it, uncompressed.
+# Bytes: the whole image, compressed, and our own layers, uncompressed.
 compressed_limit=60000000
 ours_limit=40000000
 
@@ -30,7 +30,7 @@ end() {
 trap end EXIT
 
 "$root/tests/pipeline/build.sh" otelcol jaeger
-# Without network later on.
+# Built now, because trace.sh has no network.
 (cd "$here/seccomp" && go build -o "$image_cache/default-seccomp" .)
 "$here/bases.sh"
 echo "image: building; some minutes"
@@ -62,7 +62,7 @@ done
 [ ! -e "$rootfs/src" ] || fail "the image has the build's files"
 echo "image: no compiler, no sources"
 
-# User 0 without its capabilities reads what is its own or everyone's, as any other user does.
+# Without capabilities, user 0 can read only what is its own or everyone's, like any other user.
 for file in usr/bin/mqspan:755 etc/mqspan/mqspan.yaml:644 usr/share/doc/mqspan/LICENSE:644 usr/share/doc/mqspan/LICENSE.bpf:644 \
 	usr/share/man/man1/mqspan.1:644 usr/share/man/man1/mqspan-run.1:644 usr/share/bash-completion/completions/mqspan:644 \
 	etc/ssl/certs/ca-certificates.crt:644; do

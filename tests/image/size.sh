@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# size.sh OCI_LAYOUT COMPRESSED_LIMIT OURS_LIMIT: what the image's layers take, the first of which is the base's; fails beyond the limits, in
-# bytes, of the whole image compressed and of our layers uncompressed.
+# size.sh OCI_LAYOUT COMPRESSED_LIMIT OURS_LIMIT: prints the sizes of the image's layers, of which the first is the
+# base. Fails if the whole image, compressed, or our layers, uncompressed, are above the limits, in bytes.
 set -euo pipefail
 
 layout=$1

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# trace.sh ROOTFS WORK VERSION ENTRYPOINT: run.sh runs it in network and mount namespaces of its own. The image, under the security context of
-# the chart's DaemonSet and with the chart's configuration, traces a 32-bit program in another container, and sends its spans to a
-# Collector, which it finds by name, and that to Jaeger.
+# trace.sh ROOTFS WORK VERSION ENTRYPOINT: run.sh runs it in its own network and mount namespaces. The image runs with
+# the chart's configuration, under the security context of its DaemonSet. It traces a 32-bit program in another
+# container and sends the spans to a Collector, which it finds by name and which passes them on to Jaeger.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +22,7 @@ end() {
 		wait "$pid" 2>/dev/null || true
 	done
 	for cgroup in "${cgroups[@]}"; do
-		# runc removes the container's groups, and leaves those above them; others that are in use stay.
+		# runc removes the container's groups but not those above them. Those that are still in use stay.
 		for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*/; do
 			rmdir "$hierarchy/$cgroup" "$hierarchy/kubepods/burstable" "$hierarchy/kubepods" 2>/dev/null || true
 		done
@@ -36,7 +36,7 @@ fail() {
 	exit 1
 }
 
-# eventually SECONDS COMMAND...: true as soon as the command is.
+# eventually SECONDS COMMAND...: retries the command; true as soon as it succeeds.
 eventually() {
 	local end=$((SECONDS + $1))
 	shift
@@ -67,7 +67,7 @@ pids+=($!)
 eventually 60 curl -fsS "http://$jaeger:16686/api/services" || fail "Jaeger does not start"
 eventually 60 bash -c "</dev/tcp/$node/4317" || fail "the Collector does not listen"
 
-# The chart's configuration, and what it says of the container.
+# The chart's configuration, and what it says about the container.
 mkdir "$work/etc"
 sed -n '/^config:/,/^[^ #]/ { s/^  //p }' "$root/helm/mqspan/values.yaml" >"$work/etc/mqspan.yaml"
 echo "nameserver $node" >"$work/resolv.conf"
@@ -78,7 +78,7 @@ done
 grep -q 'sysPtrace: false' "$root/helm/mqspan/values.yaml" || fail "the chart asks for SYS_PTRACE"
 grep -A1 '^seccompProfile:' "$root/helm/mqspan/values.yaml" | grep -q 'type: RuntimeDefault' || fail "the chart has another seccomp profile"
 
-# bundle NAME ARGS...: a container of the image with that command, under the security context.
+# bundle NAME ARGS...: prepares a container of the image with this command, under the security context.
 bundle() {
 	local bundle=$work/$1
 	shift
@@ -98,7 +98,7 @@ bundle() {
 	mv "$bundle/config.json.new" "$bundle/config.json"
 }
 
-# in_image NAME ARGS...: runs it to its end.
+# in_image NAME ARGS...: runs such a container to its end.
 in_image() {
 	bundle "$@"
 	runc --root "$work/runc" run --bundle "$work/$1" "$1" 2>"$work/$1.log" </dev/null
@@ -120,13 +120,13 @@ agent=$!
 pids+=("$agent")
 eventually 60 curl -fsS "http://$pod:13133/readyz" || fail "the agent does not become ready"
 status=/proc/$(runc --root "$work/runc" state agent | jq -r .pid)/status
-# Bits 38 and 39.
+# Bits 38 and 39 are CAP_PERFMON and CAP_BPF.
 for line in 'CapEff:	000000c000000000' 'CapBnd:	000000c000000000' 'NoNewPrivs:	1' 'Seccomp:	2' 'Uid:	0	0	0	0'; do
 	grep -qF "$line" "$status" || fail "not so of the agent: $line: $(cat "$status")"
 done
 echo "image: traces with $(grep -oE 'CapEff.*' "$status" | tr '\t' ' '), NoNewPrivs, containerd's seccomp profile and a read-only root"
 
-# A pod's container, where the kubelet puts it with the driver cgroupfs.
+# A pod's container, in the group where the kubelet puts it with the cgroupfs driver.
 uid=$(cat /proc/sys/kernel/random/uuid)
 id=${uid//-/}${uid//-/}
 cgroups+=("kubepods/burstable/pod$uid")
@@ -143,7 +143,7 @@ spans() {
 	curl -fsS "http://$jaeger:16686/api/traces?service=mqwork&limit=50000&start=1&end=7258118400000000"
 }
 
-# arrived: as many spans in Jaeger with the container's id and its pod's as it made calls, each with what the chart adds.
+# arrived: whether Jaeger has one span per call with the ids of the container and its pod, and with what the chart adds.
 arrived() {
 	local found
 	found=$(spans |

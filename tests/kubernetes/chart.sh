@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# chart.sh: a real API server takes every object of the Helm chart in each of its shapes (helm/golden), and no field that it does not know;
-# objects of the Prometheus operator against its own definitions. Wants what server.sh wants.
+# chart.sh: applies every object of the Helm chart in each of its shapes (helm/golden) to a real API server, which
+# refuses fields that it does not know. It checks objects of the Prometheus operator against the operator's own
+# definitions. Needs what server.sh needs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +35,7 @@ declare -A at=(
 	[PodMonitor]=$monitoring/namespaces/tracing/podmonitors
 	[PrometheusRule]=$monitoring/namespaces/tracing/prometheusrules
 )
-# accept FILE: one object.
+# accept FILE SHAPE: applies one object.
 accept() {
 	local kind name
 	kind=$(sed -n 's/^kind: //p' "$1")
@@ -44,7 +45,7 @@ accept() {
 	fi
 	apply "${at[$kind]}/$name" "$1" >"$work/answer" || fail "$2: $kind $name: $(cat "$work/answer")"
 	accepted+=("$kind")
-	# Each shape begins with nothing.
+	# Deleted after its shape, so that each shape starts with nothing.
 	paths+=("${at[$kind]}/$name")
 }
 for shape in "$root"/helm/golden/*.yaml; do
@@ -64,7 +65,7 @@ done
 api GET /openapi/v2 >"$work/openapi.json"
 "$here/kubeconform.sh" "$work/openapi.json"
 
-# It is one that refuses.
+# Checks that the server does refuse a wrong field.
 sed 's/hostPID:/hostPid:/' "$root/helm/golden/defaults.yaml" | awk '/^---$/ { n++; next } n == 3' >"$work/wrong.yaml"
 grep -q hostPid "$work/wrong.yaml" || fail "the third object is no DaemonSet"
 ! apply "${at[DaemonSet]}/mqspan" "$work/wrong.yaml" >"$work/answer" || fail "it takes hostPid"

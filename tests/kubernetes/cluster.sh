@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# cluster.sh: a Kubernetes cluster of one node, all of it real: API server, controllers, scheduler, kubelet and containerd, built here from their Go
-# modules. The chart is installed by helm, a pod with a 32-bit program runs, and its spans come to a Collector on the node with the pod's names.
-# In mount and network namespaces of its own; it changes no setting of the kernel. Wants root, Go, and what `install-deps.sh --for cluster` installs;
-# the image has to be there: tests/image/run.sh.
+# cluster.sh: runs a real Kubernetes cluster of one node: API server, controllers, scheduler, kubelet and containerd,
+# built here from their Go modules. helm installs the chart, a pod with a 32-bit program runs, and its spans arrive at a
+# Collector on the node with the pod's names. Runs in its own mount and network namespaces and changes no setting of the
+# kernel. Needs root, Go, what `install-deps.sh --for cluster` installs, and the image: tests/image/run.sh.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,7 +17,7 @@ if [ "${1:-}" != inside ]; then
 	echo "kubernetes: building API server, controllers, scheduler, kubelet and containerd; some minutes the first time"
 	(
 		cd "$here"
-		# Helm and kubelet look at versions.
+		# Helm and the kubelet check versions.
 		version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 		IFS=. read -r major minor _ <<<"${version#v}"
 		prefix=k8s.io/component-base/version
@@ -38,14 +38,15 @@ ip link set lo up
 ip link add node type veth peer name nowhere
 ip addr add $node/32 dev node
 ip link set node up
-# The address of the service `kubernetes`, which kube-proxy would lead to the API server.
+# The address of the service `kubernetes`, which kube-proxy would route to the API server.
 service=10.0.0.1
 ip addr add $service/32 dev lo
-# What kubelet, containerd and CNI write in places of their own.
+# Where the kubelet, containerd and CNI write.
 for directory in /run /opt /var/lib /var/log; do
 	mount -t tmpfs tmpfs $directory
 done
-# What the kubelet wants set for the whole machine (pkg/kubelet/cm/container_manager_linux.go) stays as it is; it sees files that say otherwise.
+# The kubelet wants these settings for the whole machine (pkg/kubelet/cm/container_manager_linux.go). They stay as they
+# are; the kubelet sees files that hold the values it wants.
 for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 kernel/keys/root_maxkeys=1000000 \
 	kernel/keys/root_maxbytes=25000000; do
 	echo "${setting#*=}" >"/run/${setting//\//.}"
@@ -63,14 +64,14 @@ image=localhost/mqspan:test
 buildah inspect "$image" >/dev/null 2>&1 || fail "there is no image: make image"
 
 end_all() {
-	# Without the kubelet, which would start them again.
+	# The kubelet first: it would start the containers again.
 	[ -z "${kubelet:-}" ] || { kill "$kubelet" && wait "$kubelet"; } 2>/dev/null || true
 	for container in $(ctr task list --quiet 2>/dev/null || true); do
 		ctr task delete --force "$container" >/dev/null 2>&1 || true
 	done
-	# Shims outlive containerd, which could end.
+	# Shims outlive containerd and have to be ended, too.
 	pkill --full -- "-address $work/containerd.sock" || true
-	# All at once: the API server waits for those that watch.
+	# All at once: the API server waits for its watchers.
 	kill "${pids[@]}" 2>/dev/null || true
 	wait "${pids[@]}" 2>/dev/null || true
 	awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | tac | xargs -r umount --lazy
@@ -82,7 +83,7 @@ end_all() {
 cgroup=mqspan-cluster-$$
 trap end_all EXIT
 
-# start NAME COMMAND...: in the background, until the script ends.
+# start NAME COMMAND...: runs it in the background, until the script ends.
 start() {
 	local name=$1
 	shift
@@ -94,7 +95,7 @@ ctr() {
 	command ctr --address "$work/containerd.sock" --namespace k8s.io "$@"
 }
 
-# An image of one static program, by its name.
+# image_of NAME PROGRAM: makes an image of one static program.
 image_of() {
 	local name=$1 program=$2 container
 	container=$(buildah from scratch)
@@ -182,7 +183,7 @@ done
 start kubelet "$built/node" kubelet --config="$work/kubelet.yaml" --kubeconfig="$work/admin.kubeconfig" --root-dir="$work/kubelet" --node-ip=$node \
 	--hostname-override=node-1
 kubelet=${pids[-1]}
-# is_reported_ready PATH: of a node or a pod.
+# is_reported_ready PATH: whether this node or pod is reported ready.
 is_reported_ready() {
 	api GET "$1" | jq -e '.status.conditions[] | select(.type == "Ready") | .status == "True"'
 }
@@ -201,7 +202,7 @@ export KUBECONFIG=$work/admin.kubeconfig
 helm() {
 	"$HELM" --namespace tracing "$@" >"$work/helm.log" 2>&1 || fail "helm $*"
 }
-# The README's command, in another namespace, with an image that is here and with names of pods.
+# The README's command, in another namespace, with a local image and with names of pods.
 helm install mqspan "$root/helm/mqspan" --create-namespace --set image.repository=localhost/mqspan --set image.tag=test --set image.pullPolicy=Never \
 	--set config.enrich.kubernetes.enabled=true --set config.logs.format=text --wait --timeout 5m
 pods=/api/v1/namespaces/tracing/pods
@@ -216,13 +217,13 @@ helm test mqspan --timeout 3m
 echo "kubernetes: helm test: $(grep -o 'Phase: .*' "$work/helm.log")"
 
 status=/proc/$(pgrep --full --newest '^/?[a-z/]*mqspan run --config /etc/mqspan/mqspan.yaml')/status
-# Bits 38 and 39.
+# Bits 38 and 39 are CAP_PERFMON and CAP_BPF.
 for line in 'CapEff:	000000c000000000' 'CapBnd:	000000c000000000' 'NoNewPrivs:	1' 'Seccomp:	2' 'Uid:	0	0	0	0'; do
 	grep -qF "$line" "$status" || fail "not so of the agent: $line: $(cat "$status")"
 done
 echo "kubernetes: it traces with $(grep -oE 'CapEff.*' "$status" | tr '\t' ' '), NoNewPrivs and the runtime's seccomp profile"
 
-# A Deployment whose program talks to itself over a queue, and ends.
+# A Deployment whose program talks to itself over a queue, then ends.
 deployments=/apis/apps/v1/namespaces/default/deployments
 api POST $deployments '{"metadata": {"name": "shop"}, "spec": {"selector": {"matchLabels": {"app": "shop"}}, "template": {
 	"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "till", "image": "localhost/mqwork:test", "imagePullPolicy": "Never",
@@ -250,7 +251,8 @@ PY
 name=$(pod_of .metadata.name)
 wanted=(k8s.deployment.name=shop "k8s.pod.name=$name" "k8s.pod.uid=$(pod_of .metadata.uid)" k8s.namespace.name=default k8s.container.name=till
 	service.name=shop "service.instance.id=default.$name.till" k8s.node.name=node-1 host.name=node-1 process.executable.name=mqwork-i386)
-# Its container is started again and again: of one that is done all calls have arrived, under the id that the kubelet knows.
+# The container is restarted again and again. All calls of one that has ended must have arrived, under the id that the
+# kubelet knows.
 arrived() {
 	local id
 	id=$(pod_of '.status.containerStatuses[0] | .lastState.terminated.containerID // .state.terminated.containerID' | sed 's|.*//||')

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kubeconform.sh OPENAPI: kubeconform holds every shape of the Helm chart (helm/golden) against the schemas in an API server's OpenAPI document,
-# version 2, in which no field may be that the document does not have. Builds kubeconform from its Go module, once. Wants Go and jq.
+# kubeconform.sh OPENAPI: checks every shape of the Helm chart (helm/golden) with kubeconform against the schemas in an
+# API server's OpenAPI document, version 2. Fields that the document does not have are errors. Builds kubeconform from
+# its Go module, once. Needs Go and jq.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -25,7 +26,7 @@ if [ ! -x "$kubeconform" ]; then
 	mv "$cache/kubeconform" "$kubeconform"
 fi
 
-# One file a kind, named as kubeconform asks for it; each holds all definitions.
+# One file per kind, named as kubeconform expects; each contains all definitions.
 jq '.definitions
 	| walk(if type == "object" and has("properties") and (has("additionalProperties") or ."x-kubernetes-preserve-unknown-fields" | not)
 		then .additionalProperties = false else . end)
@@ -45,7 +46,7 @@ conforms() {
 	"$kubeconform" -summary -schema-location "$work/schemas/{{ .ResourceKind }}{{ .KindSuffix }}.json" "$@"
 }
 conforms "$root"/helm/golden/*.yaml || fail "not by the schemas"
-# It is one that refuses.
+# Checks that kubeconform does refuse a wrong field.
 sed 's/hostPID:/hostPid:/' "$root/helm/golden/defaults.yaml" >"$work/wrong.yaml"
 ! conforms "$work/wrong.yaml" >"$work/answer" || fail "it takes hostPid"
 grep -q "hostPid" "$work/answer" || fail "it refuses for another reason: $(cat "$work/answer")"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [AGENT]: names of pods from a real API server, which is built here from its Go modules. There is no kubelet: what it would report of
-# containers is written by this script, and the "container" is a cgroup with a container's name. Wants root, Go, curl, jq, openssl and python3.
+# run.sh [AGENT]: tests names of pods with a real API server, which is built here from its Go modules. There is no
+# kubelet: this script writes what it would report about containers, and the "container" is a cgroup with a container's
+# name. Needs root, Go, curl, jq, openssl and python3.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,7 +17,7 @@ end_all() {
 }
 trap end_all EXIT
 
-# The permissions that the chart gives, word for word: what the agent does with them is what is tested.
+# Exactly the permissions that the chart gives: the test is what the agent does with them.
 rules=$(python3 - "$root/helm/mqspan/templates/rbac.yaml" <<'PY'
 import json, re, sys
 text = open(sys.argv[1]).read().split("rules:")[1].split("---")[0]
@@ -33,7 +34,7 @@ for node in n1 n2; do
 done
 eventually 60 api GET /api/v1/namespaces/default || fail "no namespace default"
 
-# pod NAME NODE: a pod of Deployment shop; prints its UID.
+# pod NAME NODE: makes a pod of Deployment shop and prints its UID.
 pod() {
 	api POST /api/v1/namespaces/default/pods "{\"metadata\":{\"name\":\"$1\",\"labels\":{\"pod-template-hash\":\"6bd65c67cf\"},
 \"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"shop-6bd65c67cf\",\"uid\":\"r\",\"controller\":true}]},
@@ -57,7 +58,7 @@ exporters: {file: {path: $work/spans.jsonl}, otlp: {endpoint: "http://127.0.0.1:
 metrics: {otlp: {enabled: false}}
 YAML
 export KUBECONFIG=$work/kubeconfig
-# doctor WORDS: it says so.
+# doctor WORDS: checks that the doctor says this.
 doctor() {
 	"$agent" doctor --config "$work/mqspan.yaml" --output json >"$work/doctor.log" || true
 	grep -q "$1" "$work/doctor.log" || fail "the doctor does not say: $1"
@@ -89,7 +90,7 @@ while True:
 PY
 pids+=($!)
 
-# has JQ: the resource of a span of this pod, as {key: value}, makes it true.
+# has JQ: whether JQ is true for the resource of a span of this pod, as {key: value}.
 has() {
 	jq -es --arg uid "$uid" '[.[] | .resourceSpans[]?.resource.attributes | map({key, value: (.value | to_entries[0].value)}) | from_entries]
 		| any(.[]; ."k8s.pod.uid" == $uid and ('"$1"'))' "$work/spans.jsonl"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# To be sourced: a real API server, built here from its Go modules, in a directory of its own ($work) and on ports that were free; api asks it.
-# It ends with the script. Without api_listens it listens on loopback and a port that was free, and without api_for_pods pods need no service
-# account. Wants Go, curl, openssl and python3.
+# To be sourced: starts a real API server, built here from its Go modules, with its data in $work and on ports that were
+# free; api sends it requests. It ends with the script. Without api_listens it listens on loopback and a port that was
+# free. Without api_for_pods, pods need no service account. Needs Go, curl, openssl and python3.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 apiserver=${APISERVER:-}
@@ -23,7 +23,7 @@ fail() {
 	exit 1
 }
 
-# eventually SECONDS COMMAND...: true as soon as the command is.
+# eventually SECONDS COMMAND...: retries the command; true as soon as it succeeds.
 eventually() {
 	local end=$((SECONDS + $1))
 	shift
@@ -60,7 +60,7 @@ ETCD_DIR=$work/etcd ETCD_URL=http://127.0.0.1:$etcd_port "$apiserver" --etcd-ser
 pids+=($!)
 
 url=https://$api_listens
-# api METHOD PATH [BODY [TYPE]]: asks as the administrator.
+# api METHOD PATH [BODY [TYPE]]: sends a request as the administrator.
 api() {
 	local type=application/json
 	[ "$1" != PATCH ] || type=${4:-application/merge-patch+json}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# debian.sh ARCH PACKAGE...: prints a folder with these packages of Debian 12 for amd64 or i386 and what they depend
-# on, unpacked and not installed; fetched by apt once and then cached.
+# debian.sh ARCH PACKAGE...: prints a directory with these packages of Debian 12 for amd64 or i386 and their
+# dependencies, unpacked and not installed. apt fetches them once; then they are cached.
 set -euo pipefail
 
 arch=$1
@@ -14,7 +14,7 @@ if [ "$(cat "$unpacked/packages" 2>/dev/null)" = "$*" ]; then
 	exit 0
 fi
 
-# A state directory of our own: nothing is installed here, and no architecture is added to the machine's.
+# A private state directory: nothing is installed, and no architecture is added to the machine.
 state=$cache/apt-$arch
 # shellcheck source=tests/vm/debian.sh
 . "$root/tests/vm/debian.sh"

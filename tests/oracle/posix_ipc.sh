@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# posix_ipc.sh: prints a folder with PyPI's posix_ipc: its tests in tests/, its builds in x86_64/ and i386/.
+# posix_ipc.sh: prints a directory with PyPI's posix_ipc: its tests in tests/, its builds in x86_64/ and i386/.
 set -euo pipefail
 
 version=1.3.2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [BACKEND]: holds mqspan against strace on programs that this project did not write, in 64 and in 32 bits:
-# stress-ng, rt-tests' pmqtest, and the tests of PyPI's posix_ipc. Ends with the sum of calls compared.
+# run.sh [BACKEND]: compares mqspan with strace on programs that this project did not write, in 64 and in 32 bits:
+# stress-ng, rt-tests' pmqtest, and the tests of PyPI's posix_ipc. Ends with the number of calls compared.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,7 +19,8 @@ posix_ipc=$("$here/posix_ipc.sh")
 amd64=$("$here/debian.sh" amd64 "${packages[@]}")
 i386=$("$here/debian.sh" i386 "${packages[@]}")
 
-# select_abi ABI: what runs a program of this ABI with its own libraries, whatever this machine has installed.
+# select_abi ABI: sets `run`, which runs a program of this ABI with its own libraries, whatever is installed on this
+# machine.
 select_abi() {
 	abi=$1
 	local triplet loader
@@ -44,7 +45,7 @@ posix_ipc_tests() {
 		-m unittest tests.test_message_queues
 }
 
-# counted COMMAND...: a comparison that must find nothing.
+# counted COMMAND...: a comparison that must find no difference.
 counted() {
 	local code=0
 	"$@" >"$log" 2>&1 || code=$?
@@ -67,7 +68,7 @@ for name in x86_64 i386; do
 	counted posix_ipc_tests
 done
 
-# With spans missing the same must fail: it would not find a difference if it could not.
+# With spans missing, the same comparison must fail: this shows that it can find a difference.
 code=0
 MQSPAN__SAMPLING__RATIO=0.5 posix_ipc_tests >"$log" 2>&1 || code=$?
 if [ "$code" -eq 1 ] && grep -q '^  no span$' "$log"; then

@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 directory=${MQSPAN_CACHE:-$root/.cache}/pipeline
 builder=v0.165.0
-# Jaeger v2.13.0: the same commit has both tags, and its module goes by the first.
+# Jaeger v2.13.0. Its commit also has the tag v1.76.0, by which Go knows the module.
 jaeger=v1.76.0
 
 [ $# -gt 0 ] || { sed -n '3,4s/^# //p' "$0" >&2 && exit 2; }
@@ -21,7 +21,7 @@ made() {
 	[ -x "$directory/$1" ] && [ "$(cat "$directory/$1.from" 2>/dev/null)" = "$2" ]
 }
 
-# logged PROGRAM COMMAND...: its output, if it fails.
+# logged PROGRAM COMMAND...: shows the command's output only if it fails.
 logged() {
 	local log=$directory/$1.log
 	shift
@@ -34,7 +34,7 @@ build_otelcol() {
 	mv "$directory/otelcol.build/otelcol" "$directory/otelcol"
 }
 
-# In a module of its own: Jaeger's has a replace directive, with which Go would not install it.
+# In a module of its own: Go would not install Jaeger's, because it has a replace directive.
 build_jaeger() {
 	mkdir -p "$directory/jaeger.build"
 	cd "$directory/jaeger.build"

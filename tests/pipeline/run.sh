@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [KERNEL]: a real Collector and a real Jaeger, built here from their Go modules, get the spans of real programs from the agent, all
-# in a test kernel, where each message is followed; Jaeger is asked what came. Wants Go. Build first: make programs.
+# run.sh [KERNEL]: in a test kernel, where each message is followed, the agent sends the spans of real programs to a
+# real Collector and a real Jaeger, which are built here from their Go modules. Then Jaeger is asked what arrived. Needs
+# Go. Build first: make programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,14 +13,14 @@ built=${MQSPAN_CACHE:-$root/.cache}/pipeline
 
 "$here/build.sh" otelcol jaeger
 make -s -C "$root/tests/demo"
-# Debugging symbols would be most of the image.
+# Strips debugging symbols, which would be most of the image.
 mkdir -p "$target/vm"
 strip -o "$target/vm/mqspan-pipeline.new" "$target/debug/mqspan-pipeline"
 mv "$target/vm/mqspan-pipeline.new" "$target/vm/mqspan-pipeline"
 
 command=("$target/vm/mqspan-pipeline" --backend "${BACKEND:-fentry}" --slow-factor 8)
 add=()
-# carry OPTION FILE: goes along to the test kernel, where it has the same path.
+# carry OPTION FILE: passes the file to the command, and takes it to the test kernel under the same path.
 carry() {
 	local file
 	file=$(realpath "$2")

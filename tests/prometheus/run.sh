@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh: Prometheus' own promtool looks at what users of Prometheus get: it checks the alerts, fires them on made-up series (alerts_test.yaml),
-# parses each query of the dashboard, and lints what a running agent exposes. Builds promtool from its Go module, once. Wants Go, jq, curl and
-# the agent: make programs.
+# run.sh: checks with Prometheus' own promtool what users of Prometheus get. It checks the alerts, fires them on made-up
+# series (alerts_test.yaml), parses each query of the dashboard, and lints what a running agent exposes. Builds promtool
+# from its Go module, once. Needs Go, jq, curl and the agent: make programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -32,7 +32,7 @@ if [ ! -x "$promtool" ]; then
 	mv "$cache/promtool" "$promtool"
 fi
 
-# check WHAT COMMAND...: its output, if it fails.
+# check WHAT COMMAND...: shows the command's output only if it fails.
 check() {
 	local what=$1
 	shift
@@ -48,7 +48,7 @@ for alert in "${alerts[@]}"; do
 done
 check "when alerts fire" "$promtool" test rules "$work/alerts_test.yaml"
 
-# Each query as the rule of a file; what Grafana puts in for its variables.
+# Makes each query a rule in a file, with values for Grafana's variables.
 dashboard=$root/config/grafana/mqspan.json
 jq '{groups: [{name: "dashboard", rules: [[.panels[].targets[]?.expr] | to_entries[] | {record: "query:\(.key)",
 	expr: (.value | gsub("\\$__rate_interval"; "1m") | gsub("\\$queue"; ".*"))}]}]}' "$dashboard" >"$work/dashboard.yaml"

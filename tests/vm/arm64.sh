@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# arm64.sh: cross-builds for arm64, on x86-64, what the end-to-end cases take: target/arm64/{mqspan,
-# mqspan-e2e,{mqwork,hostile,steady}-{aarch64,arm}}. The compilers, and Rust's library and the C libraries for arm64,
-# are Debian's: unpacked once into .cache/vm/arm64/root, where the build runs. Removing that folder
-# fetches them anew. The programs are for these tests: little optimised, to be built soon.
+# arm64.sh: cross-builds on x86-64 what the end-to-end cases need on arm64:
+# target/arm64/{mqspan,mqspan-e2e,{mqwork,hostile,steady}-{aarch64,arm}}.
+# The compilers, and Rust's library and the C libraries for arm64, come from Debian. They are unpacked once into
+# .cache/vm/arm64/root, where the build runs; remove that directory to fetch them again. The programs are only for these
+# tests: little optimised, to be built quickly.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,7 +13,7 @@ sysroot=$cache/root
 vendor=$cache/vendor
 target=aarch64-unknown-linux-gnu
 suites="trixie trixie-backports"
-# Only Rust is of the backports; libbpf does not compile with their newer linux-libc-dev.
+# Only Rust comes from the backports: libbpf does not compile with their newer linux-libc-dev.
 packages="base-files dash bash coreutils sed grep findutils make pkgconf
 	cargo/trixie-backports rustc/trixie-backports libstd-rust-dev/trixie-backports
 	libstd-rust-dev:arm64/trixie-backports
@@ -43,12 +44,12 @@ if [ "$(cat "$sysroot/packages" 2>/dev/null)" != "$packages" ]; then
 	apt-get "${apt_options[@]}" -qq -y --no-install-recommends --download-only install $packages >&2
 	say "unpacking them into $sysroot (1.7 GB)"
 	mkdir -p "$sysroot.new"
-	# It has the links /bin, /lib, …, which the others unpack through.
+	# This package has the links /bin, /lib, …, through which the others unpack.
 	unpack "$cache"/apt/archives/base-files_*.deb
 	for package in "$cache"/apt/archives/*.deb; do
 		unpack "$package"
 	done
-	# What a package would link as it is installed.
+	# A link that installing the package would make.
 	ln -s gcc "$sysroot.new/usr/bin/cc"
 	mkdir -p "$sysroot.new/vendor" "$sysroot.new/source"
 	echo "$packages" >"$sysroot.new/packages"
@@ -62,8 +63,8 @@ if ! cmp -s "$root/Cargo.lock" "$cache/Cargo.lock"; then
 	cp "$root/Cargo.lock" "$cache/Cargo.lock"
 fi
 
-# build COMMAND: in the sysroot, with the sources at /source and no network needed. The mounts are of a
-# namespace of their own and go with it.
+# build COMMAND: runs it in the sysroot, with the sources at /source; needs no network. The mounts are in their own
+# namespace and go away with it.
 namespace=(unshare --mount)
 [ "$(id -u)" -eq 0 ] || namespace+=(--map-root-user)
 build() {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# To be sourced: Debian's packages by apt, apart from the machine's own lists and packages.
+# To be sourced: fetches Debian packages with apt, apart from the machine's own lists and packages.
 
-# debian_mirror: its URL. Debian itself names it; elsewhere it has to be named.
+# debian_mirror: prints the URL of the mirror. On Debian apt knows it; elsewhere it has to be set.
 debian_mirror() {
 	local mirror
 	# shellcheck disable=SC2016 # the names in the format are apt's

@@ -29,8 +29,8 @@ if [ $# -eq 0 ]; then
 	set -- --filter '^(basic|paced|pingpong|exchange|odd|time64|blocked|detached|interrupted|killed_|trace_json_killed|exec_)' \
 		--filter '^(closed|tocttou|correlation|journeys|payload|balance_|abis|doctor|metrics|clock|top_)' \
 		--filter '^filter_(min|errors|syscalls|in_kernel|include_all)'
-	# Of the attacks those that kernels answer differently: how the ring is shared, where threads are remembered,
-	# what is told of a process. The others are about the agent itself and would take minutes here.
+	# Only attacks that kernels answer differently: how the ring is shared, where threads are remembered, what is
+	# known about a process. The others are about the agent itself and would take minutes here.
 	set -- "$@" --filter '^(hostile_(flood_getsetattr_1|namespaces)$|limits_(threads|payload_after_idle|messages|kretprobes)$|identity_(environ_huge|short_life|pid_namespace)$)'
 fi
 
@@ -41,7 +41,7 @@ x86_64)
 	e2e=$target/vm/mqspan-e2e
 	workload=$target/workload/mqwork-x86_64
 	workload32=$target/workload/mqwork-i386
-	# Debugging symbols would be most of the image.
+	# Strips debugging symbols, which would be most of the image.
 	mkdir -p "$target/vm"
 	strip -o "$e2e.$$" "$target/debug/mqspan-e2e"
 	mv "$e2e.$$" "$e2e"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# initramfs.sh OUT ARCH MODULE COMMAND_FILE [FILE...]: a root file system with busybox, a kernel module to load unless it
-# is empty, the files at their own absolute paths, the shared libraries that they need, and /command to run. For another architecture
-# than the machine's, MQSPAN_VM_SYSROOT has the libraries and a static busybox (arm64.sh makes one).
+# initramfs.sh OUT ARCH MODULE COMMAND_FILE [FILE...]: makes a root file system with busybox, a kernel module to load
+# unless it is empty, the files at their absolute paths, the shared libraries that they need, and /command to run. For
+# an architecture other than the machine's, MQSPAN_VM_SYSROOT has the libraries and a static busybox (arm64.sh makes
+# one).
 set -euo pipefail
 
 out=$1
@@ -52,7 +53,7 @@ add() {
 	cp -L "$1" "$root$1"
 }
 
-# Libraries of a program of the machine; nothing for a static one, or what is no program.
+# Adds the libraries of a program for this machine; none for a static program or for other files.
 add_libraries() {
 	local library
 	while read -r library; do
@@ -60,7 +61,7 @@ add_libraries() {
 	done < <(ldd "$1" 2>/dev/null | grep -oE '/[^ ]+' | sort -u)
 }
 
-# The same for another architecture's, which ldd cannot run.
+# The same for a program of another architecture, which ldd cannot run.
 add_foreign_libraries() {
 	local library
 	for library in $(readelf --wide --program-headers --dynamic "$1" 2>/dev/null |

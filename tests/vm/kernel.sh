@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kernel.sh KERNEL ARCH: prints the path of a Debian kernel's vmlinuz, fetched by apt once and then cached. Beside it is
-# fuse.ko, empty where the kernel has none to load.
+# kernel.sh KERNEL ARCH: prints the path of a Debian kernel's vmlinuz, which apt fetches once and which is then cached.
+# fuse.ko is beside it, empty if the kernel has none to load.
 # KERNEL: 5.10 | 6.1 | 6.12 | backports | the name of a Debian package that holds or depends on one.
 set -euo pipefail
 
@@ -17,7 +17,7 @@ esac
 
 vmlinuz=$cache/kernels/$kernel-$arch/vmlinuz
 fuse=$cache/kernels/$kernel-$arch/fuse.ko
-# One that fetches it lets the others wait.
+# While one script fetches the kernel, the others wait.
 mkdir -p "$cache/kernels"
 exec 9>"$cache/kernels/$kernel-$arch.lock"
 flock 9
@@ -44,7 +44,7 @@ debian_apt "$cache/apt/$kernel-$arch" "$debian_arch" "$suites" "kernel.sh: fetch
 release=()
 [ "$kernel" = backports ] && release=(-t trixie-backports)
 
-# A package that only depends on the kernel leads to the one that holds it.
+# Follows packages that only depend on the kernel to the one that holds it.
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 for _ in 1 2 3 4; do

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# matrix.sh [KERNEL[:ARGUMENT][/arm64][,BACKEND]...]: the cases in which the kernel has a part, on every kernel
-# and backend; ends with a table of passed cases. Every program is loaded. Build first, as for e2e.sh.
-# JOBS=2: so many kernels at once, a core for each.
+# matrix.sh [KERNEL[:ARGUMENT][/arm64][,BACKEND]...]: runs the cases in which the kernel has a part on every kernel and
+# backend, and ends with a table of passed cases. Every BPF program is loaded. Build first, as for e2e.sh.
+# JOBS=2: how many kernels run at once; each needs a core.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,21 +10,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# cell KERNEL[/arm64] BACKEND LOG: one boot; each line says which.
+# cell KERNEL[/arm64] BACKEND LOG: one boot; each line of output begins with kernel and backend.
 # shellcheck disable=SC2317 # xargs calls it
 cell() {
 	local kernel=${1%/*} arch=x86_64
 	[[ $1 != */* ]] || arch=${1#*/}
 	"$here/e2e.sh" --arch "$arch" "$kernel" "$2" 2>&1 | tee "$3.all" | sed -u "s|^|$1 $2: |"
-	# What was printed before the emulator failed is printed again.
+	# Drops what was printed before the emulator failed, because it is printed again.
 	awk '/^vm: .* from the beginning$/ { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' \
 		"$3.all" >"$3"
 }
 export -f cell
 export here
 
-# count LOG WORD BITS: cases of programs of so many bits that ended so. The names of 32-bit ones end in
-# _32, and time64 is one.
+# count LOG WORD BITS: counts the cases of programs of so many bits that ended with this word. The names of 32-bit cases
+# end in _32; time64 is one, too.
 count() {
 	local all of32
 	all=$(grep -acE "^test .* \.\.\. $2" "$1")
@@ -51,7 +51,7 @@ for i in "${!cells[@]}"; do
 	log=$work/log.$((i + 1))
 	abis=("64 x86_64" "32 i386")
 	[[ $name != */arm64 ]] || abis=("64 aarch64" "32 arm")
-	# Without the sum at its end the suite did not get there.
+	# Without this line the suite did not get to its end.
 	grep -qaE '^[0-9]+ passed, 0 failed$' "$log" || failed=1
 	for abi in "${abis[@]}"; do
 		passed=$(count "$log" ok "${abi% *}")

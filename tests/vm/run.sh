@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 	--system) system=$(realpath "$2") init=/lib/systemd/systemd && shift 2 ;;
 	--memory) memory=$2 && shift 2 ;;
 	--timeout) timeout=$2 && shift 2 ;;
-	# A second CPU does not come up with it.
+	# With -icount a second CPU does not come up.
 	--icount) icount=(-icount "shift=0,sleep=off") cpus=1 && shift ;;
 	--help) usage && exit 0 ;;
 	--) shift && break ;;
@@ -47,7 +47,7 @@ vmlinuz=$("$here/kernel.sh" "$kernel" "$arch")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A command that is a file here goes along; any other is looked up in the guest.
+# A command that is a file here is taken along; any other is looked up in the guest.
 if [[ $1 == */* && -f $1 ]]; then
 	command=$(realpath "$1")
 	add+=("$command")
@@ -55,16 +55,16 @@ if [[ $1 == */* && -f $1 ]]; then
 	set -- "$command" "$@"
 fi
 printf '%q ' "$@" >"$work/command"
-# Where arm64.sh leaves the libraries of the programs that it builds.
+# arm64.sh leaves the libraries of the programs that it builds here.
 [ "$arch" = arm64 ] && export MQSPAN_VM_SYSROOT=${MQSPAN_VM_SYSROOT:-${MQSPAN_CACHE:-$here/../../.cache}/vm/arm64/root}
 "$here/initramfs.sh" "$work/initramfs" "$arch" "$(dirname "$vmlinuz")/fuse.ko" "$work/command" "${add[@]}"
 [ -z "$system" ] || "$here/systemd.sh" "$work/initramfs" "$system"
 
 case $arch in
 x86_64)
-	# One thread for all CPUs: with one each, QEMU now and then runs an instruction that the kernel is just
-	# patching from another CPU, and the guest dies of it or turns in a circle.
-	# The kernel's console on the first serial port, the command's output on the second.
+	# One thread for all CPUs. With one thread per CPU, QEMU sometimes runs an instruction that the kernel is just
+	# patching from another CPU, and the guest crashes or loops forever.
+	# The kernel's console is on the first serial port, the command's output on the second.
 	machine=(qemu-system-x86_64 -accel "tcg,thread=single" -cpu max -serial "file:$work/console" -serial stdio)
 	console="console=ttyS0 mqspan.out=ttyS1"
 	;;
@@ -75,7 +75,7 @@ arm64)
 	;;
 esac
 
-# The guest's output, and its consoles in files.
+# Boots the guest. Prints its output, and keeps output and console in files.
 boot() {
 	code=0
 	timeout --kill-after=10 "$timeout" "${machine[@]}" "${icount[@]}" -smp "$cpus" -m "$memory" -display none -monitor none -nodefaults \
@@ -85,8 +85,8 @@ boot() {
 	if [ "$arch" = arm64 ]; then mv "$work/output" "$work/console"; fi
 }
 
-# What the emulator does to a kernel is not for the kernel to answer: it has run an instruction that was
-# being patched on another CPU, or has died before the guest's first program.
+# Whether the failure is the emulator's and not the kernel's: it ran an instruction that was being patched on another
+# CPU, or the kernel died before the guest's first program.
 emulator_failed() {
 	grep -qaE 'Oops: int3' "$work/console" ||
 		{ grep -qa 'Kernel panic' "$work/console" && ! grep -qa "Run $init as init process" "$work/console"; }
@@ -102,7 +102,7 @@ failed() {
 for attempt in 1 2 3; do
 	boot
 	emulator_failed || break
-	# The marker is for those who count what is printed.
+	# matrix.sh looks for this line, to count no case twice.
 	[ "$attempt" = 3 ] || echo "vm: the emulator failed the kernel; from the beginning"
 done
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# systemd.sh INITRAMFS DIRECTORY: puts a Debian with systemd before what initramfs.sh has made, and a service that runs /command, tells its exit
-# code and powers off. Files of the same name are Debian's where they are programs and libraries of its own.
+# systemd.sh INITRAMFS DIRECTORY: puts a Debian with systemd before the files that initramfs.sh packed, and a service
+# that runs /command, reports its exit code and powers off. Where both have programs or libraries of the same name,
+# Debian's are used.
 set -euo pipefail
 
 initramfs=$1
@@ -10,7 +11,7 @@ overlay=$(mktemp -d)
 trap 'rm -rf "$overlay"' EXIT
 chmod 755 "$overlay"
 
-# Of the small system only what it was made for: the files that were added, and the command.
+# Keeps only the files that were added and the command, not the rest of the small system.
 (cd "$overlay" && cpio --quiet -idm --no-absolute-filenames <"$initramfs")
 rm -rf "${overlay:?}"/{bin,dev,etc,proc,sys,run,usr,lib,lib64,root,init}
 mkdir -p "$overlay/etc/systemd/system/multi-user.target.wants"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Callers that come one after the other and stay. */
+/* Callers that arrive one after the other and stay. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <unistd.h>
@@ -29,8 +29,9 @@ static void *wait_for_message(void *argument)
 }
 
 /*
- * arriving N MILLISECONDS: one thread after the other blocks in a receive, so far apart. "blocked" on standard output
- * tells that all N do; when standard input ends each gets a message.
+ * arriving N MILLISECONDS: N threads block in a receive, one every
+ * MILLISECONDS. Prints "blocked" once all of them do. When standard input ends,
+ * each gets a message.
  */
 int scenario_arriving(int argc, char **argv)
 {

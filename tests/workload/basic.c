@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Every call in one thread, its successes and its common failures. */
+/* Every call in one thread, with its successes and its common failures. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -183,8 +183,11 @@ int scenario_basic(int argc, char **argv)
 	return 0;
 }
 
-/* waits MS: receives from an empty queue until one of them has taken so many milliseconds; on a slow
- * machine the moment until which it waits may have come before it begins. */
+/*
+ * waits MS: receives from an empty queue until one receive has taken MS
+ * milliseconds. On a slow machine the timeout can be over before the receive
+ * begins.
+ */
 int scenario_waits(int argc, char **argv)
 {
 	int64_t wanted_ns = argument_count(argc, argv, 0, 20) * 1000000;

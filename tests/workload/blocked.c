@@ -18,7 +18,7 @@ struct receiver {
 	pthread_t thread;
 	struct queue queue;
 	sem_t *begins;
-	sem_t *stays; /* NULL: it ends after its call */
+	sem_t *stays; /* NULL: the thread ends after its call */
 	pid_t tid;
 };
 
@@ -37,10 +37,11 @@ static void *receive(void *argument)
 }
 
 /*
- * blocked N [hold|stay]: N threads wait in a receive, then as many messages release them. With "hold"
- * they wait until standard input ends; "blocked" on standard output tells when all of them wait. With
- * "stay" they wait for a byte of it, and after their call in something else until it ends; "released"
- * tells when all messages are sent.
+ * blocked N [hold|stay]: N threads wait in a receive, then N messages release
+ * them. With "hold", prints "blocked" once all threads wait, and sends the
+ * messages when standard input ends. With "stay", prints "blocked", sends the
+ * messages after one byte of standard input and prints "released"; after their
+ * call the threads wait for something else until standard input ends.
  */
 int scenario_blocked(int argc, char **argv)
 {

@@ -94,7 +94,7 @@ long call_open(struct queue *queue, const char *name, int oflag, mode_t mode,
 	if (mqdes >= 0) {
 		queue->known = true;
 		queue->nonblocking = oflag & O_NONBLOCK;
-		/* The limits come from what was asked; an existing queue is asked for its own. */
+		/* A new queue has the limits that were asked for; an existing one is asked. */
 		if (attr && oflag & O_EXCL) {
 			queue->max_messages = attr->mq_maxmsg;
 			queue->max_message_size = attr->mq_msgsize;
@@ -108,7 +108,7 @@ long call_open(struct queue *queue, const char *name, int oflag, mode_t mode,
 			queue->depth = now.mq_curmsgs;
 			call_on_queue(&call, queue);
 			call_on_queue(&get, queue);
-			/* Others may use it between the answer and the return. */
+			/* Others may use the queue between the kernel's answer and the return. */
 			get.depth = -1;
 			call.depth = -1;
 			truth_print(&call);
@@ -133,7 +133,7 @@ long call_unlink(const char *name)
 	return call.ret;
 }
 
-/* Every body that has room for it starts with a number of its own. */
+/* Every body that has room for it starts with a unique number. */
 static uint64_t stamp_message(void *body)
 {
 	static atomic_uint_fast32_t count;

@@ -12,7 +12,7 @@
 
 #include "queue.h"
 
-/* What the kernel returns, unseen by user space, from a wait that a signal ended. */
+/* What the kernel returns from a wait that a signal ended. User space never sees it. */
 #define KERNEL_ERESTARTSYS 512
 
 #if defined(__x86_64__)
@@ -27,7 +27,7 @@
 #error "this ABI has no name in the contract"
 #endif
 
-/* The calls of this ABI that glibc makes while the timeout fits the ABI's own time_t. */
+/* What glibc calls in this ABI as long as the timeout fits the ABI's own time_t. */
 #if defined(__LP64__)
 #define OP_SEND "mq_timedsend"
 #define OP_RECEIVE "mq_timedreceive"
@@ -48,7 +48,7 @@ struct call {
 	bool transfers;
 	uint64_t msg_len;
 	bool priority_known; /* the message's own, whether or not the caller asked for it */
-	bool priority_asked; /* receive: the pointer for it was given */
+	bool priority_asked; /* receive: the caller passed a pointer for it */
 	unsigned int priority;
 	bool timed;
 	int64_t timeout_sec, timeout_nsec;
@@ -75,7 +75,7 @@ struct call {
 	int notify_signal; /* -1: none */
 
 	long ret; /* the kernel's: a negative errno on failure */
-	const char *error_name; /* error.type, where it is not ret's own name */
+	const char *error_name; /* error.type, if it is not the name of ret */
 	bool restarted;
 	int64_t start_ns, end_ns; /* CLOCK_REALTIME around the call */
 };
@@ -83,14 +83,14 @@ struct call {
 int64_t realtime_ns(void);
 pid_t thread_id(void);
 
-/* Fills in who calls, and notes the time: the call must follow at once. */
+/* Fills in the caller and notes the time: make the call right after this. */
 void call_begin(struct call *call, const char *op);
-/* Notes the time and the result in the libc's convention: -1 and errno on failure. */
+/* Notes the time and the result: libc_ret is -1 on failure, with errno. */
 void call_end(struct call *call, long libc_ret);
 void call_on_queue(struct call *call, const struct queue *queue);
 void call_with_timeout(struct call *call, const struct timespec *timeout);
 
-/* The calls through glibc, each with its line of truth; the kernel's return value. */
+/* The calls through glibc. Each prints its line of truth and returns what the kernel returned. */
 long call_open(struct queue *queue, const char *name, int oflag, mode_t mode,
 	       const struct mq_attr *attr);
 long call_unlink(const char *name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The descriptor or the name goes away while a receive waits. */
+/* The descriptor is closed, or the queue unlinked, while a receive waits. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <unistd.h>

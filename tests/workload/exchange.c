@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Many senders, many receivers: whose message is whose? */
+/* Many senders and many receivers: which message is whose? */
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -40,8 +40,8 @@ static void consume(struct queue *queue)
 }
 
 /*
- * System V messages of the same size, in the same memory of the kernel, until their queue is gone.
- * They are none of POSIX message queues' business.
+ * Sends System V messages until their queue is gone. They have the same size as
+ * the others and lie in the same kernel memory, but are not POSIX messages.
  */
 static void make_noise(int noise)
 {
@@ -57,7 +57,7 @@ static void make_noise(int noise)
 		fail("System V queue: %s", strerror(errno));
 }
 
-/* The consumer as a program of its own, which may be of another ABI. */
+/* Runs the consumer as another program, which may be of another ABI. */
 static _Noreturn void execute_consumer(const char *program, const char *suffix)
 {
 	execl(program, program, "--truth", truth_path, "--prefix",
@@ -65,7 +65,7 @@ static _Noreturn void execute_consumer(const char *program, const char *suffix)
 	fail("%s: %s", program, strerror(errno));
 }
 
-/* consume SUFFIX: what exchange has another program do. */
+/* consume SUFFIX: the consumer that exchange runs as another program. */
 int scenario_consume(int argc, char **argv)
 {
 	char name[QUEUE_NAME_SIZE];
@@ -82,8 +82,9 @@ int scenario_consume(int argc, char **argv)
 }
 
 /*
- * exchange N [PROGRAM]: three producers send N messages each, of any priority, to two queues with a
- * consumer each, which is PROGRAM's scenario consume if there is one. A System V queue is busy meanwhile.
+ * exchange N [PROGRAM]: three producers send N messages each, of any priority,
+ * to two queues with one consumer each. With PROGRAM, the consumers are its
+ * scenario consume. Meanwhile a System V queue is busy.
  */
 int scenario_exchange(int argc, char **argv)
 {
@@ -124,7 +125,7 @@ int scenario_exchange(int argc, char **argv)
 	}
 	for (int i = 0; i < PRODUCERS; i++)
 		wait_for_process(producers[i]);
-	/* Of the lowest priority: they come out last. */
+	/* The lowest priority: these come out last. */
 	for (int i = 0; i < 2; i++)
 		if (call_send(&queues[i], stop, sizeof(stop), 0, NULL))
 			fail("stop: %s", strerror(errno));

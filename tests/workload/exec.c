@@ -10,7 +10,7 @@
 #include "mqwork.h"
 #include "victim.h"
 
-/* Goes on as another program, which the kernel gives the process's own id. */
+/* Executes a program; the kernel gives this thread the id of the process. */
 static void *execute(void *argument)
 {
 	struct victim *victim = argument;
@@ -28,7 +28,7 @@ static void *execute(void *argument)
 	fail("%s: %s", program, strerror(errno));
 }
 
-/* One thread of a process waits, the other calls execve(). */
+/* One thread of a process waits, another calls execve(). */
 static void execute_beside(struct victim *victim, bool leader_waits)
 {
 	pid_t child = start_process();
@@ -63,7 +63,7 @@ int scenario_exec(int argc, char **argv)
 	return 0;
 }
 
-/* The program that comes after execve(): a queue of its own, so that its calls can be told. */
+/* The program after execve(). It uses its own queue, so that its calls can be told apart. */
 int scenario_executed(int argc, char **argv)
 {
 	char body[QUEUE_MESSAGE_SIZE] = { 'x' };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A queue that holds messages, and a caller that waits until a time that is known. */
+/* A queue that holds messages, and a caller that waits until a known time. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <unistd.h>
@@ -28,8 +28,9 @@ static void *wait_until(void *argument)
 }
 
 /*
- * filled N SECOND: N messages are in one queue, and a thread waits in another until this Unix time.
- * "blocked" on standard output tells that it is so; when standard input ends all are received.
+ * filled N SECOND: puts N messages into one queue, and a thread waits on
+ * another one until this Unix time. Prints "blocked" once both is done. When
+ * standard input ends, all messages are received.
  */
 int scenario_filled(int argc, char **argv)
 {

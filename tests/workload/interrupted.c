@@ -13,7 +13,7 @@
 #include "mqwork.h"
 #include "victim.h"
 
-/* When the handler last ran: the interrupted call is over, a restarted one has not begun. */
+/* When the handler last ran: the interrupted call is over, and its restart has not begun yet. */
 static _Atomic int64_t handled_ns;
 static sem_t handled;
 
@@ -29,11 +29,11 @@ struct waiter {
 	struct queue queue;
 	sem_t begins;
 	pid_t tid;
-	int interruptions; /* of them all, the last is the one that user space sees, if any */
+	int interruptions; /* in all; user space sees the last one, if any */
 	struct call last;
 };
 
-/* A receive whose truth is one line for each time that the kernel was entered. */
+/* A receive, with one line of truth for each entry into the kernel. */
 static void *wait_for_message(void *argument)
 {
 	struct waiter *waiter = argument;
@@ -175,7 +175,7 @@ int scenario_killed(int argc, char **argv)
 	kill_blocked(victim, SIGTERM, "SIGTERM");
 	exit_beside_blocked(victim);
 	cancel_blocked(victim);
-	/* One more call, so that the last end is not also the end of everything. */
+	/* One more call, so that the last exit is not the end of everything. */
 	call_getsetattr(&queue, NULL);
 	queue_destroy(&queue);
 	return 0;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Handlers that leave a receive for good, by a jump: what follows, with the same arguments, is no restart. */
+/*
+ * Handlers that leave a receive by a jump. The next receive has the same
+ * arguments but is not a restart.
+ */
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -30,7 +33,7 @@ static void come_back(int signal)
 	sem_post(&handled);
 }
 
-/* A handler of its own comes back in between, and goes not to the call but to this one. */
+/* Another handler runs inside this one and returns: to this one, not to the call. */
 static void jump_after_another(int signal)
 {
 	int64_t when_ns = realtime_ns();
@@ -51,7 +54,7 @@ static void *interrupt(void *argument)
 	return NULL;
 }
 
-/* Sends once the receive that was restarted is there. */
+/* Sends once the restarted receive waits. */
 static void *interrupt_and_send(void *argument)
 {
 	char body[] = "a message";
@@ -66,7 +69,7 @@ static void *interrupt_and_send(void *argument)
 	return NULL;
 }
 
-/* One place for every receive, so that each is made with the same arguments. */
+/* All receives are made here, so that they have the same arguments. */
 static long receive_here(struct queue *queue, struct call *call)
 {
 	static char body[QUEUE_MESSAGE_SIZE];
@@ -87,7 +90,7 @@ static long receive_here(struct queue *queue, struct call *call)
 	return call->ret;
 }
 
-/* The line of a receive that a handler has ended at the time. */
+/* Prints the line of a receive that a handler ended at handled_ns. */
 static void print_interrupted(const struct call *begun, struct queue *queue)
 {
 	struct call call = *begun;
@@ -111,7 +114,7 @@ static void handle_by(void (*handler)(int), int signal)
 	sigaction(signal, &action, NULL);
 }
 
-/* A receive that the handler leaves, and then one that finds a message there. */
+/* A receive that the handler jumps out of, then one that finds a message. */
 static void leave_and_receive(struct queue *queue, void (*handler)(int))
 {
 	char body[] = "left behind";
@@ -153,7 +156,7 @@ int scenario_jumped(int argc, char **argv)
 	leave_and_receive(&queue, jump);
 	leave_and_receive(&queue, jump_after_another);
 
-	/* One that is restarted, by the same thread. */
+	/* A receive of the same thread that is restarted. */
 	handle_by(come_back, SIGUSR1);
 	while (!sem_trywait(&begins) || !sem_trywait(&handled))
 		;

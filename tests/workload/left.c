@@ -3,7 +3,7 @@
 #include "call.h"
 #include "mqwork.h"
 
-/* left: fills a queue and leaves it so. */
+/* left: fills a queue and leaves it behind. */
 int scenario_left(int argc, char **argv)
 {
 	char body[QUEUE_MESSAGE_SIZE] = { 'l' };

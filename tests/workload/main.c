@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * mqwork [--truth FILE] [--prefix NAME] SCENARIO [ARGS]: does a scenario against POSIX message
- * queues through the real system calls and writes what happened, one JSON line a call.
+ * mqwork [--truth FILE] [--prefix NAME] SCENARIO [ARGS]: runs a scenario on
+ * POSIX message queues with real system calls, and writes what happened, one
+ * JSON line per call.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -98,7 +99,7 @@ void await_blocked(pid_t pid, pid_t tid)
 		n = read(fd, text, sizeof(text) - 1);
 		close(fd);
 		text[n > 0 ? n : 0] = '\0';
-		/* The number of the call, or "running". */
+		/* The number of the system call, or "running". */
 		if (n > 0 && text[0] >= '0' && text[0] <= '9')
 			return;
 		nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scenarios, and what they share. */
+/* The scenarios, and what they share. */
 #ifndef MQWORK_H
 #define MQWORK_H
 
@@ -8,8 +8,8 @@
 
 struct call;
 
-extern const char
-	*option_prefix; /* of every queue's name, with a leading slash */
+/* Prefix of every queue's name, with a leading slash. */
+extern const char *option_prefix;
 
 /* Each returns the exit code. */
 int scenario_basic(int argc, char **argv);
@@ -35,25 +35,27 @@ int scenario_time64(int argc, char **argv);
 int scenario_exec(int argc, char **argv);
 int scenario_executed(int argc, char **argv);
 
-/* A count argument, or the default where there is none. */
 long argument_count(int argc, char **argv, int index, long fallback);
 
 _Noreturn void fail(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
-/* fork() that does not fail, and the wait for a child that must end with 0. */
+/* A fork() that must not fail, and the wait for a child that must exit with 0. */
 pid_t start_process(void);
 void wait_for_process(pid_t child);
 
-/* Appends the call as one JSON line in one write, so that threads and processes do not mix. */
+/*
+ * Appends the call as one JSON line in one write, so that the lines of threads
+ * and processes do not mix.
+ */
 extern const char *truth_path;
 void truth_open(const char *path);
 void truth_print(const struct call *call);
 
-/* Returns when the thread sleeps in a system call; fails if it has not in half a minute. */
+/* Returns once the thread sleeps in a system call; fails after half a minute. */
 void await_blocked(pid_t pid, pid_t tid);
 
-/* Says a word on standard output, and waits for so many bytes of standard input or its end. */
+/* Prints a word, then waits for this many bytes of standard input or its end. */
 #define UNTIL_END LONG_MAX
 void say_and_wait(const char *word, long bytes);
 

@@ -95,7 +95,7 @@ static void odd_lengths(struct queue *queue)
 	expect(raw_receive(queue, &huge_receive), 23,
 	       "receive, length 0xffffffff");
 #else
-	/* Four gigabytes do not fit the address space: the receive finds out at access_ok. */
+	/* Four gigabytes do not fit the address space: access_ok() fails. */
 	(void)huge_receive;
 #endif
 }
@@ -132,7 +132,7 @@ static void names(void)
 	char name[QUEUE_NAME_SIZE], body[QUEUE_MESSAGE_SIZE] = { 'n' };
 	struct queue queue;
 
-	/* NAME_MAX, and one more: names without the slash. */
+	/* Names of NAME_MAX and of NAME_MAX + 1 bytes, without the slash. */
 	queue_name(name, ".");
 	memset(name + strlen(name), 'x', sizeof(name) - strlen(name));
 	name[1 + 255] = '\0';
@@ -189,7 +189,7 @@ static void structures(struct queue *queue)
 }
 
 #ifdef __x86_64__
-/* A 64-bit process may enter the kernel as a 32-bit one would, as long as its pointers fit. */
+/* A 64-bit process may enter the kernel like a 32-bit one if its pointers fit. */
 static long int80(long number, long a, long b, long c, long d, long e)
 {
 	long ret;
@@ -198,7 +198,7 @@ static long int80(long number, long a, long b, long c, long d, long e)
 			 : "=a"(ret)
 			 : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e)
 			 : "memory", "r8", "r9", "r10", "r11");
-	/* The kernel's 32-bit result, extended. */
+	/* Sign-extends the kernel's 32-bit result. */
 	return (int)ret;
 }
 

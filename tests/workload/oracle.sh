@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# oracle.sh MQWORK SCENARIO: holds the workload's own truth against strace's: every call and its result.
+# oracle.sh MQWORK SCENARIO: compares the workload's own truth with what strace sees: every call and its result.
 set -euo pipefail
 
 mqwork=$1
@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 strace -qq -o "$work/strace" -e trace=/^mq_ -e signal=none \
 	"$mqwork" --truth "$work/truth" --prefix "/oracle.$$" "$scenario"
 
-# strace gives the time32 calls the plain name; -512 is what it shows as a restart.
+# strace shows the time32 calls under the plain name, and -512 as a restart.
 sed -nE 's/^(mq_[a-z0-9_]+)\(.*\) += (-?[0-9]+)( (E[A-Z]+))?.*/\1 \2 \4/p' "$work/strace" |
 	awk '{ print $1, ($3 == "" ? $2 : $3) }' >"$work/seen"
 sed -nE 's/^\{"op":"([^"]+)".*"ret":(-?[0-9]+),"errno_name":("([A-Z0-9]+)"|null).*/\1 \2 \4/p' "$work/truth" |

@@ -90,7 +90,7 @@ static void print_cost(long calls, int64_t took_ns)
 	       (double)took_ns / (double)calls);
 }
 
-/* Sleeps until so many calls are due at this rate. */
+/* Sleeps until this many calls are due at this rate. */
 static void keep_pace(int64_t start_ns, long calls, long per_second)
 {
 	int64_t at_ns = start_ns + calls * 1000000000 / per_second;
@@ -103,8 +103,9 @@ static void keep_pace(int64_t start_ns, long calls, long per_second)
 }
 
 /*
- * flood N [RATE]: N sends and N receives without truth, as fast as they go or
- * RATE calls a second, a hundred at a time; prints the cost of a call.
+ * flood N [RATE]: N sends and N receives without lines of truth, as fast as
+ * possible, or RATE calls a second in batches of a hundred. Prints the cost of
+ * a call.
  */
 int scenario_flood(int argc, char **argv)
 {
@@ -135,7 +136,7 @@ int scenario_flood(int argc, char **argv)
 	return 0;
 }
 
-/* getppid N: 2 N system calls that have nothing to do with queues; prints the cost of a call. */
+/* getppid N: 2 N system calls that have nothing to do with queues. Prints the cost of a call. */
 int scenario_getppid(int argc, char **argv)
 {
 	long count = argument_count(argc, argv, 0, 100000);

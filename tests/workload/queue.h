@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this program knows of a queue that it has open. */
+/* What this program knows about a queue that it has open. */
 #ifndef MQWORK_QUEUE_H
 #define MQWORK_QUEUE_H
 
@@ -17,7 +17,7 @@ struct queue {
 	long max_messages, max_message_size;
 	bool nonblocking;
 	long depth; /* -1: other threads change it too */
-	/* Priorities and identities of what is queued, oldest first, while depth is known. */
+	/* Priorities and identities of the queued messages, oldest first, while depth is known. */
 	struct {
 		unsigned int priority;
 		unsigned long long message;
@@ -25,18 +25,21 @@ struct queue {
 	} messages[64];
 };
 
-/* Writes the name PREFIX SUFFIX into name. */
+/* Writes the prefix and the suffix into name. */
 void queue_name(char name[QUEUE_NAME_SIZE], const char *suffix);
 
-/* A fresh queue of QUEUE_MAX_MESSAGES times QUEUE_MESSAGE_SIZE; exits on failure. */
+/* Creates a queue of QUEUE_MAX_MESSAGES times QUEUE_MESSAGE_SIZE; exits on failure. */
 void queue_create(struct queue *queue, const char *suffix, int oflag);
-/* A second descriptor of the same queue, open from now on in another thread or process. */
+/* A second descriptor of the same queue, for another thread or process. */
 void queue_share(struct queue *copy, const struct queue *queue);
 void queue_close(struct queue *queue);
 /* Closes and unlinks. */
 void queue_destroy(struct queue *queue);
 
-/* Bookkeeping after a message went in; and which one comes out next, or -1. */
+/*
+ * Bookkeeping of queued messages. queue_next() is the index of the message that
+ * comes out next, or -1.
+ */
 void queue_pushed(struct queue *queue, unsigned int priority,
 		  bool message_known, unsigned long long message);
 int queue_next(const struct queue *queue);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls by their numbers, with arguments that glibc would not pass on. */
+/* Calls by their numbers, with arguments that glibc would not pass on. */
 #ifndef MQWORK_RAW_H
 #define MQWORK_RAW_H
 
@@ -18,15 +18,16 @@ struct timespec64 {
 #endif
 
 /*
- * A transfer by number, with its truth. body, priority and timeout go to the kernel as they are,
- * mapped or not; timeout_value is what can be read there, or NULL. A pushed or popped message
- * follows from the result. message_lost: the kernel takes the message off the queue, then fails.
+ * A transfer by number, with its line of truth. body, priority and timeout go
+ * to the kernel as they are, mapped or not. timeout_value is what can be read
+ * at timeout, or NULL. The result tells whether a message was pushed or popped.
+ * message_lost: the kernel takes the message off the queue, then fails.
  */
 struct raw_transfer {
 	const void *body;
 	size_t body_size;
-	uintptr_t
-		priority; /* the value for a send, the pointer for a receive */
+	/* The value for a send, the pointer for a receive. */
+	uintptr_t priority;
 	const void *timeout;
 	const struct timespec64 *timeout_value;
 	bool message_lost;
@@ -41,12 +42,16 @@ long raw_receive_time64(struct queue *queue,
 #endif
 
 /*
- * A page that begins with these bytes, which are in a file and in no page table yet: the kernel's own
- * read brings them in. What is written to it goes nowhere else.
+ * A page that begins with these bytes. They are in a file and in no page table
+ * yet: the kernel's own read brings them in. Writes to the page do not reach
+ * the file.
  */
 void *page_not_present(const void *bytes, size_t size);
 
-/* mq_open by number of a name in the kernel's form, without the slash; known: as it can be read. */
+/*
+ * mq_open by number. name is in the kernel's form, without the slash; known is
+ * what can be read there, or NULL.
+ */
 long raw_open(struct queue *queue, const void *name, const char *known,
 	      int oflag);
 long raw_unlink(const void *name, const char *known);

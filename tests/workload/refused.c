@@ -31,7 +31,10 @@ static void refuse_unlink(void)
 		fail("seccomp refuses a filter");
 }
 
-/* refused N: N calls that never were, between two that seccomp lets pass. They have no line of truth. */
+/*
+ * refused N: N calls that seccomp refuses, between two that it lets pass. The
+ * refused ones have no line of truth.
+ */
 int scenario_refused(int argc, char **argv)
 {
 	long count = argument_count(argc, argv, 0, 1000);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The calls of 32-bit ABIs that take 64-bit times, and times beyond 2038 in them. */
+/* The calls of 32-bit ABIs that take 64-bit times, with times beyond 2038. */
 #include "raw.h"
 
 #ifdef NR_MQ_TIMEDSEND_TIME64

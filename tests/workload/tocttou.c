@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Another thread rewrites a call's memory while the kernel reads it, or after it has read it. */
+/* Another thread rewrites a call's memory while the kernel reads it, or afterwards. */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -36,7 +36,10 @@ static void *rewrite(void *argument)
 	return NULL;
 }
 
-/* An empty queue times out at once or after AHEAD_NS: which of the two tells what was used. */
+/*
+ * An empty queue times out at once or after AHEAD_NS. This tells which of the
+ * two timeouts was used.
+ */
 static void time_out(struct queue *queue)
 {
 	char body[QUEUE_MESSAGE_SIZE];
@@ -64,7 +67,7 @@ static void time_out(struct queue *queue)
 	truth_print(&call);
 }
 
-/* A message's own priority, whatever stands in the caller's memory by then. */
+/* A message has its own priority, whatever is in the caller's memory by then. */
 static void take_priority(struct queue *queue)
 {
 	char body[QUEUE_MESSAGE_SIZE] = { 'w' };
@@ -104,8 +107,9 @@ static void *wait_with_timeout(void *argument)
 }
 
 /*
- * Only the kernel's own copy tells this timeout: at the entry it cannot be read, and before the return it is
- * written over. A wait that ends at what is written would end at once.
+ * Only the kernel's own copy holds this timeout: at the entry it cannot be
+ * read, and before the return it is overwritten. With the overwritten value the
+ * wait would end at once.
  */
 static void keep_timeout(void)
 {

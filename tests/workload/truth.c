@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The ground truth: one JSON object a line. */
+/* The ground truth: one JSON object per line. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 #include "call.h"
 #include "mqwork.h"
 
-#define LINE_SIZE 4096 /* PIPE_BUF: a write of no more is never torn */
+#define LINE_SIZE 4096 /* PIPE_BUF: a write up to this size is atomic */
 
 const char *truth_path = "/dev/stdout";
 static int truth_fd = STDOUT_FILENO;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A caller that ends in its call, and of which another has to tell. */
+/* A caller that dies in its call, so that another one has to print the call. */
 #ifndef VICTIM_H
 #define VICTIM_H
 
@@ -7,7 +7,7 @@
 
 #include "call.h"
 
-/* What a thread or process that will never tell it has begun to do, in shared memory. */
+/* In shared memory: the call of a thread or process that will not live to print it. */
 struct victim {
 	struct queue queue;
 	struct call call;
@@ -19,7 +19,7 @@ struct victim *victim_new(const struct queue *queue);
 /* A thread's body: a receive that never returns. */
 void *victim_waits(void *victim);
 
-/* The truth of the call, once it has ended with its caller. */
+/* Prints the call, once it has ended with its caller. */
 void victim_print(struct victim *victim, const char *error_name);
 
 #endif
