@@ -1,19 +1,42 @@
-//! Shares the queue fairly, like the ring in the kernel. `bpf/share.bpf.h`
-//! gives the reason and the rule.
+//! Shares the queue by max-min fairness: whoever asks for less than their part
+//! gets it all, and the others get equal parts of what is left.
+//!
+//! First among tenants, then among the users of each. The parts are bytes in the
+//! queue. It leaves in the order in which it came, so who has a tenth of it has
+//! a tenth of what the collector takes. The levels up to which each may fill it
+//! are computed anew each time that some of it has moved. They do not depend on
+//! how much is free at the moment, as the ring's shares in `bpf/share.bpf.h` do:
+//! requests end in bursts, and each would belong to whoever calls most.
 
 use std::collections::HashMap;
 
 use crate::owner::{Owner, Tenant};
 
-const TENANT_FACTOR: u64 = 4;
-const USER_FACTOR: u64 = 8;
-/// Users who have little get at most one part in this many of what is free.
-const LITTLE: u64 = 4;
+/// Floods leave one part in this many of the queue free. Three quarters of that
+/// are for users with little.
+const SPARE: u64 = 8;
+/// Nobody has little who lacks less than one part in this many of the level:
+/// floods stay there.
+const NEARLY: u64 = 8;
+/// By one part in this many, users with less than half their level may exceed
+/// the level of their tenant.
+const SLACK: u64 = 32;
+/// The most that users with little of one tenant may take of what is spare, by
+/// one part in this many of the queue, before more has left it.
+const LITTLE: u64 = 32;
+/// Levels are set each time that one part in this many of the capacity came or
+/// went.
+const SET_LEVELS: u64 = 64;
 /// Under pressure from one part in this many of the capacity on, until use
 /// falls below half of that.
 const PRESSURE: u64 = 4;
-/// Shares remembered under pressure; all are forgotten when there are more.
-const MAX_OWNERS: usize = 4096;
+/// Tenants remembered under pressure. Those beyond it count as one.
+const MAX_TENANTS: usize = 1024;
+/// Users of one tenant with a share of their own: the root of a container can
+/// take any user id. Those beyond it have one share together.
+const MAX_USERS: usize = 1024;
+/// Users of all tenants with a share of their own.
+const MAX_ALL_USERS: usize = 8192;
 
 /// Bytes of one owner. Positions count bytes since the start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +52,7 @@ struct Share {
 
 impl Share {
     /// Removes what has left the queue.
-    fn renew(&mut self, consumed: u64, produced: u64) {
+    fn renew(&mut self, Positions { consumed, produced }: Positions) {
         if consumed < self.middle {
             return;
         }
@@ -40,9 +63,10 @@ impl Share {
 
     /// Bytes in the queue. Older bytes count in proportion to their part that
     /// is still in it.
-    fn bytes(&self, consumed: u64) -> u64 {
+    fn bytes(&mut self, at: Positions) -> u64 {
+        self.renew(at);
         let span = self.middle - self.begin;
-        let left = self.middle - consumed;
+        let left = self.middle - at.consumed;
         let older = if left < span {
             self.older * left / span
         } else {
@@ -51,25 +75,101 @@ impl Share {
         older + self.newer
     }
 
-    fn add(&mut self, bytes: u64, produced: u64) {
+    fn add(&mut self, bytes: u64, at: Positions) {
         self.newer += bytes;
-        self.last = produced + bytes;
+        self.last = at.produced + bytes;
     }
 }
 
-/// Which bytes of a tenant a share counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Who {
-    User(u32),
-    All,
-    WithLittle,
+/// Where the next byte leaves the queue, and where the next one enters it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Positions {
+    consumed: u64,
+    produced: u64,
+}
+
+#[derive(Debug, Default)]
+struct UserShare {
+    share: Share,
+    /// Bytes that had left the queue when it may no longer want more than it
+    /// has: it was refused as many before as there may be in the queue.
+    wants_until: u64,
+}
+
+impl UserShare {
+    fn wants_more(&self, at: Positions) -> bool {
+        at.consumed < self.wants_until
+    }
+}
+
+#[derive(Debug, Default)]
+struct TenantShares {
+    all: Share,
+    /// Bytes that users with little may take of what floods leave free.
+    for_little: u64,
+    users: HashMap<u32, UserShare>,
+    other_users: UserShare,
+    /// Bytes that each user may have.
+    level: u64,
+}
+
+impl TenantShares {
+    /// The user's own share, or that of all who have none.
+    fn user(&mut self, user: u32, is_room: bool) -> &mut UserShare {
+        if is_room || self.users.contains_key(&user) {
+            self.users.entry(user).or_default()
+        } else {
+            &mut self.other_users
+        }
+    }
+
+    /// Whether a user wants more than it has.
+    fn wants_more(&self, at: Positions) -> bool {
+        let mut users = self.users.values().chain([&self.other_users]);
+        users.any(|user| user.wants_more(at))
+    }
+
+    /// Sets the level of the users so that they have `bytes` together.
+    fn set_level(&mut self, bytes: u64, at: Positions, wants: &mut Vec<u64>) {
+        wants.clear();
+        for user in self.users.values_mut().chain([&mut self.other_users]) {
+            wants.push(wanted(user.share.bytes(at), user.wants_more(at)));
+        }
+        self.level = fair_level(bytes, wants);
+    }
+}
+
+fn wanted(bytes: u64, wants_more: bool) -> u64 {
+    if wants_more { u64::MAX } else { bytes }
+}
+
+/// The most that each may have so that all together have `total`.
+fn fair_level(total: u64, wants: &mut [u64]) -> u64 {
+    wants.sort_unstable();
+    let mut left = total;
+    let mut others = wants.len() as u64;
+    for want in &*wants {
+        if want.saturating_mul(others) > left {
+            return left / others;
+        }
+        left -= want;
+        others -= 1;
+    }
+    // All have what they want. Anyone may want the rest, too.
+    left + wants.last().copied().unwrap_or(0)
 }
 
 /// Tracks who has how much of a queue while it is under pressure.
 #[derive(Debug, Default)]
 pub(super) struct QueueShares {
-    /// The key is `None` for all spans whose owner is unknown.
-    shares: HashMap<Option<(Tenant, Who)>, Share>,
+    /// The key is `None` for unknown owners, and for tenants beyond
+    /// [`MAX_TENANTS`].
+    tenants: HashMap<Option<Tenant>, TenantShares>,
+    /// Users of all tenants that have a share of their own.
+    users: usize,
+    /// Bytes that each tenant may have.
+    level: u64,
+    levels_at: Positions,
     produced: u64,
     used: u64,
     capacity: u64,
@@ -84,7 +184,11 @@ impl QueueShares {
         let limit = capacity / PRESSURE;
         self.pressure = used >= if was { limit / 2 } else { limit };
         if was && !self.pressure {
-            self.shares.clear();
+            self.tenants.clear();
+            self.users = 0;
+        }
+        if self.pressure && !was {
+            self.set_levels(self.positions());
         }
     }
 
@@ -100,55 +204,86 @@ impl QueueShares {
         true
     }
 
+    fn positions(&self) -> Positions {
+        Positions {
+            consumed: self.produced.saturating_sub(self.used),
+            produced: self.produced,
+        }
+    }
+
     #[cold]
     fn take_share(&mut self, owner: Option<Owner>, bytes: u64) -> bool {
-        if self.shares.len() >= MAX_OWNERS {
-            self.shares.clear();
-        }
         let free = self.capacity.saturating_sub(self.used);
-        let key = |who| owner.map(|owner| (owner.tenant, who));
-        let user = owner.and_then(|owner| key(Who::User(owner.user)));
-        let all = key(Who::All);
-        let (of_user, of_all) = (self.bytes(user), self.bytes(all));
-        if !is_within_share(free, of_all, of_user, bytes) {
-            let with_little = key(Who::WithLittle);
-            // An unknown owner never counts as one who has little.
-            if owner.is_none() || !is_little(free, self.bytes(with_little), of_user, bytes) {
-                return false;
-            }
-            self.add(with_little, bytes);
+        let at = self.positions();
+        let levels_at = self.levels_at.produced + self.levels_at.consumed;
+        if at.produced + at.consumed >= levels_at + self.capacity / SET_LEVELS {
+            self.set_levels(at);
         }
-        self.add(user, bytes);
-        if owner.is_some() {
-            self.add(all, bytes);
+        let is_room = self.users < MAX_ALL_USERS;
+        let key = owner.map(|owner| owner.tenant).filter(|tenant| {
+            self.tenants.contains_key(&Some(*tenant)) || self.tenants.len() < MAX_TENANTS
+        });
+        let (level, capacity) = (self.level, self.capacity);
+        let tenant = self.tenants.entry(key).or_insert_with(|| TenantShares {
+            level,
+            for_little: (capacity / LITTLE).min(free / 4),
+            ..TenantShares::default()
+        });
+        let (users, of_all) = (tenant.users.len(), tenant.all.bytes(at));
+        let (level, for_little) = (tenant.level, tenant.for_little);
+        let id = owner.map_or(0, |owner| owner.user);
+        let user = tenant.user(id, is_room && users < MAX_USERS);
+        let new = user.share.bytes(at) + bytes;
+        let spare = self.capacity / SPARE / 4 * 3;
+        let slack = if new <= level / 2 {
+            self.level / SLACK
+        } else {
+            0
+        };
+        let fits = new <= level && of_all + bytes <= self.level + slack && bytes + spare <= free;
+        let is_little = !fits && new <= level - level / NEARLY && bytes <= for_little.min(free);
+        if fits || is_little {
+            user.share.add(bytes, at);
+            tenant.all.add(bytes, at);
+        } else {
+            user.wants_until = at.consumed + self.capacity;
         }
-        true
+        if is_little {
+            tenant.for_little -= bytes;
+        }
+        self.users += tenant.users.len() - users;
+        fits || is_little
     }
 
-    fn bytes(&mut self, key: Option<(Tenant, Who)>) -> u64 {
-        let (produced, consumed) = (self.produced, self.produced.saturating_sub(self.used));
-        let share = self.shares.entry(key).or_default();
-        share.renew(consumed, produced);
-        share.bytes(consumed)
+    /// Sets all levels. Forgets who has nothing in the queue and wants
+    /// nothing.
+    fn set_levels(&mut self, at: Positions) {
+        let (mut wants, mut tracked) = (Vec::new(), 0);
+        let left = at.consumed.saturating_sub(self.levels_at.consumed);
+        self.levels_at = at;
+        self.users = 0;
+        self.tenants.retain(|_, tenant| {
+            tenant
+                .users
+                .retain(|_, user| user.wants_more(at) || user.share.last > at.consumed);
+            let bytes = tenant.all.bytes(at);
+            let wants_more = tenant.wants_more(at);
+            self.users += tenant.users.len();
+            tracked += bytes;
+            wants.push(wanted(bytes, wants_more));
+            bytes > 0 || wants_more
+        });
+        let untracked = self.used.saturating_sub(tracked);
+        let shared = self.capacity - self.capacity / SPARE;
+        // What was there before, on disk for one, must not take all.
+        let shared = shared.saturating_sub(untracked).max(self.capacity / SPARE);
+        self.level = fair_level(shared, &mut wants);
+        let for_little = left / self.tenants.len().max(1) as u64;
+        for tenant in self.tenants.values_mut() {
+            tenant.for_little = (tenant.for_little + for_little).min(self.capacity / LITTLE);
+            tenant.set_level(self.level, at, &mut wants);
+        }
     }
-
-    fn add(&mut self, key: Option<(Tenant, Who)>, bytes: u64) {
-        let produced = self.produced;
-        self.shares.entry(key).or_default().add(bytes, produced);
-    }
-}
-
-/// Whether a user with `user` bytes, of a tenant with `tenant` bytes, may have
-/// `more`.
-fn is_within_share(free: u64, tenant: u64, user: u64, more: u64) -> bool {
-    let room = (free * TENANT_FACTOR).saturating_sub(tenant);
-    more <= free && user + more <= room * USER_FACTOR
-}
-
-/// For a tenant that has more than it may because others have reduced what is
-/// free. Its users who have little share some of what is left.
-fn is_little(free: u64, of_all_such: u64, user: u64, more: u64) -> bool {
-    (user + more) * LITTLE + of_all_such <= free
 }
 
 #[cfg(test)]
@@ -209,7 +344,9 @@ mod tests {
             ((0..1_000).map(|user| owner(0, user)).collect(), 20_000),
             ((0..3_000).map(|user| owner(0, user)).collect(), 5_000),
         ] {
-            for another in [owner(77, 5), owner(0, 5_000)] {
+            // Of more users than are remembered, those who come last have one share together.
+            let of_same = (owners.len() < MAX_USERS).then_some(owner(0, 5_000));
+            for another in of_same.into_iter().chain([owner(77, 5)]) {
                 let (mut shares, _) = fill(&owners);
                 let taken = take(&mut shares, another, room);
                 assert!(taken >= room, "{} flood: {another:?} {taken}", owners.len());
@@ -234,6 +371,65 @@ mod tests {
         shares.look(shares.used / 4 * 3, shares.capacity);
         assert!(shares.take(owner(1, 1), 1000));
         shares.look(0, shares.capacity);
-        assert!(shares.shares.is_empty());
+        assert!(shares.tenants.is_empty());
+    }
+
+    /// Simulates a queue of 64 MiB that is emptied 1 MB at a time. After each, five users offer
+    /// 1.5 MB each, ten offer 38 kB each, and in a container ever new users offer one span each.
+    /// Returns how many spans of another user, who offers 30 kB, are refused, of how many.
+    fn refused_in_bursts(new_users: u32) -> (u32, u32) {
+        let mut shares = QueueShares::default();
+        let (mut refused, mut all, mut next) = (0, 0, 0);
+        for _ in 0..320 {
+            shares.look(shares.used.saturating_sub(1 << 20), 64 << 20);
+            for turn in 0..1500 {
+                for user in 0..5 {
+                    shares.take(owner(0, user), 1000);
+                }
+                if turn % 40 == 0 {
+                    for user in 10..20 {
+                        shares.take(owner(0, user), 1000);
+                    }
+                }
+                if turn % 50 == 0 {
+                    refused += u32::from(!shares.take(owner(0, 77), 1000));
+                    all += 1;
+                }
+                for _ in 0..new_users {
+                    next = (next + 1) % 65_536;
+                    shares.take(owner(1, next), 1000);
+                }
+            }
+        }
+        (refused, all)
+    }
+
+    #[test]
+    fn a_user_who_asks_for_little_loses_nothing_to_floods() {
+        for new_users in [0, 1, 4] {
+            let (refused, all) = refused_in_bursts(new_users);
+            assert!(
+                refused * 100 <= all,
+                "{new_users} new users: {refused} of {all}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_in_the_queue_before_leaves_room() {
+        let mut shares = QueueShares::default();
+        shares.look((64 << 20) / 16 * 15, 64 << 20);
+        let room = 500_000;
+        assert!(take(&mut shares, owner(1, 1), room) >= room);
+    }
+
+    #[test]
+    fn no_more_tenants_and_users_are_remembered_than_may_be() {
+        let users = (0..64).flat_map(|tenant| (0..2_000).map(move |user| owner(tenant, user)));
+        let tenants = (0..2_000).map(|tenant| owner(tenant, 1));
+        let (shares, _) = fill(&users.collect::<Vec<_>>());
+        assert_eq!(shares.users, MAX_ALL_USERS);
+        let (shares, _) = fill(&tenants.collect::<Vec<_>>());
+        assert_eq!(shares.tenants.len(), MAX_TENANTS + 1);
     }
 }

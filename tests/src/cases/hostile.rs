@@ -376,18 +376,20 @@ impl std::fmt::Display for End {
 }
 
 impl End {
-    /// Checks that most spans of the good program arrived, and that those missing are reported as
-    /// its own. The collector shares the CPUs with the attackers, so each user may get less through
-    /// than this program makes. On an emulated machine, where the agent shares one CPU with all of
-    /// them, the number of missing spans does not matter.
+    /// Checks that nearly all spans of the good program arrived, and that those missing are
+    /// reported as its own. While the queue fills, which takes some seconds, the floods that came
+    /// first have more than their share. On an emulated machine, where the agent shares one CPU with all of them, the number of
+    /// missing spans does not matter.
     fn ensure_told(&self, arrived: usize) -> Result<()> {
+        const LONG: usize = 30_000;
         let missing = self.good - arrived;
+        let few = self.good / if self.good < LONG { 2 } else { 10 };
         let told = lost_by_user(&self.metrics, GOOD_USER);
         #[allow(clippy::cast_precision_loss)]
         let untold = missing as f64 - told;
         let is_told = (0.0..=missed_by_the_kernel(&self.metrics)).contains(&untold);
         ensure!(
-            is_told && (self.is_slow || missing <= self.good / 2),
+            is_told && (self.is_slow || missing <= few),
             "{missing} spans of the good program are missing, {told} are told: {self}"
         );
         Ok(())
