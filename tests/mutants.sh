@@ -133,7 +133,7 @@ mutant jumped bpf/call.bpf.h 's/(thread->interrupted_start_ns) && thread->goes_b
 mutant returned bpf/lifecycle.bpf.h 's/SP_PROBE\(regs\) == thread->interrupted_sp &&\n.*?\)\n/1)\n/' e2e interrupted_jumped_32
 mutant included agent/src/kernel/attach/running.rs 's/if let Some\(link\) = &self\.blocked \{/if let Some(link) = None::<\&libbpf_rs::Link> {/' e2e filter_included_in_a_call
 mutant time-namespace agent/src/clock.rs 's/ - \*AHEAD_NS/ - 0 * *AHEAD_NS/' e2e time_namespace
-mutant awaited bpf/blocked.bpf.h 's/!thread->is_awaited\) \{/0) {/' fentry blocked_arriving_64
+mutant awaited bpf/blocked.bpf.h 's/!thread->is_awaited\) \{/0) {/' fentry_preempted blocked_arriving_64
 mutant hidden agent/src/kernel/attach/mod.rs 's/let spares = kernel_is_preemptible\(\)/let spares = false/' kprobe_preempted balance_hidden
 mutant refused bpf/call.bpf.h 's/if \(hooks_every_call && calls_can_be_refused\(task\)\)/if (0)/' tracepoint_preempted odd_refused_64
 mutant message-twice bpf/message.bpf.h 's/if \(thread->call.flags & CALL_MESSAGE\)/if (0)/' kprobe_preempted limits_messages
