@@ -29,7 +29,6 @@ struct waiter {
 	struct queue queue;
 	sem_t begins;
 	pid_t tid;
-	int interruptions; /* in all; user space sees the last one, if any */
 	struct call last;
 };
 
