@@ -6,9 +6,7 @@ use crate::export::counters::SinkCounts;
 use crate::kernel::KernelCounts;
 use crate::loss::{Loss, Losses};
 
-/// Where every call went.
-///
-/// Once the agent has stopped, exactly
+/// Accounts for every call. Once the agent has stopped, exactly
 /// `seen = exported + filtered + sampled_out + rejected + lost + pending`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Balance {
@@ -47,7 +45,7 @@ impl Decoded {
 }
 
 impl Balance {
-    /// Sums the three stages.
+    /// Adds up what the kernel side, the pipeline and the sink have counted.
     ///
     /// `left` counts the spans that were undelivered at the deadline of a
     /// shutdown; it is 0 while the agent runs. The counters of a running agent

@@ -70,12 +70,16 @@ async fn a_collector_that_wants_new_connections_costs_no_span() {
     collector.answer(|_| Answer::Delay(Duration::from_millis(5)));
     let mut agent = Agent::start(settings(collector.address));
     let mut pushed = 0;
-    while collector.seen().peers.len() < 10 {
+    for _ in 0..10_000 {
+        if collector.seen().peers.len() >= 10 {
+            break;
+        }
         agent.push(4);
         pushed += 4;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let counters = agent.drain().await;
+    assert!(collector.seen().peers.len() >= 10);
     assert_eq!(
         (counters.exported, counters.lost),
         (pushed, Losses::default())

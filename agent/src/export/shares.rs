@@ -15,14 +15,14 @@ use crate::owner::{Owner, Tenant};
 /// Floods leave one part in this many of the queue free. Three quarters of that
 /// are for users with little.
 const SPARE: u64 = 8;
-/// Nobody has little who lacks less than one part in this many of the level:
-/// floods stay there.
+/// Floods keep to within one part in this many below their level, so a user
+/// there does not count as one with little.
 const NEARLY: u64 = 8;
-/// By one part in this many, users with less than half their level may exceed
-/// the level of their tenant.
+/// A tenant may exceed its level by one part in this many, for its users with
+/// less than half of theirs.
 const SLACK: u64 = 32;
-/// The most that users with little of one tenant may take of what is spare, by
-/// one part in this many of the queue, before more has left it.
+/// A tenant's users with little may take one part in this many of the capacity
+/// from the spare room, before more has left the queue.
 const LITTLE: u64 = 32;
 /// Levels are set each time that one part in this many of the capacity came or
 /// went.
@@ -88,11 +88,18 @@ struct Positions {
     produced: u64,
 }
 
+impl Positions {
+    /// Bytes that came or went.
+    fn moved(self) -> u64 {
+        self.consumed + self.produced
+    }
+}
+
 #[derive(Debug, Default)]
 struct UserShare {
     share: Share,
-    /// Bytes that had left the queue when it may no longer want more than it
-    /// has: it was refused as many before as there may be in the queue.
+    /// A refused user counts as wanting more than it has until a whole capacity
+    /// has left the queue: this position.
     wants_until: u64,
 }
 
@@ -183,11 +190,8 @@ impl QueueShares {
         let was = self.pressure;
         let limit = capacity / PRESSURE;
         self.pressure = used >= if was { limit / 2 } else { limit };
-        if was && !self.pressure {
+        if self.pressure != was {
             self.tenants.clear();
-            self.users = 0;
-        }
-        if self.pressure && !was {
             self.set_levels(self.positions());
         }
     }
@@ -215,8 +219,7 @@ impl QueueShares {
     fn take_share(&mut self, owner: Option<Owner>, bytes: u64) -> bool {
         let free = self.capacity.saturating_sub(self.used);
         let at = self.positions();
-        let levels_at = self.levels_at.produced + self.levels_at.consumed;
-        if at.produced + at.consumed >= levels_at + self.capacity / SET_LEVELS {
+        if at.moved() >= self.levels_at.moved() + self.capacity / SET_LEVELS {
             self.set_levels(at);
         }
         let is_room = self.users < MAX_ALL_USERS;

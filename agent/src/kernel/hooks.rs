@@ -33,8 +33,8 @@ pub struct Hook {
     pub target: HookTarget,
     /// The backend it belongs to; `None` if all backends need it.
     pub backend: Option<Backend>,
-    /// One of several programs with the same body, which stands in when the
-    /// kernel skips the first.
+    /// Has the same body as another program, and stands in where the kernel
+    /// skips that one.
     pub spare: bool,
 }
 

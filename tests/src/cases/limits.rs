@@ -84,14 +84,7 @@ async fn lost_names(bench: &'static Bench) -> Result<()> {
             Err(short) => ensure!(Instant::now() < give_up, "{short}"),
         }
     }
-    let still = wait_for_metrics(bench, prometheus, 5, |text| {
-        counted
-            .iter()
-            .find_map(|queue| all_pairs_count(text, queue).err())
-    });
-    still
-        .await
-        .map_err(|error| anyhow!(first_line(&error.to_string())))?;
+    wait_for_pairs(bench, prometheus, &counted).await?;
     let balance = agent.stop_balanced(bench).await?;
     ensure!(balance.lost > 1200, "little was lost: {balance:?}");
     Ok(())
@@ -107,11 +100,19 @@ async fn lose_on_own_queue(bench: &Bench, agent: &Agent, prometheus: SocketAddr)
     flood.run_untold(bench).await?;
     agent.go_on()?;
     let queue = format!("messaging_destination_name=\"{}.flood\"", flood.prefix());
-    let wrong = |text: &str| all_pairs_count(text, &queue).err();
+    wait_for_pairs(bench, prometheus, std::slice::from_ref(&queue)).await?;
+    Ok(queue)
+}
+
+/// Waits until the lost pairs of each of these queues count.
+async fn wait_for_pairs(bench: &Bench, prometheus: SocketAddr, queues: &[String]) -> Result<()> {
+    let wrong = |text: &str| {
+        let mut counts = queues.iter().map(|queue| all_pairs_count(text, queue));
+        counts.find_map(Result::err)
+    };
     let counted = wait_for_metrics(bench, prometheus, 5, wrong).await;
     // Only the first line: all metrics of 1,200 queues follow it.
-    counted.map_err(|error| anyhow!(first_line(&error.to_string())))?;
-    Ok(queue)
+    counted.map_err(|error| anyhow!(first_line(&error.to_string())))
 }
 
 /// Checks that each lost pair counts once under its queue. The error says what counts instead.
