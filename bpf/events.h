@@ -255,12 +255,6 @@ struct queue_key {
 	__u32 padding;
 };
 
-/* What it_queues tells about each queue in the map queues, on request. */
-struct queue_entry {
-	struct queue_key key;
-	__u64 is_there; /* its inode is in use and has a name */
-};
-
 /* Why a call with a known owner was lost. */
 enum owner_loss {
 	/* No room in the ring buffer, or none for this owner. */

@@ -409,7 +409,7 @@ struct process_event layout_of_process_event;
 struct environment_event layout_of_environment_event;
 struct path_event layout_of_path_event;
 struct process_entry layout_of_process_entry;
-struct queue_entry layout_of_queue_entry;
+struct queue_key layout_of_queue_key;
 struct lost_owner_key layout_of_lost_owner_key;
 struct lost_key layout_of_lost_key;
 struct lost_calls layout_of_lost_calls;

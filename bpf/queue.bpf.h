@@ -155,32 +155,33 @@ static __always_inline void queue_depth(struct thread_record *thread)
 }
 
 /*
- * Tells which of the queues still exist. The inode may have been freed. Its
- * memory then holds another inode, or still says that this one has left the
- * list of its superblock (evict(), fs/inode.c). Nothing is written over a free
- * inode, because mqueue's inodes have a constructor.
+ * Tells whether a queue in the map queues still exists. The arguments are its
+ * key's two numbers. Never attached: the agent runs it by BPF_PROG_TEST_RUN,
+ * because some hosts refuse programs of the type iter/bpf_map_elem.
+ *
+ * The inode may have been freed. Its memory then holds another inode, or still
+ * says that this one has left the list of its superblock (evict(), fs/inode.c).
+ * Nothing is written over a free inode, because mqueue's inodes have a
+ * constructor.
  */
-SEC("iter/bpf_map_elem")
-int it_queues(struct bpf_iter__bpf_map_elem *ctx)
+SEC("raw_tp")
+int queue_is_there(struct bpf_raw_tracepoint_args *ctx)
 {
-	const struct queue_key *key = ctx->key;
-	const struct queue_seen *seen = ctx->value;
-	struct queue_entry entry = {};
+	struct queue_key key = { .queue = ctx->args[0],
+				 .ipc_ns = ctx->args[1] };
+	const struct queue_seen *seen = bpf_map_lookup_elem(&queues, &key);
 	struct inode *inode;
 	__u64 next;
 
-	if (!key || !seen)
+	if (!seen)
 		return 0;
-	entry.key = *key;
 	inode = (struct inode *)seen->inode;
 	next = (__u64)BPF_CORE_READ(inode, i_sb_list.next);
-	entry.is_there = BPF_CORE_READ(inode, i_ino) == key->queue &&
-			 (__u64)BPF_CORE_READ(inode, i_sb) == seen->sb &&
-			 BPF_CORE_READ(inode, i_nlink) && next &&
-			 next != seen->inode + bpf_core_field_offset(
-						       struct inode, i_sb_list);
-	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
-	return 0;
+	return BPF_CORE_READ(inode, i_ino) == key.queue &&
+	       (__u64)BPF_CORE_READ(inode, i_sb) == seen->sb &&
+	       BPF_CORE_READ(inode, i_nlink) && next &&
+	       next != seen->inode +
+			       bpf_core_field_offset(struct inode, i_sb_list);
 }
 
 #endif

@@ -369,10 +369,9 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 };
 
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *key;
-	void *value;
+/* include/uapi/linux/bpf.h */
+struct bpf_raw_tracepoint_args {
+	u64 args[0];
 };
 
 struct bpf_iter__task {

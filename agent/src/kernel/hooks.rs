@@ -13,6 +13,8 @@ pub enum HookTarget {
     Tracepoint(String),
     /// Whenever the iterator is read.
     Iterator(String),
+    /// Nothing: the agent runs the program.
+    Agent,
 }
 
 impl HookTarget {
@@ -23,6 +25,7 @@ impl HookTarget {
             | Self::Return(name)
             | Self::Tracepoint(name)
             | Self::Iterator(name) => name,
+            Self::Agent => "BPF_PROG_TEST_RUN",
         }
     }
 }
@@ -76,7 +79,7 @@ impl Hook {
     /// Derives the hook from a program's name and section, such as `fe_recv`
     /// and `fentry/__x64_sys_mq_timedreceive`.
     pub fn of_program(program: &str, section: &str) -> Option<Self> {
-        let (kind, target) = section.split_once('/')?;
+        let (kind, target) = section.split_once('/').unwrap_or((section, ""));
         let target = target.to_owned();
         let (target, backend) = match kind {
             "fentry" => (HookTarget::Entry(target), Some(Backend::Fentry)),
@@ -87,6 +90,7 @@ impl Hook {
                 (HookTarget::Tracepoint(target), Some(Backend::Tracepoint))
             }
             "iter" => (HookTarget::Iterator(target), None),
+            "raw_tp" => (HookTarget::Agent, None),
             "tp_btf" => (HookTarget::Tracepoint(target), None),
             _ => return None,
         };
@@ -117,8 +121,8 @@ impl Hook {
             HookTarget::Iterator(_) if self.program == "it_waiting" => Purpose::Waiting,
             HookTarget::Iterator(_) if self.program == "it_processes" => Purpose::Processes,
             HookTarget::Iterator(_) if self.program == "it_followed" => Purpose::Followed,
-            HookTarget::Iterator(_) if self.program == "it_queues" => Purpose::Queues,
             HookTarget::Iterator(_) => Purpose::FindBlocked,
+            HookTarget::Agent => Purpose::Queues,
             HookTarget::Tracepoint(name) if name == "sched_process_fork" => Purpose::Fork,
             HookTarget::Tracepoint(_) if self.program.starts_with("tp_catch_up") => {
                 Purpose::CatchUp

@@ -76,6 +76,8 @@ fn take_libbpf_log() -> String {
             !line.is_empty()
                 && !line.starts_with("processed ")
                 && !line.contains("PROG LOAD LOG")
+                // The build removes them; the object is a third smaller.
+                && !line.contains("missing .BTF.ext line info")
                 // libbpf adds this to every EPERM; memory is rarely the reason.
                 && !line.contains("try raising 'ulimit -l'")
                 // These only repeat the failure for the whole object.
@@ -174,7 +176,7 @@ fn prepare(
         if let Some(hook) = needed {
             load = matches!(
                 hook.target,
-                HookTarget::Tracepoint(_) | HookTarget::Iterator(_)
+                HookTarget::Tracepoint(_) | HookTarget::Iterator(_) | HookTarget::Agent
             ) || symbols.has(hook.target.symbol());
             if load {
                 hooks.push(hook);

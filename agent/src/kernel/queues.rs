@@ -1,13 +1,13 @@
 //! Which of the queues that calls were seen on still exist in the kernel.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use libbpf_rs::libbpf_sys::{bpf_prog_test_run_opts, bpf_test_run_opts};
 use libbpf_rs::{MapCore as _, MapHandle};
 
 use super::bpf_error::into_io;
-use super::waiting::run_iterator;
-use crate::skel::types::{queue_entry, queue_key};
+use crate::skel::types::queue_key;
 
 /// Identifies a queue, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,27 +18,29 @@ pub struct QueueKey {
     pub ipc_namespace: u32,
 }
 
-/// The kernel's table `queues`, and the iterator `it_queues` over it.
+/// The kernel's table `queues`, and the program that looks an entry's queue up.
 pub(super) struct NotedQueues {
     pub(super) table: MapHandle,
-    pub(super) iterator: OwnedFd,
+    /// The program `queue_is_there`.
+    pub(super) is_there: OwnedFd,
 }
 
 impl NotedQueues {
     /// Each noted queue, and whether it still exists. Queues that do not are forgotten.
     pub(super) fn read(&self) -> io::Result<Vec<(QueueKey, bool)>> {
-        let bytes = run_iterator(self.iterator.as_fd())?;
         let mut queues = Vec::new();
-        for entry in bytes.chunks_exact(size_of::<queue_entry>()) {
-            // SAFETY: `queue_entry` is `repr(C)` of integers only, so any
-            // bytes are a value of it; there are as many, and the read asks no
+        // Keys first: after a deletion the kernel's walk begins anew.
+        let keys: Vec<Vec<u8>> = self.table.keys().collect();
+        for bytes in keys {
+            // SAFETY: `queue_key` is `repr(C)` of integers only, so any bytes are
+            // a value of it; a key of this table has as many, and the read asks no
             // alignment.
-            let entry = unsafe { entry.as_ptr().cast::<queue_entry>().read_unaligned() };
-            let is_there = entry.is_there != 0;
+            let key = unsafe { bytes.as_ptr().cast::<queue_key>().read_unaligned() };
+            let is_there = self.is_there(&key)?;
             if !is_there {
-                self.table.delete(&bytes_of(&entry.key)).map_err(into_io)?;
+                self.table.delete(&bytes).map_err(into_io)?;
             }
-            let queue_key { queue, ipc_ns, .. } = entry.key;
+            let queue_key { queue, ipc_ns, .. } = key;
             let ipc_namespace = ipc_ns;
             queues.push((
                 QueueKey {
@@ -50,13 +52,22 @@ impl NotedQueues {
         }
         Ok(queues)
     }
-}
 
-fn bytes_of(key: &queue_key) -> [u8; size_of::<queue_key>()] {
-    let mut bytes = [0; size_of::<queue_key>()];
-    let (queue, rest) = bytes.split_at_mut(8);
-    queue.copy_from_slice(&key.queue.to_ne_bytes());
-    let (ipc_ns, _) = rest.split_at_mut(4);
-    ipc_ns.copy_from_slice(&key.ipc_ns.to_ne_bytes());
-    bytes
+    /// Runs the program on one key.
+    fn is_there(&self, key: &queue_key) -> io::Result<bool> {
+        let arguments = [key.queue, key.ipc_ns.into()];
+        let mut options = bpf_test_run_opts {
+            sz: size_of::<bpf_test_run_opts>() as u64,
+            ctx_in: arguments.as_ptr().cast(),
+            ctx_size_in: size_of_val(&arguments) as u32,
+            ..bpf_test_run_opts::default()
+        };
+        // SAFETY: the descriptor is open, and the kernel reads `ctx_size_in` bytes
+        // of the arguments, which outlive the call.
+        let code = unsafe { bpf_prog_test_run_opts(self.is_there.as_raw_fd(), &mut options) };
+        if code < 0 {
+            return Err(io::Error::from_raw_os_error(-code));
+        }
+        Ok(options.retval != 0)
+    }
 }

@@ -333,6 +333,7 @@ fn attached(backend: Backend, tracer: &Tracer) -> Finding {
                 HookTarget::Return(_) => "return",
                 HookTarget::Tracepoint(_) => "tracepoint",
                 HookTarget::Iterator(_) => "iterator",
+                HookTarget::Agent => "agent",
             },
             abi: status.hook.abi(),
             attached: status.state == HookState::Attached,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Iter, Link, MapCore, MapHandle, ProgramMut};
+use libbpf_rs::{Iter, Link, MapCore, ProgramMut};
 
 use crate::kernel::backend::{Backend, candidates};
 use crate::kernel::bpf_error::into_io;
@@ -73,8 +73,6 @@ pub struct Tracer {
     blocked: Option<Link>,
     /// The iterator over threads in calls.
     waiting: Option<Link>,
-    /// The iterator over queues that were followed.
-    queues: Option<Link>,
     /// The iterator over processes.
     processes: Option<Link>,
     /// The iterator over threads that are followed, and when it was last read.
@@ -185,7 +183,6 @@ impl Tracer {
             catch_up: Vec::new(),
             blocked: None,
             waiting: None,
-            queues: None,
             processes: None,
             followed: None,
             counted_at: None,
@@ -236,6 +233,13 @@ impl Tracer {
                 })?;
                 knows_processes = true;
             }
+            if hook.target == HookTarget::Agent {
+                self.hooks.push(HookStatus {
+                    hook,
+                    state: HookState::Attached,
+                });
+                continue;
+            }
             let link = self.attach(&hook).map_err(|source| AttachError::Hook {
                 backend: self.backend,
                 program: hook.program.clone(),
@@ -248,7 +252,6 @@ impl Tracer {
                     self.blocked = Some(link);
                 }
                 Purpose::Waiting => self.waiting = Some(link),
-                Purpose::Queues => self.queues = Some(link),
                 Purpose::Processes => self.processes = Some(link),
                 Purpose::Followed => self.followed = Some(link),
                 Purpose::CatchUp => self.catch_up.push(link),
@@ -300,24 +303,13 @@ impl Tracer {
         &self.unknown_pids
     }
 
-    fn queues_table(&self) -> io::Result<MapHandle> {
-        MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)
-    }
-
     fn attach(&mut self, hook: &Hook) -> io::Result<Link> {
-        let over = match hook.purpose() {
-            Purpose::Queues => Some(self.queues_table()?),
-            _ => None,
-        };
         let program = self
             .skel
             .object_mut()
             .progs_mut()
             .find(|program| program.name().to_str() == Some(&hook.program))
             .ok_or(io::ErrorKind::NotFound)?;
-        if let Some(table) = over {
-            return program.attach_iter(table.as_fd()).map_err(into_io);
-        }
         if hook.backend != Some(Backend::Kprobe) {
             return program.attach().map_err(into_io);
         }
@@ -375,7 +367,7 @@ fn is_entry(hook: &Hook) -> bool {
     match &hook.target {
         HookTarget::Entry(symbol) => symbol.contains("sys_mq_"),
         HookTarget::Tracepoint(name) => name == "sys_enter",
-        HookTarget::Return(_) | HookTarget::Iterator(_) => false,
+        HookTarget::Return(_) | HookTarget::Iterator(_) | HookTarget::Agent => false,
     }
 }
 

@@ -196,13 +196,22 @@ impl Tracer {
         let waiting = self.waiting.as_ref().map(AsFd::as_fd);
         let waiting = waiting.map(|link| link.try_clone_to_owned()).transpose()?;
         let lost = LostTables::new(&self.skel.maps).map_err(into_io)?;
-        let queues = match &self.queues {
-            Some(link) => Some(NotedQueues {
-                table: self.queues_table()?,
-                iterator: link.as_fd().try_clone_to_owned()?,
-            }),
-            None => None,
-        };
+        let mut queues = None;
+        if self
+            .hooks
+            .iter()
+            .any(|status| status.hook.purpose() == Purpose::Queues)
+        {
+            queues = Some(NotedQueues {
+                table: MapHandle::try_from(&self.skel.maps.queues).map_err(into_io)?,
+                is_there: self
+                    .skel
+                    .progs
+                    .queue_is_there
+                    .as_fd()
+                    .try_clone_to_owned()?,
+            });
+        }
         let mut meters = KernelMeters::new(counts, lost, return_probes, waiting, queues);
         for program in self.skel.object().progs() {
             let attached = self.hooks.iter().find(|status| {
