@@ -362,6 +362,8 @@ static __always_inline void call_interrupted(struct task_struct *task,
 
 	stopped_goes_on(task, thread);
 	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
+	if (restarts)
+		thread->call.flags |= CALL_REENTERED;
 	thread->goes_back = !handler;
 	if (restarts && handler) {
 		regs = registers_of(task);

@@ -91,6 +91,10 @@ enum call_flag {
 	 * CALL_SENDER_IN_CALL: it may not reach the agent.
 	 */
 	CALL_SENDER_UNTOLD = 1 << 17,
+	/* A signal ended the wait, and the kernel enters the call again. */
+	CALL_REENTERED = 1 << 18,
+	/* Nothing names the queue any more. */
+	CALL_UNLINKED = 1 << 19,
 };
 
 /*

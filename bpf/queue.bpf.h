@@ -137,9 +137,9 @@ __noinline int queue_note(void)
 }
 
 /*
- * Reads how many messages are queued now. The descriptor's file still holds the
- * inode: a close by another thread takes effect only when this thread is back
- * in user space.
+ * Reads how many messages are queued now, and whether the queue still has a
+ * name. The descriptor's file still holds the inode: a close by another thread
+ * takes effect only when this thread is back in user space.
  */
 static __always_inline void queue_depth(struct thread_record *thread)
 {
@@ -150,6 +150,8 @@ static __always_inline void queue_depth(struct thread_record *thread)
 	call->depth = KERNEL(struct mqueue_inode_info,
 			     queue_of_inode(thread->inode), attr.mq_curmsgs);
 	call->flags |= CALL_DEPTH;
+	if (!KERNEL(struct inode, (struct inode *)thread->inode, i_nlink))
+		call->flags |= CALL_UNLINKED;
 	if (!thread->queue_is_noted)
 		queue_note();
 }

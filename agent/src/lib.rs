@@ -35,6 +35,10 @@ mod resource;
 mod rfc3339;
 mod sampling;
 mod span;
+mod stack_text;
+mod status;
+mod templates;
+mod trace_state;
 
 #[cfg(test)]
 mod test_calls;
@@ -124,5 +128,11 @@ pub mod internals {
     }
     pub mod span {
         pub use crate::span::*;
+    }
+    pub mod status {
+        pub use crate::status::*;
+    }
+    pub mod trace_state {
+        pub use crate::trace_state::*;
     }
 }

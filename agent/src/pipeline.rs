@@ -62,10 +62,7 @@ pub struct PipelineSettings {
 impl PipelineSettings {
     pub fn new(config: &Config, host: &Host) -> Self {
         Self {
-            span: SpanSettings {
-                ids: Ids::new(host.boot_seed()),
-                traces: config.traces.clone(),
-            },
+            span: SpanSettings::new(Ids::new(host.boot_seed()), config.traces.clone()),
             filter: NameFilter::new(&config.filter, &KernelFilter::new(&config.filter)),
             sampling: Sampling::of(config),
         }
@@ -245,7 +242,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         let is_send = span.call.operation.is_send();
         let shares_a_trace = self.settings.span.traces.correlation == Correlation::Parent
             && (is_send || span.parent_span_id.is_some());
-        if decision == Decision::Keep || !sampling.keeps_slow() || !shares_a_trace {
+        if decision == Decision::Keep {
+            span.trace_state = sampling.trace_state();
+        }
+        if decision.is_final() || !sampling.keeps_slow() || !shares_a_trace {
             return decision != Decision::Drop;
         }
         let Some(message) = MessageKey::of(span.call) else {

@@ -5,21 +5,38 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::clock::Times;
-use crate::config::{Correlation, ErrorCode, Traces};
+use crate::config::{Correlation, Traces};
 use crate::errno;
 use crate::event::{Call, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
 use crate::rfc3339::Rfc3339;
+use crate::stack_text::StackText;
+use crate::status;
+use crate::templates::Templates;
+use crate::trace_state::TraceState;
 
 #[derive(Debug, Clone)]
 pub struct SpanSettings {
     pub ids: Ids,
     /// Links, and which failures are not errors.
     pub traces: Traces,
+    pub templates: Templates,
+}
+
+impl SpanSettings {
+    pub fn new(ids: Ids, traces: Traces) -> Self {
+        let templates = Templates::new(&traces.destination_templates);
+        Self {
+            ids,
+            traces,
+            templates,
+        }
+    }
 }
 
 /// `SpanKind` of the OTLP protocol, with its numbers.
@@ -44,15 +61,23 @@ pub struct Span<'a> {
     pub span_id: SpanId,
     /// The send of the message, with [`Correlation::Parent`].
     pub parent_span_id: Option<SpanId>,
-    /// The send of the message, with [`Correlation::Link`].
+    /// The send of the message, unless [`Correlation::None`]. "Messaging spans" of
+    /// the semantic conventions asks for it beside a parent, too.
     pub sender_link: Option<Link>,
     /// The interrupted call that this one restarts.
     pub restart_link: Option<Link>,
     pub times: Times,
-    /// Set for `STATUS_CODE_ERROR`, else the status is unset.
-    pub error: Option<&'static str>,
-    /// The symbol of the errno or signal, for `error.type`.
-    pub error_type: Option<Cow<'static, str>>,
+    /// `STATUS_CODE_ERROR`; else the status is unset.
+    pub is_error: bool,
+    /// Why the call failed: the symbol of its errno, or the name of the signal that
+    /// ended the thread.
+    pub failure: Option<Cow<'static, str>>,
+    /// `tracestate`, if the ratio of traces decided that this one is kept.
+    pub trace_state: Option<TraceState>,
+    /// What stands for the queue in the name.
+    pub template: Option<Arc<str>>,
+    /// `traces.body_size`.
+    tells_body_size: bool,
 }
 
 /// Takes attributes one by one, in a fixed order, each key once.
@@ -72,8 +97,6 @@ impl<'a> Span<'a> {
             span_id: ids.span_id(sender.tid, sender.start_ns),
         });
         let parent = sender.filter(|_| settings.traces.correlation == Correlation::Parent);
-        let error_type = error_type(call);
-        let is_error = error_type.is_some() && !is_unset(call, settings);
         Self {
             trace_id: match parent {
                 Some(parent) => parent.trace_id,
@@ -81,33 +104,37 @@ impl<'a> Span<'a> {
             },
             span_id: ids.span_id(call.tid, call.start_ns),
             parent_span_id: parent.map(|parent| parent.span_id),
-            sender_link: sender.filter(|_| settings.traces.correlation == Correlation::Link),
+            sender_link: sender.filter(|_| settings.traces.correlation != Correlation::None),
             restart_link: call.restarts.map(|start_ns| Link {
                 trace_id: ids.trace_id(call.tid, start_ns),
                 span_id: ids.span_id(call.tid, start_ns),
             }),
             times: times.into(),
-            error: is_error.then(|| error_text(call)),
-            error_type,
+            is_error: is_error(call, &settings.traces),
+            failure: failure(call),
+            trace_state: None,
+            template: call
+                .name
+                .as_deref()
+                .and_then(|name| settings.templates.of_queue(name)),
+            tells_body_size: settings.traces.body_size,
             call,
         }
     }
 
-    /// For a send without a span: begins a trace of its own, and links to the send.
+    /// For a send without a span: begins a trace of its own. The link to the send
+    /// stays.
     pub fn become_root(&mut self, ids: &Ids) {
-        if let Some(span_id) = self.parent_span_id.take() {
-            self.sender_link = Some(Link {
-                trace_id: self.trace_id,
-                span_id,
-            });
+        if self.parent_span_id.take().is_some() {
             self.trace_id = ids.trace_id(self.call.tid, self.call.start_ns);
         }
     }
 
     /// The two parts of the name, to be joined by a space: the operation, and
-    /// the queue if known.
+    /// the queue, or its template, if known.
     pub fn name(&self) -> (&'static str, Option<&str>) {
-        (self.call.operation.name(), self.call.name.as_deref())
+        let queue = self.template.as_deref().or(self.call.name.as_deref());
+        (self.call.operation.name(), queue)
     }
 
     /// Send `PRODUCER`, receive `CLIENT`, others `INTERNAL`.
@@ -151,6 +178,12 @@ impl<'a> Span<'a> {
         if let Some(name) = &call.name {
             sink.text(semconv::MESSAGING_DESTINATION_NAME, name);
         }
+        if let Some(template) = &self.template {
+            sink.text(semconv::MESSAGING_DESTINATION_TEMPLATE, template);
+        }
+        if call.unlinked {
+            sink.bool(semconv::MESSAGING_DESTINATION_TEMPORARY, true);
+        }
         sink.text("posix_mq.abi", call.abi.name());
         if let Some(mqdes) = call.mqdes {
             sink.int("posix_mq.mqdes", mqdes.into());
@@ -167,8 +200,13 @@ impl<'a> Span<'a> {
             None => {}
         }
         sink.int("posix_mq.return", call.ret);
-        if let Some(error_type) = &self.error_type {
-            sink.text(semconv::ERROR_TYPE, error_type);
+        if let Some(failure) = &self.failure {
+            if call.death_signal.is_none() {
+                sink.text("posix_mq.errno", failure);
+            }
+            if self.is_error {
+                sink.text(semconv::ERROR_TYPE, failure);
+            }
         }
         if let Some(depth) = call.depth {
             sink.int("posix_mq.queue.depth", depth.into());
@@ -198,7 +236,7 @@ impl<'a> Span<'a> {
     #[inline(always)]
     fn transfer_attributes(&self, sink: &mut impl AttributeSink) {
         let call = self.call;
-        if let Some(size) = call.body_size() {
+        if let Some(size) = call.body_size().filter(|_| self.tells_body_size) {
             sink.int(semconv::MESSAGING_MESSAGE_BODY_SIZE, size);
         }
         sink.int("posix_mq.msg_len", call.msg_len.cast_signed());
@@ -211,15 +249,19 @@ impl<'a> Span<'a> {
             let mut buffer = Rfc3339::default();
             if let Some(text) = buffer.format(timeout) {
                 sink.text("posix_mq.abs_timeout", text);
+            } else {
+                sink.int("posix_mq.abs_timeout_sec", timeout.sec);
+                sink.int("posix_mq.abs_timeout_nsec", timeout.nsec);
             }
-            sink.int("posix_mq.abs_timeout_sec", timeout.sec);
-            sink.int("posix_mq.abs_timeout_nsec", timeout.nsec);
         }
         if let Some(margin) = self.deadline_margin() {
             sink.double("posix_mq.deadline_margin", margin);
         }
-        if let Some(nonblocking) = call.nonblocking {
-            sink.bool("posix_mq.nonblocking", nonblocking);
+        if call.nonblocking == Some(true) {
+            sink.bool("posix_mq.nonblocking", true);
+        }
+        if call.is_queue_full() {
+            sink.bool("posix_mq.queue.full", true);
         }
         if let Some(seconds) = self.time_in_queue() {
             sink.double("posix_mq.time_in_queue", seconds);
@@ -234,51 +276,32 @@ impl<'a> Span<'a> {
     }
 }
 
-fn error_type(call: &Call<'_>) -> Option<Cow<'static, str>> {
+fn is_error(call: &Call<'_>, traces: &Traces) -> bool {
+    let unset = &traces.unset_status_errnos;
+    call.death_signal.is_some()
+        || call
+            .errno()
+            .is_some_and(|errno| status::is_error(call.operation, errno, unset))
+}
+
+fn failure(call: &Call<'_>) -> Option<Cow<'static, str>> {
     if let Some(signal) = call.death_signal {
         return Some(errno::signal_name(signal));
     }
-    if call.ret >= 0 {
-        return None;
-    }
-    let number = i32::try_from(call.ret.unsigned_abs()).unwrap_or(i32::MAX);
+    let number = call.errno()?;
     Some(match errno::name(number) {
         Some(name) => Cow::Borrowed(name),
         None => Cow::Owned(format!("errno {number}")),
     })
 }
 
-/// Whether the status stays unset. `-512`, `ERESTARTSYS`, is `EINTR` to user space.
-fn is_unset(call: &Call<'_>, settings: &SpanSettings) -> bool {
-    let number = match call.ret {
-        -512 => libc::EINTR,
-        ret => i32::try_from(ret.unsigned_abs()).unwrap_or(i32::MAX),
-    };
-    call.death_signal.is_none()
-        && settings
-            .traces
-            .unset_status_errnos
-            .contains(&ErrorCode(number))
-}
-
-/// The description of an `ERROR` status.
-fn error_text(call: &Call<'_>) -> &'static str {
-    if call.death_signal.is_some() {
-        return "the thread was killed in the call";
-    }
-    let number = i32::try_from(call.ret.unsigned_abs()).ok();
-    number
-        .and_then(errno::description)
-        .unwrap_or("unknown error")
-}
-
 #[inline(always)]
 fn open_attributes(open: OpenArguments, sink: &mut impl AttributeSink) {
-    let mut buffer = Text::<128>::default();
+    let mut buffer = StackText::<128>::default();
     open_flags(&mut buffer, open.oflag);
     sink.text("posix_mq.oflag", buffer.as_str());
     if open.oflag & libc::O_CREAT.cast_unsigned() != 0 {
-        let mut buffer = Text::<16>::default();
+        let mut buffer = StackText::<16>::default();
         // A mode has at most six octal digits.
         write!(buffer, "{:04o}", open.mode).unwrap_or_default();
         sink.text("posix_mq.mode", buffer.as_str());
@@ -286,7 +309,7 @@ fn open_attributes(open: OpenArguments, sink: &mut impl AttributeSink) {
 }
 
 /// The flags that `mq_open(3)` knows, the rest in hexadecimal.
-fn open_flags(buffer: &mut Text<128>, oflag: u32) {
+fn open_flags(buffer: &mut StackText<128>, oflag: u32) {
     const FLAGS: [(i32, &str); 5] = [
         (libc::O_CREAT, "O_CREAT"),
         (libc::O_EXCL, "O_EXCL"),
@@ -327,38 +350,5 @@ fn notify_attributes(notify: i32, signo: i32, sink: &mut impl AttributeSink) {
     }
 }
 
-/// Text of bounded length on the stack. What does not fit is cut.
-struct Text<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Default for Text<N> {
-    fn default() -> Self {
-        Self {
-            bytes: [0; N],
-            len: 0,
-        }
-    }
-}
-
-impl<const N: usize> Text<N> {
-    fn push(&mut self, text: &str) {
-        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
-            room.copy_from_slice(text.as_bytes());
-            self.len += text.len();
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        let bytes = self.bytes.get(..self.len).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
-    }
-}
-
-impl<const N: usize> std::fmt::Write for Text<N> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.push(text);
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

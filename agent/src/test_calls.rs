@@ -47,6 +47,8 @@ pub(crate) fn receive() -> Call<'static> {
             fate: SendFate::Told,
         }),
         restarts: None,
+        reentered: false,
+        unlinked: false,
         start_unknown: false,
         undecided: false,
         death_signal: None,

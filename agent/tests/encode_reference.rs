@@ -14,6 +14,7 @@ use mqspan::internals::event::{
     Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
 };
 use mqspan::internals::span::Span;
+use mqspan::internals::trace_state::TraceState;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{Span as ProtoSpan, TracesData};
 use proptest::option;
@@ -268,7 +269,7 @@ fn json_has_the_names_and_forms_of_the_specification() {
     let attributes = object["attributes"].as_array().unwrap();
     let find = |key: &str| &attributes.iter().find(|a| a["key"] == key).unwrap()["value"];
     assert_eq!(find("posix_mq.msg_len")["intValue"], "8192");
-    assert_eq!(find("posix_mq.nonblocking")["boolValue"], false);
+    assert_eq!(find("posix_mq.nonblocking")["boolValue"], true);
     assert_eq!(
         find("posix_mq.deadline_margin")["doubleValue"],
         1.249_987_655
@@ -277,6 +278,27 @@ fn json_has_the_names_and_forms_of_the_specification() {
         object["links"][0]["attributes"][0]["value"]["stringValue"],
         "sender"
     );
+}
+
+#[test]
+fn a_span_in_the_share_of_traces_tells_the_threshold() {
+    let call = reference::full_receive();
+    let settings = reference::settings(Correlation::Parent);
+    let mut span = Span::new(&call, &settings, reference::unix_ns(&call));
+    span.trace_state = TraceState::of_threshold(0xe666_6666_6666_68);
+    let resource = Arc::new(encode::resource(&reference::resource(1)));
+    let mut batch = Batch::new(1 << 20);
+    assert_eq!(batch.push(call.process, &resource, &span), Push::Added);
+    let read = ExportTraceServiceRequest::decode(batch.take().bytes).unwrap();
+    let read = &read.resource_spans[0].scope_spans[0].spans[0];
+    assert_eq!(read.trace_state, "ot=th:e6666666666668");
+    assert_eq!(*read, reference::proto_span(&span));
+    // The W3C flags sampled and random.
+    assert_eq!(read.flags & 0xff, 3);
+    let mut line = Vec::new();
+    json::span_line(&mut line, &resource, &span).unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(object["traceState"], "ot=th:e6666666666668");
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod collector;
 pub mod http;
 pub mod otlp_json;
 pub mod proxy;
+pub mod semconv;
 pub mod span;
 
 use std::net::{SocketAddr, TcpListener};

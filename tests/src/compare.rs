@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use mqspan_testkit::semconv;
 use mqspan_testkit::span::{Origin, Traced, Value, attributes};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
@@ -200,7 +201,7 @@ impl Comparison<'_> {
                 differences.extend(time_in_queue(sender, traced));
             }
             let parent = sender.filter(|_| self.correlation == Correlation::Parent);
-            let linked = sender.filter(|_| self.correlation == Correlation::Link);
+            let linked = sender.filter(|_| self.correlation != Correlation::None);
             differences.extend(wrong_parent(traced, parent.copied()));
             let interrupted = previous.filter(|_| call.restarted);
             differences.extend(wrong_links(
@@ -276,17 +277,19 @@ impl Comparison<'_> {
                 path,
             ));
         }
+        differences.extend(
+            origin
+                .resource
+                .iter()
+                .filter_map(|(key, value)| semconv::attribute_problem(key, value)),
+        );
         if self.read_from != ReadFrom::Trace {
             let scope = origin.scope.clone().unwrap_or_default();
             if scope.name != "mqspan" || scope.version.is_empty() {
                 differences.push(format!("scope: {:?} {:?}", scope.name, scope.version));
             }
         }
-        if self.read_from == ReadFrom::Export
-            && !origin
-                .schema_url
-                .starts_with("https://opentelemetry.io/schemas/")
-        {
+        if self.read_from == ReadFrom::Export && origin.schema_url != semconv::schema_url() {
             differences.push(format!("schema_url: {:?}", origin.schema_url));
         }
         differences
@@ -454,6 +457,7 @@ fn compare_attributes(traced: &Traced, expected: &Expected) -> Vec<String> {
         differences.extend(difference(key, want, got.get(*key)));
     }
     for (key, value) in &got {
+        differences.extend(semconv::attribute_problem(key, value));
         if expected.required.contains_key(key.as_str()) || key == "posix_mq.time_in_queue" {
             continue;
         }

@@ -63,11 +63,17 @@ pub(crate) struct Expected {
     pub(crate) optional: BTreeMap<&'static str, Want>,
 }
 
-/// Errors that leave the status unset: the default of `traces.unset_status_errnos`.
-const UNSET_STATUS: [&str; 3] = ["EAGAIN", "ETIMEDOUT", "EINTR"];
+/// Whether a failure is an error by the default of `traces.unset_status_errnos`.
+pub(crate) fn is_error(syscall: &str, error: &str) -> bool {
+    let waits_in_vain = ["EAGAIN", "ETIMEDOUT"].contains(&error);
+    error != "EINTR" && !(syscall.starts_with("mq_timedreceive") && waits_in_vain)
+}
 
-/// RFC 3339 in UTC with nanoseconds.
-fn rfc3339(timeout: Timeout) -> Option<String> {
+/// RFC 3339 in UTC with nanoseconds. `None` for an invalid time, or one beyond the year 9999.
+pub(crate) fn rfc3339(timeout: Timeout) -> Option<String> {
+    if !timeout.is_valid() || timeout.sec > 253_402_300_799 {
+        return None;
+    }
     let since = Duration::new(
         u64::try_from(timeout.sec).ok()?,
         u32::try_from(timeout.nsec).ok()?,
@@ -118,7 +124,7 @@ impl Expected {
         let mut expected = Expected {
             name,
             kind: kind(call),
-            is_error: error.is_some_and(|name| !UNSET_STATUS.contains(&name)),
+            is_error: error.is_some_and(|name| is_error(&call.op, name)),
             required: BTreeMap::new(),
             optional: BTreeMap::new(),
         };
@@ -163,7 +169,14 @@ impl Expected {
         self.is("thread.id", call.tid);
         self.is("thread.name", call.comm.as_str());
         self.is_if_known("posix_mq.mqdes", call.mqdes);
-        self.is_if_known("error.type", call.error_name.as_deref());
+        if let Some(name) = call.error_name.as_deref() {
+            if self.is_error {
+                self.is("error.type", name);
+            }
+            if !name.starts_with("SIG") {
+                self.is("posix_mq.errno", name);
+            }
+        }
         if call.restarted {
             self.required
                 .insert("posix_mq.restarted", Want::Is(Value::Bool(true)));
@@ -189,17 +202,21 @@ impl Expected {
         let operation = if call.is_send() { "send" } else { "receive" };
         self.is("messaging.operation.type", operation);
         self.is_if_known("posix_mq.msg_len", call.msg_len);
-        if let Some(nonblocking) = call.nonblocking {
+        if call.nonblocking == Some(true) {
             self.required
-                .insert("posix_mq.nonblocking", Want::Is(Value::Bool(nonblocking)));
+                .insert("posix_mq.nonblocking", Want::Is(Value::Bool(true)));
         }
-        if call.ret >= 0 {
-            let size = if call.is_send() {
-                call.msg_len
-            } else {
-                Some(call.ret)
-            };
-            self.is_if_known("messaging.message.body.size", size);
+        if let (Some(max), true) = (
+            call.max_messages,
+            self.required.contains_key("posix_mq.queue.depth"),
+        ) {
+            if call.depth == Some(max) {
+                self.required
+                    .insert("posix_mq.queue.full", Want::Is(Value::Bool(true)));
+            }
+        } else {
+            self.optional
+                .insert("posix_mq.queue.full", Want::Is(Value::Bool(true)));
         }
         // From user memory, a received priority is known only if the caller asked for it.
         if call.is_send() || call.priority_asked || backend.sees_messages() {
@@ -208,12 +225,16 @@ impl Expected {
     }
 
     fn timeout(&mut self, timeout: Timeout, end_ns: i64) {
-        self.is("posix_mq.abs_timeout_sec", timeout.sec);
-        self.is("posix_mq.abs_timeout_nsec", timeout.nsec);
+        match rfc3339(timeout) {
+            Some(text) => self.is("posix_mq.abs_timeout", text.as_str()),
+            None => {
+                self.is("posix_mq.abs_timeout_sec", timeout.sec);
+                self.is("posix_mq.abs_timeout_nsec", timeout.nsec);
+            }
+        }
         if !timeout.is_valid() {
             return;
         }
-        self.is_if_known("posix_mq.abs_timeout", rfc3339(timeout).as_deref());
         let margin_ns =
             i128::from(timeout.sec) * 1_000_000_000 + i128::from(timeout.nsec) - i128::from(end_ns);
         // An f64 has room for centuries in microseconds.
@@ -251,11 +272,10 @@ impl Expected {
     /// Of a call that was blocked at attach, only the return is seen. What only an entry can tell
     /// becomes optional.
     fn blocked_at_attach(&mut self) {
-        const KEPT: [&str; 7] = [
+        const KEPT: [&str; 6] = [
             "messaging.system",
             "messaging.operation.name",
             "messaging.operation.type",
-            "messaging.message.body.size",
             "posix_mq.return",
             "thread.id",
             "thread.name",

@@ -54,6 +54,7 @@ static void *wait_for_message(void *argument)
 	if (call.ret >= 0 && handled_ns) {
 		first = call;
 		first.ret = -KERNEL_ERESTARTSYS;
+		first.reentered = true;
 		first.end_ns = handled_ns;
 		truth_print(&first);
 		call.start_ns = handled_ns;

@@ -96,6 +96,7 @@ static void print_interrupted(const struct call *begun, struct queue *queue)
 	struct call call = *begun;
 
 	call.ret = -KERNEL_ERESTARTSYS;
+	call.reentered = true;
 	call.end_ns = handled_ns;
 	call.transfers = true;
 	call.msg_len = QUEUE_MESSAGE_SIZE;

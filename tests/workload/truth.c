@@ -83,7 +83,7 @@ static const char *error_name(const struct call *call)
 {
 	if (call->error_name)
 		return call->error_name;
-	if (call->ret >= 0)
+	if (call->ret >= 0 || call->reentered)
 		return NULL;
 	return call->ret == -KERNEL_ERESTARTSYS ?
 		       "EINTR" :

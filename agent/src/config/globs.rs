@@ -61,6 +61,25 @@ impl Globs {
         self.set.is_match(text)
     }
 
+    /// The patterns as they were given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// The index of the first pattern that matches the name of a queue, with or
+    /// without its leading slash.
+    #[must_use]
+    pub fn first_of_queue(&self, name: &str) -> Option<usize> {
+        let first = |text| self.set.matches(text).into_iter().min();
+        let bare = name.strip_prefix('/').filter(|bare| !bare.is_empty());
+        [Some(name), bare]
+            .into_iter()
+            .flatten()
+            .filter_map(first)
+            .min()
+    }
+
     /// Whether any pattern matches the name of a queue, with or without its
     /// leading slash. So `orders*` and `/orders*` mean the same.
     #[must_use]

@@ -162,8 +162,26 @@ section! {
         /// How the span of a receive refers to that of the send which made the message: parent makes it a child, link a root with a link, none
         /// a root without one.
         correlation: Correlation = Correlation::Parent,
-        /// Error codes that leave the span's status unset, because they are part of normal work.
-        unset_status_errnos: BTreeSet<ErrorCode> = [libc::EAGAIN, libc::ETIMEDOUT, libc::EINTR].map(ErrorCode).into(),
+        /// Error codes that leave the span's status unset, because they are part of normal work. A send that finds its queue full until the
+        /// deadline is an error, a receive that finds it empty is not.
+        unset_status_errnos: UnsetStatusErrnos = UnsetStatusErrnos::default(),
+        /// Whether spans have messaging.message.body.size. posix_mq.return and posix_mq.msg_len say the same.
+        body_size: bool = false,
+        /// Globs on queues' names, such as "/reply-*", for programs that make a queue for each process or request. The first that matches stands
+        /// for the queue in the span's name and in metrics; the span still has the queue's own name as messaging.destination.name.
+        destination_templates: Globs = Globs::default(),
+    }
+}
+
+section! {
+    /// `traces.unset_status_errnos`
+    UnsetStatusErrnos {
+        /// Of sends.
+        send: BTreeSet<ErrorCode> = [libc::EINTR].map(ErrorCode).into(),
+        /// Of receives.
+        receive: BTreeSet<ErrorCode> = [libc::EAGAIN, libc::ETIMEDOUT, libc::EINTR].map(ErrorCode).into(),
+        /// Of all other calls.
+        other: BTreeSet<ErrorCode> = [libc::EINTR].map(ErrorCode).into(),
     }
 }
 

@@ -182,6 +182,10 @@ fn span_fields(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
         match field.number {
             1 => hex(out, "traceId", field),
             2 => hex(out, "spanId", field),
+            3 => {
+                key(out, "traceState");
+                text(out, field.value.bytes());
+            }
             4 => hex(out, "parentSpanId", field),
             5 => {
                 key(out, "name");

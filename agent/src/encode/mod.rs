@@ -21,4 +21,4 @@ pub use resource::{EncodedResource, resource};
 pub const SCOPE_NAME: &str = "mqspan";
 pub const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The semantic conventions that attribute names follow.
-pub const SCHEMA_URL: &str = opentelemetry_semantic_conventions::SCHEMA_URL;
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";

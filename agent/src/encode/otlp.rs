@@ -9,9 +9,10 @@ use crate::span::{AttributeSink, Link, Span};
 
 use super::wire::{WireWriter, copy_text, padded_varint, varint, varint_len};
 
-/// Low bits of `Span.flags` and `Link.flags`: the W3C trace flag "sampled".
-/// Every exported span was sampled; the target of a link may have been.
-const SAMPLED: u32 = 0x001;
+/// Low bits of `Span.flags` and `Link.flags`: the W3C trace flags "sampled" and
+/// "random". Every exported span was sampled; the target of a link may have
+/// been. The trace ids are hashes, all of whose bits are as good as random.
+const SAMPLED_RANDOM: u32 = 0x003;
 /// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit is meaningful.
 const HAS_IS_REMOTE: u32 = 0x100;
 /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent, or the link's target, is
@@ -40,9 +41,9 @@ const LONG_TEXT: usize = 12 << 10;
 pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'room> {
     let call = span.call;
     let name_len = call.name.as_ref().map_or(0, |name| name.len());
-    let error_len = span.error_type.as_ref().map_or(0, |text| text.len());
-    // The queue is in the name and in an attribute.
-    let is_long = 2 * name_len + call.comm.len() + error_len >= LONG_TEXT;
+    let template_len = span.template.as_ref().map_or(0, |text| text.len());
+    // The queue and its template are in the name and in attributes.
+    let is_long = 2 * (name_len + template_len) + call.comm.len() >= LONG_TEXT;
     writer.bytes(&[2 << 3 | 2]);
     let at = writer.position();
     let len_len = if is_long { 5 } else { 2 };
@@ -52,15 +53,15 @@ pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter
     span.attributes(&mut sink);
     writer = sink.writer;
     if let Some(sender) = &span.sender_link {
-        let flags = SAMPLED | HAS_IS_REMOTE | IS_REMOTE;
+        let flags = SAMPLED_RANDOM | HAS_IS_REMOTE | IS_REMOTE;
         writer = link(writer, sender, "sender", flags);
     }
     if let Some(interrupted) = &span.restart_link {
-        let flags = SAMPLED | HAS_IS_REMOTE;
+        let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
         writer = link(writer, interrupted, "interrupted", flags);
     }
-    if let Some(message) = span.error {
-        writer = status(writer, message);
+    if span.is_error {
+        writer = status(writer, crate::status::message(call).as_str());
     }
     let len = writer.position().saturating_sub(at.saturating_add(len_len));
     if is_long {
@@ -76,6 +77,9 @@ pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter
 #[inline(always)]
 fn head<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter<'room> {
     identity(&mut writer, span);
+    if let Some(state) = &span.trace_state {
+        writer.field(3 << 3 | 2, state.as_str().as_bytes());
+    }
     name(&mut writer, span);
     times(&mut writer, span);
     writer
@@ -87,7 +91,7 @@ fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     let Some(room) = writer.window::<44>() else {
         return;
     };
-    let mut flags = SAMPLED | HAS_IS_REMOTE;
+    let mut flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
     let mut used = 34;
     room[0] = 1 << 3 | 2;
     room[1] = 16;

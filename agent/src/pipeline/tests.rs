@@ -93,10 +93,7 @@ fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
     let mut filter = Filter::default();
     filter.exclude.comms = crate::config::Globs::new(&["dropped".to_owned()]).unwrap();
     let settings = PipelineSettings {
-        span: SpanSettings {
-            ids: Ids::new(1),
-            traces: crate::config::Traces::default(),
-        },
+        span: SpanSettings::new(Ids::new(1), crate::config::Traces::default()),
         filter: NameFilter::new(&filter, &KernelFilter::default()),
         sampling,
     };
@@ -137,7 +134,7 @@ const SENT: Got = Got {
 const CHILD: Got = Got {
     is_send: false,
     has_parent: true,
-    links: false,
+    links: true,
 };
 const ROOT_WITH_LINK: Got = Got {
     is_send: false,
@@ -197,10 +194,7 @@ fn a_slow_receive_brings_its_send_or_is_a_root() {
 
 #[test]
 fn what_the_sink_had_no_room_for_is_no_parent() {
-    let settings = |ids| SpanSettings {
-        ids,
-        traces: crate::config::Traces::default(),
-    };
+    let settings = |ids| SpanSettings::new(ids, crate::config::Traces::default());
     let bytes = send(7, "x");
     let Ok(Event::Call(call)) = Event::parse(&bytes) else {
         panic!("not a call");

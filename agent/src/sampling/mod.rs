@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::span::Span;
-
-/// Bits of a trace id that are guaranteed to be random (W3C Trace Context Level
-/// 2, the random trace id flag). They decide here.
-const RANDOM_BITS: u32 = 56;
+use crate::trace_state::{RANDOM_BITS, TraceState};
 
 /// The share of traces to keep, and what to keep whatever the share.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Sampling {
     /// Traces whose random bits are below this are dropped: the rejection
     /// threshold of OpenTelemetry's consistent probability sampling.
     threshold: u64,
+    /// What tells the threshold. `None` if every trace is kept, since nothing is
+    /// sampled then.
+    trace_state: Option<TraceState>,
     keep_errors: bool,
     keep_slower_than_ns: Option<u64>,
 }
@@ -42,8 +42,10 @@ impl Sampling {
     /// in which a signal killed the thread.
     pub fn new(ratio: f64, keep_errors: bool, keep_slower_than: Option<Duration>) -> Self {
         let all = (1_u64 << RANDOM_BITS) as f64;
+        let threshold = ((1.0 - ratio.clamp(0.0, 1.0)) * all) as u64;
         Self {
-            threshold: ((1.0 - ratio.clamp(0.0, 1.0)) * all) as u64,
+            threshold,
+            trace_state: TraceState::of_threshold(threshold).filter(|_| threshold > 0),
             keep_errors,
             keep_slower_than_ns: keep_slower_than
                 .map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
@@ -60,12 +62,17 @@ impl Sampling {
             Decision::Keep
         } else if is_slow {
             Decision::KeepSlow
-        } else if self.keep_errors && (call.ret < 0 || call.death_signal.is_some()) {
+        } else if self.keep_errors && span.failure.is_some() {
             // A failed call has no message, so nothing else is in its trace.
-            Decision::Keep
+            Decision::KeepFailed
         } else {
             Decision::Drop
         }
+    }
+
+    /// The `tracestate` of spans with [`Decision::Keep`].
+    pub fn trace_state(&self) -> Option<TraceState> {
+        self.trace_state
     }
 
     /// Whether [`Decision::KeepSlow`] can occur.
@@ -76,11 +83,20 @@ impl Sampling {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Kept, like everything that shares its trace.
+    /// In the share that is kept, like everything in its trace.
     Keep,
+    /// Kept because it failed.
+    KeepFailed,
     /// Kept because it was slow. Others of its trace may not have been.
     KeepSlow,
     Drop,
+}
+
+impl Decision {
+    /// Whether nothing else of the trace can change it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Keep | Self::KeepFailed)
+    }
 }
 
 #[cfg(test)]
@@ -92,10 +108,7 @@ mod tests {
     use crate::test_calls::receive;
 
     fn kept(sampling: Sampling, ret: i64, duration_ns: u64) -> usize {
-        let settings = SpanSettings {
-            ids: Ids::new(42),
-            traces: Traces::default(),
-        };
+        let settings = SpanSettings::new(Ids::new(42), Traces::default());
         (0..10_000)
             .filter(|&start_ns| {
                 let mut call = receive();
@@ -128,10 +141,7 @@ mod tests {
     #[test]
     fn a_message_is_kept_on_both_sides_or_on_none() {
         let sampling = Sampling::new(0.3, false, None);
-        let settings = SpanSettings {
-            ids: Ids::new(7),
-            traces: Traces::default(),
-        };
+        let settings = SpanSettings::new(Ids::new(7), Traces::default());
         for start_ns in 0..1_000 {
             let mut received = receive();
             let mut sent = receive();

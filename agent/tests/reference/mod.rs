@@ -16,6 +16,7 @@ use mqspan::internals::event::{
 use mqspan::internals::ids::Ids;
 use mqspan::internals::resource::{AttributeValue, Resource};
 use mqspan::internals::span::{AttributeSink, Link, Span, SpanSettings};
+use mqspan::internals::status;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
@@ -25,7 +26,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as P
 /// Offset from boot time to Unix time in all samples.
 pub(crate) const BOOT_TO_UNIX_NS: i64 = 1_795_500_000_000_000_000;
 
-/// A receive with 16 attributes: the span of the encoding target.
+/// A typical receive: the span of the encoding target.
 pub(crate) fn receive() -> Call<'static> {
     Call {
         operation: Operation::MqTimedreceiveTime32,
@@ -55,6 +56,8 @@ pub(crate) fn receive() -> Call<'static> {
         made_message: false,
         sender: None,
         restarts: None,
+        reentered: false,
+        unlinked: false,
         start_unknown: false,
         undecided: false,
         death_signal: None,
@@ -62,7 +65,7 @@ pub(crate) fn receive() -> Call<'static> {
     }
 }
 
-/// A receive with everything that a receive can have: 22 attributes.
+/// A receive with a timeout, whose sender is known.
 pub(crate) fn full_receive() -> Call<'static> {
     Call {
         timeout: Some(Timeout {
@@ -70,7 +73,7 @@ pub(crate) fn full_receive() -> Call<'static> {
             nsec: 250_000_000,
         }),
         has_timeout: true,
-        nonblocking: Some(false),
+        nonblocking: Some(true),
         sender: Some(Sender {
             tid: 4_300,
             start_ns: 4_999_999_990_000,
@@ -90,13 +93,13 @@ pub(crate) fn process(pid: u32) -> ProcessKey {
 }
 
 pub(crate) fn settings(correlation: Correlation) -> SpanSettings {
-    SpanSettings {
-        ids: Ids::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
-        traces: Traces {
+    SpanSettings::new(
+        Ids::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
+        Traces {
             correlation,
             ..Traces::default()
         },
-    }
+    )
 }
 
 /// A typical resource of a traced process.
@@ -166,20 +169,20 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
     let mut links = Vec::new();
     links.extend(
         span.sender_link
-            .map(|link| proto_link(link, "sender", 0x301)),
+            .map(|link| proto_link(link, "sender", 0x303)),
     );
     links.extend(
         span.restart_link
-            .map(|link| proto_link(link, "interrupted", 0x101)),
+            .map(|link| proto_link(link, "interrupted", 0x103)),
     );
     ProtoSpan {
         trace_id: span.trace_id.to_vec(),
         span_id: span.span_id.to_vec(),
         parent_span_id: span.parent_span_id.map(Vec::from).unwrap_or_default(),
         flags: if span.parent_span_id.is_some() {
-            0x301
+            0x303
         } else {
-            0x101
+            0x103
         },
         name: match span.name() {
             (operation, Some(queue)) => format!("{operation} {queue}"),
@@ -190,8 +193,12 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
         end_time_unix_nano: span.times.end_unix_ns,
         attributes: attributes.0,
         links,
-        status: span.error.map(|message| Status {
-            message: message.to_owned(),
+        trace_state: span
+            .trace_state
+            .map(|state| state.as_str().to_owned())
+            .unwrap_or_default(),
+        status: span.is_error.then(|| Status {
+            message: status::message(span.call).as_str().to_owned(),
             code: 2,
         }),
         ..ProtoSpan::default()

@@ -158,7 +158,7 @@ fn shown(value: Option<&Value>) -> String {
 
 /// Whether return and error agree that the call returned.
 fn returned(got: &BTreeMap<String, Value>) -> bool {
-    match (got.get("posix_mq.return"), got.get("error.type")) {
+    match (got.get("posix_mq.return"), got.get("posix_mq.errno")) {
         (Some(Value::Int(0..)), None) => true,
         (Some(Value::Int(number)), Some(Value::Str(name))) => errno(name) == Some(-number),
         _ => false,

@@ -7,6 +7,8 @@ use mqspan_testkit::span::Value;
 use super::arguments::{descriptor, field, string};
 use super::numbers;
 use super::strace::{Call, Outcome};
+use crate::expect::{is_error, rfc3339};
+use crate::truth::Timeout;
 
 pub(super) struct Settings<'a> {
     pub(super) abi: &'a str,
@@ -52,7 +54,7 @@ impl Expected {
         expected.is("messaging.system", "posix_mq");
         expected.is("messaging.operation.name", operation.as_str());
         expected.is("posix_mq.abi", settings.abi);
-        expected.outcome(&call.outcome);
+        expected.outcome(call);
         match call.syscall.as_str() {
             "mq_open" => expected.open(call),
             "mq_unlink" => expected.named(call),
@@ -86,18 +88,28 @@ impl Expected {
         value
     }
 
-    fn outcome(&mut self, outcome: &Outcome) {
-        match outcome {
+    fn outcome(&mut self, call: &Call) {
+        match &call.outcome {
             Outcome::Value(value) => {
                 self.is("posix_mq.return", *value);
+                self.is_absent("posix_mq.errno");
                 self.is_absent("error.type");
             }
             Outcome::Error(name) => {
                 if let Some(number) = self.known("errno", numbers::errno(name)) {
                     self.is("posix_mq.return", -number);
                 }
-                let seen = if name == "ERESTARTSYS" { "EINTR" } else { name };
-                self.is("error.type", seen);
+                // It becomes EINTR, or the kernel enters the call again: only `compare` can tell.
+                if name == "ERESTARTSYS" {
+                    self.is_absent("error.type");
+                    return;
+                }
+                self.is("posix_mq.errno", name.as_str());
+                if is_error(&call.syscall, name) {
+                    self.is("error.type", name.as_str());
+                } else {
+                    self.is_absent("error.type");
+                }
             }
             // An interrupted call has the name of its signal. If the thread was killed on its way
             // out, the agent has the return that strace did not live to see, and `compare` decides.
@@ -166,14 +178,23 @@ impl Expected {
             self.unclear.push("strace: no timeout".to_owned());
             return;
         };
-        for (key, name) in [
-            ("posix_mq.abs_timeout_sec", "tv_sec"),
-            ("posix_mq.abs_timeout_nsec", "tv_nsec"),
+        for key in [
+            "posix_mq.abs_timeout",
+            "posix_mq.abs_timeout_sec",
+            "posix_mq.abs_timeout_nsec",
         ] {
-            match field(timeout, name).and_then(numbers::unsigned) {
-                Some(number) => self.is(key, number.cast_signed()),
-                // NULL, or the address of memory that cannot be read.
-                None => self.is_absent(key),
+            self.is_absent(key);
+        }
+        let number = |name| field(timeout, name).and_then(numbers::unsigned);
+        // Neither for NULL, nor for the address of memory that cannot be read.
+        if let (Some(sec), Some(nsec)) = (number("tv_sec"), number("tv_nsec")) {
+            let (sec, nsec) = (sec.cast_signed(), nsec.cast_signed());
+            match rfc3339(Timeout { sec, nsec }) {
+                Some(text) => self.is("posix_mq.abs_timeout", text.as_str()),
+                None => {
+                    self.is("posix_mq.abs_timeout_sec", sec);
+                    self.is("posix_mq.abs_timeout_nsec", nsec);
+                }
             }
         }
     }
@@ -181,6 +202,7 @@ impl Expected {
     /// Drops the expected error, for a return that strace did not see.
     pub(super) fn forgets_return(&mut self) {
         self.attributes.remove("error.type");
+        self.attributes.remove("posix_mq.errno");
     }
 
     fn sent(&mut self, call: &Call) {

@@ -204,20 +204,22 @@ fn failures(shown: &Shown, spans: &[Found<'_>]) -> Result<()> {
         ));
     }
     for span in late {
-        expect(span, "error.type", Some(json!("ETIMEDOUT")))?;
+        expect(span, "posix_mq.errno", Some(json!("ETIMEDOUT")))?;
+        expect(span, "error.type", None)?;
         expect(span, "error", None)?;
         expect(span, "otel.status_code", None)?;
-        shown
-            .say("mq_timedreceive /acks, posix_mq.return=-110: error.type=ETIMEDOUT, and no error");
+        shown.say(
+            "mq_timedreceive /acks, posix_mq.return=-110: posix_mq.errno=ETIMEDOUT, and no error",
+        );
     }
     for span in spans {
         let failed = span.returned().context("no posix_mq.return")? < 0;
         ensure!(
-            failed == span.tag("error.type").is_some(),
-            "{}: posix_mq.return {:?} and error.type {:?}",
+            failed == span.tag("posix_mq.errno").is_some(),
+            "{}: posix_mq.return {:?} and posix_mq.errno {:?}",
             span.span.operation_name,
             span.returned(),
-            span.tag("error.type")
+            span.tag("posix_mq.errno")
         );
     }
     Ok(())

@@ -109,6 +109,8 @@ mod tests {
             let call = Call {
                 timeout: None,
                 has_timeout,
+                reentered: false,
+                unlinked: false,
                 start_unknown: true,
                 start_ns: 9_000_000,
                 ..receive()

@@ -61,7 +61,7 @@ impl TopSink {
 
 impl SpanSink for TopSink {
     fn span(&mut self, process: &Process, span: &Span<'_>) {
-        let error = span.error_type.as_deref();
+        let error = span.failure.as_deref();
         self.tally.call(span.call, error, &process.name);
     }
 

@@ -36,9 +36,9 @@ impl Colours {
     /// Red if the span is an error, yellow for an expected failure (a timeout),
     /// else green.
     pub(super) fn of_outcome(self, span: &Span<'_>) -> &'static str {
-        self.sequence(if span.error.is_some() {
+        self.sequence(if span.is_error {
             "\x1b[31m"
-        } else if span.error_type.is_some() {
+        } else if span.call.ret < 0 {
             "\x1b[33m"
         } else {
             "\x1b[32m"

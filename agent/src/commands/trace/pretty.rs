@@ -161,9 +161,10 @@ fn write_arguments(line: &mut String, span: &Span<'_>, date: &str) -> fmt::Resul
 fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Result {
     let call = span.call;
     let (colour, plain) = (colours.of_outcome(span), colours.plain());
-    match (&span.error_type, call.death_signal) {
+    match (&span.failure, call.death_signal) {
         (Some(signal), Some(_)) => write!(line, " = {colour}killed by {signal}{plain}")?,
         (Some(error), None) => write!(line, " = {colour}-1 {error}{plain}")?,
+        (None, _) if call.reentered => write!(line, " = {colour}? interrupted{plain}")?,
         (None, _) => write!(line, " = {colour}{}{plain}", call.ret)?,
     }
     if call.operation.is_receive()
@@ -260,10 +261,7 @@ mod tests {
     const TIMEOUT_SECOND: u64 = 1_795_500_000;
 
     fn line(call: &Call<'_>, start_unix_ns: u64, colours: bool) -> String {
-        let settings = SpanSettings {
-            ids: Ids::new(7),
-            traces: Traces::default(),
-        };
+        let settings = SpanSettings::new(Ids::new(7), Traces::default());
         let span = Span::new(call, &settings, (start_unix_ns, start_unix_ns + 1_500));
         let names = HashMap::from([(99, "shop\x1b".to_owned())]);
         let mut line = String::new();

@@ -80,7 +80,7 @@ impl Table {
         };
         if let Some(row) = row {
             row.calls += 1;
-            row.errors += u64::from(span.error_type.is_some());
+            row.errors += u64::from(span.failure.is_some());
             let ns = span
                 .times
                 .end_unix_ns
@@ -141,10 +141,7 @@ mod tests {
     use crate::test_calls::receive;
 
     fn settings() -> SpanSettings {
-        SpanSettings {
-            ids: Ids::new(7),
-            traces: Traces::default(),
-        }
+        SpanSettings::new(Ids::new(7), Traces::default())
     }
 
     fn add(table: &mut Table, queue: &'static str, ret: i64, ns: u64) {

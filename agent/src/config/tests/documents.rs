@@ -184,7 +184,7 @@ filter:
   min_duration: 37ms
   errors_only: true
 sampling: {ratio: 0.41, always_keep: {errors: false, slower_than: 42ms}}
-traces: {correlation: link, unset_status_errnos: [EPERM, EBADF]}
+traces: {correlation: link, unset_status_errnos: {send: [EPERM, EBADF], receive: [EPERM], other: [EBADF]}, body_size: true, destination_templates: [/t48-*]}
 enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51}}
 resource: {attributes: {a61: v62}}
 exporters:

@@ -212,12 +212,12 @@ fn sampling_traces_and_resource_values() {
             "10: traces.correlation: found `child`, expected one of `parent`, `link`, `none`",
         ),
         (
-            "traces: {unset_status_errnos: [ETIMEOUT]}",
-            "32: traces.unset_status_errnos[0]: found `ETIMEOUT`, expected the name of a Linux error code, such as `ETIMEDOUT`; did you mean `ETIMEDOUT`?",
+            "traces: {unset_status_errnos: {receive: [ETIMEOUT]}}",
+            "42: traces.unset_status_errnos.receive[0]: found `ETIMEOUT`, expected the name of a Linux error code, such as `ETIMEDOUT`; did you mean `ETIMEDOUT`?",
         ),
         (
-            "traces: {unset_status_errnos: [110]}",
-            "32: traces.unset_status_errnos[0]: found an integer, expected a string; put the value in quotes",
+            "traces: {unset_status_errnos: {other: [110]}}",
+            "40: traces.unset_status_errnos.other[0]: found an integer, expected a string; put the value in quotes",
         ),
         (
             "resource: {attributes: {a: [1]}}",

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{file, globs, load_text, variables};
 use crate::config::{
     AttributeValue, Compression, Config, ErrorCode, HumanDuration, LogLevel, NamespaceInode,
-    Overrides, Size, Syscall,
+    Overrides, Size, Syscall, UnsetStatusErrnos,
 };
 
 #[test]
@@ -413,10 +413,14 @@ fn warnings_about_what_is_allowed_and_odd() {
 
 #[test]
 fn errnos_leave_the_status_unset() {
-    let traces = file("traces: {unset_status_errnos: [ETIMEDOUT, EINTR, EWOULDBLOCK, EAGAIN]}")
-        .unwrap()
-        .config
-        .traces;
+    let traces =
+        file("traces: {unset_status_errnos: {send: [ETIMEDOUT, EINTR, EWOULDBLOCK, EAGAIN]}}")
+            .unwrap()
+            .config
+            .traces;
     let wanted = [4, 11, 110].map(ErrorCode);
-    assert_eq!(Vec::from_iter(traces.unset_status_errnos), wanted);
+    let unset = traces.unset_status_errnos;
+    assert_eq!(Vec::from_iter(unset.send), wanted);
+    // The other directions keep their defaults.
+    assert_eq!(unset.receive, UnsetStatusErrnos::default().receive);
 }

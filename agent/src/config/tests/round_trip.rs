@@ -10,7 +10,7 @@ use crate::config::{
     Abi, AlwaysKeep, AttributeValue, BackendChoice, Capture, Compression, Config, ErrorCode,
     Exporters, FileExporter, Filter, Globs, Health, HumanDuration, Kubernetes, ListenAddress,
     LogLevel, NamespaceInode, Overrides, Payload, Resource, Sampling, Selector, Size, Syscall,
-    Traces, print,
+    Traces, UnsetStatusErrnos, print,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -105,7 +105,13 @@ fn config() -> impl Strategy<Value = Config> {
                 },
             },
             traces: Traces {
-                unset_status_errnos: [1, 110].map(ErrorCode).into(),
+                unset_status_errnos: UnsetStatusErrnos {
+                    send: [1, 110].map(ErrorCode).into(),
+                    receive: [].into(),
+                    other: [4].map(ErrorCode).into(),
+                },
+                body_size: true,
+                destination_templates: Globs::new(&["/reply-*", "tmp?"]).unwrap(),
                 ..Traces::default()
             },
             enrich: crate::config::Enrich {

@@ -49,6 +49,8 @@ pub(in crate::metrics) fn call(
         sender: None,
         payload: None,
         restarts: None,
+        reentered: false,
+        unlinked: false,
         start_unknown: false,
         undecided: false,
         death_signal: None,

@@ -60,13 +60,14 @@ const SPANS: [(&str, &str); 4] = [
     (
         "mq_timedreceive_time32 /q",
         "messaging.operation.name=mq_timedreceive_time32 messaging.destination.name=/q \
-         posix_mq.mqdes=3 posix_mq.msg_len=8 posix_mq.priority=5 posix_mq.abs_timeout_sec=10 \
-         posix_mq.abs_timeout_nsec=20 messaging.message.body.size=4 posix_mq.return=4",
+         posix_mq.mqdes=3 posix_mq.msg_len=8 posix_mq.priority=5 \
+         posix_mq.abs_timeout=1970-01-01T00:00:10.000000020Z messaging.message.body.size=4 posix_mq.return=4",
     ),
     (
         "mq_notify /q",
         "messaging.operation.name=mq_notify messaging.destination.name=/q posix_mq.mqdes=3 \
-         posix_mq.notify=SIGEV_SIGNAL posix_mq.notify_signal=12 posix_mq.return=-16 error.type=EBUSY",
+         posix_mq.notify=SIGEV_SIGNAL posix_mq.notify_signal=12 posix_mq.return=-16 \
+         posix_mq.errno=EBUSY error.type=EBUSY",
     ),
     (
         "mq_timedreceive_time32 /q",
