@@ -285,7 +285,7 @@ fn a_span_in_the_share_of_traces_tells_the_threshold() {
     let call = reference::full_receive();
     let settings = reference::settings(Correlation::Parent);
     let mut span = Span::new(&call, &settings, reference::unix_ns(&call));
-    span.trace_state = TraceState::of_threshold(0xe666_6666_6666_68);
+    span.trace_state = TraceState::of_threshold(0x00e6_6666_6666_6668);
     let resource = Arc::new(encode::resource(&reference::resource(1)));
     let mut batch = Batch::new(1 << 20);
     assert_eq!(batch.push(call.process, &resource, &span), Push::Added);

@@ -187,6 +187,12 @@ impl Expected {
         self.is_if_known("messaging.destination.name", call.queue.as_deref());
         self.is_if_known("posix_mq.queue.max_messages", call.max_messages);
         self.is_if_known("posix_mq.queue.max_message_size", call.max_message_size);
+        if call.unlinked {
+            self.required.insert(
+                "messaging.destination.temporary",
+                Want::Is(Value::Bool(true)),
+            );
+        }
         let tells_depth = call.is_send() || call.is_receive() || call.op == "mq_getsetattr";
         if tells_depth && call.max_messages.is_some() {
             match call.depth {

@@ -41,6 +41,8 @@ pub(crate) struct Call {
     pub(crate) max_messages: Option<i64>,
     pub(crate) max_message_size: Option<i64>,
     pub(crate) nonblocking: Option<bool>,
+    #[serde(default)]
+    pub(crate) unlinked: bool,
     pub(crate) depth: Option<i64>,
     pub(crate) oflag: Option<i64>,
     pub(crate) mode: Option<i64>,

@@ -60,6 +60,7 @@ void call_on_queue(struct call *call, const struct queue *queue)
 	call->max_messages = queue->max_messages;
 	call->max_message_size = queue->max_message_size;
 	call->depth = queue->depth;
+	call->unlinked = queue->unlinked;
 }
 
 void call_with_timeout(struct call *call, const struct timespec *timeout)

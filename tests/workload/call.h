@@ -65,6 +65,7 @@ struct call {
 	bool has_limits;
 	long max_messages, max_message_size;
 	int nonblocking; /* -1: not known */
+	bool unlinked; /* by the return */
 	long depth; /* messages queued at the return; -1: not deterministic */
 
 	/* Only for mq_open and mq_notify. */

@@ -60,6 +60,7 @@ int scenario_closed(int argc, char **argv)
 	queue_share(&waiter.queue, &queue);
 	thread = start_waiter(&waiter);
 	call_unlink(queue.name);
+	queue.unlinked = waiter.queue.unlinked = true;
 	if (call_send(&queue, body, 22, 2, NULL))
 		fail("the send failed");
 	pthread_join(thread, NULL);

@@ -16,6 +16,7 @@ struct queue {
 	bool known; /* the descriptor is a queue's */
 	long max_messages, max_message_size;
 	bool nonblocking;
+	bool unlinked;
 	long depth; /* -1: other threads change it too */
 	/* Priorities and identities of the queued messages, oldest first, while depth is known. */
 	struct {

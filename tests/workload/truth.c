@@ -122,6 +122,7 @@ void truth_print(const struct call *call)
 	append_number(&line, "max_message_size", call->has_limits,
 		      call->max_message_size);
 	append_bool(&line, "nonblocking", call->nonblocking);
+	append_bool(&line, "unlinked", call->unlinked);
 	append_number(&line, "depth", call->depth >= 0, call->depth);
 	append_number(&line, "oflag", call->opens, call->oflag);
 	append_number(&line, "mode", call->opens, call->mode);

@@ -20,10 +20,13 @@ struct Got {
 struct Recorder {
     spans: Vec<Got>,
     untold: Vec<MessageKey>,
+    /// How many of the spans tell the share of traces.
+    with_trace_state: usize,
 }
 
 impl SpanSink for Recorder {
     fn span(&mut self, _: &Process, span: &Span<'_>) {
+        self.with_trace_state += usize::from(span.trace_state.is_some());
         self.spans.push(Got {
             is_send: span.call.operation.is_send(),
             has_parent: span.parent_span_id.is_some(),
@@ -120,6 +123,39 @@ fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
         calls
     );
     sink.spans
+}
+
+#[test]
+fn only_the_share_of_traces_tells_its_threshold() {
+    for (ratio, errors, kept, told) in [
+        (1.0, true, 200, 0..=0),
+        (0.5, true, 200, 70..=130),
+        (0.0, true, 200, 0..=0),
+        (0.5, false, 70, 70..=130),
+    ] {
+        let settings = PipelineSettings {
+            span: SpanSettings::new(Ids::new(1), crate::config::Traces::default()),
+            filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
+            sampling: Sampling::new(ratio, errors, None),
+        };
+        let counts = PipelineCounts::default();
+        let mut pipeline =
+            Pipeline::new(settings, untold_processes(), Recorder::default(), &counts);
+        for number in 0..200 {
+            pipeline.record(&record(call_op::CALL_TIMEDSEND, 0, |raw| {
+                (raw.start_ns, raw.ret) = (number, -90);
+            }));
+        }
+        pipeline.finish();
+        let sink = pipeline.into_sink();
+        assert!(sink.spans.len() >= kept, "{ratio}: {}", sink.spans.len());
+        assert!(
+            told.contains(&sink.with_trace_state),
+            "{ratio}: {}",
+            sink.with_trace_state
+        );
+        assert!(errors || sink.with_trace_state == sink.spans.len());
+    }
 }
 
 fn all() -> Sampling {

@@ -96,6 +96,9 @@ async fn across_abis(bench: &'static Bench) -> Result<()> {
     .check(&calls, &collector.spans())
 }
 
+/// The W3C trace flag of a random trace id.
+const RANDOM: u32 = 2;
+
 /// With few traces kept, the metrics are just as exact, and what is kept is whole: both ends of a
 /// message or neither.
 async fn sampled(bench: &'static Bench) -> Result<()> {
@@ -113,6 +116,14 @@ async fn sampled(bench: &'static Bench) -> Result<()> {
         spans.len(),
         calls.len()
     );
+    for Traced { span, .. } in &spans {
+        ensure!(
+            span.trace_state == "ot=th:fd70a3d70a3d7" && span.flags & RANDOM != 0,
+            "trace state {:?} and flags {:#x} of one trace in a hundred",
+            span.trace_state,
+            span.flags
+        );
+    }
     ensure_whole(bench, &spans)
 }
 

@@ -1,7 +1,8 @@
 //! How a receive relates to the send of its message, and what is kept of the message itself.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use mqspan_testkit::collector::Collector;
+use mqspan_testkit::span::{Value as AttributeValue, attributes};
 use serde_json::{Value, json};
 
 use super::{Case, case, comparison};
@@ -23,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
             Correlation::None
         )),
         case!("payload", payload),
+        case!("destination_templates", destination_templates),
     ]
 }
 
@@ -61,4 +63,49 @@ async fn payload(bench: &'static Bench) -> Result<()> {
         ..comparison
     })
     .await
+}
+
+/// A template stands for the queues that match it in the names of their spans, and in nothing else.
+async fn destination_templates(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["pingpong", "50"])?;
+    let collector = Collector::start()?;
+    let config =
+        json!({"traces": {"destination_templates": ["no-such-*", "*.ping*"], "body_size": true}});
+    let agent = Agent::sending_to(bench, &collector, config).await?;
+    let calls = workload.run(bench).await?;
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    agent.stop_well(bench).await?;
+    let mut templated = 0;
+    for traced in collector.spans_that(is_of(&calls)) {
+        let (got, _) = attributes(&traced.span.attributes);
+        let text = |key: &str| match got.get(key) {
+            Some(AttributeValue::Str(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let (queue, template) = (
+            text("messaging.destination.name"),
+            text("messaging.destination.template"),
+        );
+        let matches = queue.contains(".ping");
+        let shown = if matches { "/*.ping*" } else { &queue };
+        ensure!(
+            traced.span.name == format!("{} {shown}", text("messaging.operation.name"))
+                && template == if matches { shown } else { "" },
+            "{:?} with the template {template:?} of {queue:?}",
+            traced.span.name
+        );
+        let operation = text("messaging.operation.type");
+        let is_transfer = ["send", "receive"].contains(&operation.as_str());
+        ensure!(
+            got.contains_key("messaging.message.body.size") == is_transfer,
+            "{:?}: body size {:?}",
+            traced.span.name,
+            got.get("messaging.message.body.size")
+        );
+        templated += usize::from(matches);
+    }
+    ensure!(templated >= 100, "{templated} spans of a template");
+    Ok(())
 }

@@ -76,7 +76,10 @@ pub async fn oracle() -> Result<ExitCode> {
         agent::config(
             &bench,
             &collector.endpoint(),
-            json!({"filter": {"include": {"namespaces": [stopped.ipc_namespace()]}}}),
+            json!({
+                "filter": {"include": {"namespaces": [stopped.ipc_namespace()]}},
+                "traces": {"body_size": true},
+            }),
         ),
     )
     .await?;
