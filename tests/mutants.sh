@@ -94,6 +94,9 @@ mutant name bpf/events.h 's/#define QUEUE_NAME_MAX 256/#define QUEUE_NAME_MAX 12
 mutant not-present bpf/call.bpf.h 's/if \(!\(call->flags & CALL_NAME\)\)\n\s*name_read\(thread\);//' e2e odd_64
 mutant depth bpf/call.bpf.h 's/\t\tqueue_depth\(thread\);\n\t\} else if \(op == CALL_GETSETATTR/\t} else if (op == CALL_GETSETATTR/' e2e basic_64
 mutant interrupted bpf/call.bpf.h 's/if \(ret == -ERESTARTSYS\)/if (0)/' e2e interrupted_64
+mutant reentered bpf/call.bpf.h 's/thread->call.flags \|= CALL_REENTERED/thread->call.flags |= 0/' e2e interrupted_64
+mutant unlinked bpf/queue.bpf.h 's/if \(!KERNEL\(struct inode, .*i_nlink\)\)/if (0)/' e2e closed_64
+mutant threshold agent/src/sampling/mod.rs 's/\.filter\(\|_\| threshold > 0\)/.filter(|_| false)/' e2e journeys_sampled
 mutant restarted bpf/call.bpf.h 's/call.flags \|= CALL_RESTARTED/call.flags |= 0/' e2e interrupted_32
 mutant killed bpf/lifecycle.bpf.h 's/thread->call.flags \|= CALL_DIED;//' e2e killed_64
 mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
