@@ -160,6 +160,8 @@ static void cancel_blocked(struct victim *victim)
 	await_blocked(getpid(), victim->call.tid);
 	pthread_cancel(thread);
 	pthread_join(thread, NULL);
+	/* glibc's handler of cancellations has SA_RESTART, and does not return. */
+	victim->call.reentered = true;
 	victim_print(victim, NULL);
 }
 
