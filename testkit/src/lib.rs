@@ -9,6 +9,8 @@
 pub mod certificates;
 pub mod collector;
 pub mod http;
+mod otlp_grpc;
+mod otlp_http;
 pub mod otlp_json;
 pub mod proxy;
 pub mod span;
