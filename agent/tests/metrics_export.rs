@@ -21,7 +21,7 @@ use mqspan::internals::config::{
 use mqspan::internals::encode;
 use mqspan::internals::event::{Call, Operation, Queue};
 use mqspan::internals::export::Exporter;
-use mqspan::internals::export::logs::LogCounts;
+use mqspan::internals::export::logs::{LogCounts, SentLogs};
 use mqspan::internals::export::queue::Level;
 use mqspan::internals::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::internals::loss::{Loss, Losses};
@@ -474,7 +474,14 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
                 time: Duration::from_secs(1),
             }),
         }],
-        log_records: Some(LogCounts::default()),
+        log_records: Some(LogCounts {
+            sent: vec![SentLogs {
+                exporter: "otlp_grpc_log_exporter",
+                exported: 1,
+                failed: 0,
+            }],
+            queue_full: 0,
+        }),
         owners: vec![LostByOwner {
             owner: None,
             container: None,

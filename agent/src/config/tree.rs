@@ -229,11 +229,11 @@ section! {
     Otlp {
         /// Whether to send anything there, spans or metrics. Without this and without exporters.file spans count as sampled out.
         enabled: bool = true,
-        /// How to talk to it: grpc or http/protobuf, which sends to /v1/traces, /v1/metrics and /v1/logs. OTEL_EXPORTER_OTLP_PROTOCOL.
+        /// The protocol: grpc or http/protobuf. OTEL_EXPORTER_OTLP_PROTOCOL.
         protocol: Protocol = Protocol::Grpc,
-        /// http://HOST:PORT or https://HOST:PORT; HOST:PORT, for which tls.insecure decides; or unix:///PATH, a socket. Where none is given it
-        /// is http://localhost:4317 for grpc and http://localhost:4318 for http/protobuf, whose paths go behind one that is given:
-        /// https://HOST/otlp. OTEL_EXPORTER_OTLP_ENDPOINT. USER:PASSWORD@ before HOST, percent-encoded, is sent as basic authorization.
+        /// http://HOST:PORT or https://HOST:PORT; HOST:PORT, for which tls.insecure decides; or unix:///PATH, a socket.
+        /// OTEL_EXPORTER_OTLP_ENDPOINT. USER:PASSWORD@ before HOST, percent-encoded, is sent as basic authorization. Where none is given,
+        /// http/protobuf takes port 4318. It appends /v1/traces, /v1/metrics and /v1/logs, also to a path: https://HOST/otlp.
         endpoint: Endpoint = Endpoint::default(),
         /// The HTTP proxy on the way there, which the environment names.
         #[serde(skip)]

@@ -243,7 +243,7 @@ pub(super) fn unreachable(error: &(dyn std::error::Error + 'static)) -> Failure 
     let mut is_no_http = false;
     while let Some(error) = next {
         let of_hyper = error.downcast_ref::<hyper::Error>();
-        is_no_http |= of_hyper.is_some_and(|error| error.is_parse() && !error.is_parse_too_large());
+        is_no_http |= of_hyper.is_some_and(is_of_no_http);
         let cause = error.to_string();
         next = error.source();
         // Only says that it was the client's.
@@ -259,4 +259,10 @@ pub(super) fn unreachable(error: &(dyn std::error::Error + 'static)) -> Failure 
         text = format!("{text}; {OTHER_PROTOCOL}");
     }
     Failure::Unreachable(text)
+}
+
+/// Whether the server does not speak the HTTP that it was spoken to in. It is a
+/// cancellation where a connection for HTTP/2 ends before its first request.
+fn is_of_no_http(error: &hyper::Error) -> bool {
+    error.is_parse() && !error.is_parse_too_large() || error.is_canceled()
 }

@@ -23,6 +23,7 @@ use crate::reference;
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Makes two tests of each function that takes a protocol.
+#[allow(unused_macros, reason = "each test uses its part")]
 macro_rules! over_each_protocol {
     ($($test:ident),+ $(,)?) => {
         mod over_grpc {
@@ -44,6 +45,7 @@ macro_rules! over_each_protocol {
         }
     };
 }
+#[allow(unused_imports, reason = "each test uses its part")]
 pub(crate) use over_each_protocol;
 
 pub(crate) fn collector(protocol: Protocol) -> Collector {

@@ -15,7 +15,7 @@ fn unknown_keys() {
     fails(&[
         (
             "exporters: {otlp: {endpont: x}}",
-            "20: exporters.otlp.endpont: unknown key, expected one of `enabled`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
+            "20: exporters.otlp.endpont: unknown key, expected one of `enabled`, `protocol`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
         ),
         (
             "exporter: {otlp: {}}",

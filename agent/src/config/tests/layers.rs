@@ -324,7 +324,7 @@ fn bad_standard_variables_are_warned_about_and_ignored() {
         ("OTEL_LOG_LEVEL", "verbose", "found `verbose`, expected one of `error`, `warn`, `info`, `debug`, `trace`".into()),
         ("OTEL_RESOURCE_ATTRIBUTES", "a", format!("found an item without `=`, {pair}")),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "found `http/json`, expected one of `grpc`, `http/protobuf`".into()),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "HTTP/protobuf", "found `HTTP/protobuf`, expected one of `grpc`, `http/protobuf`".into()),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http", "found `http`, expected one of `grpc`, `http/protobuf`".into()),
     ] {
         let loaded = variables(&[(name, value)]).unwrap();
         assert_eq!(loaded.config, Config::default(), "{name}={value}");
