@@ -7,6 +7,7 @@ mod reference;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use exporting::{Agent, Log, over_each_protocol, secure_collector, settings, until};
@@ -15,6 +16,13 @@ use mqspan::internals::export::client::Client;
 use mqspan::internals::export::signal::Signal;
 use mqspan_testkit::certificates::{Authority, SelfSigned};
 use mqspan_testkit::collector::{Collector, Protocol};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::Certificate;
 
 over_each_protocol!(
@@ -140,6 +148,53 @@ async fn the_collector_may_ask_for_a_certificate(protocol: Protocol) {
     let agent = agent_with_three(protocol, &collector, trusting(&ca_file));
     let (_, left) = agent.finish(Duration::from_millis(300)).await;
     assert_eq!(left.otlp_spans, 3);
+}
+
+/// Many servers, and proxies in front of them, know no ALPN.
+#[tokio::test]
+async fn a_server_without_alpn_is_spoken_to_in_http_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let issued = SelfSigned::Server.issue("localhost").unwrap();
+    let ca_file = write(directory.path(), "ca.pem", &issued.certificate);
+    let chain = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut stream = BufReader::new(acceptor.accept(stream).await.unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(stream.read_line(&mut head).await.unwrap(), 0);
+        }
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        stream.flush().await.unwrap();
+        // Until the agent hangs up.
+        stream
+            .read_to_end(&mut Vec::new())
+            .await
+            .unwrap_or_default();
+        head
+    });
+    let mut agent = Agent::start(Otlp {
+        endpoint: format!("https://localhost:{}", address.port())
+            .parse()
+            .unwrap(),
+        tls: trusting(&ca_file),
+        ..settings(Protocol::Http, address)
+    });
+    agent.push(3);
+    assert_eq!(agent.drain().await.exported, 3);
+    let head = server.await.unwrap();
+    assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
 }
 
 async fn changed_files_are_taken_up(protocol: Protocol) {

@@ -13,6 +13,7 @@ mod otlp_grpc;
 mod otlp_http;
 pub mod otlp_json;
 pub mod proxy;
+mod seen;
 pub mod span;
 
 use std::net::{SocketAddr, TcpListener};

@@ -24,7 +24,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::collector::{Refused, State};
+use crate::seen::{Refused, State};
 
 struct Service(Arc<State>);
 

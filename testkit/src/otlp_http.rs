@@ -16,9 +16,18 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 
-use crate::collector::{Refused, State};
+use crate::seen::{Refused, State};
 
 const PROTOBUF: &str = "application/x-protobuf";
+
+/// What is wrong with a request.
+type Wrong = (StatusCode, String);
+
+const TOO_LARGE: StatusCode = StatusCode::PAYLOAD_TOO_LARGE;
+
+fn bad(error: impl ToString) -> Wrong {
+    (StatusCode::BAD_REQUEST, error.to_string())
+}
 
 #[derive(Clone)]
 struct Paths {
@@ -45,7 +54,7 @@ async fn traces(Shared(paths): Shared<Paths>, request: Request) -> Response {
     let peer = peer.and_then(TcpConnectInfo::remote_addr);
     let (headers, request) = match paths.decode(request).await {
         Ok(decoded) => decoded,
-        Err(response) => return response,
+        Err(wrong) => return wrong.into_response(),
     };
     match paths.state.export(request, headers, peer).await {
         Ok(response) => accepted(&response),
@@ -60,7 +69,7 @@ async fn metrics(Shared(paths): Shared<Paths>, request: Request) -> Response {
             paths.state.export_metrics(request, headers);
             accepted(&ExportMetricsServiceResponse::default())
         }
-        Err(response) => response,
+        Err(wrong) => wrong.into_response(),
     }
 }
 
@@ -70,7 +79,7 @@ async fn logs(Shared(paths): Shared<Paths>, request: Request) -> Response {
             paths.state.export_logs(request, headers);
             accepted(&ExportLogsServiceResponse::default())
         }
-        Err(response) => response,
+        Err(wrong) => wrong.into_response(),
     }
 }
 
@@ -78,43 +87,30 @@ impl Paths {
     async fn decode<T: Message + Default>(
         &self,
         request: Request,
-    ) -> Result<(HeaderMap, T), Response> {
+    ) -> Result<(HeaderMap, T), Wrong> {
         let (head, body) = request.into_parts();
-        if head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .map(|kind| kind.as_bytes())
-            != Some(PROTOBUF.as_bytes())
-        {
-            return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
+        let header = |name| head.headers.get(name).map(|value| value.as_bytes());
+        if header(header::CONTENT_TYPE) != Some(PROTOBUF.as_bytes()) {
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, String::new()));
         }
-        let too_large = |_| StatusCode::PAYLOAD_TOO_LARGE.into_response();
         let bytes = axum::body::to_bytes(body, self.max_request_bytes).await;
-        let bytes = bytes.map_err(too_large)?;
-        let bad = |error: String| (StatusCode::BAD_REQUEST, error).into_response();
-        let encoding = head.headers.get(header::CONTENT_ENCODING);
-        let bytes = match encoding.map(|name| name.as_bytes()) {
+        let bytes = bytes.map_err(|error| (TOO_LARGE, error.to_string()))?;
+        let bytes = match header(header::CONTENT_ENCODING) {
             None => bytes.to_vec(),
             Some(b"gzip") => self.inflate(flate2::read::GzDecoder::new(&*bytes))?,
-            Some(b"zstd") => {
-                let decoder = zstd::Decoder::new(&*bytes);
-                self.inflate(decoder.map_err(|error| bad(error.to_string()))?)?
-            }
-            Some(_) => return Err(bad("an unknown encoding".to_owned())),
+            Some(b"zstd") => self.inflate(zstd::Decoder::new(&*bytes).map_err(bad)?)?,
+            Some(_) => return Err(bad("an unknown encoding")),
         };
-        let message = T::decode(&*bytes).map_err(|error| bad(error.to_string()))?;
+        let message = T::decode(&*bytes).map_err(bad)?;
         Ok((head.headers, message))
     }
 
-    fn inflate(&self, decoder: impl Read) -> Result<Vec<u8>, Response> {
+    fn inflate(&self, decoder: impl Read) -> Result<Vec<u8>, Wrong> {
         let mut bytes = Vec::new();
         let bound = self.max_request_bytes as u64 + 1;
-        let read = decoder.take(bound).read_to_end(&mut bytes);
-        if let Err(error) = read {
-            return Err((StatusCode::BAD_REQUEST, error.to_string()).into_response());
-        }
+        decoder.take(bound).read_to_end(&mut bytes).map_err(bad)?;
         if bytes.len() > self.max_request_bytes {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+            return Err((TOO_LARGE, String::new()));
         }
         Ok(bytes)
     }

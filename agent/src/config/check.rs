@@ -5,7 +5,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::node::KeyPath;
 use super::units::{HumanDuration, Size};
-use super::{Config, Exporters, Otlp, Protocol, Retry, Selector, SendingQueue};
+use super::{Address, Config, Exporters, Otlp, Protocol, Retry, Selector, SendingQueue};
 
 /// Largest BPF ring buffer: the map's `max_entries` is 32 bits wide and a power of two.
 const MAX_RING_BUFFER: u64 = 1 << 31;
@@ -242,10 +242,15 @@ impl Findings {
                 .into()
         });
         if !otlp.endpoint.is_tls() && (ca || cert || key) {
-            self.warning(
-                "exporters.otlp.tls",
-                "the files have no effect, because the endpoint is not encrypted; write `https://` in `exporters.otlp.endpoint`",
-            );
+            let why = match otlp.endpoint.address() {
+                Address::Tcp { .. } => {
+                    "the files have no effect, because the endpoint is not encrypted; write `https://` in `exporters.otlp.endpoint`"
+                }
+                Address::Unix(_) => {
+                    "the files have no effect, because the endpoint is a Unix socket"
+                }
+            };
+            self.warning("exporters.otlp.tls", why);
         }
     }
 

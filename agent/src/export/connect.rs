@@ -14,6 +14,7 @@ use futures_util::TryFutureExt as _;
 use http::{Request, Uri};
 use hyper_rustls::{
     ConfigBuilderExt as _, DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector,
+    ResolveServerName,
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -43,8 +44,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// when they break.
 #[derive(Debug, Clone)]
 pub(super) enum Channel {
-    Tcp(HttpClient<HttpsConnector<Tcp>, MessageBody>),
-    Unix(HttpClient<Socket, MessageBody>),
+    Tcp(Arc<HttpClient<HttpsConnector<Tcp>, MessageBody>>),
+    Unix(Arc<HttpClient<Socket, MessageBody>>),
 }
 
 impl Channel {
@@ -56,24 +57,16 @@ impl Channel {
         let client = client(config);
         if let Address::Unix(path) = config.endpoint.address() {
             let socket = Socket(path.as_path().into());
-            return Ok(Self::Unix(client.build(socket)));
+            return Ok(Self::Unix(Arc::new(client.build(socket))));
         }
-        let unusable = "the TLS files cannot be used";
-        let tls = if config.endpoint.is_tls() {
-            tls(config.protocol, files).context(unusable)?
+        let (tls, name) = if config.endpoint.is_tls() {
+            let tls = tls(config.protocol, files).context("the TLS files cannot be used")?;
+            (tls, server_name(&config.tls.server_name_override)?)
         } else {
-            never()?
+            (never()?, server_name("")?)
         };
-        let name = &config.tls.server_name_override;
-        let resolver: Arc<dyn hyper_rustls::ResolveServerName + Send + Sync> = if name.is_empty() {
-            Arc::new(DefaultServerNameResolver::default())
-        } else {
-            let name = ServerName::try_from(name.clone())
-                .context("exporters.otlp.tls.server_name_override is no name of a server")?;
-            Arc::new(FixedServerNameResolver::new(name))
-        };
-        let connector = HttpsConnector::new(Tcp::new(config), tls, false, resolver);
-        Ok(Self::Tcp(client.build(connector)))
+        let connector = HttpsConnector::new(Tcp::new(config), tls, false, name);
+        Ok(Self::Tcp(Arc::new(client.build(connector))))
     }
 
     pub(super) fn request(&self, request: Request<MessageBody>) -> ResponseFuture {
@@ -152,6 +145,16 @@ fn tls(protocol: Protocol, files: &TlsFiles) -> anyhow::Result<ClientConfig> {
         Protocol::HttpProtobuf => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(config)
+}
+
+/// The name that the server's certificate must have: this one, or the host.
+fn server_name(name: &str) -> anyhow::Result<Arc<dyn ResolveServerName + Send + Sync>> {
+    if name.is_empty() {
+        return Ok(Arc::new(DefaultServerNameResolver::default()));
+    }
+    let name = ServerName::try_from(name.to_owned())
+        .context("exporters.otlp.tls.server_name_override is no name of a server")?;
+    Ok(Arc::new(FixedServerNameResolver::new(name)))
 }
 
 /// For a connector that is asked for plain connections only.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{file, globs, load_text, variables};
 use crate::config::{
     AttributeValue, Compression, Config, ErrorCode, HumanDuration, LogLevel, NamespaceInode,
-    Overrides, Protocol, Size, Syscall,
+    Overrides, Size, Syscall,
 };
 
 #[test]
@@ -196,91 +196,6 @@ fn standard_variables() {
             ("team".into(), AttributeValue::String("a,b".into())),
         ]
     );
-}
-
-#[test]
-fn the_endpoint_depends_on_the_protocol() {
-    const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    const OF_SPANS: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-    let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
-    for (yaml, env, endpoint, path) in [
-        ("", vec![], "http://localhost:4317", ""),
-        ("", vec![http], "http://localhost:4318", "/v1/traces"),
-        (
-            "exporters: {otlp: {endpoint: }}",
-            vec![http],
-            "http://localhost:4318",
-            "/v1/traces",
-        ),
-        (
-            "exporters: {otlp: {endpoint: 'http://localhost:1'}}",
-            vec![http],
-            "http://localhost:1",
-            "/v1/traces",
-        ),
-        (
-            "exporters: {otlp: {protocol: http/protobuf}}",
-            vec![],
-            "http://localhost:4318",
-            "/v1/traces",
-        ),
-        (
-            "exporters: {otlp: {protocol: http/protobuf}}",
-            vec![("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"), http],
-            "http://localhost:4317",
-            "",
-        ),
-        (
-            "",
-            vec![(GENERAL, "http://c:1/a"), http],
-            "http://c:1/a",
-            "/a/v1/traces",
-        ),
-        (
-            "",
-            vec![(OF_SPANS, "http://c:1/a"), http],
-            "http://c:1/a",
-            "/a",
-        ),
-        (
-            "",
-            vec![(OF_SPANS, "http://c:1/v1/traces"), http],
-            "http://c:1",
-            "/v1/traces",
-        ),
-        (
-            "",
-            vec![
-                (OF_SPANS, "http://c:1/a"),
-                ("MQSPAN__EXPORTERS__OTLP__ENDPOINT", "http://c:2/a"),
-                http,
-            ],
-            "http://c:2/a",
-            "/a/v1/traces",
-        ),
-        (
-            "",
-            vec![(OF_SPANS, "http://c:1/v1/traces")],
-            "http://c:1",
-            "",
-        ),
-        (
-            "",
-            vec![(GENERAL, "unix:///run/x"), http],
-            "unix:///run/x",
-            "/v1/traces",
-        ),
-    ] {
-        let loaded = load_text(yaml, &env, &Overrides::new()).unwrap();
-        assert_eq!(loaded.warnings, [""; 0], "{yaml} {env:?}");
-        let otlp = loaded.config.exporters.otlp;
-        assert_eq!(otlp.endpoint.to_string(), endpoint, "{yaml} {env:?}");
-        if otlp.protocol == Protocol::HttpProtobuf {
-            assert_eq!(otlp.endpoint.http_path("traces"), path, "{yaml} {env:?}");
-        } else {
-            assert_eq!(path, "", "{yaml} {env:?}");
-        }
-    }
 }
 
 #[test]
