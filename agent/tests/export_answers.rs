@@ -8,13 +8,25 @@ mod reference;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use exporting::{Agent, Log, scripted, settings, until};
+use exporting::{Agent, Log, collector, over_each_protocol, scripted, settings, until};
 use mqspan::internals::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
 use mqspan::internals::event::Call;
 use mqspan::internals::loss::{Loss, Losses};
-use mqspan_testkit::collector::{Answer, Collector, Options};
+use mqspan_testkit::collector::{Answer, Collector, Options, Protocol};
 use prost::Message as _;
 use tonic::{Code, Status};
+
+over_each_protocol!(
+    ok_is_exported_with_the_right_head,
+    the_collector_says_how_long_to_wait,
+    partial_success_counts_and_is_not_retried,
+    of_a_long_answer_the_beginning_is_kept,
+    requests_are_compressed,
+    what_the_collector_finds_too_large_is_split,
+    what_is_too_large_in_other_words_is_split_and_not_retried,
+    no_request_exceeds_our_own_limits,
+    retrying_ends_where_it_is_told_to,
+);
 
 const CODES: [(Code, &str, bool); 16] = [
     (Code::Cancelled, "cancelled", true),
@@ -37,10 +49,11 @@ const CODES: [(Code, &str, bool); 16] = [
 
 #[tokio::test]
 async fn every_code_is_retried_or_rejected() {
+    let protocol = Protocol::Grpc;
     for (code, name, retried) in CODES {
         let log = Log::begin();
-        let collector = scripted([Answer::Refuse(Status::new(code, "50% ü"))]);
-        let mut agent = Agent::start(settings(collector.address));
+        let collector = scripted(protocol, [Answer::Refuse(Status::new(code, "50% ü"))]);
+        let mut agent = Agent::start(settings(protocol, collector.address));
         agent.push(3);
         let counters = agent.drain().await;
         let cause = format!("cause={name}: 50% ü");
@@ -58,19 +71,21 @@ async fn every_code_is_retried_or_rejected() {
     }
 }
 
-#[tokio::test]
-async fn ok_is_exported_with_the_right_head() {
-    let collector = Collector::start().unwrap();
+async fn ok_is_exported_with_the_right_head(protocol: Protocol) {
+    let collector = collector(protocol);
     let mut agent = Agent::start(Otlp {
         headers: [("x-tenant".to_owned(), Secret::new("orders"))].into(),
-        ..settings(collector.address)
+        ..settings(protocol, collector.address)
     });
     agent.push(5);
     let counters = agent.drain().await;
     assert_eq!((counters.exported, counters.requests), (5, 1));
     let header = |name: &str| collector.metadata(name).unwrap();
     assert_eq!(header("x-tenant"), "orders");
-    assert_eq!(header("grpc-timeout"), "10000m");
+    match protocol {
+        Protocol::Grpc => assert_eq!(header("grpc-timeout"), "10000m"),
+        Protocol::Http => assert_eq!(header("content-type"), "application/x-protobuf"),
+    }
     assert!(header("user-agent").starts_with("mqspan/"));
     assert!(header("user-agent").contains(" OTel-OTLP-Exporter-Rust/"));
     assert_eq!(
@@ -84,12 +99,11 @@ const RETRY_INFO: &[u8] = b"\x08\x0e\x1a\x33\
     \x0a\x28type.googleapis.com/google.rpc.RetryInfo\
     \x12\x07\x0a\x05\x10\x80\xa3\xc3\x47";
 
-#[tokio::test]
-async fn the_collector_says_how_long_to_wait() {
+async fn the_collector_says_how_long_to_wait(protocol: Protocol) {
     for code in [Code::Unavailable, Code::ResourceExhausted] {
         let status = Status::with_details(code, "busy", RETRY_INFO.into());
-        let collector = scripted([Answer::Refuse(status)]);
-        let mut agent = Agent::start(settings(collector.address));
+        let collector = scripted(protocol, [Answer::Refuse(status)]);
+        let mut agent = Agent::start(settings(protocol, collector.address));
         agent.push(1);
         // A shutdown cuts the pause short, so wait for its end first.
         until(&collector, |seen| seen.came.len() == 2).await;
@@ -101,12 +115,11 @@ async fn the_collector_says_how_long_to_wait() {
     }
 }
 
-#[tokio::test]
-async fn partial_success_counts_and_is_not_retried() {
+async fn partial_success_counts_and_is_not_retried(protocol: Protocol) {
     for (rejected, exported, counted) in [(2, 3, 2), (0, 5, 0), (99, 0, 5), (-1, 5, 0)] {
         let log = Log::begin();
-        let collector = scripted([Answer::partial(rejected, "some were bad")]);
-        let mut agent = Agent::start(settings(collector.address));
+        let collector = scripted(protocol, [Answer::partial(rejected, "some were bad")]);
+        let mut agent = Agent::start(settings(protocol, collector.address));
         agent.push(5);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (exported, 1));
@@ -115,12 +128,11 @@ async fn partial_success_counts_and_is_not_retried() {
     }
 }
 
-#[tokio::test]
-async fn of_a_long_answer_the_beginning_is_kept() {
+async fn of_a_long_answer_the_beginning_is_kept(protocol: Protocol) {
     for len in [100, 200_000, 3_000_000] {
         let log = Log::begin();
-        let collector = scripted([Answer::partial(0, "x".repeat(len))]);
-        let mut agent = Agent::start(settings(collector.address));
+        let collector = scripted(protocol, [Answer::partial(0, "x".repeat(len))]);
+        let mut agent = Agent::start(settings(protocol, collector.address));
         agent.push(3);
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (3, 1), "{len}");
@@ -133,13 +145,12 @@ async fn of_a_long_answer_the_beginning_is_kept() {
     }
 }
 
-#[tokio::test]
-async fn requests_are_compressed() {
+async fn requests_are_compressed(protocol: Protocol) {
     for compression in [Compression::Gzip, Compression::Zstd] {
-        let collector = Collector::start().unwrap();
+        let collector = collector(protocol);
         let mut agent = Agent::start(Otlp {
             compression,
-            ..settings(collector.address)
+            ..settings(protocol, collector.address)
         });
         agent.push(1_000);
         let counters = agent.drain().await;
@@ -149,7 +160,11 @@ async fn requests_are_compressed() {
             Compression::Gzip => "gzip",
             _ => "zstd",
         };
-        assert_eq!(collector.metadata("grpc-encoding").unwrap(), expected);
+        let header = match protocol {
+            Protocol::Grpc => "grpc-encoding",
+            Protocol::Http => "content-encoding",
+        };
+        assert_eq!(collector.metadata(header).unwrap(), expected);
     }
 }
 
@@ -162,18 +177,18 @@ fn numbered(count: usize, name_len: usize) -> Vec<Call<'static>> {
         .collect()
 }
 
-fn taking_at_most(bytes: usize) -> Collector {
+fn taking_at_most(protocol: Protocol, bytes: usize) -> Collector {
     Collector::start_with(Options {
+        protocol,
         max_request_bytes: Some(bytes),
         ..Options::default()
     })
     .unwrap()
 }
 
-#[tokio::test]
-async fn what_the_collector_finds_too_large_is_split() {
-    let collector = taking_at_most(5_000);
-    let mut agent = Agent::start(settings(collector.address));
+async fn what_the_collector_finds_too_large_is_split(protocol: Protocol) {
+    let collector = taking_at_most(protocol, 5_000);
+    let mut agent = Agent::start(settings(protocol, collector.address));
     let mut calls = numbered(100, 5);
     calls.extend(numbered(1, 5_000));
     agent.push_calls(&calls);
@@ -189,8 +204,7 @@ async fn what_the_collector_finds_too_large_is_split() {
 }
 
 /// Errors in the words of grpc-dotnet and of a proxy, for requests beyond 20 kB.
-#[tokio::test]
-async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
+async fn what_is_too_large_in_other_words_is_split_and_not_retried(protocol: Protocol) {
     for (code, words) in [
         (
             Code::ResourceExhausted,
@@ -199,7 +213,7 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
         (Code::ResourceExhausted, "Payload Too Large"),
         (Code::Unknown, "request responded with HTTP Status Code 413"),
     ] {
-        let collector = Collector::start().unwrap();
+        let collector = collector(protocol);
         collector.answer(move |request| {
             if request.encoded_len() > 20_000 {
                 Answer::Refuse(Status::new(code, words))
@@ -207,7 +221,7 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
                 Answer::Accept
             }
         });
-        let mut agent = Agent::start(settings(collector.address));
+        let mut agent = Agent::start(settings(protocol, collector.address));
         let mut calls = numbered(500, 5);
         calls.extend(numbered(1, 20_000));
         agent.push_calls(&calls);
@@ -223,16 +237,15 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried() {
     }
 }
 
-#[tokio::test]
-async fn no_request_exceeds_our_own_limits() {
-    let collector = taking_at_most(9_000);
+async fn no_request_exceeds_our_own_limits(protocol: Protocol) {
+    let collector = taking_at_most(protocol, 9_000);
     let mut agent = Agent::start(Otlp {
         batch: Batch {
             max_size: Size(30_000),
             ..Batch::default()
         },
         max_request_size: Size(9_000),
-        ..settings(collector.address)
+        ..settings(protocol, collector.address)
     });
     let mut calls = numbered(100, 5);
     calls.extend(numbered(1, 40_000));
@@ -243,11 +256,10 @@ async fn no_request_exceeds_our_own_limits() {
     assert_eq!(counters.retries, 0);
 }
 
-#[tokio::test]
-async fn retrying_ends_where_it_is_told_to() {
+async fn retrying_ends_where_it_is_told_to(protocol: Protocol) {
     for enabled in [false, true] {
-        let collector = scripted(vec![Answer::unavailable(); 500]);
-        let mut otlp = settings(collector.address);
+        let collector = scripted(protocol, vec![Answer::unavailable(); 500]);
+        let mut otlp = settings(protocol, collector.address);
         otlp.retry_on_failure.enabled = enabled;
         otlp.retry_on_failure.max_elapsed_time = HumanDuration::millis(50);
         let mut agent = Agent::start(otlp);

@@ -1,15 +1,16 @@
 //! The agent's log over OTLP, as a collector receives it. The log is process-wide, so there is only
 //! one test.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mqspan::internals::config::{HumanDuration, LogLevel, Logs, Otlp, OtlpLogs};
+use mqspan::internals::config::{HumanDuration, LogLevel, Logs, Otlp, OtlpLogs, Protocol};
 use mqspan::internals::export::logs::{LogCounts, LogsExporter};
 use mqspan::internals::logs;
 use mqspan::internals::resource::Resource;
+use mqspan_testkit::collector as testkit;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
     LogsService, LogsServiceServer,
 };
@@ -18,7 +19,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -52,13 +53,17 @@ impl Collector {
     fn records(&self) -> Vec<LogRecord> {
         let requests = self.requests.lock().unwrap();
         let resources = requests.iter().flat_map(|request| &request.resource_logs);
-        let resources = resources.inspect(|logs| {
-            let resource = logs.resource.as_ref().unwrap();
-            assert_eq!(text(&resource.attributes, "service.name"), "mqspan");
-        });
-        let scopes = resources.flat_map(|logs| &logs.scope_logs);
-        scopes.flat_map(|scope| scope.log_records.clone()).collect()
+        records_of(resources)
     }
+}
+
+fn records_of<'a>(resources: impl IntoIterator<Item = &'a ResourceLogs>) -> Vec<LogRecord> {
+    let resources = resources.into_iter().inspect(|logs| {
+        let resource = logs.resource.as_ref().unwrap();
+        assert_eq!(text(&resource.attributes, "service.name"), "mqspan");
+    });
+    let scopes = resources.flat_map(|logs| &logs.scope_logs);
+    scopes.flat_map(|scope| scope.log_records.clone()).collect()
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> String {
@@ -99,15 +104,33 @@ async fn events_are_records_whatever_the_collector_answers() {
         timeout: HumanDuration::seconds(5),
         ..Otlp::default()
     };
-    let exporter = Arc::new(LogsExporter::start(config, &resource).unwrap());
+    let exporter = Arc::new(LogsExporter::start(config.clone(), &resource).unwrap());
     let counts = exporter.counts();
     let queue = "/orders\n\u{fffd}";
     tracing::error!(target: "mqspan::test", queue, calls = 3, "refused");
-    until(|| counts().failed == 1).await;
+    until(|| counts().sent[0].failed == 1).await;
+
+    // A reload that changes the protocol.
+    let over_http = testkit::Collector::start_with(testkit::Options {
+        protocol: testkit::Protocol::Http,
+        ..testkit::Options::default()
+    })
+    .unwrap();
+    let otlp = Otlp {
+        protocol: Protocol::HttpProtobuf,
+        endpoint: over_http.endpoint().parse().unwrap(),
+        ..config.clone()
+    };
+    exporter.set_collector(otlp).unwrap();
+    tracing::error!(target: "mqspan::test", "over HTTP");
+    until(|| counts().sent.get(1).is_some_and(|sent| sent.exported == 1)).await;
+    let came = over_http.seen().logs.clone();
+    assert_eq!(string(records_of(&came)[0].body.as_ref()), "over HTTP");
+    exporter.set_collector(config).unwrap();
     tracing::error!(target: "mqspan::test", "kept");
     tracing::error!(target: "h2::client", "a library's");
     tracing::warn!(target: "mqspan::test", "below the level");
-    until(|| counts().exported == 1).await;
+    until(|| counts().sent[0].exported == 1).await;
 
     // More events than the queue holds, while nobody drains it.
     let runtime = tokio::runtime::Handle::current();
@@ -137,14 +160,17 @@ async fn events_are_records_whatever_the_collector_answers() {
         many.iter()
             .all(|record| string(record.body.as_ref()) == "many")
     );
-    let LogCounts {
-        exported,
-        failed,
-        queue_full,
-    } = counts();
-    assert_eq!(failed, 1);
-    assert_eq!(exported, 1 + many.len() as u64);
-    assert_eq!(exported + failed + queue_full, 10_002);
+    let LogCounts { sent, queue_full } = counts();
+    let exported = 1 + many.len() as u64;
+    let wanted = [
+        ("otlp_grpc_log_exporter", exported, 1),
+        ("otlp_http_log_exporter", 1, 0),
+    ];
+    let sent: Vec<_> = (sent.iter())
+        .map(|sent| (sent.exporter, sent.exported, sent.failed))
+        .collect();
+    assert_eq!(sent, wanted);
+    assert_eq!(exported + 1 + queue_full, 10_002);
     assert_eq!(queue_full, 10_000 - 2_000);
 }
 

@@ -9,16 +9,31 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use exporting::{Agent, LONG, Log, scripted, settings, until};
+use exporting::{
+    Agent, LONG, Log, collector, collector_on, over_each_protocol, scripted, settings, until,
+};
 use mqspan::internals::config::{
     Exporters, FileExporter, HumanDuration, Otlp, SendingQueue, Size, Storage,
 };
 use mqspan::internals::export::{Exporter, Left};
 use mqspan::internals::loss::{Loss, Losses};
-use mqspan_testkit::collector::{Answer, Collector, Options};
+use mqspan_testkit::collector::{Answer, Collector, Options, Protocol};
 use mqspan_testkit::free_address;
 use mqspan_testkit::otlp_json::traces_data_lines;
 use mqspan_testkit::proxy::{Mode, TcpProxy};
+
+over_each_protocol!(
+    a_collector_may_come_late_go_and_come_back,
+    a_collector_that_wants_new_connections_costs_no_span,
+    the_last_batch_of_a_capture_that_panics_arrives,
+    a_stalled_request_is_tried_again_on_a_new_connection,
+    a_connection_reset_in_the_answer_is_tried_again,
+    the_deadline_of_a_shutdown_leaves_what_it_must,
+    a_shutdown_cuts_a_long_pause_short,
+    a_full_queue_gives_up_what_is_new,
+    sums_balance_under_load_and_trouble,
+    a_queue_on_disk_keeps_spans_for_the_next_start,
+);
 
 /// Logged once while a collector is away.
 const AWAY: &str = "the collector takes no spans";
@@ -35,40 +50,39 @@ async fn until_counted(mut so: impl FnMut() -> bool) {
         .expect("the counter did not move in time");
 }
 
-#[tokio::test]
-async fn a_collector_may_come_late_go_and_come_back() {
+async fn a_collector_may_come_late_go_and_come_back(protocol: Protocol) {
     let log = Log::begin();
     let address = free_address().unwrap();
-    let mut agent = Agent::start(settings(address));
+    let mut agent = Agent::start(settings(protocol, address));
     let sink = agent.exporter.otlp().unwrap().clone();
     agent.push(3);
     until_counted(|| log.count(AWAY) == 1).await;
     assert_eq!(sink.counters().exported, 0);
 
-    let first = Collector::start_on(address).unwrap();
+    let first = collector_on(protocol, address);
     until_counted(|| sink.counters().exported == 3).await;
     until_counted(|| log.count("takes spans again") == 1).await;
     first.kill().await.unwrap();
 
     agent.push(4);
     until_counted(|| log.count(AWAY) == 2).await;
-    let second = Collector::start_on(address).unwrap();
+    let second = collector_on(protocol, address);
     until_counted(|| sink.counters().exported == 7).await;
     assert_eq!(second.count(), 4);
     agent.drain().await;
     assert!(log.text().contains("onnection refused"));
 }
 
-#[tokio::test]
-async fn a_collector_that_wants_new_connections_costs_no_span() {
+async fn a_collector_that_wants_new_connections_costs_no_span(protocol: Protocol) {
     let collector = Collector::start_with(Options {
+        protocol,
         max_connection_age: Some(Duration::from_millis(20)),
         ..Options::default()
     })
     .unwrap();
     // Keeps some requests in flight when their connection ends.
     collector.answer(|_| Answer::Delay(Duration::from_millis(5)));
-    let mut agent = Agent::start(settings(collector.address));
+    let mut agent = Agent::start(settings(protocol, collector.address));
     let mut pushed = 0;
     for _ in 0..10_000 {
         if collector.seen().peers.len() >= 10 {
@@ -87,10 +101,9 @@ async fn a_collector_that_wants_new_connections_costs_no_span() {
     assert!(collector.count() as u64 >= pushed);
 }
 
-#[tokio::test]
-async fn the_last_batch_of_a_capture_that_panics_arrives() {
-    let collector = Collector::start().unwrap();
-    let mut agent = Agent::start(settings(collector.address));
+async fn the_last_batch_of_a_capture_that_panics_arrives(protocol: Protocol) {
+    let collector = collector(protocol);
+    let mut agent = Agent::start(settings(protocol, collector.address));
     agent.push(2);
     agent.hold(&[reference::receive()]);
     let Agent {
@@ -105,13 +118,12 @@ async fn the_last_batch_of_a_capture_that_panics_arrives() {
     assert_eq!((collector.count(), left), (3, Left::default()));
 }
 
-#[tokio::test]
-async fn a_stalled_request_is_tried_again_on_a_new_connection() {
+async fn a_stalled_request_is_tried_again_on_a_new_connection(protocol: Protocol) {
     let log = Log::begin();
-    let collector = scripted([Answer::Stall, Answer::Stall]);
+    let collector = scripted(protocol, [Answer::Stall, Answer::Stall]);
     let mut agent = Agent::start(Otlp {
         timeout: HumanDuration::millis(100),
-        ..settings(collector.address)
+        ..settings(protocol, collector.address)
     });
     agent.push(3);
     let counters = agent.drain().await;
@@ -119,13 +131,12 @@ async fn a_stalled_request_is_tried_again_on_a_new_connection() {
     assert!(log.text().contains("cause=no answer within the timeout\n"));
 }
 
-#[tokio::test]
-async fn a_connection_reset_in_the_answer_is_tried_again() {
+async fn a_connection_reset_in_the_answer_is_tried_again(protocol: Protocol) {
     for after in [1, 9, 20, 40] {
-        let collector = Collector::start().unwrap();
+        let collector = collector(protocol);
         let proxy = TcpProxy::start(collector.address).await.unwrap();
         proxy.set(Mode::ResetInResponse { after });
-        let mut agent = Agent::start(settings(proxy.address));
+        let mut agent = Agent::start(settings(protocol, proxy.address));
         agent.push(3);
         proxy.wait_for_resets(1, LONG).await.unwrap();
         proxy.set(Mode::Open);
@@ -136,9 +147,8 @@ async fn a_connection_reset_in_the_answer_is_tried_again() {
     }
 }
 
-#[tokio::test]
-async fn the_deadline_of_a_shutdown_leaves_what_it_must() {
-    let mut agent = Agent::start(settings(free_address().unwrap()));
+async fn the_deadline_of_a_shutdown_leaves_what_it_must(protocol: Protocol) {
+    let mut agent = Agent::start(settings(protocol, free_address().unwrap()));
     for _ in 0..10 {
         agent.push(7);
     }
@@ -146,8 +156,8 @@ async fn the_deadline_of_a_shutdown_leaves_what_it_must() {
     assert_eq!(left.otlp_spans, 70);
     assert_eq!(counters.exported, 0);
 
-    let collector = scripted(vec![Answer::Stall; 4]);
-    let mut agent = Agent::start(settings(collector.address));
+    let collector = scripted(protocol, vec![Answer::Stall; 4]);
+    let mut agent = Agent::start(settings(protocol, collector.address));
     for _ in 0..10 {
         agent.push(7);
     }
@@ -155,11 +165,10 @@ async fn the_deadline_of_a_shutdown_leaves_what_it_must() {
     assert_eq!(left.otlp_spans, 70);
 }
 
-#[tokio::test]
-async fn a_shutdown_cuts_a_long_pause_short() {
+async fn a_shutdown_cuts_a_long_pause_short(protocol: Protocol) {
     let refusal = tonic::Status::unavailable("later");
-    let collector = scripted([Answer::Refuse(refusal)]);
-    let mut otlp = settings(collector.address);
+    let collector = scripted(protocol, [Answer::Refuse(refusal)]);
+    let mut otlp = settings(protocol, collector.address);
     otlp.retry_on_failure.initial_interval = HumanDuration::seconds(3_600);
     otlp.retry_on_failure.max_interval = HumanDuration::seconds(3_600);
     let mut agent = Agent::start(otlp);
@@ -168,20 +177,19 @@ async fn a_shutdown_cuts_a_long_pause_short() {
     assert_eq!(agent.drain().await.exported, 3);
 }
 
-#[tokio::test]
-async fn a_full_queue_gives_up_what_is_new() {
+async fn a_full_queue_gives_up_what_is_new(protocol: Protocol) {
     let address = free_address().unwrap();
     let mut agent = Agent::start(Otlp {
         sending_queue: SendingQueue {
             queue_size: Size(10_000),
             ..SendingQueue::default()
         },
-        ..settings(address)
+        ..settings(protocol, address)
     });
     for _ in 0..20 {
         agent.push(4);
     }
-    let collector = Collector::start_on(address).unwrap();
+    let collector = collector_on(protocol, address);
     let counters = agent.drain().await;
     assert!(counters.exported >= 12, "{counters:?}");
     let lost = [(Loss::QueueFull, 80 - counters.exported)];
@@ -189,16 +197,18 @@ async fn a_full_queue_gives_up_what_is_new() {
     assert_eq!(collector.count() as u64, counters.exported);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sums_balance_under_load_and_trouble() {
+async fn sums_balance_under_load_and_trouble(protocol: Protocol) {
     let refuse = |code| Answer::Refuse(tonic::Status::new(code, "trouble"));
-    let collector = scripted((0..400).map(|at| match at % 8 {
-        0 => refuse(tonic::Code::Unavailable),
-        3 => refuse(tonic::Code::InvalidArgument),
-        5 => Answer::partial(2, ""),
-        _ => Answer::Accept,
-    }));
-    let mut agent = Agent::start(settings(collector.address));
+    let collector = scripted(
+        protocol,
+        (0..400).map(|at| match at % 8 {
+            0 => refuse(tonic::Code::Unavailable),
+            3 => refuse(tonic::Code::InvalidArgument),
+            5 => Answer::partial(2, ""),
+            _ => Answer::Accept,
+        }),
+    );
+    let mut agent = Agent::start(settings(protocol, collector.address));
     for spans in 1..=300 {
         agent.push(spans % 17 + 2);
     }
@@ -267,7 +277,7 @@ async fn a_file_that_cannot_be_written_costs_its_spans_only() {
     assert_eq!(sink.counters().lost, lost);
 }
 
-fn on_disk(address: SocketAddr, directory: &Path) -> Otlp {
+fn on_disk(protocol: Protocol, address: SocketAddr, directory: &Path) -> Otlp {
     Otlp {
         sending_queue: SendingQueue {
             storage: Storage {
@@ -276,28 +286,27 @@ fn on_disk(address: SocketAddr, directory: &Path) -> Otlp {
             },
             ..SendingQueue::default()
         },
-        ..settings(address)
+        ..settings(protocol, address)
     }
 }
 
-#[tokio::test]
-async fn a_queue_on_disk_keeps_spans_for_the_next_start() {
+async fn a_queue_on_disk_keeps_spans_for_the_next_start(protocol: Protocol) {
     let directory = tempfile::tempdir().unwrap();
-    let mut agent = Agent::start(on_disk(free_address().unwrap(), directory.path()));
+    let mut agent = Agent::start(on_disk(protocol, free_address().unwrap(), directory.path()));
     for _ in 0..10 {
         agent.push(7);
     }
     let (_, left) = agent.finish(Duration::from_millis(100)).await;
     assert_eq!((left.otlp_spans, left.otlp_kept), (70, true));
 
-    let collector = Collector::start().unwrap();
-    let mut agent = Agent::start(on_disk(collector.address, directory.path()));
+    let collector = collector(protocol);
+    let mut agent = Agent::start(on_disk(protocol, collector.address, directory.path()));
     agent.push(5);
     let counters = agent.drain().await;
     assert_eq!(counters.recovered, 70);
     assert_eq!((counters.exported, collector.count()), (75, 75));
 
-    let agent = Agent::start(on_disk(collector.address, directory.path()));
+    let agent = Agent::start(on_disk(protocol, collector.address, directory.path()));
     assert_eq!(agent.drain().await.recovered, 0);
 }
 
@@ -305,10 +314,15 @@ async fn a_queue_on_disk_keeps_spans_for_the_next_start() {
 #[tokio::test]
 #[ignore = "run by what_was_appended_survives_a_kill"]
 async fn child_that_is_killed() {
+    let protocol = Protocol::Grpc;
     let Ok(directory) = std::env::var("MQSPAN_TEST_DIRECTORY") else {
         return;
     };
-    let mut agent = Agent::start(on_disk(free_address().unwrap(), directory.as_ref()));
+    let mut agent = Agent::start(on_disk(
+        protocol,
+        free_address().unwrap(),
+        directory.as_ref(),
+    ));
     for _ in 0..10 {
         agent.push(7);
     }
@@ -321,6 +335,7 @@ async fn child_that_is_killed() {
 
 #[tokio::test]
 async fn what_was_appended_survives_a_kill() {
+    let protocol = Protocol::Grpc;
     use std::io::{BufRead as _, BufReader};
     let directory = tempfile::tempdir().unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -343,8 +358,8 @@ async fn what_was_appended_survives_a_kill() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let collector = Collector::start().unwrap();
-    let agent = Agent::start(on_disk(collector.address, directory.path()));
+    let collector = collector(protocol);
+    let agent = Agent::start(on_disk(protocol, collector.address, directory.path()));
     let counters = agent.drain().await;
     // At least what consumers had read, and in whole batches.
     assert!(counters.exported >= 28 && counters.exported % 7 == 0);

@@ -8,13 +8,19 @@ mod reference;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use exporting::{Agent, fast_retry};
+use exporting::{Agent, collector, over_each_protocol, secure_collector, settings};
 use mqspan::internals::config::{Env, Otlp, Overrides, load};
 use mqspan_testkit::certificates::SelfSigned;
-use mqspan_testkit::collector::Collector;
+use mqspan_testkit::collector::Protocol;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+
+over_each_protocol!(
+    spans_go_through_the_proxy_with_its_password,
+    tls_is_with_the_collector_and_not_with_the_proxy,
+    a_proxy_that_refuses_is_tried_again,
+);
 
 /// A proxy that connects every host to `to` and passes on each request that it gets.
 async fn proxy(
@@ -55,23 +61,31 @@ const WANTS_A_PASSWORD: &str =
     "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
 
 /// Settings with an endpoint that no resolver knows, and a proxy from an environment variable.
-fn through(endpoint: &str, variable: &str, value: &str) -> Otlp {
+fn through(protocol: Protocol, endpoint: &str, variable: &str, value: &str) -> Otlp {
     let overrides = Overrides::new().set("--endpoint", "exporters.otlp.endpoint", endpoint);
     let env: Env = [(variable, value)].into_iter().collect();
     let loaded = load(None, &overrides, &env).unwrap();
+    let Otlp {
+        endpoint, proxy, ..
+    } = loaded.config.exporters.otlp;
     Otlp {
-        retry_on_failure: fast_retry(),
-        ..loaded.config.exporters.otlp
+        endpoint,
+        proxy,
+        ..settings(protocol, ([127, 0, 0, 1], 1).into())
     }
 }
 
-#[tokio::test]
-async fn spans_go_through_the_proxy_with_its_password() {
-    let collector = Collector::start().unwrap();
+async fn spans_go_through_the_proxy_with_its_password(protocol: Protocol) {
+    let collector = collector(protocol);
     let (address, mut requests) = proxy(collector.address, CARRIES).await;
     let value = format!("http://user:secret@{address}");
-    let settings = through("http://collector.invalid:4317", "HTTP_PROXY", &value);
-    let mut agent = Agent::start(settings);
+    let otlp = through(
+        protocol,
+        "http://collector.invalid:4317",
+        "HTTP_PROXY",
+        &value,
+    );
+    let mut agent = Agent::start(otlp);
     agent.push(3);
     let counted = agent.drain().await;
     assert_eq!(counted.exported, 3);
@@ -81,31 +95,39 @@ async fn spans_go_through_the_proxy_with_its_password() {
     assert!(request.contains("Basic dXNlcjpzZWNyZXQ="), "{request}");
 }
 
-#[tokio::test]
-async fn tls_is_with_the_collector_and_not_with_the_proxy() {
+async fn tls_is_with_the_collector_and_not_with_the_proxy(protocol: Protocol) {
     let issued = SelfSigned::Server.issue("collector.invalid").unwrap();
-    let collector = Collector::start_tls(issued.server()).unwrap();
+    let collector = secure_collector(protocol, issued.server());
     let (address, mut requests) = proxy(collector.address, CARRIES).await;
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, issued.certificate).unwrap();
     let value = address.to_string();
-    let mut settings = through("https://collector.invalid:4317", "https_proxy", &value);
-    settings.tls.ca_file = ca_file;
-    let mut agent = Agent::start(settings);
+    let mut otlp = through(
+        protocol,
+        "https://collector.invalid:4317",
+        "https_proxy",
+        &value,
+    );
+    otlp.tls.ca_file = ca_file;
+    let mut agent = Agent::start(otlp);
     agent.push(2);
     assert_eq!(agent.drain().await.exported, 2);
     let request = requests.recv().await.unwrap();
     assert!(request.starts_with("CONNECT collector.invalid:4317 "));
 }
 
-#[tokio::test]
-async fn a_proxy_that_refuses_is_tried_again() {
-    let collector = Collector::start().unwrap();
+async fn a_proxy_that_refuses_is_tried_again(protocol: Protocol) {
+    let collector = collector(protocol);
     let (address, mut requests) = proxy(collector.address, WANTS_A_PASSWORD).await;
     let value = address.to_string();
-    let settings = through("http://collector.invalid:4317", "ALL_PROXY", &value);
-    let mut agent = Agent::start(settings);
+    let otlp = through(
+        protocol,
+        "http://collector.invalid:4317",
+        "ALL_PROXY",
+        &value,
+    );
+    let mut agent = Agent::start(otlp);
     agent.push(1);
     for _ in 0..2 {
         requests.recv().await.unwrap();

@@ -9,13 +9,20 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use exporting::{Agent, scripted, settings, until};
+use exporting::{Agent, collector, over_each_protocol, scripted, settings, until};
 use mqspan::internals::config::{HumanDuration, Otlp, Size, Storage};
 use mqspan::internals::event::Call;
 use mqspan::internals::loss::{Loss, Losses};
-use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::collector::{Answer, Collector, Protocol};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tonic::{Code, Status};
+
+over_each_protocol!(
+    batches_that_are_refused_hold_up_no_others,
+    one_process_of_a_batch_is_refused_alone,
+    what_is_refused_leaves_room_for_what_is_not,
+    nothing_is_given_up_while_all_is_refused,
+);
 
 const REFUSED: &str = "/refused";
 const WANTED: &str = "/wanted";
@@ -35,8 +42,8 @@ fn has_refused(request: &ExportTraceServiceRequest) -> bool {
         .any(|span| span.name.ends_with(REFUSED))
 }
 
-fn refusing(code: Code) -> Collector {
-    let collector = Collector::start().unwrap();
+fn refusing(protocol: Protocol, code: Code) -> Collector {
+    let collector = collector(protocol);
     collector.answer(move |request| {
         if has_refused(request) {
             Answer::Refuse(Status::new(code, "the quota of this tenant is used up"))
@@ -48,8 +55,8 @@ fn refusing(code: Code) -> Collector {
 }
 
 /// Settings whose retries leave the collector time for others.
-fn slower(address: SocketAddr) -> Otlp {
-    let mut otlp = settings(address);
+fn slower(protocol: Protocol, address: SocketAddr) -> Otlp {
+    let mut otlp = settings(protocol, address);
     otlp.retry_on_failure.max_interval = HumanDuration::millis(200);
     otlp
 }
@@ -62,16 +69,15 @@ async fn finish(agent: Agent, collector: &Collector, refused: u64, wanted: u64) 
     assert_eq!(counters.lost, Losses::default());
 }
 
-#[tokio::test]
-async fn batches_that_are_refused_hold_up_no_others() {
+async fn batches_that_are_refused_hold_up_no_others(protocol: Protocol) {
     for code in [
         Code::ResourceExhausted,
         Code::Unavailable,
         Code::Aborted,
         Code::DataLoss,
     ] {
-        let collector = refusing(code);
-        let mut agent = Agent::start(slower(collector.address));
+        let collector = refusing(protocol, code);
+        let mut agent = Agent::start(slower(protocol, collector.address));
         for _ in 0..100 {
             agent.push_calls(&calls(REFUSED, 3));
         }
@@ -83,10 +89,9 @@ async fn batches_that_are_refused_hold_up_no_others() {
     }
 }
 
-#[tokio::test]
-async fn one_process_of_a_batch_is_refused_alone() {
-    let collector = refusing(Code::ResourceExhausted);
-    let mut agent = Agent::start(settings(collector.address));
+async fn one_process_of_a_batch_is_refused_alone(protocol: Protocol) {
+    let collector = refusing(protocol, Code::ResourceExhausted);
+    let mut agent = Agent::start(settings(protocol, collector.address));
     for _ in 0..6 {
         for pid in 1..=9 {
             let queue = if pid == 4 { REFUSED } else { WANTED };
@@ -98,8 +103,7 @@ async fn one_process_of_a_batch_is_refused_alone() {
     finish(agent, &collector, 30, 240).await;
 }
 
-#[tokio::test]
-async fn what_is_refused_leaves_room_for_what_is_not() {
+async fn what_is_refused_leaves_room_for_what_is_not(protocol: Protocol) {
     let directory = tempfile::tempdir().unwrap();
     for storage in [
         Storage::default(),
@@ -108,10 +112,10 @@ async fn what_is_refused_leaves_room_for_what_is_not() {
             max_size: Size::mib(64),
         },
     ] {
-        let collector = refusing(Code::ResourceExhausted);
+        let collector = refusing(protocol, Code::ResourceExhausted);
         let mut otlp = Otlp {
             max_request_size: Size::mib(1),
-            ..slower(collector.address)
+            ..slower(protocol, collector.address)
         };
         otlp.sending_queue.queue_size = Size::mib(1);
         otlp.sending_queue.storage = storage;
@@ -133,11 +137,10 @@ async fn what_is_refused_leaves_room_for_what_is_not() {
     }
 }
 
-#[tokio::test]
-async fn nothing_is_given_up_while_all_is_refused() {
+async fn nothing_is_given_up_while_all_is_refused(protocol: Protocol) {
     let refusal = Status::resource_exhausted("data refused due to high memory usage");
-    let collector = scripted(vec![Answer::Refuse(refusal); 400]);
-    let mut otlp = settings(collector.address);
+    let collector = scripted(protocol, vec![Answer::Refuse(refusal); 400]);
+    let mut otlp = settings(protocol, collector.address);
     otlp.sending_queue.queue_size = Size::mib(1);
     let mut agent = Agent::start(otlp);
     for _ in 0..100 {

@@ -3,14 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod exporting;
 mod reference;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use exporting::{collector, collector_on, over_each_protocol};
 use mqspan::internals::balance::{Balance, Decoded};
 use mqspan::internals::config::Correlation;
 use mqspan::internals::config::{
@@ -19,7 +21,7 @@ use mqspan::internals::config::{
 use mqspan::internals::encode;
 use mqspan::internals::event::{Call, Operation, Queue};
 use mqspan::internals::export::Exporter;
-use mqspan::internals::export::logs::LogCounts;
+use mqspan::internals::export::logs::{LogCounts, SentLogs};
 use mqspan::internals::export::queue::Level;
 use mqspan::internals::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::internals::loss::{Loss, Losses};
@@ -36,73 +38,40 @@ use mqspan::internals::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use mqspan::internals::owner::LostByOwner;
 use mqspan::internals::resource::Resource;
 use mqspan::internals::span::Span;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
+use mqspan_testkit::collector::{Collector, Protocol};
+use mqspan_testkit::free_address;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, metric, number_data_point,
 };
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::codec::CompressionEncoding;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+
+over_each_protocol!(
+    a_collector_gets_what_was_counted,
+    many_queues_are_split_and_the_rest_shares_one_series,
+    a_collector_that_is_away_holds_nothing_up_and_may_come_back,
+);
 
 const MS: u64 = 1_000_000;
 
-/// Keeps requests, after asserting the headers that they must carry.
-#[derive(Clone, Default)]
-struct Collector {
-    requests: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
+/// The metrics that came, after asserting the headers that they must carry.
+fn metrics_of(collector: &Collector, protocol: Protocol) -> Vec<Metric> {
+    let encoding = match protocol {
+        Protocol::Grpc => "grpc-encoding",
+        Protocol::Http => "content-encoding",
+    };
+    assert_eq!(collector.metadata("x-tenant").unwrap(), "seven");
+    assert_eq!(collector.metadata(encoding).unwrap(), "gzip");
+    let seen = collector.seen();
+    let scopes = (seen.metrics.iter()).flat_map(|resource| &resource.scope_metrics);
+    scopes.flat_map(|scope| scope.metrics.clone()).collect()
 }
 
-#[tonic::async_trait]
-impl MetricsService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let metadata = request.metadata();
-        assert_eq!(metadata.get("x-tenant").unwrap(), "seven");
-        assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
-        self.requests.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(ExportMetricsServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    async fn serve(&self, listener: TcpListener) {
-        let service =
-            MetricsServiceServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip);
-        Server::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener))
-            .await
-            .unwrap();
-    }
-
-    fn metrics(&self) -> Vec<Metric> {
-        let requests = self.requests.lock().unwrap();
-        requests
-            .iter()
-            .flat_map(|request| &request.resource_metrics)
-            .flat_map(|resource| &resource.scope_metrics)
-            .flat_map(|scope| scope.metrics.clone())
-            .collect()
-    }
-}
-
-fn exporter(address: SocketAddr) -> MetricsExporter {
+fn exporter(protocol: Protocol, address: SocketAddr) -> MetricsExporter {
     let settings = Otlp {
-        endpoint: format!("http://{address}").parse().unwrap(),
         headers: [("x-tenant".to_owned(), Secret::new("seven"))].into(),
         compression: Compression::Gzip,
         timeout: HumanDuration::seconds(5),
-        ..Otlp::default()
+        ..exporting::settings(protocol, address)
     };
     let (_, reader) = exchange();
     let source = Arc::new(MetricsSource::new(
@@ -250,28 +219,22 @@ fn some_calls() -> Vec<Call<'static>> {
     calls
 }
 
-#[tokio::test]
-async fn a_collector_gets_what_was_counted() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let exporter = exporter(listener.local_addr().unwrap());
-    let collector = Collector::default();
-    tokio::spawn({
-        let collector = collector.clone();
-        async move { collector.serve(listener).await }
-    });
+async fn a_collector_gets_what_was_counted(protocol: Protocol) {
+    let collector = collector(protocol);
+    let exporter = exporter(protocol, collector.address);
     let snapshot = counted(some_calls()).await;
     exporter.export(collected(&snapshot)).await;
 
     {
-        let requests = collector.requests.lock().unwrap();
-        assert_eq!(requests.len(), 1);
-        let resource = requests[0].resource_metrics[0].resource.clone().unwrap();
+        let seen = collector.seen();
+        assert_eq!(seen.metrics.len(), 1);
+        let resource = seen.metrics[0].resource.clone().unwrap();
         let resource = shown(&resource.attributes);
         for part in ["service.name=mqspan ", "host.name=", "service.instance.id="] {
             assert!(resource.contains(part), "{resource}");
         }
     }
-    let metrics = collector.metrics();
+    let metrics = metrics_of(&collector, protocol);
     let of = |operation: &str, kind: &str, error: &str| {
         format!(
             "{error}messaging.destination.name=/orders messaging.operation.name={operation} \
@@ -339,15 +302,9 @@ async fn a_collector_gets_what_was_counted() {
     assert_eq!(blocked[&format!("{orders}send{rest}")], 0);
 }
 
-#[tokio::test]
-async fn many_queues_are_split_and_the_rest_shares_one_series() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let exporter = exporter(listener.local_addr().unwrap());
-    let collector = Collector::default();
-    tokio::spawn({
-        let collector = collector.clone();
-        async move { collector.serve(listener).await }
-    });
+async fn many_queues_are_split_and_the_rest_shares_one_series(protocol: Protocol) {
+    let collector = collector(protocol);
+    let exporter = exporter(protocol, collector.address);
     let queues = MAX_SERIES + 500;
     let calls = (0..queues).map(|number| Call {
         name: Some(Cow::Owned(format!("/{}{number}", "n".repeat(240)))),
@@ -362,7 +319,7 @@ async fn many_queues_are_split_and_the_rest_shares_one_series() {
     exporter.export(collected(&snapshot)).await;
 
     let mut points = BTreeMap::new();
-    for metric in collector.metrics() {
+    for metric in metrics_of(&collector, protocol) {
         if let Some(metric::Data::Histogram(histogram)) = metric.data
             && metric.name == "messaging.client.operation.duration"
         {
@@ -375,33 +332,26 @@ async fn many_queues_are_split_and_the_rest_shares_one_series() {
     assert_eq!(points.len(), MAX_SERIES);
     assert_eq!(points.values().sum::<u64>(), queues as u64);
     assert_eq!(points["otel.metric.overflow=true"], 501);
-    assert!(collector.requests.lock().unwrap().len() > 3);
-    for request in collector.requests.lock().unwrap().iter() {
+    let seen = collector.seen();
+    assert!(seen.metrics.len() > 3);
+    for request in &seen.metrics {
         let bytes = prost::Message::encoded_len(request);
         assert!(bytes < 2 << 20, "{bytes}");
     }
 }
 
-#[tokio::test]
-async fn a_collector_that_is_away_holds_nothing_up_and_may_come_back() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let exporter = exporter(address);
+async fn a_collector_that_is_away_holds_nothing_up_and_may_come_back(protocol: Protocol) {
+    let address = free_address().unwrap();
+    let exporter = exporter(protocol, address);
     let metrics = collected(&*counted(some_calls()).await);
     let start = Instant::now();
     exporter.export(metrics.clone()).await;
     exporter.export(metrics.clone()).await;
     assert!(start.elapsed() < Duration::from_secs(2));
 
-    let listener = TcpListener::bind(address).await.unwrap();
-    let collector = Collector::default();
-    tokio::spawn({
-        let collector = collector.clone();
-        async move { collector.serve(listener).await }
-    });
+    let collector = collector_on(protocol, address);
     exporter.export(metrics.clone()).await;
-    assert_eq!(collector.requests.lock().unwrap().len(), 1);
+    assert_eq!(collector.seen().metrics.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -441,13 +391,36 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
         sinks.push(exporter.file().unwrap().clone());
         exporter.shutdown(Duration::from_secs(5)).await;
     }
-    let state = SinkState::read("file", &sinks).unwrap();
+    let states = SinkState::sums(&sinks);
+    assert_eq!(states.len(), 1);
+    let state = &states[0];
+    assert_eq!(state.exporter, "otlp_json_file_span_exporter");
     assert_eq!(state.counters.exported, 5);
     assert_eq!(
         (state.queue.spans, state.queue.capacity_bytes),
         (0, 2 << 20)
     );
-    assert!(SinkState::read("file", []).is_none());
+    assert!(SinkState::sums([]).is_empty());
+}
+
+#[tokio::test]
+async fn each_protocol_is_an_exporter_of_its_own() {
+    let mut sinks = Vec::new();
+    for protocol in [Protocol::Grpc, Protocol::Http, Protocol::Grpc] {
+        let collector = collector(protocol);
+        let mut agent = exporting::Agent::start(exporting::settings(protocol, collector.address));
+        agent.push(2);
+        sinks.push(agent.exporter.otlp().unwrap().clone());
+        agent.drain().await;
+    }
+    let states: Vec<_> = (SinkState::sums(&sinks).iter())
+        .map(|state| (state.exporter, state.counters.exported))
+        .collect();
+    let wanted = [
+        ("otlp_grpc_span_exporter", 4),
+        ("otlp_http_span_exporter", 2),
+    ];
+    assert_eq!(states, wanted);
 }
 
 /// The name and type that the Collector's Prometheus exporters give a metric. Sources: "OTLP Metric
@@ -501,7 +474,14 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
                 time: Duration::from_secs(1),
             }),
         }],
-        log_records: Some(LogCounts::default()),
+        log_records: Some(LogCounts {
+            sent: vec![SentLogs {
+                exporter: "otlp_grpc_log_exporter",
+                exported: 1,
+                failed: 0,
+            }],
+            queue_full: 0,
+        }),
         owners: vec![LostByOwner {
             owner: None,
             container: None,

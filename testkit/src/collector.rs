@@ -1,163 +1,37 @@
-//! An OTLP/gRPC collector that keeps the spans and log records it gets, and answers spans as told.
+//! An OTLP collector that keeps the spans, metrics and log records it gets, and answers spans as
+//! told.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
-    LogsService, LogsServiceServer,
-};
-use opentelemetry_proto::tonic::collector::logs::v1::{
-    ExportLogsServiceRequest, ExportLogsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tonic::codec::CompressionEncoding;
-use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
-use tonic::{Request, Response, Status};
 
-use crate::span::{Traced, flatten};
+pub use crate::seen::{Answer, Seen};
+use crate::seen::{State, lock};
+use crate::span::Traced;
+use crate::{otlp_grpc, otlp_http};
 
-/// How the collector answers a request.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    Accept,
-    /// Accepts the spans, but says that it rejected this many of them, and why.
-    Partial {
-        rejected: i64,
-        message: String,
-    },
-    Refuse(Status),
-    /// Accepts after this delay.
-    Delay(Duration),
-    /// Never answers.
-    Stall,
-}
-
-impl Answer {
-    pub fn unavailable() -> Self {
-        Self::Refuse(Status::unavailable(
-            "this collector was asked to be unavailable",
-        ))
-    }
-
-    pub fn partial(rejected: i64, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self::Partial { rejected, message }
-    }
-}
-
-/// Everything that has arrived so far.
-#[derive(Default)]
-pub struct Seen {
-    /// Spans of accepted requests.
-    pub spans: Vec<Traced>,
-    /// Number of spans in accepted requests that were counted but not kept.
-    pub passed_over: u64,
-    pub logs: Vec<ResourceLogs>,
-    /// Peer addresses of the connections that carried spans.
-    pub peers: BTreeSet<SocketAddr>,
-    /// When each request for spans arrived, whatever its answer.
-    pub came: Vec<Instant>,
-    pub accepted_requests: u64,
-    pub refused_requests: u64,
-    /// Metadata of the last request.
-    pub metadata: MetadataMap,
-}
-
-type Answers = Box<dyn FnMut(&ExportTraceServiceRequest) -> Answer + Send>;
-
-/// Whether to keep a span.
-type Keeps = Box<dyn Fn(&Traced) -> bool + Send>;
-
-struct State {
-    answers: Mutex<Answers>,
-    keeps: Mutex<Keeps>,
-    seen: watch::Sender<Seen>,
-}
-
-impl State {
-    fn take(&self, mut spans: Vec<Traced>) {
-        let came = spans.len();
-        spans.retain(&*lock(&self.keeps));
-        let passed_over = came - spans.len();
-        self.seen.send_modify(|seen| {
-            seen.accepted_requests += 1;
-            seen.passed_over += u64::try_from(passed_over).unwrap_or(0);
-            seen.spans.append(&mut spans);
-        });
-    }
-}
-
-/// Ignores poisoning: nothing panics while it holds a lock, and the data would still be whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Service(Arc<State>);
-
-#[tonic::async_trait]
-impl TraceService for Service {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let state = &self.0;
-        let answer = lock(&state.answers)(request.get_ref());
-        state.seen.send_modify(|seen| {
-            seen.came.push(Instant::now());
-            seen.peers.extend(request.remote_addr());
-            seen.metadata = request.metadata().clone();
-            seen.refused_requests += u64::from(matches!(answer, Answer::Refuse(_)));
-        });
-        let mut partial_success = None;
-        match answer {
-            Answer::Accept => {}
-            Answer::Partial { rejected, message } => {
-                partial_success = Some(ExportTracePartialSuccess {
-                    rejected_spans: rejected,
-                    error_message: message,
-                });
-            }
-            Answer::Refuse(status) => return Err(status),
-            Answer::Delay(while_) => tokio::time::sleep(while_).await,
-            Answer::Stall => std::future::pending().await,
-        }
-        state.take(flatten(request.into_inner().resource_spans));
-        Ok(Response::new(ExportTraceServiceResponse {
-            partial_success,
-        }))
-    }
-}
-
-#[tonic::async_trait]
-impl LogsService for Service {
-    async fn export(
-        &self,
-        request: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        let mut logs = request.into_inner().resource_logs;
-        self.0.seen.send_modify(|seen| seen.logs.append(&mut logs));
-        Ok(Response::new(ExportLogsServiceResponse::default()))
-    }
+/// What a collector speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Grpc,
+    /// OTLP over HTTP/1.1 and HTTP/2, with protobuf.
+    Http,
 }
 
 /// How a collector listens.
 #[derive(Default)]
 pub struct Options {
+    pub protocol: Protocol,
     /// Defaults to a free port on loopback.
     pub address: Option<SocketAddr>,
     pub tls: Option<ServerTlsConfig>,
@@ -205,15 +79,15 @@ impl Collector {
             keeps: Mutex::new(Box::new(|_| true)),
             seen: watch::Sender::default(),
         });
-        let logs = LogsServiceServer::new(Service(Arc::clone(&state)))
-            .accept_compressed(CompressionEncoding::Gzip);
-        let spans = TraceServiceServer::new(Service(Arc::clone(&state)))
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .max_decoding_message_size(options.max_request_bytes.unwrap_or(16 << 20));
+        let max_request_bytes = options.max_request_bytes.unwrap_or(16 << 20);
+        let routes = match options.protocol {
+            Protocol::Grpc => otlp_grpc::routes(&state, max_request_bytes),
+            Protocol::Http => otlp_http::routes(&state, max_request_bytes),
+        };
         // Room for whole requests. With the default of 64 KiB, a sender idles through many round
         // trips.
         let mut server = Server::builder()
+            .accept_http1(options.protocol == Protocol::Http)
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(32 << 20);
         if let Some(tls) = options.tls {
@@ -222,7 +96,7 @@ impl Collector {
         if let Some(age) = options.max_connection_age {
             server = server.max_connection_age(age).max_connection_age_grace(age);
         }
-        let router = server.add_service(spans).add_service(logs);
+        let router = server.add_routes(routes);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -9,9 +9,12 @@
 pub mod certificates;
 pub mod collector;
 pub mod http;
+mod otlp_grpc;
+mod otlp_http;
 pub mod otlp_json;
 pub mod proxy;
 pub mod semconv;
+mod seen;
 pub mod span;
 
 use std::net::{SocketAddr, TcpListener};

@@ -138,9 +138,12 @@ async fn carry(
     }
 }
 
-/// Offset of the first HEADERS frame, if `bytes` starts with whole frames (RFC 9113, sections 4.1
-/// and 6.2).
+/// Offset of the response: of its status line in HTTP/1.1, of the first HEADERS frame in HTTP/2, if
+/// `bytes` starts with whole frames (RFC 9113, sections 4.1 and 6.2).
 fn headers(bytes: &[u8]) -> Option<usize> {
+    if bytes.starts_with(b"HTTP/1") {
+        return Some(0);
+    }
     const HEAD: usize = 9;
     const HEADERS: u8 = 1;
     let mut at = 0;
@@ -168,5 +171,6 @@ mod tests {
         assert_eq!(headers(&settings), None);
         assert_eq!(headers(&[settings, frame(1, 10)].concat()), Some(21));
         assert_eq!(headers(&[]), None);
+        assert_eq!(headers(b"HTTP/1.1 200 OK\r\n"), Some(0));
     }
 }

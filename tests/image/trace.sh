@@ -62,7 +62,7 @@ dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user
 pids+=($!)
 JAEGER_LISTEN_HOST=$jaeger "$built/jaeger" >"$work/jaeger.log" 2>&1 &
 pids+=($!)
-OTLP_LISTEN=$node:4317 JAEGER_ENDPOINT=$jaeger:4317 "$built/otelcol" --config "$root/config/examples/collector.yaml" >"$work/otelcol.log" 2>&1 &
+OTLP_LISTEN=$node:4317 OTLP_HTTP_LISTEN=$node:4318 JAEGER_ENDPOINT=$jaeger:4317 "$built/otelcol" --config "$root/config/examples/collector.yaml" >"$work/otelcol.log" 2>&1 &
 pids+=($!)
 eventually 60 curl -fsS "http://$jaeger:16686/api/services" || fail "Jaeger does not start"
 eventually 60 bash -c "</dev/tcp/$node/4317" || fail "the Collector does not listen"

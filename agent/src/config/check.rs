@@ -5,7 +5,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::node::KeyPath;
 use super::units::{HumanDuration, Size};
-use super::{Config, Exporters, Otlp, Retry, Selector, SendingQueue};
+use super::{Address, Config, Exporters, Otlp, Protocol, Retry, Selector, SendingQueue};
 
 /// Largest BPF ring buffer: the map's `max_entries` is 32 bits wide and a power of two.
 const MAX_RING_BUFFER: u64 = 1 << 31;
@@ -18,8 +18,17 @@ const MAX_THREADS: u32 = 4 * 1024 * 1024;
 /// `include/linux/sched.h`.
 const MAX_COMM: usize = 15;
 
-/// Headers that gRPC sets itself.
-const RESERVED_HEADERS: &[&str] = &["content-type", "content-length", "host", "te", "connection"];
+/// Headers that the exporter sets itself, or that would change what it reads.
+const RESERVED_HEADERS: &[&str] = &[
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+];
 
 /// Problems and warnings, by key path.
 #[derive(Default)]
@@ -175,7 +184,7 @@ impl Findings {
 
     fn otlp(&mut self, otlp: &mut Otlp) {
         let key = "exporters.otlp.endpoint";
-        for odd in otlp.endpoint.settle(otlp.tls.insecure) {
+        for odd in otlp.endpoint.settle(otlp.tls.insecure, otlp.protocol) {
             self.warning(key, odd);
         }
         if otlp.endpoint.basic_authorization().is_some() {
@@ -200,12 +209,15 @@ impl Findings {
     }
 
     fn headers(&mut self, otlp: &Otlp) {
+        let is_grpc = otlp.protocol == Protocol::Grpc;
         for (name, value) in &otlp.headers {
             let message = if HeaderName::from_bytes(name.as_bytes()).is_err() {
                 "found a name that is no HTTP header, expected letters, digits and `-`, such as `x-api-key`"
-            } else if name.starts_with("grpc-") || RESERVED_HEADERS.contains(&name.as_str()) {
-                "found a header that gRPC sets itself; leave it out"
-            } else if name.ends_with("-bin") {
+            } else if is_grpc && name.starts_with("grpc-")
+                || RESERVED_HEADERS.contains(&name.as_str())
+            {
+                "found a header that the exporter sets itself; leave it out"
+            } else if is_grpc && name.ends_with("-bin") {
                 "found a binary header, expected a name that does not end in `-bin`"
             } else if HeaderValue::from_str(value.expose()).is_err() || !value.expose().is_ascii() {
                 "found a value with characters that a header cannot hold, expected printable ASCII"
@@ -230,10 +242,15 @@ impl Findings {
                 .into()
         });
         if !otlp.endpoint.is_tls() && (ca || cert || key) {
-            self.warning(
-                "exporters.otlp.tls",
-                "the files have no effect, because the endpoint is not encrypted; write `https://` in `exporters.otlp.endpoint`",
-            );
+            let why = match otlp.endpoint.address() {
+                Address::Tcp { .. } => {
+                    "the files have no effect, because the endpoint is not encrypted; write `https://` in `exporters.otlp.endpoint`"
+                }
+                Address::Unix(_) => {
+                    "the files have no effect, because the endpoint is a Unix socket"
+                }
+            };
+            self.warning("exporters.otlp.tls", why);
         }
     }
 

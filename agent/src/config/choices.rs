@@ -92,6 +92,16 @@ choice! {
 }
 
 choice! {
+    /// How requests go to the collector (`exporters.otlp.protocol`).
+    Protocol {
+        /// OTLP over gRPC.
+        Grpc = "grpc",
+        /// OTLP over HTTP, with protobuf.
+        HttpProtobuf = "http/protobuf",
+    }
+}
+
+choice! {
     /// Compression of the OTLP requests (`exporters.otlp.compression`).
     Compression {
         /// Requests go as they are.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -10,43 +11,75 @@ use http::uri::{Authority, Uri};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::choices::Protocol;
 use super::values::{REDACTED, Secret};
 use crate::percent::percent_decode;
 
 /// The forms of an endpoint, for error messages.
-const FORM: &str = "`http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`";
+const FORM: &str = "`http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:///PATH`";
 
-/// The port of OTLP over HTTP, a protocol that the agent does not speak.
-const OTLP_HTTP_PORT: u16 = 4318;
+/// The usual ports of OTLP.
+const GRPC_PORT: u16 = 4317;
+const HTTP_PORT: u16 = 4318;
 
-/// The address of an OTLP/gRPC server. `Debug` and `Display` show no password.
+/// The path of spans in OTLP over HTTP.
+const OF_SPANS: &str = "/v1/traces";
+
+/// The longest path of a socket, without the NUL at its end: `sun_path` of
+/// `struct sockaddr_un` in `include/uapi/linux/un.h`.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp {
+        /// Name or address; an IPv6 address is in brackets.
+        host: String,
+        /// At least 1.
+        port: u16,
+    },
+    /// An absolute path.
+    Unix(PathBuf),
+}
+
+/// The address of an OTLP server. `Debug` and `Display` show no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// `None` until [`Self::settle`], if the text has no scheme.
     tls: Option<bool>,
     userinfo: Option<Secret>,
-    host: String,
-    port: u16,
-    /// What follows the port. It has no meaning and is only warned about.
+    address: Address,
+    /// Path and query. The paths of all signals begin with the path, unless it
+    /// [`is_of_spans`](Self::is_of_spans).
     path: String,
+    /// Whether spans go to exactly this path.
+    is_of_spans: bool,
 }
 
 impl Endpoint {
+    /// The usual address of a collector on this machine.
+    #[must_use]
+    pub fn local(protocol: Protocol) -> Self {
+        Self {
+            tls: Some(false),
+            userinfo: None,
+            address: Address::Tcp {
+                host: "localhost".into(),
+                port: usual_port(protocol),
+            },
+            path: String::new(),
+            is_of_spans: false,
+        }
+    }
+
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.unwrap_or(true)
     }
 
-    /// Host name or address; an IPv6 address is in brackets.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// TCP port, at least 1.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// User name and password as written before the `@`, still percent-encoded.
@@ -62,39 +95,125 @@ impl Endpoint {
         Some(Secret::new(format!("Basic {}", BASE64.encode(credentials))))
     }
 
-    /// `http://HOST:PORT` or `https://HOST:PORT`, without user name and password.
+    /// `http://HOST:PORT/PATH`, `https://HOST:PORT/PATH` or `unix:///PATH`, for
+    /// messages: without user name, password and query.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}:{}", self.scheme(), self.host, self.port)
+        match &self.address {
+            Address::Tcp { .. } => self.origin() + self.path_alone(),
+            Address::Unix(path) => format!("unix://{}", path.display()),
+        }
+    }
+
+    /// What the URL of a request begins with: `http://HOST:PORT`. The host of a
+    /// socket is `localhost`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let scheme = self.scheme();
+        match &self.address {
+            Address::Tcp { host, port } => format!("{scheme}://{host}:{port}"),
+            Address::Unix(_) => format!("{scheme}://localhost"),
+        }
+    }
+
+    /// Path and query of OTLP/HTTP requests, for one of `traces`, `metrics` and
+    /// `logs`.
+    #[must_use]
+    pub fn http_path(&self, signal: &str) -> String {
+        let path = self.path_alone();
+        match self.is_of_spans {
+            true if signal != "traces" => format!("/v1/{signal}"),
+            true if path.is_empty() => format!("/{}", self.path),
+            true => self.path.clone(),
+            false => format!("{}/v1/{signal}", path.trim_end_matches('/')),
+        }
+    }
+
+    /// The path without the query.
+    fn path_alone(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
     }
 
     fn scheme(&self) -> &'static str {
         if self.is_tls() { "https" } else { "http" }
     }
 
+    /// Makes the path that of spans, for a variable that is about them.
+    pub(super) fn is_for_spans(&mut self) {
+        match self.path.strip_suffix(OF_SPANS) {
+            Some(before) => self.path = before.to_owned(),
+            None => self.is_of_spans = true,
+        }
+    }
+
     /// Lets `tls.insecure` choose between `http` and `https` if there is no
     /// scheme, as in the Collector. Returns warnings about what is allowed but
     /// probably not meant.
-    pub(super) fn settle(&mut self, insecure: bool) -> Vec<String> {
+    pub(super) fn settle(&mut self, insecure: bool, protocol: Protocol) -> Vec<String> {
         let is_https = self.tls == Some(true);
         self.tls.get_or_insert(!insecure);
-        let path = std::mem::take(&mut self.path);
-        let mut odd = Vec::new();
-        if !["", "/"].contains(&path.as_str()) {
-            odd.push(format!(
-                "the path `{path}` is ignored, because OTLP over gRPC has none"
-            ));
-        }
-        if self.port == OTLP_HTTP_PORT {
-            odd.push(
-                "port 4318 is usually OTLP over HTTP; the agent speaks OTLP over gRPC, usually port 4317"
-                    .into(),
-            );
+        let mut odd = self.settle_path(protocol);
+        if let Address::Tcp { port, .. } = self.address {
+            let (other, its_name) = match protocol {
+                Protocol::Grpc => (Protocol::HttpProtobuf, "HTTP"),
+                Protocol::HttpProtobuf => (Protocol::Grpc, "gRPC"),
+            };
+            if port == usual_port(other) {
+                odd.push(format!(
+                    "port {port} is usually OTLP over {its_name}; set `exporters.otlp.protocol: {other}`, or the port of `{protocol}`, usually {}",
+                    usual_port(protocol)
+                ));
+            }
         }
         if insecure && is_https {
             odd.push("`tls.insecure` has no effect, because the endpoint says `https`".into());
         }
         odd
+    }
+
+    fn settle_path(&mut self, protocol: Protocol) -> Vec<String> {
+        let mut odd = Vec::new();
+        if protocol == Protocol::Grpc {
+            self.is_of_spans = false;
+            let path = std::mem::take(&mut self.path);
+            if !["", "/"].contains(&path.as_str()) {
+                odd.push(format!(
+                    "the path `{}` is ignored, because OTLP over gRPC has none",
+                    masked_query(&path)
+                ));
+            }
+        }
+        if self.is_of_spans {
+            return odd;
+        }
+        if self.path.contains('?') {
+            self.path = self.path_alone().to_owned();
+            odd.push("the query is ignored, because paths of requests are appended".into());
+        }
+        let end = self.path.trim_end_matches('/').len();
+        self.path.truncate(end);
+        if self.path.ends_with(OF_SPANS) {
+            odd.push(format!(
+                "spans go to `{}`, because the path of requests is appended; leave `{OF_SPANS}` out",
+                self.http_path("traces")
+            ));
+        }
+        odd
+    }
+}
+
+fn usual_port(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Grpc => GRPC_PORT,
+        Protocol::HttpProtobuf => HTTP_PORT,
+    }
+}
+
+/// A query can hold a token.
+fn masked_query(path: &str) -> String {
+    match path.split_once('?') {
+        Some((path, _)) => format!("{path}?{REDACTED}"),
+        None => path.to_owned(),
     }
 }
 
@@ -108,15 +227,17 @@ impl FromStr for Endpoint {
             return Err(format!("found an empty endpoint, expected {FORM}"));
         }
         let shown = mask_userinfo(text);
+        let wrong = || format!("found `{shown}`, expected {FORM}");
+        if let Some(path) = text.strip_prefix("unix://") {
+            return of_socket(path).ok_or_else(|| {
+                format!(
+                    "{}; PATH is absolute, up to {MAX_SOCKET_PATH} bytes",
+                    wrong()
+                )
+            });
+        }
         let bracketed = with_brackets(text);
         let text = bracketed.as_deref().unwrap_or(text);
-        let unix = ["unix:", "unix-abstract:"];
-        if unix.iter().any(|scheme| text.starts_with(scheme)) {
-            return Err(format!(
-                "found `{shown}`, expected {FORM}; Unix sockets are not supported, let the collector listen on TCP"
-            ));
-        }
-        let wrong = || format!("found `{shown}`, expected {FORM}");
         let (tls, (authority, path)) = match text.split_once("://") {
             None => {
                 let authority = text.parse::<Authority>().map_err(|_| wrong())?;
@@ -153,11 +274,25 @@ impl FromStr for Endpoint {
         Ok(Self {
             tls,
             userinfo: userinfo.map(|(userinfo, _)| Secret::new(userinfo)),
-            host: authority.host().to_owned(),
-            port,
+            address: Address::Tcp {
+                host: authority.host().to_owned(),
+                port,
+            },
             path,
+            is_of_spans: false,
         })
     }
+}
+
+fn of_socket(path: &str) -> Option<Endpoint> {
+    let fits = path.starts_with('/') && path.len() <= MAX_SOCKET_PATH && !path.contains('\0');
+    fits.then(|| Endpoint {
+        tls: Some(false),
+        userinfo: None,
+        address: Address::Unix(path.into()),
+        path: String::new(),
+        is_of_spans: false,
+    })
 }
 
 impl Serialize for Endpoint {
@@ -217,7 +352,9 @@ fn credentials(userinfo: &str) -> Result<String, &'static str> {
 fn split_url(text: &str) -> Option<(Authority, String)> {
     let uri: Uri = text.parse().ok()?;
     let path = uri.path_and_query().map(ToString::to_string);
-    Some((uri.authority()?.clone(), path.unwrap_or_default()))
+    // `/` stands for no path, too.
+    let path = path.filter(|path| path != "/").unwrap_or_default();
+    Some((uri.authority()?.clone(), path))
 }
 
 /// Replaces user name and password in `text`.
@@ -233,26 +370,22 @@ pub(super) fn mask_userinfo(text: &str) -> String {
 }
 
 impl Default for Endpoint {
-    /// `http://localhost:4317`, the default of the OTLP/gRPC exporters.
     fn default() -> Self {
-        Self {
-            tls: Some(false),
-            userinfo: None,
-            host: "localhost".into(),
-            port: 4317,
-            path: String::new(),
-        }
+        Self::local(Protocol::Grpc)
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Address::Tcp { host, port } = &self.address else {
+            return f.write_str(&self.url());
+        };
         let userinfo = match self.userinfo {
             Some(_) => format!("{REDACTED}@"),
             None => String::new(),
         };
-        let scheme = self.scheme();
-        write!(f, "{scheme}://{userinfo}{}:{}", self.host, self.port)
+        let (scheme, path) = (self.scheme(), masked_query(&self.path));
+        write!(f, "{scheme}://{userinfo}{host}:{port}{path}")
     }
 }
 

@@ -4,15 +4,15 @@
 use std::fs;
 use std::path::Path;
 
-use super::Config;
 use super::env::Env;
 use super::error::{ConfigError, Problem, key_path};
-use super::node::{KeyPath, Layers};
-use super::otel_env::otel_layer;
+use super::node::{Content as NodeContent, KeyPath, Layers, Node};
+use super::otel_env::{TRACES_ENDPOINT, otel_layer};
 use super::own_env::own_layer;
 use super::proxy_env::Proxy;
 use super::read::read;
 use super::yaml::{Content, Position, Scalar, parse, resolve};
+use super::{Config, Endpoint, Otlp};
 
 /// Values set by flags, the layer with the highest precedence.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +137,7 @@ fn finish(layers: Layers) -> Result<Loaded, ConfigError> {
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
+    place_endpoint(&root, &mut config.exporters.otlp);
     let found = super::check::check(&mut config, rustix::param::page_size() as u64);
     if !found.problems.is_empty() {
         return Err(invalid(found.problems.into_iter().map(problem).collect()));
@@ -144,6 +145,18 @@ fn finish(layers: Layers) -> Result<Loaded, ConfigError> {
     let odd = found.warnings.into_iter().map(problem);
     warnings.extend(odd.map(|odd| odd.to_string()));
     Ok(Loaded { config, warnings })
+}
+
+/// Applies what an endpoint means by where it comes from: from nowhere it
+/// depends on the protocol, and from the variable of spans it is their own.
+fn place_endpoint(root: &Node, otlp: &mut Otlp) {
+    let at = ["exporters", "otlp", "endpoint"].map(str::to_owned);
+    let is_null = |node: &Node| matches!(node.content, NodeContent::Scalar(Scalar::Null));
+    match root.find(&at).filter(|node| !is_null(node)) {
+        None => otlp.endpoint = Endpoint::local(otlp.protocol),
+        Some(node) if *node.place == *TRACES_ENDPOINT => otlp.endpoint.is_for_spans(),
+        Some(_) => {}
+    }
 }
 
 fn invalid(mut problems: Vec<Problem>) -> ConfigError {

@@ -35,8 +35,10 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Syscall};
-pub use endpoint::Endpoint;
+pub use choices::{
+    Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Protocol, Syscall,
+};
+pub use endpoint::{Address, Endpoint};
 pub use env::Env;
 pub use error::ConfigError;
 pub use globs::Globs;

@@ -19,7 +19,7 @@ use super::error::expected_one_of;
 use super::node::{Layers, Node};
 use super::otel_ignored::ignored_variables;
 use super::units::HumanDuration;
-use super::{Compression, LogLevel};
+use super::{Compression, LogLevel, Protocol};
 use crate::percent::percent_decode;
 
 /// Parses the text of a variable. The error says what was expected.
@@ -46,6 +46,7 @@ macro_rules! otlp {
 }
 
 const STANDARD: &[Standard] = &[
+    otlp!("PROTOCOL", ["protocol"], protocol),
     otlp!("ENDPOINT", ["endpoint"], endpoint),
     otlp!("INSECURE", ["tls", "insecure"], boolean),
     otlp!("CERTIFICATE", ["tls", "ca_file"], text),
@@ -86,11 +87,8 @@ const STANDARD: &[Standard] = &[
     },
 ];
 
-/// The variables that select the OTLP protocol. The agent supports only one.
-const PROTOCOL: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-];
+/// Its address is that of spans alone in OTLP over HTTP.
+pub(super) const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
 /// The sampler and its argument, which is the ratio for a sampler that takes one.
 const SAMPLER: [&str; 2] = ["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"];
@@ -117,14 +115,6 @@ pub(super) fn otel_layer(env: &Env, layers: &mut Layers) {
             }
         }
     }
-    let protocol = PROTOCOL
-        .iter()
-        .find_map(|name| Some((name, env.get(name)?)));
-    if let Some((name, value)) = protocol.filter(|(_, value)| !["", "grpc"].contains(value)) {
-        layers.warnings.push(format!(
-            "{name}: ignored: found `{value}`, the agent speaks `grpc` only"
-        ));
-    }
     sampler(env, layers);
     let is_heeded = |name: &str| heeded().any(|heeded| heeded == name);
     layers.warnings.extend(ignored_variables(env, is_heeded));
@@ -133,7 +123,7 @@ pub(super) fn otel_layer(env: &Env, layers: &mut Layers) {
 /// All variables that have an effect.
 pub(super) fn heeded() -> impl Iterator<Item = &'static str> {
     let standard = STANDARD.iter().flat_map(|standard| standard.variables);
-    standard.chain(&PROTOCOL).chain(&SAMPLER).copied()
+    standard.chain(&SAMPLER).copied()
 }
 
 /// Ignores `parentbased_`. The trace id decides here too, so a parent and its
@@ -216,6 +206,10 @@ fn boolean(text: &str) -> Result<Value, String> {
 
 fn text(text: &str) -> Result<Value, String> {
     Ok(text.into())
+}
+
+fn protocol(text: &str) -> Result<Value, String> {
+    one_of(text, &Protocol::ALL.map(Protocol::as_str))
 }
 
 fn compression(text: &str) -> Result<Value, String> {

@@ -118,5 +118,13 @@ fn is_as_for_spans(env: &Env, name: &str, value: &str) -> bool {
         .iter()
         .filter_map(|prefix| env.get(&format!("{prefix}{suffix}")))
         .find(|value| !value.is_empty());
-    of_spans == Some(value) || suffix == "PROTOCOL" && value == "grpc"
+    match suffix {
+        "PROTOCOL" => of_spans.unwrap_or("grpc") == value,
+        // In OTLP over HTTP the one ends in its signal, the other may.
+        "ENDPOINT" => of_spans.is_some_and(|of_spans| {
+            let base = of_spans.strip_suffix("/v1/traces").unwrap_or(of_spans);
+            of_spans == value || value.strip_suffix("/v1/metrics") == Some(base)
+        }),
+        _ => of_spans == Some(value),
+    }
 }

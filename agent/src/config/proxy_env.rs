@@ -3,8 +3,8 @@
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::Endpoint;
 use super::env::Env;
+use super::{Address, Endpoint};
 
 /// A proxy that tunnels connections by HTTP CONNECT. `Debug` shows no password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ impl Proxy {
     /// # Errors
     /// A sentence that says what is wrong with the variable.
     pub(super) fn to(endpoint: &Endpoint, env: &Env) -> Result<Option<Self>, String> {
+        let Address::Tcp { host, port } = endpoint.address() else {
+            return Ok(None);
+        };
         let set = |name: &str| {
             [name.to_ascii_lowercase(), name.to_owned()]
                 .into_iter()
@@ -58,10 +61,10 @@ impl Proxy {
         };
         let exempt = set("NO_PROXY").map_or("", |(_, value)| value);
         let destination: Uri = endpoint
-            .url()
+            .origin()
             .parse()
             .map_err(|_| unusable("found no proxy for this endpoint"))?;
-        if is_here(endpoint.host()) {
+        if is_here(host) {
             return Ok(None);
         }
         let proxy_unless = |exempt: &str| {
@@ -72,8 +75,8 @@ impl Proxy {
             return Err(unusable("found no address of a proxy"));
         };
         let of_port = |entry: &str| match entry.trim().rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') => {
-                (port.parse() == Ok(endpoint.port())).then(|| host.to_owned())
+            Some((host, its_port)) if !host.contains(':') => {
+                (its_port.parse() == Ok(*port)).then(|| host.to_owned())
             }
             _ => Some(entry.trim().to_owned()),
         };
@@ -172,6 +175,7 @@ mod tests {
             ),
             ("http://localhost:1", &[("HTTP_PROXY", "p:1")], None),
             ("http://[::1]:1", &[("HTTP_PROXY", "p:1")], None),
+            ("unix:///run/x", &[("HTTP_PROXY", "p:1")], None),
         ] {
             let (proxy, warnings) = of(endpoint, variables);
             let uri = proxy.map(|proxy| proxy.uri().to_string());

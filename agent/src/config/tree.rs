@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::{Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Syscall};
+use super::choices::{
+    Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Protocol, Syscall,
+};
 use super::endpoint::Endpoint;
 use super::globs::Globs;
 use super::proxy_env::Proxy;
@@ -225,7 +227,7 @@ section! {
 section! {
     /// `exporters`
     Exporters {
-        /// A collector that speaks OTLP over gRPC.
+        /// A collector that speaks OTLP, over gRPC or HTTP.
         otlp: Otlp = Otlp::default(),
         /// OTLP/JSON lines.
         file: FileExporter = FileExporter::default(),
@@ -245,8 +247,11 @@ section! {
     Otlp {
         /// Whether to send anything there, spans or metrics. Without this and without exporters.file spans count as sampled out.
         enabled: bool = true,
-        /// http://HOST:PORT or https://HOST:PORT, or HOST:PORT, for which tls.insecure decides. OTEL_EXPORTER_OTLP_ENDPOINT.
-        /// USER:PASSWORD@ before HOST, percent-encoded, is sent as basic authorization.
+        /// The protocol: grpc or http/protobuf. OTEL_EXPORTER_OTLP_PROTOCOL.
+        protocol: Protocol = Protocol::Grpc,
+        /// http://HOST:PORT or https://HOST:PORT; HOST:PORT, for which tls.insecure decides; or unix:///PATH, a socket.
+        /// OTEL_EXPORTER_OTLP_ENDPOINT. USER:PASSWORD@ before HOST, percent-encoded, is sent as basic authorization. Where none is given,
+        /// http/protobuf takes port 4318. It appends /v1/traces, /v1/metrics and /v1/logs, also to a path: https://HOST/otlp.
         endpoint: Endpoint = Endpoint::default(),
         /// The HTTP proxy on the way there, which the environment names.
         #[serde(skip)]

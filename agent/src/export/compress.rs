@@ -6,10 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use flate2::{Compress, FlushCompress, Status};
 
-use super::message::Message;
 use crate::config::Compression;
 
-/// Compresses requests and frames them as messages.
+/// Compresses requests.
 ///
 /// The compressor's working memory, hundreds of kilobytes, is kept from one
 /// request to the next. Requests that are compressed at the same time have
@@ -36,13 +35,11 @@ impl Compressor {
         }
     }
 
-    /// Compresses and frames a request.
-    ///
     /// # Errors
-    /// If the compressor fails, or the result is 4 GiB or more.
-    pub fn message(&self, request: Bytes) -> io::Result<Message> {
+    /// If the compressor fails.
+    pub fn compress(&self, request: Bytes) -> io::Result<Bytes> {
         if self.compression == Compression::None {
-            return Message::new(request, false);
+            return Ok(request);
         }
         let spare = self.lock().take();
         let mut coder = match spare {
@@ -52,7 +49,7 @@ impl Compressor {
         let compressed = coder.compress(&request)?;
         let old = self.lock().replace(coder);
         drop(old);
-        Message::new(compressed.into(), true)
+        Ok(compressed.into())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Coder>> {
@@ -109,19 +106,7 @@ impl std::fmt::Debug for Coder {
 mod tests {
     use std::io::Read as _;
 
-    use http_body_util::BodyExt as _;
-
     use super::*;
-
-    async fn payload(compressor: &Compressor, request: &[u8]) -> Vec<u8> {
-        let message = compressor.message(Bytes::copy_from_slice(request)).unwrap();
-        let body = message.body().collect().await.unwrap().to_bytes();
-        let (prefix, payload) = body.split_at(5);
-        let is_compressed = compressor.compression != Compression::None;
-        assert_eq!(prefix[0], u8::from(is_compressed));
-        assert_eq!(prefix[1..], (payload.len() as u32).to_be_bytes());
-        payload.to_vec()
-    }
 
     fn undone(compression: Compression, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -137,8 +122,8 @@ mod tests {
     }
 
     /// One after the other, so that each meets what the one before has left behind.
-    #[tokio::test]
-    async fn each_request_is_compressed_by_itself() {
+    #[test]
+    fn each_request_is_compressed_by_itself() {
         // Numbers that no compressor makes smaller, so that its output outgrows the room given at first.
         let noise: Vec<u8> = (0..100_000_u32)
             .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ (at / 7) as u8)
@@ -148,7 +133,8 @@ mod tests {
             let compressor = Compressor::new(compression);
             let mut first = None;
             for request in requests {
-                let payload = payload(&compressor, request).await;
+                let request_bytes = Bytes::copy_from_slice(request);
+                let payload = compressor.compress(request_bytes).unwrap();
                 assert_eq!(undone(compression, &payload), request, "{compression:?}");
                 if request == b"a span" {
                     assert_eq!(first.get_or_insert(payload.clone()), &payload);

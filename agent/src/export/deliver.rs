@@ -18,12 +18,13 @@ use crate::config::{Otlp, Retry};
 use crate::encode::EncodedBatch;
 use crate::loss::Loss;
 
+use super::answer::PartialSuccess;
 use super::aside::Aside;
-use super::counters::{Counters, RejectReason, code_name};
-use super::grpc::{Client, Failure};
-use super::message::{Message, PartialSuccess};
+use super::client::Client;
+use super::counters::{Counters, RejectReason};
+use super::message::Message;
 use super::queue::{BatchQueue, Lease};
-use super::refusal::code;
+use super::refusal::{Failure, code};
 use super::retry::{Backoff, Verdict};
 
 pub(crate) struct Delivery {
@@ -71,7 +72,7 @@ type Slot = OwnedSemaphorePermit;
 #[derive(Clone)]
 struct Part {
     batch: EncodedBatch,
-    /// The batch, compressed and framed; `None` before the first try.
+    /// The batch as it is sent; `None` before the first try.
     message: Option<Message>,
     first_tried: Instant,
     backoff: Backoff,
@@ -239,7 +240,7 @@ impl Delivery {
                 self.lost(Loss::RetriesExhausted, &part.batch);
                 return End::Done;
             };
-            let is_answer = matches!(&failure, Failure::Refused(r) if r.http_status.is_none());
+            let is_answer = matches!(&failure, Failure::Refused(r) if !r.is_of_proxy);
             let next = if is_answer {
                 self.wait_aside(&part, pause, held, is_new).await
             } else if self.pause(pause).await.is_break() {
@@ -365,17 +366,11 @@ impl Delivery {
     }
 
     fn failed(&self, failure: &Failure, part: &EncodedBatch) -> Verdict {
-        let (verdict, cause) = match failure {
-            Failure::Unreachable(cause) => (Verdict::Retry(None), cause.clone()),
-            Failure::TimedOut => (
-                Verdict::Retry(None),
-                "no answer within the timeout".to_owned(),
-            ),
-            Failure::Refused(refusal) => {
-                let name = code_name(refusal.code);
-                (refusal.verdict(), format!("{name}: {}", refusal.message))
-            }
+        let verdict = match failure {
+            Failure::Refused(refusal) => refusal.verdict(),
+            Failure::Unreachable(_) | Failure::TimedOut => Verdict::Retry(None),
         };
+        let cause = failure.to_string();
         match (verdict, failure) {
             (Verdict::Retry(_), Failure::Refused(refusal)) => {
                 let first = self.first_of(refusal.code.into());

@@ -3,7 +3,7 @@
 //! The SDK's batch processor collects the records that
 //! opentelemetry-appender-tracing makes of events. [`Client`] sends them, as it
 //! does spans. The exporter of opentelemetry-otlp uses `tonic::client::Grpc`
-//! instead, which a collector can make panic (see [`super::grpc`]).
+//! instead, which a collector can make panic (see `grpc.rs`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,9 @@ use opentelemetry_sdk::logs::{
 use prost::Message as _;
 use tokio::runtime::Handle;
 
-use super::grpc::Client;
-use crate::config::Otlp;
+use super::client::Client;
+use super::signal::Signal;
+use crate::config::{Otlp, Protocol};
 use crate::encode::SCHEMA_URL;
 use crate::logs;
 use crate::resource::Resource;
@@ -44,14 +45,23 @@ pub struct LogsExporter {
 }
 
 /// Log records by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogCounts {
+    /// By each protocol that was in use.
+    pub sent: Vec<SentLogs>,
+    /// Dropped because too many records were waiting.
+    pub queue_full: u64,
+}
+
+/// Log records that went to the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentLogs {
+    /// `otel.component.type` of the exporter.
+    pub exporter: &'static str,
     /// Accepted by the collector.
     pub exported: u64,
     /// Rejected by the collector, or sent without an answer.
     pub failed: u64,
-    /// Dropped because too many records were waiting.
-    pub queue_full: u64,
 }
 
 #[derive(Debug)]
@@ -60,8 +70,7 @@ struct Shared {
     runtime: Handle,
     resource: ProtoResource,
     waiting: AtomicUsize,
-    exported: AtomicU64,
-    failed: AtomicU64,
+    sent: Mutex<Vec<SentLogs>>,
     queue_full: AtomicU64,
     failing: AtomicBool,
 }
@@ -74,15 +83,15 @@ impl LogsExporter {
     /// If a TLS file cannot be used.
     pub fn start(config: Otlp, resource: &Resource) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            client: Mutex::new(Arc::new(Client::of_logs(config)?)),
+            client: Mutex::new(Arc::new(Client::new(config, Signal::Logs)?)),
             runtime: Handle::current(),
             resource: resource.into(),
             waiting: AtomicUsize::new(0),
-            exported: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            sent: Mutex::default(),
             queue_full: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         });
+        shared.count(shared.client().protocol(), 0, 0);
         // Has room for everything that gets past [`Bounded`], which counts the
         // rest.
         let config = BatchConfigBuilder::default()
@@ -109,7 +118,7 @@ impl LogsExporter {
     /// # Errors
     /// As [`Self::start`]. The old collector then stays.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
-        let client = Arc::new(Client::of_logs(config)?);
+        let client = Arc::new(Client::new(config, Signal::Logs)?);
         *self.shared.lock() = client;
         Ok(())
     }
@@ -118,8 +127,7 @@ impl LogsExporter {
     pub fn counts(&self) -> impl Fn() -> LogCounts + Send + Sync + 'static {
         let shared = Arc::clone(&self.shared);
         move || LogCounts {
-            exported: shared.exported.load(Relaxed),
-            failed: shared.failed.load(Relaxed),
+            sent: shared.sent().clone(),
             queue_full: shared.queue_full.load(Relaxed),
         }
     }
@@ -140,6 +148,29 @@ impl Shared {
 
     fn client(&self) -> Arc<Client> {
         Arc::clone(&self.lock())
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Vec<SentLogs>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, protocol: Protocol, exported: u64, failed: u64) {
+        let exporter = match protocol {
+            Protocol::Grpc => "otlp_grpc_log_exporter",
+            Protocol::HttpProtobuf => "otlp_http_log_exporter",
+        };
+        let mut all = self.sent();
+        match all.iter_mut().find(|sent| sent.exporter == exporter) {
+            Some(sent) => {
+                sent.exported += exported;
+                sent.failed += failed;
+            }
+            None => all.push(SentLogs {
+                exporter,
+                exported,
+                failed,
+            }),
+        }
     }
 
     /// This message is not sent itself: [`logs`] leaves out events of this
@@ -176,8 +207,11 @@ impl Shared {
     }
 
     /// Returns the number of records that the collector rejected.
-    async fn send(&self, request: ExportLogsServiceRequest) -> Result<u64, String> {
-        let client = self.client();
+    async fn send(
+        &self,
+        client: Arc<Client>,
+        request: ExportLogsServiceRequest,
+    ) -> Result<u64, String> {
         // The thread of the batch processor does not belong to the runtime.
         let sending = self.runtime.spawn(async move {
             client.refresh();
@@ -220,13 +254,14 @@ impl LogExporter for ByClient {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let shared = &self.0;
         let records = batch.iter().count();
-        let sent = shared.send(shared.request(&batch)).await;
+        let client = shared.client();
+        let protocol = client.protocol();
+        let sent = shared.send(client, shared.request(&batch)).await;
         shared.waiting.fetch_sub(records, Relaxed);
         let records = records as u64;
         let rejected = sent.as_ref().map_or(records, |rejected| *rejected);
         let rejected = rejected.min(records);
-        shared.failed.fetch_add(rejected, Relaxed);
-        shared.exported.fetch_add(records - rejected, Relaxed);
+        shared.count(protocol, records - rejected, rejected);
         match sent {
             Ok(0) => shared.tell_success(),
             Ok(rejected) => {

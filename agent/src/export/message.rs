@@ -1,35 +1,39 @@
-//! gRPC framing: turns a request into the body of an HTTP/2 request, and
-//! decodes the encoded parts of an answer.
+//! A request as it goes over the wire: its bytes, compressed if that is
+//! configured, and before them the prefix that gRPC has.
 //!
 //! Source: "gRPC over HTTP2" of the gRPC documentation (length-prefixed
-//! messages, `grpc-message` percent-encoded, `-bin` headers in base64).
+//! messages).
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::encode::wire::{FieldValue, Fields};
-
-/// A framed message. Clones share the bytes.
+/// A request that can be sent any number of times. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub struct Message {
+    /// Empty in OTLP over HTTP.
     prefix: Bytes,
     payload: Bytes,
 }
 
 impl Message {
-    /// Frames a request.
+    /// A request that is the whole body.
+    pub fn plain(payload: Bytes) -> Self {
+        Self {
+            prefix: Bytes::new(),
+            payload,
+        }
+    }
+
+    /// A request in the frame of gRPC.
     ///
     /// # Errors
     /// If the payload is 4 GiB or more.
-    pub fn new(payload: Bytes, is_compressed: bool) -> io::Result<Self> {
+    pub fn framed(payload: Bytes, is_compressed: bool) -> io::Result<Self> {
         let len = u32::try_from(payload.len()).map_err(io::Error::other)?;
         let mut prefix = [0; 5];
         prefix[0] = u8::from(is_compressed);
@@ -40,10 +44,11 @@ impl Message {
         })
     }
 
-    /// The body of a request, without copying the bytes.
+    /// The body of an HTTP request, without copying the bytes.
     pub fn body(&self) -> MessageBody {
+        let parts = [&self.prefix, &self.payload];
         MessageBody {
-            parts: [Some(self.prefix.clone()), Some(self.payload.clone())],
+            parts: parts.map(|part| Some(part.clone()).filter(|part| !part.is_empty())),
         }
     }
 }
@@ -76,112 +81,32 @@ impl Body for MessageBody {
     }
 }
 
-/// The part of an accepted request that the collector rejected.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PartialSuccess {
-    /// 0 if the answer holds only a warning, or nothing.
-    pub rejected_spans: u64,
-    pub error_message: String,
-}
-
-impl PartialSuccess {
-    /// Parses a framed `ExportTraceServiceResponse`. If it cannot be read,
-    /// nothing was rejected: the status said that the request was accepted.
-    pub fn parse(body: &[u8]) -> Self {
-        let mut read = Self::default();
-        // A compressed answer was not asked for.
-        let Some((&0, rest)) = body.split_first() else {
-            return read;
-        };
-        let message = rest.get(4..).unwrap_or_default();
-        for field in Fields::new(message).filter_map(Result::ok) {
-            if field.number != 1 {
-                continue;
-            }
-            for field in Fields::new(field.value.bytes()).filter_map(Result::ok) {
-                match (field.number, field.value) {
-                    (1, FieldValue::Varint(spans)) => {
-                        read.rejected_spans = u64::try_from(spans.cast_signed()).unwrap_or(0);
-                    }
-                    (2, FieldValue::Len(text)) => {
-                        read.error_message = String::from_utf8_lossy(text).into_owned();
-                    }
-                    _ => {}
-                }
-            }
-        }
-        read
-    }
-}
-
-/// Decodes the text of a `grpc-message` header.
-pub fn percent_decode(text: &[u8]) -> String {
-    percent_encoding::percent_decode(text)
-        .decode_utf8_lossy()
-        .into_owned()
-}
-
-/// Decodes a `-bin` header: standard base64, padded or not. `None` for anything
-/// else.
-pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
-    const PADDED_OR_NOT: GeneralPurpose = GeneralPurpose::new(
-        &STANDARD,
-        GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-            .with_decode_allow_trailing_bits(true),
-    );
-    PADDED_OR_NOT.decode(text).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
-    #[test]
-    fn percent_encoding_is_undone() {
-        for (text, expected) in [
-            ("plain", "plain"),
-            ("50%25 of%20it", "50% of it"),
-            ("%C3%BC", "ü"),
-            ("%zz%4", "%zz%4"),
-            ("", ""),
+    #[tokio::test]
+    async fn only_grpc_has_a_prefix() {
+        let payload = Bytes::from_static(b"spans");
+        for (message, expected) in [
+            (Message::plain(payload.clone()), &b"spans"[..]),
+            (Message::plain(Bytes::new()), b""),
+            (
+                Message::framed(payload.clone(), false).unwrap(),
+                b"\0\0\0\0\x05spans",
+            ),
+            (
+                Message::framed(payload, true).unwrap(),
+                b"\x01\0\0\0\x05spans",
+            ),
+            (Message::framed(Bytes::new(), false).unwrap(), b"\0\0\0\0\0"),
         ] {
-            assert_eq!(percent_decode(text.as_bytes()), expected);
-        }
-    }
-
-    #[test]
-    fn base64_is_undone() {
-        for (text, expected) in [
-            ("", Some("")),
-            ("Zg==", Some("f")),
-            ("Zg", Some("f")),
-            ("Zm8", Some("fo")),
-            ("Zm9v", Some("foo")),
-            ("Zm9vYmFy", Some("foobar")),
-            ("Zm9v!", None),
-            ("Z", None),
-        ] {
-            let decoded = base64_decode(text.as_bytes());
-            assert_eq!(decoded.as_deref(), expected.map(str::as_bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn partial_success_is_read_and_nonsense_is_none() {
-        let body = b"\0\0\0\0\x09\x0a\x07\x08\x03\x12\x03bad";
-        let expected = PartialSuccess {
-            rejected_spans: 3,
-            error_message: "bad".to_owned(),
-        };
-        assert_eq!(PartialSuccess::parse(body), expected);
-        for body in [
-            &b""[..],
-            b"\0\0\0\0\0",
-            b"\x01\0\0\0\x01x",
-            b"\0\0\0\0\x02\x0a\xff",
-        ] {
-            assert_eq!(PartialSuccess::parse(body), PartialSuccess::default());
+            let body = message.body();
+            assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
+            assert_eq!(body.is_end_stream(), expected.is_empty());
+            assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
         }
     }
 }

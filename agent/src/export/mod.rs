@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  capture thread            tokio tasks
-//!  SpanSender ──> BatchQueue ──> Delivery ──> grpc::Client ──> collector
+//!  SpanSender ──> BatchQueue ──> Delivery ──> Client ──> collector
 //!            │             └─> Aside ─┘  (refused for now)
 //!            └──> BatchQueue ──> FileSink (a thread) ──> file
 //! ```
@@ -12,13 +12,17 @@
 //! a disk or file that fails. Spans that are still queued when the deadline of
 //! [`Exporter::shutdown`] passes are reported as left.
 
+mod answer;
 mod aside;
+pub mod client;
 pub mod compress;
+mod connect;
 pub mod counters;
 mod deliver;
 pub mod disk;
 mod file;
-pub mod grpc;
+mod grpc;
+mod http;
 mod lease;
 pub mod logs;
 pub mod message;
@@ -29,6 +33,7 @@ pub mod retry;
 mod rotate;
 mod sender;
 mod shares;
+pub mod signal;
 mod too_large;
 mod trust;
 
@@ -44,24 +49,31 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use client::Client;
 use counters::{Counters, SinkCounts};
 use deliver::Delivery;
 use disk::DiskQueue;
 use file::{FileSink, Output};
-use grpc::Client;
 use queue::{BatchQueue, Level, MemoryQueue};
 pub use sender::SpanSender;
+use signal::Signal;
 
-use crate::config::{Exporters, FileExporter, Otlp, Size};
+use crate::config::{Exporters, FileExporter, Otlp, Protocol, Size};
 
 /// One destination, with its queue and its counters.
 #[derive(Debug, Clone)]
 pub struct Sink {
+    /// `otel.component.type` of its exporter.
+    exporter: &'static str,
     queue: Arc<BatchQueue>,
     counters: Arc<Counters>,
 }
 
 impl Sink {
+    pub fn exporter(&self) -> &'static str {
+        self.exporter
+    }
+
     pub fn counters(&self) -> SinkCounts {
         self.counters.snapshot()
     }
@@ -125,7 +137,7 @@ impl Exporter {
 
     fn start_otlp(&mut self, otlp: &Otlp, runtime: &Handle) -> anyhow::Result<()> {
         let counters = Arc::<Counters>::default();
-        let client = Client::new(otlp.clone())?;
+        let client = Client::new(otlp.clone(), Signal::Traces)?;
         let memory_bytes = otlp.sending_queue.queue_size.0;
         let storage = &otlp.sending_queue.storage;
         let queue = if storage.directory.as_os_str().is_empty() {
@@ -135,6 +147,10 @@ impl Exporter {
             BatchQueue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
         };
         let sink = Sink {
+            exporter: match otlp.protocol {
+                Protocol::Grpc => "otlp_grpc_span_exporter",
+                Protocol::HttpProtobuf => "otlp_http_span_exporter",
+            },
             queue: Arc::new(queue),
             counters,
         };
@@ -161,6 +177,8 @@ impl Exporter {
         runtime: &Handle,
     ) -> anyhow::Result<()> {
         let sink = Sink {
+            // Not one that the conventions name.
+            exporter: "otlp_json_file_span_exporter",
             queue: Arc::new(BatchQueue::Memory(MemoryQueue::new(queue_size.0))),
             counters: Arc::default(),
         };

@@ -1,4 +1,9 @@
-//! The answer of a collector that refuses a request.
+//! Why a request failed, in the terms of either protocol.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::counters::code_name;
 
 /// Numbers of the gRPC status codes that the code refers to.
 pub mod code {
@@ -17,14 +22,46 @@ pub mod code {
     pub const UNAUTHENTICATED: u8 = 16;
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The collector answered with an error.
+    Refused(Refusal),
+    /// There was no connection, or it broke; holds the causes.
+    Unreachable(String),
+    TimedOut,
+}
+
+/// What to tell of a server that seems to speak the other protocol of OTLP.
+pub const OTHER_PROTOCOL: &str = "the server may speak the other of grpc and http/protobuf: set exporters.otlp.protocol, or the port in exporters.otlp.endpoint";
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => {
+                write!(f, "{}: {}", code_name(refusal.code), refusal.message)?;
+                match refusal.speaks_other {
+                    true => write!(f, "; {OTHER_PROTOCOL}"),
+                    false => Ok(()),
+                }
+            }
+            Self::Unreachable(cause) => f.write_str(cause),
+            Self::TimedOut => f.write_str("no answer within the timeout"),
+        }
+    }
+}
+
 /// An answer that is not OK.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Refusal {
-    /// gRPC status code, 0 to 16.
+    /// gRPC status code, 0 to 16, or what is nearest to the HTTP status.
     pub code: u8,
     pub message: String,
-    /// `grpc-status-details-bin`, a `google.rpc.Status`.
-    pub details: Vec<u8>,
+    /// How long the collector wants the next try to wait.
+    pub retry_after: Option<Duration>,
     /// The HTTP status, if it is not 200.
     pub http_status: Option<u16>,
+    /// Whether it tells of the way to the collector, and not of this request.
+    pub is_of_proxy: bool,
+    /// Whether the server seems to speak the other protocol of OTLP.
+    pub speaks_other: bool,
 }

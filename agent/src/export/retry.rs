@@ -1,7 +1,7 @@
 //! Decides which failures are worth another try, and when.
 //!
-//! Source: "Failures" under OTLP/gRPC in the OTLP specification, with one
-//! deliberate difference. The specification lets clients give up on
+//! Source: "Failures" under OTLP/gRPC and OTLP/HTTP in the OTLP specification,
+//! with one deliberate difference. The specification lets clients give up on
 //! `RESOURCE_EXHAUSTED` without `RetryInfo`; here it is retried within the
 //! limits of the queue. A collector under pressure, for example its memory
 //! limiter, gives this answer without saying when to come back, and giving up
@@ -11,10 +11,12 @@
 use std::time::Duration;
 
 use crate::config::Retry;
-use crate::encode::wire::Fields;
 
 use super::refusal::{Refusal, code};
 use super::too_large::is_too_large;
+
+/// The longest wait that a collector can ask for.
+const MAX_ASKED: Duration = Duration::from_secs(3_600);
 
 /// What to do with a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub enum Verdict {
 }
 
 impl Refusal {
-    /// Decides by code, details and message.
+    /// Decides by code and message.
     pub fn verdict(&self) -> Verdict {
         if is_too_large(self) {
             return Verdict::Split;
@@ -40,40 +42,10 @@ impl Refusal {
             | code::ABORTED
             | code::OUT_OF_RANGE
             | code::UNAVAILABLE
-            | code::DATA_LOSS => Verdict::Retry(retry_delay(&self.details)),
+            | code::DATA_LOSS => Verdict::Retry(self.retry_after.map(|wait| wait.min(MAX_ASKED))),
             _ => Verdict::Reject,
         }
     }
-}
-
-/// `google.rpc.RetryInfo.retry_delay` in the details of a `google.rpc.Status`;
-/// `None` if it is missing or negative.
-pub fn retry_delay(details: &[u8]) -> Option<Duration> {
-    let find = |message, number| -> Vec<&[u8]> {
-        Fields::new(message)
-            .filter_map(Result::ok)
-            .filter(|field| field.number == number)
-            .map(|field| field.value.bytes())
-            .collect()
-    };
-    let any = find(details, 3).into_iter().find(|any| {
-        find(any, 1)
-            .first()
-            .is_some_and(|url| url.ends_with(b"google.rpc.RetryInfo"))
-    })?;
-    let info = *find(any, 2).first()?;
-    let delay = *find(info, 1).first()?;
-    let (mut seconds, mut nanos) = (0, 0);
-    for field in Fields::new(delay).filter_map(Result::ok) {
-        match field.number {
-            1 => seconds = field.value.number().cast_signed(),
-            2 => nanos = field.value.number().cast_signed(),
-            _ => {}
-        }
-    }
-    let seconds = u64::try_from(seconds).ok()?;
-    let nanos = u32::try_from(nanos).ok().filter(|n| *n < 1_000_000_000)?;
-    Some(Duration::new(seconds, nanos))
 }
 
 /// Computes the pauses between the tries of one request.
@@ -131,25 +103,6 @@ mod tests {
         }
     }
 
-    /// `google.rpc.Status` with one detail.
-    fn details(type_url: &str, seconds: i64, nanos: i64) -> Vec<u8> {
-        use crate::encode::wire::{push_bytes, push_varint};
-        let mut delay = vec![1 << 3];
-        push_varint(&mut delay, seconds.cast_unsigned());
-        delay.push(2 << 3);
-        push_varint(&mut delay, nanos.cast_unsigned());
-        let mut info = Vec::new();
-        push_bytes(&mut info, 1, &delay);
-        let mut any = Vec::new();
-        push_bytes(&mut any, 1, type_url.as_bytes());
-        push_bytes(&mut any, 2, &info);
-        let mut status = vec![1 << 3, 8];
-        push_bytes(&mut status, 2, b"busy");
-        push_bytes(&mut status, 3, b"\x0a\x01x");
-        push_bytes(&mut status, 3, &any);
-        status
-    }
-
     #[test]
     fn codes_are_decided_by_the_specification() {
         let retryable = [1, 4, 8, 10, 11, 14, 15];
@@ -164,20 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn retry_info_is_read_from_the_details() {
-        const URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
-        let half = Duration::from_millis(1_500);
-        assert_eq!(retry_delay(&details(URL, 1, 500_000_000)), Some(half));
-        assert_eq!(retry_delay(&details(URL, 0, 0)), Some(Duration::ZERO));
-        for (url, seconds, nanos) in [
-            (URL, -1, 0),
-            (URL, 1, -1),
-            (URL, 1, 1_000_000_000),
-            ("type.googleapis.com/google.rpc.DebugInfo", 1, 0),
-        ] {
-            assert_eq!(retry_delay(&details(url, seconds, nanos)), None);
+    fn nobody_can_ask_for_more_than_an_hour() {
+        for (asked, expected) in [(7, 7), (3_600, 3_600), (u64::MAX, 3_600)] {
+            let refusal = Refusal {
+                retry_after: Some(Duration::from_secs(asked)),
+                ..refusal(code::UNAVAILABLE, "later")
+            };
+            let expected = Some(Duration::from_secs(expected));
+            assert_eq!(refusal.verdict(), Verdict::Retry(expected));
         }
-        assert_eq!(retry_delay(b"\xff\xff"), None);
     }
 
     #[test]

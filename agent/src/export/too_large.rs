@@ -1,6 +1,6 @@
 //! Detects refusals that mean that a request is too large.
 //!
-//! gRPC has no code of its own for this. Libraries answer with a code that also means overload, and
+//! HTTP has status 413, gRPC no code of its own. Libraries answer with a code that also means overload, and
 //! say the rest in words. A request that is too large will still be so at the next try, so these
 //! answers must not be taken for overload.
 
@@ -68,7 +68,7 @@ const ANSWERS: &[(&[&str], &[u8])] = &[
     // The Collector's otlphttp exporter, passed on by its receiver:
     // "... responded with HTTP Status Code 413".
     // Clients of grpc-go behind a proxy: "unexpected HTTP status code received from server: 413".
-    (&["status", " 413"], ANY),
+    (&["status code", " 413"], ANY),
     (&["http 413"], ANY),
 ];
 

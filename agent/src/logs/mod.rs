@@ -190,7 +190,7 @@ mod tests {
     fn an_export_of_the_log_makes_no_records() {
         let trace = of_agent(LevelFilter::TRACE);
         assert!(trace.would_enable("mqspan::export::deliver", &Level::TRACE));
-        for target in ["mqspan::export::logs", "h2::client", "hyper_util", "tonic"] {
+        for target in ["mqspan::export::logs", "h2::client", "hyper_util", "rustls"] {
             assert!(!trace.would_enable(target, &Level::ERROR), "{target}");
         }
     }

@@ -14,7 +14,8 @@ use tokio::time::MissedTickBehavior;
 use super::requests::requests;
 use super::source::MetricsSource;
 use crate::config::Otlp;
-use crate::export::grpc::Client;
+use crate::export::client::Client;
+use crate::export::signal::Signal;
 
 /// Upper bound on the last export, which must not delay the end of the process.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
@@ -38,7 +39,7 @@ impl MetricsExporter {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             source,
-            client: Mutex::new(Arc::new(Client::of_metrics(config)?)),
+            client: Mutex::new(Arc::new(Client::new(config, Signal::Metrics)?)),
             interval,
             failing: AtomicBool::new(false),
         })
@@ -49,7 +50,7 @@ impl MetricsExporter {
     /// # Errors
     /// As for [`Self::new`]. The old collector then stays in use.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
-        let client = Arc::new(Client::of_metrics(config)?);
+        let client = Arc::new(Client::new(config, Signal::Metrics)?);
         *self.lock() = client;
         Ok(())
     }

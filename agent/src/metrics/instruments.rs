@@ -262,11 +262,12 @@ impl Observed {
             observer.observe(state.log_lines_lost, &[]);
         });
         self.counter(catalog::LOG_RECORDS_EXPORTED, |state, observer| {
-            if let Some(records) = &state.log_records {
-                let [kind, name] = component("otlp_grpc_log_exporter", "0");
+            let exporters = state.log_records.iter().flat_map(|logs| &logs.sent);
+            for sent in exporters {
+                let [kind, name] = component(sent.exporter, "0");
                 let failed = KeyValue::new(ERROR_TYPE, "_OTHER");
-                observer.observe(records.exported, &[kind.clone(), name.clone()]);
-                observer.observe(records.failed, &[kind, name, failed]);
+                observer.observe(sent.exported, &[kind.clone(), name.clone()]);
+                observer.observe(sent.failed, &[kind, name, failed]);
             }
         });
         self.counter(catalog::LOG_RECORDS_PROCESSED, |state, observer| {

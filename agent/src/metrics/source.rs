@@ -24,11 +24,6 @@ use crate::process::LookupLosses;
 use crate::resource::{AttributeValue, Resource};
 use crate::{logs, panics};
 
-/// `otel.component.type` of the two exporters of spans. The conventions name
-/// only the first.
-const OTLP_EXPORTER: &str = "otlp_grpc_span_exporter";
-const FILE_EXPORTER: &str = "otlp_json_file_span_exporter";
-
 pub struct MetricsSource {
     /// Start of the agent, ns since boot.
     start_ns: u64,
@@ -182,8 +177,7 @@ impl MetricsSource {
         }
         let otlp = all.iter().filter_map(|sinks| sinks.otlp.as_ref());
         let file = all.iter().filter_map(|sinks| sinks.file.as_ref());
-        let otlp = SinkState::read(OTLP_EXPORTER, otlp);
-        let file = SinkState::read(FILE_EXPORTER, file);
+        let sinks = SinkState::sums(otlp.chain(file));
         let decoded = (self.decoded)();
         let meters = self.kernel.get()?;
         let kernel = match meters.counts() {
@@ -206,7 +200,7 @@ impl MetricsSource {
             log_records: self.logs.get().map(|counts| counts()),
             panics: panics::count(),
             process: ProcessState::read(),
-            sinks: otlp.into_iter().chain(file).collect(),
+            sinks,
         })
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use crate::balance::Balance;
 use crate::export::Sink;
 use crate::export::counters::SinkCounts;
@@ -23,15 +25,12 @@ pub struct SinkState {
 }
 
 impl SinkState {
-    /// Sums sinks of one kind, the last of which is in use. `None` if there are none.
-    pub fn read<'a>(
-        exporter: &'static str,
-        sinks: impl IntoIterator<Item = &'a Sink>,
-    ) -> Option<Self> {
-        let mut sum: Option<Self> = None;
+    /// Sums the sinks of each kind, the last of which may be in use.
+    pub fn sums<'a>(sinks: impl IntoIterator<Item = &'a Sink>) -> Vec<Self> {
+        let mut sums = IndexMap::new();
         for sink in sinks {
-            let queue = sink.queue();
-            let sum = sum.get_or_insert_with(|| Self {
+            let (exporter, queue) = (sink.exporter(), sink.queue());
+            let sum = sums.entry(exporter).or_insert_with(|| Self {
                 exporter,
                 counters: SinkCounts::default(),
                 queue: Level::default(),
@@ -43,7 +42,7 @@ impl SinkState {
                 capacity_bytes: queue.capacity_bytes,
             };
         }
-        sum
+        sums.into_values().collect()
     }
 }
 

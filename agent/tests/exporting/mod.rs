@@ -8,23 +8,75 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use mqspan::internals::config::Correlation;
-use mqspan::internals::config::{Exporters, HumanDuration, Otlp, Retry};
+use mqspan::internals::config::{self, Correlation, Exporters, HumanDuration, Otlp, Retry};
 use mqspan::internals::encode::{self, EncodedResource};
 use mqspan::internals::event::Call;
 use mqspan::internals::export::counters::SinkCounts;
 use mqspan::internals::export::{Exporter, Left, SpanSender};
 use mqspan::internals::span::Span;
-use mqspan_testkit::collector::{Answer, Collector, Seen};
+use mqspan_testkit::collector::{Answer, Collector, Options, Protocol, Seen};
+use tonic::transport::ServerTlsConfig;
 
 use crate::reference;
 
 /// An upper bound on every wait in these tests.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
+/// Makes two tests of each function that takes a protocol.
+#[allow(unused_macros, reason = "each test uses its part")]
+macro_rules! over_each_protocol {
+    ($($test:ident),+ $(,)?) => {
+        mod over_grpc {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(mqspan_testkit::collector::Protocol::Grpc).await;
+                }
+            )+
+        }
+
+        mod over_http {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(mqspan_testkit::collector::Protocol::Http).await;
+                }
+            )+
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use over_each_protocol;
+
+pub(crate) fn collector(protocol: Protocol) -> Collector {
+    Collector::start_with(Options {
+        protocol,
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+pub(crate) fn collector_on(protocol: Protocol, address: SocketAddr) -> Collector {
+    Collector::start_with(Options {
+        protocol,
+        address: Some(address),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
+pub(crate) fn secure_collector(protocol: Protocol, tls: ServerTlsConfig) -> Collector {
+    Collector::start_with(Options {
+        protocol,
+        tls: Some(tls),
+        ..Options::default()
+    })
+    .unwrap()
+}
+
 /// A collector that gives these answers first, and then accepts.
-pub(crate) fn scripted(script: impl IntoIterator<Item = Answer>) -> Collector {
-    let collector = Collector::start().unwrap();
+pub(crate) fn scripted(protocol: Protocol, script: impl IntoIterator<Item = Answer>) -> Collector {
+    let collector = collector(protocol);
     collector.answer_next(script);
     collector
 }
@@ -86,8 +138,12 @@ impl Log {
 }
 
 /// Settings with fast retries.
-pub(crate) fn settings(address: SocketAddr) -> Otlp {
+pub(crate) fn settings(protocol: Protocol, address: SocketAddr) -> Otlp {
     Otlp {
+        protocol: match protocol {
+            Protocol::Grpc => config::Protocol::Grpc,
+            Protocol::Http => config::Protocol::HttpProtobuf,
+        },
         endpoint: format!("http://{address}").parse().unwrap(),
         retry_on_failure: fast_retry(),
         ..Otlp::default()

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mqspan_testkit::collector::{Answer, Collector};
+use mqspan_testkit::collector::{Answer, Collector, Options, Protocol};
 use mqspan_testkit::free_address;
 use mqspan_testkit::otlp_json;
 use serde_json::json;
@@ -30,6 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("file_rotated", file_rotated),
         case!("gzip", |b| compressed(b, "gzip")),
         case!("zstd", |b| compressed(b, "zstd")),
+        case!("over_http", over_http),
         case!("headers", headers),
     ]
 }
@@ -256,6 +257,46 @@ async fn compressed(bench: &'static Bench, how: &'static str) -> Result<()> {
         encoding.as_deref() == Some(how),
         "the collector saw grpc-encoding {encoding:?}, not {how}"
     );
+    comparison(bench, &workload).check(&calls, &collector.spans())
+}
+
+/// Spans go over HTTP, to a collector that refuses some requests and is away for a while.
+async fn over_http(bench: &'static Bench) -> Result<()> {
+    let listening = || Options {
+        protocol: Protocol::Http,
+        ..Options::default()
+    };
+    let workload = paced(bench)?;
+    let collector = Collector::start_with(listening())?;
+    collector.answer_next([Answer::unavailable(), Answer::unavailable()]);
+    let config = json!({"exporters": {"otlp": {
+        "protocol": "http/protobuf",
+        "compression": "gzip",
+        "retry_on_failure": {"initial_interval": "100ms", "max_interval": "200ms"},
+    }}});
+    let agent = Agent::sending_to(bench, &collector, config).await?;
+    let calls = workload.run(bench).await?;
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
+        .await?;
+    let address = collector.address;
+    let came = collector.spans();
+    let refused = collector.refused_requests();
+    ensure!(refused == 2, "{refused} requests were refused, not 2");
+    let encoding = collector.metadata("content-encoding");
+    ensure!(
+        encoding.as_deref() == Some("gzip"),
+        "the collector saw content-encoding {encoding:?}"
+    );
+    comparison(bench, &workload).check(&calls, &came)?;
+    collector.kill().await?;
+    let workload = paced(bench)?;
+    let calls = workload.run(bench).await?;
+    let collector = Collector::start_with(Options {
+        address: Some(address),
+        ..listening()
+    })?;
+    agent.stop_well(bench).await?;
     comparison(bench, &workload).check(&calls, &collector.spans())
 }
 

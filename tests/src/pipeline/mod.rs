@@ -79,6 +79,8 @@ const JAEGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Route {
     Collector,
+    /// To the Collector by OTLP over HTTP.
+    CollectorHttp,
     Direct,
 }
 
@@ -86,6 +88,7 @@ impl Route {
     fn name(self) -> &'static str {
         match self {
             Route::Collector => "agent, Collector, Jaeger",
+            Route::CollectorHttp => "agent, Collector by HTTP, Jaeger",
             Route::Direct => "agent, Jaeger",
         }
     }
@@ -109,6 +112,10 @@ impl Pipeline {
         SocketAddr::from((address, 4317))
     }
 
+    fn otlp_http(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 4318))
+    }
+
     async fn start_jaeger(&self) -> Result<(Server, Jaeger)> {
         let query = SocketAddr::from((JAEGER, 16686));
         let mut command = Command::new(&self.args.jaeger);
@@ -120,27 +127,41 @@ impl Pipeline {
 
     async fn start_collector(&self) -> Result<Server> {
         let listen = self.otlp(Ipv4Addr::LOCALHOST);
+        let listen_http = self.otlp_http();
         let mut command = Command::new(&self.args.otelcol);
         command
             .arg("--config")
             .arg(&self.args.otelcol_config)
             .env("OTLP_LISTEN", listen.to_string())
+            .env("OTLP_HTTP_LISTEN", listen_http.to_string())
             .env("JAEGER_ENDPOINT", self.otlp(JAEGER).to_string());
-        Server::start(&self.bench, "the Collector", &mut command, &[listen]).await
+        Server::start(
+            &self.bench,
+            "the Collector",
+            &mut command,
+            &[listen, listen_http],
+        )
+        .await
     }
 
-    /// Starts the agent with its example configuration. Straight to Jaeger, only the endpoint
-    /// differs.
+    /// Starts the agent with its example configuration. Only the endpoint differs, and over HTTP
+    /// the protocol.
     async fn start_agent(&self, route: Route) -> Result<Agent> {
         let jaeger = format!("http://{}", self.otlp(JAEGER));
+        let over_http = format!("http://{}", self.otlp_http());
         // An export that times out is sent again and would count twice.
         let timeout = format!("{}s", self.bench.bound(10).as_secs());
         let mut variables = vec![
             ("MQSPAN__CAPTURE__BACKEND", self.bench.backend.name()),
             ("MQSPAN__EXPORTERS__OTLP__TIMEOUT", &timeout),
         ];
-        if route == Route::Direct {
-            variables.push(("OTLP_ENDPOINT", &jaeger));
+        match route {
+            Route::Collector => {}
+            Route::CollectorHttp => {
+                variables.push(("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"));
+                variables.push(("OTLP_ENDPOINT", &over_http));
+            }
+            Route::Direct => variables.push(("OTLP_ENDPOINT", &jaeger)),
         }
         Agent::start_file(&self.bench, &self.args.agent_config, &variables, HEALTH).await
     }
@@ -175,7 +196,7 @@ impl Pipeline {
     async fn run(&self, route: Route) -> Result<()> {
         let (_jaeger, query) = self.start_jaeger().await?;
         let collector = match route {
-            Route::Collector => Some(self.start_collector().await?),
+            Route::Collector | Route::CollectorHttp => Some(self.start_collector().await?),
             Route::Direct => None,
         };
         let agent = self.start_agent(route).await?;
@@ -233,7 +254,7 @@ pub async fn pipeline() -> Result<ExitCode> {
     };
     let pipeline = Pipeline { args, bench };
     let (mut passed, mut failed) = (0, 0);
-    for route in [Route::Collector, Route::Direct] {
+    for route in [Route::Collector, Route::CollectorHttp, Route::Direct] {
         match pipeline.run(route).await {
             Ok(()) => passed += 1,
             Err(error) => {

@@ -130,6 +130,7 @@ fn the_schema_accepts_what_the_code_accepts() {
         "exporters: {otlp: {timeout: '${env:T:-5}s', endpoint: '${env:E}', headers: {a: b}}}",
         "capture: {ring_buffer_size: 4096, max_in_flight: '${env:N}', syscalls: [mq_open]}",
         "filter: {include: {namespaces: [4026531839, 'ipc:[1]', '7'], uids: [0], pids: [1]}}",
+        "exporters: {otlp: {endpoint: 'unix:///run/otel.sock', protocol: http/protobuf}}",
         "resource: {attributes: {a: 1, b: 1.5, c: true, d: x}}",
         "sampling: {ratio: 0, always_keep: {slower_than: 1m30s}}",
     ] {
@@ -152,6 +153,9 @@ fn the_schema_refuses_what_the_code_refuses() {
         "exporter: {}",
         "exporters: {otlp: {endpont: x}}",
         "exporters: {otlp: {endpoint: 'unix:/x'}}",
+        "exporters: {otlp: {endpoint: 'unix://x'}}",
+        "exporters: {otlp: {endpoint: 'unix-abstract:x'}}",
+        "exporters: {otlp: {protocol: http/json}}",
         "exporters: {otlp: {endpoint: ''}}",
         "exporters: {otlp: {timeout: 10}}",
         "exporters: {otlp: {compression: snappy}}",
@@ -190,6 +194,7 @@ resource: {attributes: {a61: v62}}
 exporters:
   otlp:
     enabled: false
+    protocol: http/protobuf
     endpoint: https://h71:71
     headers: {}
     compression: zstd

@@ -15,7 +15,7 @@ fn unknown_keys() {
     fails(&[
         (
             "exporters: {otlp: {endpont: x}}",
-            "20: exporters.otlp.endpont: unknown key, expected one of `enabled`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
+            "20: exporters.otlp.endpont: unknown key, expected one of `enabled`, `protocol`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
         ),
         (
             "exporter: {otlp: {}}",
@@ -246,12 +246,16 @@ fn sampling_traces_and_resource_values() {
 fn exporter_values() {
     fails(&[
         (
-            "exporters: {otlp: {endpoint: 'unix:///run/x'}}",
-            "20: exporters.otlp.endpoint: found `unix:///run/x`, expected `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`; Unix sockets are not supported, let the collector listen on TCP",
+            "exporters: {otlp: {endpoint: 'unix://run/x'}}",
+            "20: exporters.otlp.endpoint: found `unix://run/x`, expected `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:///PATH`; PATH is absolute, up to 107 bytes",
+        ),
+        (
+            "exporters: {otlp: {protocol: http/json}}",
+            "20: exporters.otlp.protocol: found `http/json`, expected one of `grpc`, `http/protobuf`",
         ),
         (
             "exporters: {otlp: {endpoint: 'otel'}}",
-            "20: exporters.otlp.endpoint: found `otel`, expected `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`",
+            "20: exporters.otlp.endpoint: found `otel`, expected `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:///PATH`",
         ),
         (
             "exporters: {otlp: {endpoint: 4317}}",
@@ -271,7 +275,7 @@ fn exporter_values() {
         ),
         (
             "exporters: {otlp: {headers: {grpc-timeout: c}}}",
-            "30: exporters.otlp.headers.grpc-timeout: found a header that gRPC sets itself; leave it out",
+            "30: exporters.otlp.headers.grpc-timeout: found a header that the exporter sets itself; leave it out",
         ),
         (
             "exporters: {otlp: {headers: {x-bin: c}}}",

@@ -65,7 +65,7 @@ written! {
     ]},
     ErrorCode = {"type": "string", "pattern": "^E[A-Z0-9]+$"},
     AttributeValue = {"type": ["string", "number", "boolean", "null"]},
-    Endpoint = {"type": "string", "minLength": 1, "not": {"pattern": "^unix(-abstract)?:"}},
+    Endpoint = {"type": "string", "minLength": 1, "not": {"pattern": "^unix(-abstract:|:([^/]|/[^/]|//[^/]|/{0,2}$))"}},
     Secret = {"type": ["string", "null"]},
     ListenAddress = {"type": "string"},
 }

@@ -217,10 +217,10 @@ fn mappings_merge_with_the_file() {
 
 #[test]
 fn bad_standard_variables_are_warned_about_and_ignored() {
-    let wrong = "expected `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`";
+    let wrong = "expected `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:///PATH`";
     let pair = "expected `name=value` pairs between commas, percent-encoded";
     for (name, value, expected) in [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:/x", format!("found `unix:/x`, {wrong}; Unix sockets are not supported, let the collector listen on TCP")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:/x", format!("found `unix:/x`, {wrong}")),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "localhost", format!("found `localhost`, {wrong}")),
         ("OTEL_EXPORTER_OTLP_INSECURE", "1", "found `1`, expected `true` or `false`".into()),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret", format!("found an item without `=`, {pair}")),
@@ -238,7 +238,8 @@ fn bad_standard_variables_are_warned_about_and_ignored() {
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzp", "found `gzp`, expected one of `none`, `gzip`, `zstd`; did you mean `gzip`?".into()),
         ("OTEL_LOG_LEVEL", "verbose", "found `verbose`, expected one of `error`, `warn`, `info`, `debug`, `trace`".into()),
         ("OTEL_RESOURCE_ATTRIBUTES", "a", format!("found an item without `=`, {pair}")),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "found `http/protobuf`, the agent speaks `grpc` only".into()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "found `http/json`, expected one of `grpc`, `http/protobuf`".into()),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http", "found `http`, expected one of `grpc`, `http/protobuf`".into()),
     ] {
         let loaded = variables(&[(name, value)]).unwrap();
         assert_eq!(loaded.config, Config::default(), "{name}={value}");
@@ -323,6 +324,7 @@ fn variables_without_effect_are_named_unless_they_ask_for_what_is_so() {
         ("OTEL_BLRP_SCHEDULE_DELAY", "1"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:4317"),
         ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=secret"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://m:4317"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
@@ -351,6 +353,28 @@ fn variables_without_effect_are_named_unless_they_ask_for_what_is_so() {
         [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"),
             ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c:4317"),
+        ],
+        [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf"),
+        ],
+        [
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+            ("OTEL_PROPAGATORS", ""),
+        ],
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:1"),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "http://c:1/v1/metrics",
+            ),
+        ],
+        [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/v1/traces"),
+            (
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "http://c:1/v1/metrics",
+            ),
         ],
     ] {
         let warnings = variables(&same).unwrap().warnings;

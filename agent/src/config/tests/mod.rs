@@ -2,6 +2,7 @@
 
 mod attribute_types;
 mod documents;
+mod endpoints;
 mod errors;
 mod generated;
 mod layers;

@@ -64,7 +64,7 @@ fn own_variables() {
         (
             "MQSPAN__EXPORTERS__OTLP__ENDPONT",
             "x",
-            "exporters.otlp.endpont: unknown key, expected one of `enabled`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
+            "exporters.otlp.endpont: unknown key, expected one of `enabled`, `protocol`, `endpoint`, `headers`, `compression`, `timeout`, `max_request_size`, `tls`, `retry_on_failure`, `sending_queue`, `batch`; did you mean `endpoint`?",
         ),
         (
             "MQSPAN__EXPORTER__OTLP__ENDPOINT",
@@ -144,7 +144,7 @@ fn own_variables() {
         (
             "MQSPAN__EXPORTERS__OTLP__ENDPOINT",
             "ftp://u:secret@h",
-            "exporters.otlp.endpoint: found `ftp://[REDACTED]@h`, expected `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`",
+            "exporters.otlp.endpoint: found `ftp://[REDACTED]@h`, expected `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:///PATH`",
         ),
     ] {
         let found = variables(&[(name, value)]).unwrap_err();
