@@ -185,7 +185,7 @@ filter:
   errors_only: true
 sampling: {ratio: 0.41, always_keep: {errors: false, slower_than: 42ms}}
 traces: {correlation: link, unset_status_errnos: [EPERM, EBADF]}
-enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51}}
+enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51, labels: true}}
 resource: {attributes: {a61: v62}}
 exporters:
   otlp:
