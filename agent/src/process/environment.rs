@@ -11,6 +11,9 @@ use crate::resource::may_claim;
 /// Maximum length of a value in bytes. Longer ones are cut at a character boundary.
 pub(super) const VALUE_MAX_BYTES: usize = 256;
 
+/// Of a character in UTF-8.
+const CHARACTER_MAX_BYTES: usize = 4;
+
 /// Maximum length of a key in bytes. What has a longer one is left out.
 const KEY_MAX_BYTES: usize = 128;
 
@@ -35,28 +38,31 @@ impl Environment {
     /// Parses the bytes of `/proc/<pid>/environ`: `NAME=value`, each terminated
     /// by a zero byte. `OTEL_SERVICE_NAME` takes precedence over
     /// `OTEL_RESOURCE_ATTRIBUTES`. Also returns whether that is all that the
-    /// process says: of bytes that are only the beginning the last variable may
-    /// be cut, and others may follow.
+    /// process says: of bytes that are only the beginning the last variable is
+    /// cut, and others may follow.
     pub(super) fn parse(environ: &[u8], is_whole: bool) -> (Self, bool) {
-        let end = environ.iter().rposition(|&byte| byte == 0);
-        let environ = match end {
-            _ if is_whole => environ,
-            Some(end) => environ.get(..end).unwrap_or_default(),
-            None => &[],
-        };
         let value_of = |name: &str| {
-            environ.split(|&byte| byte == 0).find_map(|variable| {
-                let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-                Some(String::from_utf8_lossy(value))
-            })
+            let mut variables = environ.split(|&byte| byte == 0).peekable();
+            while let Some(variable) = variables.next() {
+                let value = variable.strip_prefix(name.as_bytes());
+                if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
+                    let is_cut = !is_whole && variables.peek().is_none();
+                    return Some((String::from_utf8_lossy(value), is_cut));
+                }
+            }
+            None
         };
         let attributes = value_of("OTEL_RESOURCE_ATTRIBUTES");
         let name = value_of("OTEL_SERVICE_NAME");
-        let is_all = is_whole || (attributes.is_some() && name.is_some());
+        let is_told = |of: &Option<(_, bool)>| of.as_ref().is_some_and(|(_, is_cut)| !is_cut);
+        let is_all = is_whole || (is_told(&attributes) && is_told(&name));
         let mut found = attributes
-            .and_then(|attributes| parse_attributes(&attributes))
+            .and_then(|(text, is_cut)| parse_attributes(&text, is_cut))
             .unwrap_or_default();
-        if let Some(name) = name.filter(|name| !name.is_empty()) {
+        if let Some((name, is_cut)) = name
+            && !name.is_empty()
+            && (!is_cut || is_beyond_the_bound(&name))
+        {
             found.insert(semconv::SERVICE_NAME.to_owned(), bounded(&name).to_owned());
         }
         (Self(found), is_all)
@@ -85,13 +91,27 @@ impl Environment {
 
 /// Parses `key=value,key=value`, both percent-encoded. If anything is malformed
 /// there is nothing, as the specification says. The last of equal keys wins, and
-/// an empty value says nothing.
-fn parse_attributes(text: &str) -> Option<BTreeMap<String, String>> {
+/// an empty value says nothing. If the text is cut, so is its last pair, which
+/// is left out unless more is there than would be kept.
+fn parse_attributes(text: &str, is_cut: bool) -> Option<BTreeMap<String, String>> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     let mut others = 0;
-    for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+    let mut pairs = text.split(',').peekable();
+    while let Some(pair) = pairs.next() {
+        let is_cut = is_cut && pairs.peek().is_none();
+        if pair.trim().is_empty() || (is_cut && !pair.contains('=')) {
+            continue;
+        }
         let (key, value) = pair.split_once('=')?;
-        let (key, value) = (percent_decode(key.trim())?, percent_decode(value.trim())?);
+        let key = percent_decode(key.trim())?;
+        let value = if is_cut {
+            decode_cut(value.trim())?
+        } else {
+            percent_decode(value.trim())?
+        };
+        if is_cut && !is_beyond_the_bound(&value) {
+            continue;
+        }
         if key.is_empty() {
             return None;
         }
@@ -121,6 +141,26 @@ fn parse_attributes(text: &str) -> Option<BTreeMap<String, String>> {
         fits
     });
     Some(found)
+}
+
+/// Decodes a value whose end is missing, and with it maybe the end of its last
+/// character.
+fn decode_cut(value: &str) -> Option<String> {
+    let mut value = value;
+    for _ in 0..=CHARACTER_MAX_BYTES {
+        if let Some(decoded) = percent_decode(value) {
+            return Some(decoded);
+        }
+        let at = value.rfind('%').filter(|at| at + 3 >= value.len())?;
+        value = value.get(..at)?;
+    }
+    None
+}
+
+/// Whether a text that is cut anywhere is long enough for [`bounded`] to leave
+/// out its last character.
+fn is_beyond_the_bound(text: &str) -> bool {
+    text.len() >= VALUE_MAX_BYTES + CHARACTER_MAX_BYTES
 }
 
 /// The text, cut at a character boundary if it is too long.

@@ -150,6 +150,42 @@ fn what_is_cut_is_not_taken_for_whole() {
     );
     let both = "OTEL_SERVICE_NAME=shop\0OTEL_RESOURCE_ATTRIBUTES=\0B";
     assert_eq!(told(both), (name("shop"), true));
+    assert_eq!(
+        told("OTEL_RESOURCE_ATTRIBUTES=service.name=shop,team=a"),
+        (name("shop"), false)
+    );
     let (_, is_all) = Environment::parse(b"A=1", true);
     assert!(is_all);
+}
+
+#[test]
+fn of_a_cut_value_there_may_be_enough() {
+    // Four bytes each, of which the last may be cut anywhere.
+    let raw = "\u{1f407}".repeat(100);
+    let encoded = "%F0%9F%90%87".repeat(100);
+    let kept = "\u{1f407}".repeat(VALUE_MAX_BYTES / 4);
+    for (variable, value) in [
+        ("OTEL_SERVICE_NAME=", &raw),
+        ("OTEL_RESOURCE_ATTRIBUTES=a=1,service.name=", &raw),
+        ("OTEL_RESOURCE_ATTRIBUTES=a=1,service.name=", &encoded),
+    ] {
+        let environ = format!("{variable}{value}").into_bytes();
+        for cut in 0..40 {
+            let (found, is_all) = Environment::parse(&environ[..environ.len() - cut], false);
+            assert_eq!(found.get("service.name"), Some(&*kept), "{variable} {cut}");
+            assert!(!is_all);
+        }
+        let few = VALUE_MAX_BYTES / 4 * (value.len() / 100);
+        for len in 0..few {
+            let (found, _) = Environment::parse(&environ[..variable.len() + len], false);
+            assert_eq!(found.get("service.name"), None, "{variable} {len}");
+        }
+    }
+    // What is malformed before its end is so in any case.
+    let long = "v".repeat(2 * VALUE_MAX_BYTES);
+    for text in [format!("a=%zz,b={long}"), format!("a=1,b=%zz{long}")] {
+        let environ = format!("OTEL_RESOURCE_ATTRIBUTES={text}");
+        let (found, _) = Environment::parse(environ.as_bytes(), false);
+        assert_eq!(found, Environment::default(), "{text}");
+    }
 }
