@@ -111,6 +111,8 @@ mutant makers bpf/owner.bpf.h 's/else if \(made \&\& !maker\)/else if (made)/' e
 mutant looks bpf/call.bpf.h 's/\(ns \* 0x9e3779b97f4a7c15ULL >> 32 \& look_mask\)/(look_mask)/' e2e limits_payload_after_idle
 mutant give-back agent/src/kernel/lost.rs 's/full.delete\(&key\)\?;//' e2e limits_lost_names
 mutant environment bpf/process.bpf.h 's/(if \(has_room && send_environment\)\n\s*)environment_send\(\);/$1;/' e2e identity_short_life
+mutant claims agent/src/resource.rs 's/!WITNESSED/WITNESSED.len() > 0 || !WITNESSED/' e2e identity_claims
+mutant users agent/src/process/mod.rs 's/facts.is_of_host\(\)/true/' e2e container_64
 mutant payload bpf/call.bpf.h 's/len > payload_max\)\n\s*len = payload_max/len > payload_max)\n\t\tlen = payload_max - 1/' e2e payload
 mutant lost-metrics bpf/lost.bpf.h 's/lost->consumed, 1/lost->consumed, 2/' e2e balance_ring_full_64
 mutant filter-comm bpf/filter.bpf.h 's/filter.by_comm && !comm_wanted\(task, thread\)/0/' e2e filter_in_kernel

@@ -2,14 +2,30 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The value of a resource attribute: the scalars of OTLP's `AnyValue`.
+/// Namespaces of attributes that say what a process is and where it runs. The
+/// kernel, the API server and the configuration know; neither a process nor the
+/// annotations of its pod can say it, since it could be about another.
+const WITNESSED: [&str; 6] = [
+    "container.",
+    "host.",
+    "k8s.",
+    "os.",
+    "process.",
+    "telemetry.",
+];
+
+/// Whether a process may say this of itself.
+pub(crate) fn may_claim(key: &str) -> bool {
+    !WITNESSED.iter().any(|namespace| key.starts_with(namespace))
+}
+
+/// The value of a resource attribute, of the kinds of OTLP's `AnyValue` that
+/// the semantic conventions use.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum AttributeValue {
@@ -21,6 +37,24 @@ pub enum AttributeValue {
     Double(f64),
     /// `bool_value`.
     Bool(bool),
+    /// `array_value` of strings, shared by the resources that have it. Cannot
+    /// be configured.
+    #[serde(skip_serializing)]
+    Strings(Arc<[String]>),
+}
+
+impl AttributeValue {
+    /// Length of its texts in bytes.
+    fn text_bytes(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::Strings(texts) => texts
+                .iter()
+                .map(|text| size_of::<String>() + text.len())
+                .sum(),
+            Self::Int(_) | Self::Double(_) | Self::Bool(_) => 0,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for AttributeValue {
@@ -79,16 +113,20 @@ impl Resource {
             .find_map(|(k, v)| (k == key).then_some(v))
     }
 
+    pub fn keys(&self) -> impl Iterator<Item = &str> + Clone {
+        self.attributes.iter().map(|(key, _)| &**key)
+    }
+
     /// Approximate memory of keys and values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.attributes
             .iter()
             .map(|(key, value)| {
-                let text = match value {
-                    AttributeValue::String(text) => text.len(),
-                    _ => 0,
+                let name = match key {
+                    Cow::Borrowed(_) => 0,
+                    Cow::Owned(name) => name.len(),
                 };
-                size_of_val(key) + size_of_val(value) + text
+                size_of_val(key) + name + size_of_val(value) + value.text_bytes()
             })
             .sum()
     }
@@ -98,6 +136,21 @@ impl Resource {
         let value = value.into();
         if !value.is_empty() {
             self.set(key, AttributeValue::String(value));
+        }
+    }
+
+    /// Sets an array of strings, unless it is empty.
+    pub fn set_texts(&mut self, key: &'static str, values: &Arc<[String]>) {
+        if !values.is_empty() {
+            self.set(key, AttributeValue::Strings(Arc::clone(values)));
+        }
+    }
+
+    /// Sets a string that something else has not set.
+    pub fn set_new_text(&mut self, key: &str, value: &str) {
+        if self.get(key).is_none() {
+            let value = AttributeValue::String(value.to_owned());
+            self.attributes.push((key.to_owned().into(), value));
         }
     }
 
@@ -111,24 +164,45 @@ impl Resource {
     }
 }
 
-impl From<&Resource> for ProtoResource {
-    fn from(resource: &Resource) -> Self {
-        let attributes = resource.attributes.iter().map(|(key, value)| {
-            let value = match value {
-                AttributeValue::String(text) => Value::StringValue(text.clone()),
-                AttributeValue::Int(number) => Value::IntValue(*number),
-                AttributeValue::Double(number) => Value::DoubleValue(*number),
-                AttributeValue::Bool(yes) => Value::BoolValue(*yes),
-            };
-            KeyValue {
-                key: key.clone().into_owned(),
-                value: Some(AnyValue { value: Some(value) }),
-                ..KeyValue::default()
-            }
-        });
-        Self {
-            attributes: attributes.collect(),
-            ..Self::default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_know_better_is_not_to_be_claimed() {
+        for key in [
+            "process.pid",
+            "process.runtime.name",
+            "container.id",
+            "k8s.pod.uid",
+            "host.id",
+            "os.type",
+            "telemetry.distro.name",
+            "telemetry.sdk.name",
+        ] {
+            assert!(!may_claim(key), "{key}");
         }
+        for key in [
+            "service.name",
+            "deployment.environment.name",
+            "team",
+            "processes.x",
+            "osx",
+        ] {
+            assert!(may_claim(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn memory_is_that_of_keys_and_values() {
+        let mut resource = Resource::default();
+        let none = resource.bytes();
+        resource.set("a.key".to_owned(), AttributeValue::Int(1));
+        let one = size_of::<(Cow<'static, str>, AttributeValue)>();
+        assert_eq!(resource.bytes() - none, one + 5);
+        let texts = ["ab".to_owned(), "c".to_owned()].into();
+        resource.set_texts("host.ip", &texts);
+        let two = 2 * one + 5 + 2 * size_of::<String>() + 3;
+        assert_eq!(resource.bytes() - none, two);
     }
 }

@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use mqspan::internals::clock::{Anchors, Reading};
 use mqspan::internals::config::Correlation;
-use mqspan::internals::encode::{self, Batch, Push, json};
+use mqspan::internals::encode::{self, Batch, Push, SCHEMA_URL, json};
 use mqspan::internals::event::{
     Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
 };
 use mqspan::internals::span::Span;
 use mqspan::internals::trace_state::TraceState;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::{Span as ProtoSpan, TracesData};
 use proptest::option;
 use proptest::prelude::*;
 use prost::Message as _;
+use serde_json::json;
 
 const OPERATIONS: [Operation; 10] = [
     Operation::MqOpen,
@@ -221,7 +223,9 @@ proptest! {
             let read: ProtoSpan = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(read, reference::proto_span(&span));
             let read = serde_json::from_value(object["resource"].clone()).unwrap();
-            prop_assert_eq!(reference::proto_resource(&resource), read);
+            let expected = reference::proto_resource(&resource);
+            prop_assert_eq!(&expected, &ProtoResource::from(&resource));
+            prop_assert_eq!(expected, read);
             prop_assert_eq!(&object["scope"]["name"], "mqspan");
         }
     }
@@ -277,6 +281,20 @@ fn json_has_the_names_and_forms_of_the_specification() {
     assert_eq!(
         object["links"][0]["attributes"][0]["value"]["stringValue"],
         "sender"
+    );
+    let resource = &object["resource"];
+    let mut addresses = resource["attributes"].as_array().unwrap().iter();
+    let addresses = addresses.find(|a| a["key"] == "host.ip").unwrap();
+    assert_eq!(
+        addresses["value"],
+        json!({"arrayValue": {"values": [{"stringValue": "192.168.1.140"}, {"stringValue": "2001:db8::1"}]}})
+    );
+    assert_eq!(
+        resource["entityRefs"][0],
+        json!({
+            "schemaUrl": SCHEMA_URL, "type": "process",
+            "idKeys": ["process.pid", "process.creation.time"], "descriptionKeys": []
+        })
     );
 }
 

@@ -181,7 +181,7 @@ async fn a_full_queue_gives_up_what_is_new(protocol: Protocol) {
     let address = free_address().unwrap();
     let mut agent = Agent::start(Otlp {
         sending_queue: SendingQueue {
-            queue_size: Size(10_000),
+            queue_size: Size(16_000),
             ..SendingQueue::default()
         },
         ..settings(protocol, address)

@@ -134,6 +134,9 @@ fn shown(attributes: &[KeyValue]) -> String {
                 any_value::Value::StringValue(text) => format!("{}={text}", attribute.key),
                 any_value::Value::IntValue(number) => format!("{}={number}", attribute.key),
                 any_value::Value::BoolValue(yes) => format!("{}={yes}", attribute.key),
+                any_value::Value::ArrayValue(array) => {
+                    format!("{}={} values", attribute.key, array.values.len())
+                }
                 other => panic!("{other:?}"),
             }
         })

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value,
+};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 
 /// An attribute's value, of the kinds that the contract uses.
@@ -15,6 +17,7 @@ pub enum Value {
     Double(f64),
     Bool(bool),
     Bytes(Vec<u8>),
+    Strings(Vec<String>),
     /// A kind that the contract does not use.
     Other(String),
 }
@@ -27,6 +30,7 @@ impl fmt::Display for Value {
             Value::Double(d) => write!(f, "{d} (double)"),
             Value::Bool(b) => write!(f, "{b}"),
             Value::Bytes(b) => write!(f, "{b:02x?}"),
+            Value::Strings(s) => write!(f, "{s:?}"),
             Value::Other(s) => write!(f, "{s}"),
         }
     }
@@ -51,7 +55,20 @@ fn value(any: Option<&AnyValue>) -> Value {
         Some(any_value::Value::DoubleValue(d)) => Value::Double(*d),
         Some(any_value::Value::BoolValue(b)) => Value::Bool(*b),
         Some(any_value::Value::BytesValue(b)) => Value::Bytes(b.clone()),
+        Some(any_value::Value::ArrayValue(array)) => strings(array),
         other => Value::Other(format!("{other:?}")),
+    }
+}
+
+fn strings(array: &ArrayValue) -> Value {
+    let elements: Vec<_> = array.values.iter().map(|any| value(Some(any))).collect();
+    let texts = elements.iter().map(|element| match element {
+        Value::Str(text) => Some(text.clone()),
+        _ => None,
+    });
+    match texts.collect() {
+        Some(texts) => Value::Strings(texts),
+        None => Value::Other(format!("{elements:?}")),
     }
 }
 

@@ -36,7 +36,8 @@ eventually 60 api GET /api/v1/namespaces/default || fail "no namespace default"
 
 # pod NAME NODE: makes a pod of Deployment shop and prints its UID.
 pod() {
-	api POST /api/v1/namespaces/default/pods "{\"metadata\":{\"name\":\"$1\",\"labels\":{\"pod-template-hash\":\"6bd65c67cf\"},
+	api POST /api/v1/namespaces/default/pods "{\"metadata\":{\"name\":\"$1\",\"labels\":{\"pod-template-hash\":\"6bd65c67cf\",
+\"app.kubernetes.io/instance\":\"till\",\"empty\":\"\"},
 \"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"shop-6bd65c67cf\",\"uid\":\"r\",\"controller\":true}]},
 \"spec\":{\"nodeName\":\"$2\",\"tolerations\":[{\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"proxy\",\"image\":\"proxy:2\"},
 {\"name\":\"api\",\"image\":\"shop:1.4\"}]}}" |
@@ -50,13 +51,17 @@ cat >"$work/kubeconfig" <<YAML
 {apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
  clusters: [{name: c, cluster: {server: "$url", certificate-authority: "$work/certs/apiserver.crt"}}], users: [{name: u, user: {token: agent-token}}]}
 YAML
-cat >"$work/mqspan.yaml" <<YAML
+# configure LABELS: whether labels are used.
+configure() {
+	cat >"$work/mqspan.yaml" <<YAML
 capture: {backend: tracepoint}
 filter: {include: {containers: ["$id"]}}
-enrich: {kubernetes: {enabled: true, node_name: n1}}
+enrich: {kubernetes: {enabled: true, node_name: n1, labels: $1}}
 exporters: {file: {path: $work/spans.jsonl}, otlp: {endpoint: "http://127.0.0.1:1"}}
 metrics: {otlp: {enabled: false}}
 YAML
+}
+configure false
 export KUBECONFIG=$work/kubeconfig
 # doctor WORDS: checks that the doctor says this.
 doctor() {
@@ -95,16 +100,33 @@ has() {
 	jq -es --arg uid "$uid" '[.[] | .resourceSpans[]?.resource.attributes | map({key, value: (.value | to_entries[0].value)}) | from_entries]
 		| any(.[]; ."k8s.pod.uid" == $uid and ('"$1"'))' "$work/spans.jsonl"
 }
-eventually 20 has '."k8s.deployment.name" == "shop" and ."k8s.container.name" == null' ||
+eventually 20 has '."k8s.deployment.name" == "shop" and ."k8s.container.name" == null and ."container.image.name" == null' ||
 	fail "no span with the pod's names"
 echo "kubernetes: spans have the names of the pod, its container not being reported yet"
+digest=registry.test/shop@sha256:$(printf '%064d' 8)
 api PATCH /api/v1/namespaces/default/pods/shop-6bd65c67cf-abcde/status "{\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{
-\"name\":\"api\",\"image\":\"shop:1.4\",\"imageID\":\"\",\"ready\":true,\"restartCount\":0,\"containerID\":\"containerd://$id\"}]}}" >/dev/null
+\"name\":\"api\",\"image\":\"shop:1.4\",\"imageID\":\"$digest\",\"ready\":true,\"restartCount\":0,\"containerID\":\"containerd://$id\"}]}}" >/dev/null
 eventually 20 has '."k8s.container.name" == "api" and ."service.name" == "shop" and ."service.version" == "1.4"
-	and ."service.instance.id" == "default.shop-6bd65c67cf-abcde.api" and ."k8s.node.name" == "n1"' || fail "no span with the container's name"
-echo "kubernetes: spans have the name of the container once it is reported"
+	and ."service.instance.id" == "default.shop-6bd65c67cf-abcde.api" and ."k8s.node.name" == "n1"
+	and ."container.image.name" == "shop" and ."container.image.tags".values == [{stringValue: "1.4"}]
+	and ."container.image.repo_digests".values == [{stringValue: "'"$digest"'"}]' || fail "no span with the container's name and image"
+echo "kubernetes: spans have the name of the container and its image once it is reported"
 kill "$agent_pid"
 wait "$agent_pid" || fail "the agent has failed"
 [ "$(grep -c 'WARN.*pods' "$work/agent.log")" -eq 1 ] || fail "not one warning about pods"
 ! grep -q ERROR "$work/agent.log" || fail "the agent has logged an error"
+has '."service.name" == "shop"' || fail "no span to look for labels in"
+! has 'keys | any(startswith("k8s.pod.label."))' || fail "labels that nobody has asked for"
+
+configure true
+rm "$work/spans.jsonl"
+"$agent" run --config "$work/mqspan.yaml" 2>"$work/labels.log" &
+agent_pid=$!
+pids+=("$agent_pid")
+eventually 30 has '."service.name" == "till" and ."k8s.pod.label.app.kubernetes.io/instance" == "till" and ."k8s.pod.label.empty" == ""
+	and ."k8s.pod.label.pod-template-hash" == "6bd65c67cf" and ."k8s.deployment.name" == "shop"' || fail "no span with the pod's labels"
+echo "kubernetes: spans have the labels of the pod once that is asked for, and the service's name is that of its label"
+kill "$agent_pid"
+wait "$agent_pid" || fail "the agent with labels has failed"
+! grep -q ERROR "$work/labels.log" || fail "the agent with labels has logged an error"
 echo "kubernetes: ok"

@@ -268,6 +268,11 @@ impl Comparison<'_> {
             .iter()
             .filter_map(|(key, want)| difference(key, want, origin.resource.get(*key)))
             .collect();
+        if let Some(Value::Str(owner)) = origin.resource.get("process.owner")
+            && owner.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            differences.push(format!("process.owner: {owner:?} is no name"));
+        }
         // Only /proc has the path, and only while the process is there.
         let path = origin.resource.get("process.executable.path");
         if path.is_some() || lived_ns >= LONG_LIFE_NS {

@@ -96,3 +96,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Call>> {
 pub(crate) fn pids(calls: &[Call]) -> BTreeSet<i64> {
     calls.iter().map(|call| call.pid).collect()
 }
+
+/// A file of the host, also if the tests run in another root directory.
+pub(crate) fn host_file(path: &str) -> Option<String> {
+    std::fs::read_to_string(Path::new("/proc/1/root").join(path)).ok()
+}
+
+/// The name that the host has for a user.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
+    host_file("etc/passwd")?.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        (fields.get(2)?.parse() == Ok(uid)).then(|| fields.first().map(|&name| name.to_owned()))?
+    })
+}

@@ -1,7 +1,8 @@
 //! Which resource attributes are strings by the semantic conventions. An id
 //! that looks like a number stays a string of digits.
 //!
-//! Source: <https://opentelemetry.io/docs/specs/semconv/registry/attributes/>.
+//! Source: the registry of the semantic conventions, version 1.44.0. A test
+//! compares the attributes of all its entities.
 
 /// Namespaces whose attributes are strings, unless they are in [`OTHERS`].
 const NAMESPACES: [&str; 21] = [
@@ -29,12 +30,15 @@ const NAMESPACES: [&str; 21] = [
 ];
 
 /// Integers and booleans in these namespaces.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 18] = [
     "browser.mobile",
     "faas.coldstart",
     "faas.max_memory",
+    "gcp.cloud_run.job.task_index",
     "host.cpu.cache.l2.size",
     "k8s.container.restart_count",
+    "k8s.service.publish_not_ready_addresses",
+    "process.args_count",
     "process.exit.code",
     "process.group_leader.pid",
     "process.interactive",
@@ -44,6 +48,7 @@ const OTHERS: [&str; 14] = [
     "process.saved_user.id",
     "process.session_leader.pid",
     "process.user.id",
+    "process.vpid",
 ];
 
 /// Whether `path` is an entry of `resource.attributes`.
@@ -60,6 +65,5 @@ pub(super) fn is_string_attribute(path: &[String]) -> bool {
     let is_of_conventions = name
         .split_once('.')
         .is_some_and(|(namespace, _)| NAMESPACES.contains(&namespace));
-    // `process.vpid` is an integer.
-    is_of_conventions && !OTHERS.contains(&name.as_str()) && name != "process.vpid"
+    is_of_conventions && !OTHERS.contains(&name.as_str())
 }

@@ -190,11 +190,12 @@ section! {
 section! {
     /// `enrich`
     Enrich {
-        /// Whether to tell the path of the executable, and what the process's own OTEL_* variables say of the service. The kernel sends the
-        /// path and the first 16 KiB of the environment; what does not fit comes from /proc, if it can be had within a second. Without this it
-        /// sends no environment, and /proc is not read.
+        /// Whether to tell the path of the executable, and what the process's own OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say: 64
+        /// attributes at most and 4 KiB in all, values of at most 256 bytes, and none of process, container, k8s, host, os or telemetry. The
+        /// kernel sends the path and the first 16 KiB of the environment; what does not fit comes from /proc, if it can be had within a second.
+        /// Without this it sends no environment, and /proc is not read.
         process: bool = true,
-        /// Whether to find the container's id.
+        /// Whether to find the container's id, and its pod's.
         container: bool = true,
         /// Pods and workloads.
         kubernetes: Kubernetes = Kubernetes::default(),
@@ -204,13 +205,16 @@ section! {
 section! {
     /// `enrich.kubernetes`
     Kubernetes {
-        /// Whether to take the names of pods and workloads, and what their labels and annotations say of the service, from the Kubernetes API
+        /// Whether to take the names of pods, workloads and images, and what the pods' annotations say of the service, from the Kubernetes API
         /// server: that of $KUBECONFIG, of ~/.kube/config, or of the pod's service account, which has to be allowed to list and watch pods. No
         /// span waits for it: a process has its pod's names from 0.1 s after the API server tells them, and goes without them until then. At
         /// most 1024 pods and 4096 containers are remembered.
         enabled: bool = false,
         /// The node whose pods to watch, needed if enabled; in a pod, take spec.nodeName through a variable: ${env:NODE_NAME}.
         node_name: String = String::new(),
+        /// Whether to use labels of pods: all of a pod's become k8s.pod.label.KEY, 32 at most and 4 KiB in all, and app.kubernetes.io/instance,
+        /// name and version name the service where its annotations do not.
+        labels: bool = false,
     }
 }
 

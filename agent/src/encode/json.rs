@@ -50,7 +50,7 @@ pub fn span_line(
     span_fields(out, message)?;
     out.extend_from_slice(b",\"resource\":");
     let body = resource.head().get(5..).unwrap_or_default();
-    attributes_object(out, first(body, 1)?, 1)?;
+    resource_object(out, first(body, 1)?)?;
     out.extend_from_slice(b",\"scope\":");
     let scope_at = resource.scope_len_at() + 4;
     let scope = resource.head().get(scope_at..).unwrap_or_default();
@@ -109,7 +109,7 @@ fn has(message: &[u8], number: u32) -> bool {
 
 fn resource_spans(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     out.extend_from_slice(b"{\"resource\":");
-    attributes_object(out, first(message, 1)?, 1)?;
+    resource_object(out, first(message, 1)?)?;
     key(out, "scopeSpans");
     out.push(b'[');
     each(out, message, 2, scope_spans)?;
@@ -153,10 +153,35 @@ fn scope_object(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// `{"attributes": [...]}`.
-fn attributes_object(out: &mut Vec<u8>, message: &[u8], number: u32) -> Result<(), Malformed> {
+/// `{"attributes": [...], "entityRefs": [...]}`.
+fn resource_object(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     out.push(b'{');
-    attributes(out, message, number)?;
+    attributes(out, message, 1)?;
+    if has(message, 3) {
+        key(out, "entityRefs");
+        out.push(b'[');
+        each(out, message, 3, entity_ref)?;
+        out.push(b']');
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn entity_ref(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
+    out.push(b'{');
+    for (number, name) in [(1, "schemaUrl"), (2, "type")] {
+        key(out, name);
+        text(out, first(message, number)?);
+    }
+    for (number, name) in [(3, "idKeys"), (4, "descriptionKeys")] {
+        key(out, name);
+        out.push(b'[');
+        each(out, message, number, |out, bytes| {
+            text(out, bytes);
+            Ok(())
+        })?;
+        out.push(b']');
+    }
     out.push(b'}');
     Ok(())
 }
@@ -252,13 +277,31 @@ fn key_value(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     key(out, "value");
     out.push(b'{');
     for field in Fields::new(first(message, 2)?) {
-        any_value(out, field?);
+        let field = field?;
+        if field.number == 5 {
+            key(out, "arrayValue");
+            out.extend_from_slice(b"{\"values\":[");
+            each(out, field.value.bytes(), 1, element)?;
+            out.extend_from_slice(b"]}");
+        } else {
+            scalar(out, field);
+        }
     }
     out.extend_from_slice(b"}}");
     Ok(())
 }
 
-fn any_value(out: &mut Vec<u8>, field: Field<'_>) {
+/// An element of an array, which is no array itself.
+fn element(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
+    out.push(b'{');
+    for field in Fields::new(message) {
+        scalar(out, field?);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn scalar(out: &mut Vec<u8>, field: Field<'_>) {
     match field.number {
         1 => {
             key(out, "stringValue");

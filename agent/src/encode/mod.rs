@@ -7,8 +7,10 @@
 
 pub mod batch;
 pub mod encoded;
+mod entity;
 pub mod json;
 pub mod otlp;
+mod proto;
 pub mod resource;
 mod spare;
 pub mod split;

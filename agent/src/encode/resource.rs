@@ -2,6 +2,7 @@
 
 use crate::resource::{AttributeValue, Resource};
 
+use super::entity::{Entity, entities};
 use super::wire::{push_bytes, push_varint};
 use super::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
 
@@ -33,6 +34,9 @@ pub fn resource(resource: &Resource) -> EncodedResource {
     let mut message = Vec::new();
     for (key, value) in &resource.attributes {
         push_bytes(&mut message, 1, &key_value(key, value));
+    }
+    for entity in entities(resource.keys()) {
+        push_bytes(&mut message, 3, &entity_ref(&entity));
     }
     let mut scope = Vec::new();
     push_bytes(&mut scope, 1, SCOPE_NAME.as_bytes());
@@ -66,9 +70,35 @@ fn key_value(key: &str, value: &AttributeValue) -> Vec<u8> {
             any.push(4 << 3 | 1);
             any.extend_from_slice(&value.to_le_bytes());
         }
+        AttributeValue::Strings(texts) => push_bytes(&mut any, 5, &array_value(texts)),
     }
     let mut pair = Vec::new();
     push_bytes(&mut pair, 1, key.as_bytes());
     push_bytes(&mut pair, 2, &any);
     pair
+}
+
+/// An `ArrayValue` of `common.proto`.
+fn array_value(texts: &[String]) -> Vec<u8> {
+    let mut array = Vec::new();
+    for text in texts {
+        let mut any = Vec::new();
+        push_bytes(&mut any, 1, text.as_bytes());
+        push_bytes(&mut array, 1, &any);
+    }
+    array
+}
+
+/// An `EntityRef` of `common.proto`.
+fn entity_ref(entity: &Entity<'_>) -> Vec<u8> {
+    let mut message = Vec::new();
+    push_bytes(&mut message, 1, SCHEMA_URL.as_bytes());
+    push_bytes(&mut message, 2, entity.kind.as_bytes());
+    for key in entity.id_keys {
+        push_bytes(&mut message, 3, key.as_bytes());
+    }
+    for key in &entity.description_keys {
+        push_bytes(&mut message, 4, key.as_bytes());
+    }
+    message
 }

@@ -179,6 +179,7 @@ fn parse_process(bytes: &[u8]) -> Result<ProcessSeen<'_>, DecodeError> {
         key: key_of(&raw.execution),
         uid: raw.uid,
         owner: Owner::from_raw(&raw.owner),
+        user_namespace: raw.user_ns,
         pids: levels
             .iter()
             .take(raw.pid_levels.into())

@@ -356,6 +356,8 @@ pub struct ProcessSeen<'a> {
     pub uid: u32,
     /// The owner whose share of the available room it uses.
     pub owner: Owner,
+    /// Inode number of its user namespace.
+    pub user_namespace: u32,
     /// Its ids, from the initial PID namespace inwards.
     pub pids: Vec<PidLevel>,
     /// `kernfs_node.id` of its cgroup.

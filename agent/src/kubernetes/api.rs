@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Deserialize;
 
+use super::image::Image;
 use super::pod::{Pod, PodContainer};
-use super::{image, workload};
+use super::workload;
 
 /// `v1.Pod`.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,11 +51,14 @@ struct ContainerStatus {
     name: String,
     #[serde(rename = "containerID")]
     container_id: String,
+    #[serde(rename = "imageID")]
+    image_id: String,
 }
 
 impl ApiPod {
-    /// Converts to what is kept. `None` for a pod without UID, which no server sends.
-    pub(super) fn into_pod(self) -> Option<Pod> {
+    /// Converts to what is kept, its labels only if they are wanted. `None` for
+    /// a pod without UID, which no server sends.
+    pub(super) fn into_pod(self, labels: bool) -> Option<Pod> {
         let workloads = workload::workloads(&self.metadata);
         let images = [
             self.spec.containers,
@@ -76,7 +80,9 @@ impl ApiPod {
                     .find(|container| container.name == status.name);
                 Some(PodContainer {
                     id: bare_id(&status.container_id)?.to_owned(),
-                    version: image.and_then(|container| image::version(&container.image)),
+                    image: image
+                        .map(|container| Image::new(&container.image, &status.image_id))
+                        .unwrap_or_default(),
                     name: status.name,
                 })
             })
@@ -84,12 +90,12 @@ impl ApiPod {
         let only = match images.as_slice() {
             [only] => Some(PodContainer {
                 id: String::new(),
-                version: image::version(&only.image),
+                image: Image::new(&only.image, ""),
                 name: only.name.clone(),
             }),
             _ => None,
         };
-        Pod::new(self.metadata, workloads, containers, only)
+        Pod::new(self.metadata, labels, workloads, containers, only)
     }
 
     /// The UID of a pod that is gone.
@@ -136,9 +142,9 @@ impl Resource for ApiPod {
 #[cfg(test)]
 impl Pod {
     /// Parses a pod from the server's JSON.
-    pub(crate) fn of_json(json: serde_json::Value) -> Self {
+    pub(crate) fn of_json(json: serde_json::Value, labels: bool) -> Self {
         let pod: ApiPod = serde_json::from_value(json).unwrap();
-        pod.into_pod().unwrap()
+        pod.into_pod(labels).unwrap()
     }
 }
 
@@ -164,11 +170,13 @@ mod tests {
     fn the_only_container() {
         let only = |spec: serde_json::Value| {
             let metadata = serde_json::json!({"uid": "u", "name": "shop-0", "namespace": "shop"});
-            Pod::of_json(serde_json::json!({"metadata": metadata, "spec": spec})).only
+            let pod = serde_json::json!({"metadata": metadata, "spec": spec});
+            Pod::of_json(pod, false).only
         };
         let api = serde_json::json!([{"name": "api", "image": "shop:1"}]);
         let found = only(serde_json::json!({"containers": api})).unwrap();
-        assert_eq!((&*found.name, found.version.as_deref()), ("api", Some("1")));
+        let version = found.image.version.as_deref();
+        assert_eq!((&*found.name, version), ("api", Some("1")));
         for other in ["containers", "initContainers", "ephemeralContainers"] {
             let mut spec = serde_json::json!({"containers": api});
             let more = [api[0].clone(), serde_json::json!({"name": "b"})];
@@ -183,7 +191,8 @@ mod tests {
 
     #[test]
     fn containers_of_all_kinds() {
-        let pod = Pod::of_json(serde_json::json!({
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let json = serde_json::json!({
             "metadata": {"uid": "u", "name": "shop-0", "namespace": "shop"},
             "spec": {
                 "nodeName": "n1",
@@ -194,17 +203,18 @@ mod tests {
             "status": {
                 "phase": "Running",
                 "containerStatuses": [
-                    {"name": "api", "containerID": "containerd://a", "image": "sha256:1"},
+                    {"name": "api", "containerID": "containerd://a", "image": "sha256:1", "imageID": format!("r.test/shop@{digest}")},
                     {"name": "late", "state": {"waiting": {}}}
                 ],
                 "initContainerStatuses": [{"name": "proxy", "containerID": "containerd://p"}],
                 "ephemeralContainerStatuses": [{"name": "debug", "containerID": "containerd://d"}]
             }
-        }));
+        });
+        let pod = Pod::of_json(json, false);
         let found: Vec<_> = pod
             .containers
             .iter()
-            .map(|c| (c.name.as_str(), c.id.as_str(), c.version.as_deref()))
+            .map(|c| (c.name.as_str(), c.id.as_str(), c.image.version.as_deref()))
             .collect();
         assert_eq!(
             found,
@@ -214,5 +224,8 @@ mod tests {
                 ("debug", "d", None)
             ]
         );
+        let api = &pod.containers[0].image;
+        assert_eq!((&*api.name, &*api.tags), ("shop", &["1".to_owned()][..]));
+        assert_eq!(*api.repo_digests, [format!("r.test/shop@{digest}")]);
     }
 }

@@ -97,6 +97,7 @@ impl Pods {
         let task = watch::run(
             client,
             node_name.clone(),
+            wanted.labels,
             changes,
             watch::DefaultBackoff::default(),
         );

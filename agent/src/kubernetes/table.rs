@@ -14,8 +14,8 @@ pub const MAX_PODS: usize = 1024;
 /// its containers.
 pub const MAX_CONTAINERS: usize = 4096;
 
-/// Takes about 12 MiB with both limits reached and all texts at their maximum
-/// length. A usual pod takes about 1 KiB.
+/// Takes about 20 MiB with both limits reached and all texts at their maximum
+/// length, of which labels are 4 MiB. A usual pod takes about 1 KiB.
 #[derive(Debug, Default)]
 pub(super) struct PodTable {
     pods: HashMap<String, Known>,
@@ -125,7 +125,7 @@ mod tests {
         let containers = ids.iter().map(|id| PodContainer {
             name: format!("name-{id}"),
             id: (*id).to_owned(),
-            version: None,
+            image: super::super::image::Image::default(),
         });
         Pod {
             uid: uid.to_owned(),

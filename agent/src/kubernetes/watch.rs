@@ -48,10 +48,12 @@ pub(super) async fn list(client: Client, node_name: &str) -> kube::Result<usize>
     Ok(pods.items.len())
 }
 
-/// Runs until the receiver of changes is gone.
+/// Runs until the receiver of changes is gone. Pods have their labels only if
+/// they are wanted.
 pub(super) async fn run(
     client: Client,
     node_name: String,
+    labels: bool,
     changes: Sender<Change>,
     backoff: impl Backoff,
 ) {
@@ -64,7 +66,7 @@ pub(super) async fn run(
     let wanted = wanted.fields(&of_node(&node_name));
     let events = watcher(Api::<ApiPod>::all(client), wanted).backoff(backoff);
     tokio::select! {
-        () = forward(events, &changes, &node_name) => {}
+        () = forward(events, &changes, &node_name, labels) => {}
         () = changes.closed() => {}
     }
 }
@@ -73,7 +75,12 @@ async fn forward(
     events: impl Stream<Item = watcher::Result<Event<ApiPod>>>,
     changes: &Sender<Change>,
     node_name: &str,
+    labels: bool,
 ) {
+    let seen = |pod: ApiPod| {
+        let pod = pod.into_pod(labels);
+        pod.map(|pod| Change::Seen(Box::new(pod)))
+    };
     let mut events = pin!(events);
     let mut state = State::Starting;
     let mut listed = 0_u64;
@@ -89,7 +96,7 @@ async fn forward(
             }
             Ok(Event::InitApply(pod)) => {
                 listed += 1;
-                pod.into_pod().map(|pod| Change::Seen(Box::new(pod)))
+                seen(pod)
             }
             Ok(Event::InitDone) => {
                 state.works(node_name, listed);
@@ -97,7 +104,7 @@ async fn forward(
             }
             Ok(Event::Apply(pod)) => {
                 state.recovers();
-                pod.into_pod().map(|pod| Change::Seen(Box::new(pod)))
+                seen(pod)
             }
             Ok(Event::Delete(pod)) => {
                 state.recovers();

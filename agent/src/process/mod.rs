@@ -210,9 +210,9 @@ impl Processes {
 
     /// Takes an environment, which comes before its process.
     pub fn environment(&mut self, seen: &EnvironmentSeen<'_>) {
-        let environment = Environment::parse(seen.environ);
+        let (environment, is_all) = Environment::parse(seen.environ, seen.is_whole);
         let parts = self.arriving(seen.key);
-        parts.missing.environment = !seen.is_whole && environment == Environment::default();
+        parts.missing.environment = !is_all;
         parts.environment = environment;
     }
 
@@ -352,7 +352,7 @@ impl Processes {
             semconv::PROCESS_PID,
             AttributeValue::Int(facts.key.pid.into()),
         );
-        if let Some(vpid) = facts.vpid.filter(|vpid| *vpid != facts.key.pid) {
+        if let Some(vpid) = facts.vpid {
             resource.set(semconv::PROCESS_VPID, AttributeValue::Int(vpid.into()));
         }
         resource.set_text(semconv::PROCESS_EXECUTABLE_NAME, facts.exe_name.clone());
@@ -360,13 +360,9 @@ impl Processes {
             resource.set_text(semconv::PROCESS_EXECUTABLE_PATH, facts.exe_path.clone());
         }
         resource.set_text(semconv::PROCESS_CREATION_TIME, facts.created.clone());
-        resource.set_text(
-            semconv::PROCESS_OWNER,
-            facts
-                .uid
-                .map(|uid| self.host.user_name(uid))
-                .unwrap_or_default(),
-        );
+        let uid = facts.uid.filter(|_| facts.is_of_host());
+        let owner = uid.and_then(|uid| self.host.user_name(uid));
+        resource.set_text(semconv::PROCESS_OWNER, owner.unwrap_or_default());
         let container = &facts.container;
         if self.enrich.container {
             resource.set_text(
@@ -385,6 +381,11 @@ impl Processes {
             found.describe(&mut resource);
         }
         self.host.describe(&mut resource);
+        if self.enrich.process {
+            for (key, value) in facts.own.iter() {
+                resource.set_new_text(key, value);
+            }
+        }
         if let Some(found) = found {
             found.describe_rest(&mut resource);
         }
@@ -394,7 +395,7 @@ impl Processes {
         Process {
             encoded: Arc::new(encode::resource(&resource)),
             resource,
-            name: facts.exe_name.clone(),
+            name: facts.name().to_owned(),
             uid: facts.uid,
             owner: facts.owner,
             container_id: container.id.clone(),
@@ -411,32 +412,26 @@ impl Processes {
         facts: &Facts,
         found: Option<FoundPod<'_>>,
     ) {
-        let own = if self.enrich.process {
-            facts.own.clone()
-        } else {
-            Environment::default()
+        let own = |key| {
+            let told = self.enrich.process.then(|| facts.own.get(key)).flatten();
+            told.map(str::to_owned)
         };
         let of_pod = found.map(|found| found.service()).unwrap_or_default();
-        let name = own.service_name.or(of_pod.name);
-        let instance_id = own.service_instance_id.or(of_pod.instance_id);
-        for (key, value) in [
+        for (key, of_pod, otherwise) in [
             (
                 semconv::SERVICE_NAME,
-                name.or_else(|| Some(facts.exe_name.clone())),
+                of_pod.name,
+                Some(facts.name().to_owned()),
             ),
-            (
-                semconv::SERVICE_NAMESPACE,
-                own.service_namespace.or(of_pod.namespace),
-            ),
-            (
-                semconv::SERVICE_VERSION,
-                own.service_version.or(of_pod.version),
-            ),
+            (semconv::SERVICE_NAMESPACE, of_pod.namespace, None),
+            (semconv::SERVICE_VERSION, of_pod.version, None),
             (
                 semconv::SERVICE_INSTANCE_ID,
-                instance_id.or_else(|| Some(self.host.instance_id(&facts.key))),
+                of_pod.instance_id,
+                Some(self.host.instance_id(&facts.key)),
             ),
         ] {
+            let value = own(key).or(of_pod).or(otherwise);
             resource.set_text(key, value.unwrap_or_default());
         }
     }

@@ -52,7 +52,10 @@ impl ProcFacts {
         }
         if missing.environment {
             facts.environment = read_bounded(&directory.join("environ"))
-                .map(|bytes| Environment::parse(&bytes))
+                .map(|bytes| {
+                    let is_whole = (bytes.len() as u64) < READ_MAX_BYTES;
+                    Environment::parse(&bytes, is_whole).0
+                })
                 .ok();
         }
         // Checked last, so that everything read before is of the same process.

@@ -5,6 +5,7 @@ use tokio::sync::mpsc::Sender;
 use super::*;
 use crate::clock::Reading;
 use crate::event::PathKind;
+use crate::host::INITIAL_USER_NAMESPACE;
 use crate::kubernetes::{Change, Pod};
 use crate::owner::Tenant;
 use crate::test_calls::receive;
@@ -27,6 +28,7 @@ fn seen(key: ProcessKey) -> ProcessSeen<'static> {
             tenant: Tenant::Container(3),
             user: 0,
         },
+        user_namespace: INITIAL_USER_NAMESPACE,
         pids: vec![PidLevel {
             pid: key.pid,
             namespace: 1,
@@ -92,7 +94,7 @@ impl Node {
     }
 
     fn tell_pod(&mut self, status: serde_json::Value) {
-        let pod = Pod::of_json(serde_json::json!({
+        let pod = serde_json::json!({
             "metadata": {
                 "uid": POD, "name": "shop-6bd65c67cf-abcde", "namespace": "sales",
                 "labels": {"pod-template-hash": "6bd65c67cf"},
@@ -104,8 +106,8 @@ impl Node {
             },
             "spec": {"containers": [{"name": "proxy", "image": "proxy:2"}, {"name": "api", "image": "shop:1.4"}]},
             "status": status
-        }));
-        self.tell(Change::Seen(Box::new(pod)));
+        });
+        self.tell(Change::Seen(Box::new(Pod::of_json(pod, false))));
     }
 
     fn call(&mut self) -> Arc<Process> {
@@ -270,6 +272,8 @@ fn the_kernel_tells_all_that_is_wanted() {
         Some(&AttributeValue::Int(7))
     );
     assert!(processes.seen(&seen, &anchors).is_none(), "again");
+    let created = text(&process, "process.creation.time");
+    assert!(created.ends_with('Z') && created.len() == 24, "{created}");
     // A new configuration applies to processes that are already known.
     processes.reconfigure(
         &extra([("a".to_owned(), AttributeValue::Int(1))]),
@@ -290,12 +294,118 @@ fn the_kernel_tells_all_that_is_wanted() {
     assert_eq!(processes.take_forgotten(), [seen.key.pid]);
 }
 
+/// Tells of a process with this cgroup, and what else `change` makes of it.
+fn owner(cgroup: Option<&[u8]>, change: impl Fn(&mut ProcessSeen<'_>)) -> String {
+    let (mut processes, anchors) = processes();
+    let mut seen = seen(receive().process);
+    seen.owner.tenant = Tenant::Host;
+    change(&mut seen);
+    if let Some(cgroup) = cgroup {
+        processes.path(&path(seen.key, PathKind::Cgroup, cgroup));
+    }
+    text(&processes.seen(&seen, &anchors).unwrap(), "process.owner")
+}
+
+#[test]
+fn users_have_the_names_of_the_host_or_none() {
+    let slice = b"user.slice\0".as_slice();
+    let container = format!("docker-{ID}.scope\0system.slice\0");
+    assert_eq!(owner(Some(slice), |_| {}), "root");
+    for (what, found) in [
+        (
+            "no name",
+            owner(Some(slice), |seen| seen.uid = 4_000_000_000),
+        ),
+        ("a container", owner(Some(container.as_bytes()), |_| {})),
+        ("a cgroup that is not known", owner(None, |_| {})),
+        (
+            "users of another namespace",
+            owner(Some(slice), |seen| seen.user_namespace = 7),
+        ),
+        (
+            "a container that is known by its processes",
+            owner(Some(slice), |seen| {
+                seen.owner.tenant = Tenant::PidNamespace(7)
+            }),
+        ),
+    ] {
+        assert_eq!(found, "-", "{what}");
+    }
+}
+
+#[test]
+fn what_a_process_says_of_itself_is_kept_apart_from_what_it_is() {
+    let mut node = Node::new(vec![(
+        "team".to_owned(),
+        AttributeValue::String("of the configuration".to_owned()),
+    )]);
+    node.tell_pod(started());
+    node.processes.known.clear();
+    node.seen_with(
+        "kubepods-pod1f0c1b2a_3d4e_4f50_8a9b_0c1d2e3f4a5b.slice",
+        b"OTEL_RESOURCE_ATTRIBUTES=team=mine,deployment.environment.name=test,service.version=7,\
+          process.pid=1,process.vpid=1,process.owner=root,container.id=another,k8s.pod.uid=another,\
+          k8s.cluster.uid=another,host.name=another,os.type=plan9,telemetry.distro.name=another\0",
+    );
+    let process = node.call();
+    let said = ["team", "deployment.environment.name", "service.version"];
+    assert_eq!(texts(&process, said), ["of the configuration", "test", "7"]);
+    let pid = receive().process.pid;
+    let is = process.resource.get("process.pid");
+    assert_eq!(is, Some(&AttributeValue::Int(pid.into())));
+    let known = [
+        "process.owner",
+        "container.id",
+        "k8s.pod.uid",
+        "k8s.cluster.uid",
+        "os.type",
+        "telemetry.distro.name",
+    ];
+    let expected = ["-", ID, POD, "-", "linux", "mqspan"];
+    assert_eq!(texts(&process, known), expected);
+    assert_eq!(process.resource.get("process.vpid"), None);
+    assert_ne!(text(&process, "host.name"), "another");
+    let keys: std::collections::BTreeSet<_> = process.resource.keys().collect();
+    assert_eq!(keys.len(), process.resource.attributes.len(), "each once");
+}
+
+#[test]
+fn an_image_comes_with_the_container_and_its_digest_with_its_status() {
+    let mut node = Node::new(Vec::new());
+    let digest = format!("docker.io/library/shop@sha256:{}", "0a".repeat(32));
+    let images = |process: &Process| {
+        let names = ["container.image.tags", "container.image.repo_digests"];
+        names.map(|key| process.resource.get(key).cloned())
+    };
+    let array = |text: &str| Some(AttributeValue::Strings([text.to_owned()].into()));
+    let pod = |status: serde_json::Value| {
+        let json = serde_json::json!({
+            "metadata": {"uid": POD, "name": "shop", "namespace": "sales"},
+            "spec": {"containers": [{"name": "api", "image": "shop:1.4"}]},
+            "status": status
+        });
+        Change::Seen(Box::new(Pod::of_json(json, false)))
+    };
+    // The only container is known before it is reported.
+    node.tell(pod(serde_json::json!({})));
+    let before = node.call();
+    assert_eq!(text(&before, "container.image.name"), "shop");
+    assert_eq!(images(&before), [array("1.4"), None]);
+    let id = format!("containerd://{ID}");
+    node.tell(pod(serde_json::json!({
+        "containerStatuses": [{"name": "api", "containerID": id, "imageID": digest}]
+    })));
+    assert_eq!(images(&node.call()), [array("1.4"), array(&digest)]);
+}
+
 #[test]
 fn a_process_whose_event_was_lost_has_a_name_until_it_comes() {
     let (mut processes, anchors) = processes();
     let call = receive();
     let before = processes.of_call(&call, &anchors);
     assert_eq!(text(&before, "service.name"), "orders");
+    // A program chooses the names of its threads, but not that of its file.
+    assert_eq!(text(&before, "process.executable.name"), "-");
     let seen = seen(call.process);
     processes.path(&path(seen.key, PathKind::Exe, b"shop\0"));
     assert!(processes.seen(&seen, &anchors).is_some());

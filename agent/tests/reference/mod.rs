@@ -18,7 +18,9 @@ use mqspan::internals::resource::{AttributeValue, Resource};
 use mqspan::internals::span::{AttributeSink, Link, Span, SpanSettings};
 use mqspan::internals::status;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, any_value,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::span::Link as ProtoLink;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as ProtoSpan, Status};
@@ -114,6 +116,14 @@ pub(crate) fn resource(pid: u32) -> Resource {
     resource.set_text("process.executable.name", "order-service");
     resource.set_text("process.creation.time", "2026-11-24T05:58:30.120Z");
     resource.set_text("host.name", "node-1");
+    resource.set_text("host.id", "0123456789abcdef0123456789abcdef");
+    let addresses = ["192.168.1.140".to_owned(), "2001:db8::1".to_owned()];
+    resource.set_texts("host.ip", &addresses.into());
+    resource.set_text("k8s.pod.uid", "1f0c1b2a-3d4e-4f50-8a9b-0c1d2e3f4a5b");
+    resource.set(
+        "k8s.pod.label.app".to_owned(),
+        AttributeValue::String(String::new()),
+    );
     resource.set_text("host.arch", "amd64");
     resource.set_text("os.type", "linux");
     resource.set_text("telemetry.distro.name", "mqspan");
@@ -217,6 +227,25 @@ fn proto_link(link: Link, role: &str, flags: u32) -> ProtoLink {
     }
 }
 
+/// The entities of [`resource`].
+fn proto_entities() -> Vec<EntityRef> {
+    let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+    let entity = |kind: &str, id: &[&str], description: &[&str]| EntityRef {
+        schema_url: SCHEMA_URL.to_owned(),
+        r#type: kind.to_owned(),
+        id_keys: owned(id),
+        description_keys: owned(description),
+    };
+    vec![
+        entity("process", &["process.pid", "process.creation.time"], &[]),
+        entity("service.instance", &["service.instance.id"], &[]),
+        entity("service", &["service.name"], &[]),
+        entity("k8s.pod", &["k8s.pod.uid"], &["k8s.pod.label.app"]),
+        entity("host", &["host.id"], &["host.name", "host.ip", "host.arch"]),
+        entity("telemetry.distro", &["telemetry.distro.name"], &[]),
+    ]
+}
+
 pub(crate) fn proto_resource(resource: &Resource) -> ProtoResource {
     let mut attributes = Collect::default();
     for (key, value) in &resource.attributes {
@@ -227,11 +256,20 @@ pub(crate) fn proto_resource(resource: &Resource) -> ProtoResource {
                 AttributeValue::Int(value) => any_value::Value::IntValue(*value),
                 AttributeValue::Double(value) => any_value::Value::DoubleValue(*value),
                 AttributeValue::Bool(value) => any_value::Value::BoolValue(*value),
+                AttributeValue::Strings(texts) => {
+                    let values = texts.iter().map(|text| AnyValue {
+                        value: Some(any_value::Value::StringValue(text.clone())),
+                    });
+                    any_value::Value::ArrayValue(ArrayValue {
+                        values: values.collect(),
+                    })
+                }
             },
         );
     }
     ProtoResource {
         attributes: attributes.0,
+        entity_refs: proto_entities(),
         ..ProtoResource::default()
     }
 }

@@ -15,7 +15,7 @@ use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::cgroup::ContainerGroups;
 use crate::spawn::cannot_run;
-use crate::truth::{self, Call};
+use crate::truth::{self, Call, user_name};
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -154,6 +154,24 @@ async fn container(bench: &'static Bench, program: Result<std::path::PathBuf>) -
             .all(|traced| !traced.origin.resource.contains_key("container.id")),
         "a container's id on spans of a process of the host"
     );
+    // The container's first process is its own pid 1, and its root is no user of the host.
+    for traced in &contained {
+        let resource = &traced.origin.resource;
+        let got = ["process.vpid", "process.owner"].map(|key| resource.get(key));
+        ensure!(
+            matches!(got, [Some(Value::Int(1..)), None]),
+            "process.vpid and process.owner in a container: {got:?}"
+        );
+    }
+    let owner = user_name(0).as_deref().map(Value::from);
+    for traced in &others {
+        let resource = &traced.origin.resource;
+        let got = ["process.vpid", "process.owner"].map(|key| resource.get(key));
+        ensure!(
+            got == [None, owner.as_ref()],
+            "process.vpid and process.owner on the host: {got:?}"
+        );
+    }
     let namespaces = |spans: &[&Traced]| {
         let mut all: Vec<_> = spans
             .iter()

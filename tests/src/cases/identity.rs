@@ -1,5 +1,6 @@
 //! Who a caller is, even where its `/proc` misleads, hangs, or is gone before anyone could look.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::Bench;
 use crate::agent::Agent;
 use crate::attack::Attack;
 use crate::compare::is_of;
+use crate::truth::{host_file, user_name};
 use crate::workload::Workload;
 
 /// The user of the attacks.
@@ -31,6 +33,8 @@ pub(super) fn cases() -> Vec<Case> {
         case!("identity_environ_huge", environ_huge),
         case!("identity_environ_hanging", environ_hanging),
         case!("identity_values_cut", values_cut),
+        case!("identity_claims", claims),
+        case!("identity_host", host),
         case!("identity_short_life", short_life),
         case!("identity_pid_namespace", pid_namespace),
         case!("identity_environ_unwanted", environ_unwanted),
@@ -185,6 +189,102 @@ async fn ensure_cut(
     Ok(())
 }
 
+/// What a program says of itself is told, except what the kernel and the host know better.
+async fn claims(bench: &'static Bench) -> Result<()> {
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
+    let said = "deployment.environment.name=test,team=a%2Cb,team=c%2Cd,service.version=7,\
+                process.pid=1,process.vpid=1,process.owner=nobody,container.id=x,k8s.pod.uid=x,\
+                host.id=x,host.name=x,os.type=plan9,telemetry.distro.name=x";
+    let workload = Workload::new(bench.workload()?, &["paced", "5"])?
+        .with_variable("OTEL_RESOURCE_ATTRIBUTES", said);
+    let calls = workload.run(bench).await?;
+    let ours = is_of(&calls);
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), &ours)
+        .await?;
+    agent.stop_well(bench).await?;
+    let owner = user_name(0);
+    for traced in collector.spans_that(&ours) {
+        for (key, wanted) in [
+            ("deployment.environment.name", Some("test")),
+            ("team", Some("c,d")),
+            ("service.version", Some("7")),
+            ("process.owner", owner.as_deref()),
+            ("container.id", None),
+            ("k8s.pod.uid", None),
+            ("os.type", Some("linux")),
+            ("telemetry.distro.name", Some("mqspan")),
+        ] {
+            let got = text(&traced, key);
+            ensure!(got == wanted, "{key}: {got:?}, not {wanted:?}");
+        }
+        for key in ["process.vpid", "process.command", "process.command_line"] {
+            let got = traced.origin.resource.get(key);
+            ensure!(got.is_none(), "{key}: {got:?}");
+        }
+        for key in ["host.id", "host.name"] {
+            ensure!(text(&traced, key) != Some("x"), "{key} is what was said");
+        }
+    }
+    Ok(())
+}
+
+/// The host's id and addresses are those that the system itself tells.
+async fn host(bench: &'static Bench) -> Result<()> {
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, defaults()).await?;
+    let calls = Workload::new(bench.workload()?, &["paced", "1"])?
+        .run(bench)
+        .await?;
+    let ours = is_of(&calls);
+    collector
+        .wait_for_spans(calls.len(), bench.bound(30), &ours)
+        .await?;
+    agent.stop_well(bench).await?;
+    let machine = host_file("etc/machine-id").or_else(|| host_file("var/lib/dbus/machine-id"));
+    let machine = machine.as_deref().map(str::trim);
+    let machine = machine.filter(|id| id.len() == 32);
+    let wanted = addresses()?;
+    for traced in collector.spans_that(&ours) {
+        let id = text(&traced, "host.id");
+        ensure!(id == machine, "host.id: {id:?}, not {machine:?}");
+        let mut got = match traced.origin.resource.get("host.ip") {
+            None => Vec::new(),
+            Some(Value::Strings(addresses)) => addresses.clone(),
+            Some(other) => bail!("host.ip: {other}"),
+        };
+        got.sort();
+        ensure!(got == wanted, "host.ip: {got:?}, not {wanted:?}");
+    }
+    Ok(())
+}
+
+/// The addresses of this network namespace, without loopback, as `/proc/net` has them.
+fn addresses() -> Result<Vec<String>> {
+    let table = std::fs::read_to_string("/proc/net/fib_trie")?;
+    let mut all = Vec::new();
+    let mut address = None;
+    for line in table.lines() {
+        if let Some((_, leaf)) = line.split_once("|-- ") {
+            address = Some(leaf.parse::<Ipv4Addr>()?);
+        } else if line.contains("/32 host LOCAL") {
+            all.extend(address.filter(|ip| !ip.is_loopback()).map(IpAddr::V4));
+        }
+    }
+    // Without IPv6 there is no such file.
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    for line in table.lines().filter(|line| !line.ends_with(" lo")) {
+        let digits = line.get(..32).context("a short line in if_inet6")?;
+        let bits = u128::from_str_radix(digits, 16)?;
+        all.push(IpAddr::V6(Ipv6Addr::from_bits(bits)));
+    }
+    let mut texts: Vec<_> = all.iter().map(IpAddr::to_string).collect();
+    texts.sort();
+    texts.dedup();
+    Ok(texts)
+}
+
 /// A program that makes one call and is gone when the agent looks still has the name it was given.
 async fn short_life(bench: &'static Bench) -> Result<()> {
     const PROGRAMS: usize = 20;
@@ -256,6 +356,11 @@ async fn pid_namespace(bench: &'static Bench) -> Result<()> {
     agent.stop_well(bench).await?;
     let path = workload.program().to_string_lossy().into_owned();
     for traced in collector.spans_that(ours) {
+        // What it would see of the host from there is not the host's.
+        for key in ["host.id", "host.ip", "process.owner"] {
+            let got = traced.origin.resource.get(key);
+            ensure!(got.is_none(), "{key} from another PID namespace: {got:?}");
+        }
         let got = ["service.name", "process.executable.path"].map(|key| text(&traced, key));
         ensure!(
             got == [Some("outside"), Some(&path)],

@@ -115,7 +115,7 @@ fn watch(
     let mut theme = Theme::from_env(|name| std::env::var(name).ok());
     theme.colour &= args.batch.is_none();
     let view = View {
-        host: host.name().to_owned(),
+        host: host.node_name().to_owned(),
         backend: tracer.backend().name(),
         theme,
     };

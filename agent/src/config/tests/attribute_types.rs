@@ -89,6 +89,43 @@ fn without_quotes_another_attribute_has_the_type_of_its_value() {
     assert_eq!(pid, Some(AttributeValue::Int(12)));
 }
 
+/// Namespaces in which the type follows from the value.
+const NOT_OF_PROCESSES: [&str; 7] = [
+    "android",
+    "app",
+    "mainframe",
+    "openshift",
+    "otel",
+    "user_agent",
+    "zos",
+];
+
+#[test]
+fn attributes_of_entities_have_the_types_of_the_registry() {
+    let registry = include_str!("../../../tests/semconv/entities-1.44.0.tsv");
+    let mut seen = 0;
+    for line in registry.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = line.split('\t').collect();
+        let (name, kind) = (fields[1], fields[3]);
+        let expected = match kind {
+            "int" => Some(AttributeValue::Int(1)),
+            "boolean" => Some(AttributeValue::Bool(true)),
+            // Elements of an array, and values of all keys of a template, are strings.
+            "string" | "string[]" | "template[string]" => string("1"),
+            other => panic!("{name}: {other}"),
+        };
+        let (namespace, _) = name.split_once('.').unwrap();
+        if NOT_OF_PROCESSES.contains(&namespace) {
+            continue;
+        }
+        let given = if kind == "boolean" { "true" } else { "1" };
+        let found = attribute(&format!("{name}: ${{env:X}}"), name, given);
+        assert_eq!(found, expected, "{name}");
+        seen += 1;
+    }
+    assert!(seen > 150, "{seen}");
+}
+
 #[test]
 fn nothing_is_no_value_unless_it_is_meant() {
     for (entry, value) in [

@@ -189,7 +189,7 @@ filter:
   errors_only: true
 sampling: {ratio: 0.41, always_keep: {errors: false, slower_than: 42ms}}
 traces: {correlation: link, unset_status_errnos: {send: [EPERM, EBADF], receive: [EPERM], other: [EBADF]}, body_size: true, destination_templates: [/t48-*]}
-enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51}}
+enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51, labels: true}}
 resource: {attributes: {a61: v62}}
 exporters:
   otlp:

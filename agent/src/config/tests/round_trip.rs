@@ -118,6 +118,7 @@ fn config() -> impl Strategy<Value = Config> {
                 kubernetes: Kubernetes {
                     enabled: true,
                     node_name: node,
+                    labels: errors_only,
                 },
                 ..Default::default()
             },

@@ -40,7 +40,7 @@ impl Server {
         let uri = format!("http://{address}").parse().unwrap();
         let client = Client::try_from(kube::Config::new(uri)).unwrap();
         let (pods, changes) = Pods::new(node_name);
-        let task = tokio::spawn(run(client, node_name.to_owned(), changes, AtOnce));
+        let task = tokio::spawn(run(client, node_name.to_owned(), false, changes, AtOnce));
         (Self { requests, task }, pods)
     }
 
