@@ -25,8 +25,6 @@
  * together, so the spare of a kprobe is a fentry program.
  */
 
-#define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
-
 struct user_timespec32 {
 	__s32 tv_sec;
 	__s32 tv_nsec;
@@ -362,6 +360,8 @@ static __always_inline void call_interrupted(struct task_struct *task,
 
 	stopped_goes_on(task, thread);
 	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
+	if (restarts)
+		thread->call.flags |= CALL_REENTERED;
 	thread->goes_back = !handler;
 	if (restarts && handler) {
 		regs = registers_of(task);

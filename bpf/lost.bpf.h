@@ -160,6 +160,8 @@ __noinline int call_lost(void)
 		return 0;
 	if (call->flags & CALL_DIED)
 		key.death_signal = call->death_signal;
+	else if (call->ret == -ERESTARTSYS && !(call->flags & CALL_REENTERED))
+		key.error = EINTR;
 	else if (call->ret < 0)
 		key.error = -call->ret;
 	if (call->flags & CALL_QUEUE)
@@ -186,11 +188,9 @@ __noinline int call_lost(void)
 		lost->name_len = call->name_len;
 	}
 	duration_add(&lost->duration, call->end_ns - call->start_ns);
-	if (call->ret < 0 || (call->flags & CALL_DIED))
-		return 0;
-	if (is_send(call->op))
+	if (is_send(call->op) && !(call->flags & CALL_REENTERED))
 		__sync_fetch_and_add(&lost->sent, 1);
-	if (!is_receive(call->op))
+	if (!is_receive(call->op) || call->ret < 0 || (call->flags & CALL_DIED))
 		return 0;
 	__sync_fetch_and_add(&lost->consumed, 1);
 	if (call->flags & CALL_MESSAGE)

@@ -35,6 +35,7 @@ mod resource;
 mod rfc3339;
 mod sampling;
 mod span;
+mod status;
 
 #[cfg(test)]
 mod test_calls;

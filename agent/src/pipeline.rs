@@ -120,6 +120,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     ) -> Self {
         self.metrics = metrics;
         self.losses = losses;
+        self.set_errors();
         self
     }
 
@@ -325,11 +326,19 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Applies other settings from the next record on.
     pub fn set_settings(&mut self, settings: PipelineSettings) {
         self.settings = settings;
+        self.set_errors();
         let filter = &self.settings.filter;
         let known = self.processes.iter();
         self.cgroup_verdicts = known
             .filter_map(|known| cgroup_verdict(filter, known))
             .collect();
+    }
+
+    /// Metrics have `error.type` where spans have it.
+    fn set_errors(&mut self) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.set_traces(&self.settings.span.traces);
+        }
     }
 
     /// Verdicts for the kernel's filter since the last call.

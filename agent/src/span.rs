@@ -9,11 +9,12 @@ use std::fmt::Write as _;
 use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::clock::Times;
-use crate::config::{Correlation, ErrorCode, Traces};
+use crate::config::{Correlation, Traces};
 use crate::errno;
 use crate::event::{Call, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
 use crate::rfc3339::Rfc3339;
+use crate::status;
 
 #[derive(Debug, Clone)]
 pub struct SpanSettings {
@@ -73,7 +74,7 @@ impl<'a> Span<'a> {
         });
         let parent = sender.filter(|_| settings.traces.correlation == Correlation::Parent);
         let error_type = error_type(call);
-        let is_error = error_type.is_some() && !is_unset(call, settings);
+        let is_error = is_error(call, &settings.traces);
         Self {
             trace_id: match parent {
                 Some(parent) => parent.trace_id,
@@ -248,17 +249,12 @@ fn error_type(call: &Call<'_>) -> Option<Cow<'static, str>> {
     })
 }
 
-/// Whether the status stays unset. `-512`, `ERESTARTSYS`, is `EINTR` to user space.
-fn is_unset(call: &Call<'_>, settings: &SpanSettings) -> bool {
-    let number = match call.ret {
-        -512 => libc::EINTR,
-        ret => i32::try_from(ret.unsigned_abs()).unwrap_or(i32::MAX),
-    };
-    call.death_signal.is_none()
-        && settings
-            .traces
-            .unset_status_errnos
-            .contains(&ErrorCode(number))
+fn is_error(call: &Call<'_>, traces: &Traces) -> bool {
+    let unset = &traces.unset_status_errnos;
+    call.death_signal.is_some()
+        || call
+            .errno()
+            .is_some_and(|errno| status::is_error(call.operation, errno, unset))
 }
 
 /// The description of an `ERROR` status.

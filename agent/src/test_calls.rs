@@ -47,6 +47,7 @@ pub(crate) fn receive() -> Call<'static> {
             fate: SendFate::Told,
         }),
         restarts: None,
+        reentered: false,
         start_unknown: false,
         undecided: false,
         death_signal: None,

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mqspan::internals::config::{HumanDuration, LogLevel, Logs, Otlp, OtlpLogs};
+use mqspan::internals::export::destination::Destination;
 use mqspan::internals::export::logs::{LogCounts, LogsExporter};
+use mqspan::internals::export::operation::ErrorType;
 use mqspan::internals::logs;
 use mqspan::internals::resource::Resource;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
@@ -103,11 +105,11 @@ async fn events_are_records_whatever_the_collector_answers() {
     let counts = exporter.counts();
     let queue = "/orders\n\u{fffd}";
     tracing::error!(target: "mqspan::test", queue, calls = 3, "refused");
-    until(|| counts().failed == 1).await;
+    until(|| failed(&counts()) == 1).await;
     tracing::error!(target: "mqspan::test", "kept");
     tracing::error!(target: "h2::client", "a library's");
     tracing::warn!(target: "mqspan::test", "below the level");
-    until(|| counts().exported == 1).await;
+    until(|| exported(&counts()) == 1).await;
 
     // More events than the queue holds, while nobody drains it.
     let runtime = tokio::runtime::Handle::current();
@@ -137,15 +139,36 @@ async fn events_are_records_whatever_the_collector_answers() {
         many.iter()
             .all(|record| string(record.body.as_ref()) == "many")
     );
-    let LogCounts {
-        exported,
-        failed,
-        queue_full,
-    } = counts();
-    assert_eq!(failed, 1);
+    let counts = counts();
+    let [exports] = counts.exports.as_slice() else {
+        panic!("{counts:?}");
+    };
+    let destination = Destination {
+        exporter: "otlp_grpc_log_exporter",
+        address: Some("127.0.0.1".to_owned()),
+        port: Some(address.port()),
+    };
+    assert_eq!(exports.destination, destination);
+    let failures: Vec<_> = exports.counts.failures.iter().collect();
+    assert_eq!(failures, [(&ErrorType::Grpc(3), &1)]);
+    let exported = exported(&counts);
     assert_eq!(exported, 1 + many.len() as u64);
-    assert_eq!(exported + failed + queue_full, 10_002);
-    assert_eq!(queue_full, 10_000 - 2_000);
+    assert_eq!(counts.processed, exported + 1);
+    assert_eq!(counts.processed + counts.queue_full, 10_002);
+    assert_eq!(counts.queue_full, 10_000 - counts.capacity);
+    assert_eq!((counts.waiting, exports.counts.in_flight), (0, 0));
+}
+
+fn exported(counts: &LogCounts) -> u64 {
+    counts.exports.iter().map(|e| e.counts.exported).sum()
+}
+
+fn failed(counts: &LogCounts) -> u64 {
+    let failures = counts
+        .exports
+        .iter()
+        .flat_map(|e| e.counts.failures.values());
+    failures.sum()
 }
 
 async fn until(is_so: impl Fn() -> bool) {

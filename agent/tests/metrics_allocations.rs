@@ -12,7 +12,7 @@ use counting::ALLOCATIONS;
 use mqspan::internals::event::{Call, Queue};
 use mqspan::internals::metrics::QueueMetrics;
 use mqspan::internals::metrics::exchange::exchange;
-use mqspan::internals::metrics::queues::MAX_SERIES;
+use mqspan::internals::metrics::series::MAX_SERIES;
 
 /// The only test here, because the counter is process-wide. There are more queues than series, so
 /// some calls have no series of their own.

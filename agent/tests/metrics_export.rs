@@ -19,7 +19,10 @@ use mqspan::internals::config::{
 use mqspan::internals::encode;
 use mqspan::internals::event::{Call, Operation, Queue};
 use mqspan::internals::export::Exporter;
+use mqspan::internals::export::counters::SinkCounts;
+use mqspan::internals::export::destination::Destination;
 use mqspan::internals::export::logs::LogCounts;
+use mqspan::internals::export::operation::{Ending, ExportCounts, Exports};
 use mqspan::internals::export::queue::Level;
 use mqspan::internals::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::internals::loss::{Loss, Losses};
@@ -29,8 +32,8 @@ use mqspan::internals::metrics::instruments::Instruments;
 use mqspan::internals::metrics::prometheus;
 use mqspan::internals::metrics::proto::Period;
 use mqspan::internals::metrics::queue_metrics::queue_metrics;
-use mqspan::internals::metrics::queues::{MAX_SERIES, QueueSnapshot};
 use mqspan::internals::metrics::requests::requests;
+use mqspan::internals::metrics::series::{MAX_SERIES, QueueSnapshot};
 use mqspan::internals::metrics::state::{OwnState, SinkState};
 use mqspan::internals::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use mqspan::internals::owner::LostByOwner;
@@ -237,6 +240,10 @@ fn some_calls() -> Vec<Call<'static>> {
     timed_out.ret = -110;
     timed_out.sender = None;
     calls.push(timed_out);
+    let mut too_large = reference::receive();
+    too_large.operation = Operation::MqTimedsend;
+    too_large.ret = -90;
+    calls.push(too_large);
     for _ in 0..3 {
         let mut send = reference::receive();
         send.operation = Operation::MqTimedsend;
@@ -272,27 +279,34 @@ async fn a_collector_gets_what_was_counted() {
         }
     }
     let metrics = collector.metrics();
-    let of = |operation: &str, kind: &str, error: &str| {
+    let of = |operation: &str, kind: &str, error: &str, errno: &str| {
         format!(
             "{error}messaging.destination.name=/orders messaging.operation.name={operation} \
-             messaging.operation.type={kind} messaging.system=posix_mq \
+             messaging.operation.type={kind} messaging.system=posix_mq {errno}\
              posix_mq.ipc_namespace=4026531839"
         )
     };
-    let receive = of("mq_timedreceive_time32", "receive", "");
-    let send = of("mq_timedsend", "send", "");
-    let timed_out = of("mq_timedreceive_time32", "receive", "error.type=ETIMEDOUT ");
+    let receive = of("mq_timedreceive_time32", "receive", "", "");
+    let send = of("mq_timedsend", "send", "", "");
+    // An error by the configuration or not, a failure has its errno.
+    let errno = "posix_mq.errno=ETIMEDOUT ";
+    let timed_out = of("mq_timedreceive_time32", "receive", "", errno);
+    let errno = "posix_mq.errno=EMSGSIZE ";
+    let too_large = of("mq_timedsend", "send", "error.type=EMSGSIZE ", errno);
     // A series counts from its first call on.
     let first = reference::receive();
     let counter = |name, start| sums_since(&metrics, name, true, start);
     let sent = counter("messaging.client.sent.messages", first.end_ns);
-    assert_eq!(sent, BTreeMap::from([(send.clone(), 3)]));
+    let attempts = [(send.clone(), 3), (too_large.clone(), 1)];
+    assert_eq!(sent, BTreeMap::from(attempts));
     let consumed = counter("messaging.client.consumed.messages", first.start_ns);
     assert_eq!(consumed, BTreeMap::from([(receive.clone(), 5)]));
 
     let duration = histograms(&metrics, "messaging.client.operation.duration");
-    assert_eq!(duration.len(), 3);
-    assert_eq!((duration[&send].count, duration[&timed_out].count), (3, 1));
+    assert_eq!(duration.len(), 4);
+    for (series, count) in [(&send, 3), (&timed_out, 1), (&too_large, 1)] {
+        assert_eq!(duration[series].count, count);
+    }
     let point = &duration[&receive];
     assert_eq!(point.count, 5);
     assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
@@ -326,13 +340,13 @@ async fn a_collector_gets_what_was_counted() {
         BTreeMap::from([(queue.to_owned(), 6)])
     );
 
-    let calls = sums(&metrics, "mqspan.calls", true);
+    let calls = sums(&metrics, "mqspan.call.count", true);
     assert_eq!(calls.values().sum::<i64>(), 10);
     let pending = sums(&metrics, "mqspan.call.pending", false);
     assert_eq!(pending, BTreeMap::from([(String::new(), 2)]));
-    assert_eq!(calls["outcome=exported"], 7);
-    assert_eq!(calls["outcome=lost reason=ring_full"], 3);
-    let blocked = sums(&metrics, "posix_mq.blocked_callers", false);
+    assert_eq!(calls["mqspan.outcome=exported"], 7);
+    assert_eq!(calls["mqspan.loss.reason=ring_full mqspan.outcome=lost"], 3);
+    let blocked = sums(&metrics, "posix_mq.blocked_caller.count", false);
     let orders = "messaging.destination.name=/orders messaging.operation.type=";
     let rest = " messaging.system=posix_mq posix_mq.ipc_namespace=4026531839";
     assert_eq!(blocked[&format!("{orders}receive{rest}")], 2);
@@ -442,7 +456,19 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
         exporter.shutdown(Duration::from_secs(5)).await;
     }
     let state = SinkState::read("file", &sinks).unwrap();
-    assert_eq!(state.counters.exported, 5);
+    assert_eq!((state.counters.exported, state.counters.processed), (5, 5));
+    let [(destination, exported)] = state.exporters.as_slice() else {
+        panic!("{state:?}");
+    };
+    assert_eq!((destination, exported.exported), (&Destination::file(), 5));
+    let durations = exported.durations.iter();
+    let ended: u64 = durations
+        .map(|(ending, took)| {
+            assert_eq!(*ending, Ending::default());
+            took.count()
+        })
+        .sum();
+    assert!(ended >= 2);
     assert_eq!(
         (state.queue.spans, state.queue.capacity_bytes),
         (0, 2 << 20)
@@ -488,6 +514,42 @@ fn name_by_collector(metric: &Metric) -> (String, &'static str) {
     (words.join("_"), kind)
 }
 
+/// The keys of all attributes of a metric.
+fn keys(metric: &Metric) -> BTreeSet<&str> {
+    let attributes: Vec<&[KeyValue]> = match metric.data.as_ref().unwrap() {
+        metric::Data::Sum(sum) => sum.data_points.iter().map(|p| &*p.attributes).collect(),
+        metric::Data::Gauge(gauge) => gauge.data_points.iter().map(|p| &*p.attributes).collect(),
+        metric::Data::Histogram(histogram) => {
+            let points = histogram.data_points.iter();
+            points.map(|p| &*p.attributes).collect()
+        }
+        other => panic!("{other:?}"),
+    };
+    let keys = attributes.into_iter().flatten();
+    keys.map(|attribute| attribute.key.as_str()).collect()
+}
+
+fn destination(exporter: &'static str) -> Destination {
+    Destination {
+        exporter,
+        address: Some("collector".to_owned()),
+        port: Some(4317),
+    }
+}
+
+fn exports(exporter: &'static str) -> Exports {
+    let mut counts = ExportCounts::default();
+    counts
+        .durations
+        .entry(Ending::default())
+        .or_default()
+        .record(1);
+    Exports {
+        destination: destination(exporter),
+        counts,
+    }
+}
+
 #[tokio::test]
 async fn scrapes_and_collectors_call_every_metric_the_same() {
     let snapshot = counted(some_calls()).await;
@@ -501,7 +563,11 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
                 time: Duration::from_secs(1),
             }),
         }],
-        log_records: Some(LogCounts::default()),
+        log_records: Some(LogCounts {
+            exports: vec![exports("otlp_grpc_log_exporter")],
+            ..LogCounts::default()
+        }),
+        points: vec![exports("otlp_grpc_metric_exporter")],
         owners: vec![LostByOwner {
             owner: None,
             container: None,
@@ -511,15 +577,32 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
         ..OwnState::default()
     };
     own.sinks.push(SinkState {
-        exporter: "otlp_grpc_span_exporter",
-        counters: mqspan::internals::export::counters::SinkCounts::default(),
+        name: "otlp",
+        counters: SinkCounts::default(),
         queue: Level::default(),
+        exporters: vec![(
+            destination("otlp_grpc_span_exporter"),
+            SinkCounts::default(),
+        )],
     });
     let mut metrics = of_queues(&snapshot);
     metrics.extend(Instruments::default().collect(own, PERIOD));
     let names: BTreeSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
     let known = QUEUE_METRICS.iter().chain(OWN_METRICS);
     assert_eq!(names, known.map(|metric| metric.name).collect());
+    for metric in &metrics {
+        let known = QUEUE_METRICS.iter().chain(OWN_METRICS);
+        let definition = known.into_iter().find(|known| known.name == metric.name);
+        for key in keys(metric) {
+            let listed = format!("`{key}`");
+            let is_known = definition.unwrap().attributes.contains(&listed);
+            assert!(
+                is_known || key == "otel.metric.overflow",
+                "{key} of {}",
+                metric.name
+            );
+        }
+    }
 
     let by_collector: BTreeMap<String, &str> = requests(metrics.clone(), &Resource::default())
         .iter()
@@ -534,6 +617,6 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
         .map(|(name, kind)| (name.to_owned(), kind))
         .collect();
     assert_eq!(by_collector, scraped);
-    assert_eq!(scraped["mqspan_calls_total"], "counter");
+    assert_eq!(scraped["mqspan_call_count_total"], "counter");
     assert_eq!(scraped["mqspan_call_pending"], "gauge");
 }

@@ -108,6 +108,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
             },
         }),
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
+        reentered: has(call_flag::CALL_REENTERED),
         start_unknown: has(call_flag::CALL_START_UNKNOWN),
         undecided: has(call_flag::CALL_UNDECIDED),
         death_signal: has(call_flag::CALL_DIED).then_some(raw.death_signal.into()),

@@ -5,6 +5,7 @@ mod decode;
 
 use std::borrow::Cow;
 
+use crate::errno;
 use crate::owner::Owner;
 use crate::skel::types::{call_abi, call_op};
 
@@ -184,6 +185,9 @@ pub struct Call<'a> {
     pub sender: Option<Sender>,
     /// Start of the interrupted call that this one restarts.
     pub restarts: Option<u64>,
+    /// A signal ended the wait, and the kernel enters the call again by itself:
+    /// no failure that the program sees.
+    pub reentered: bool,
     /// The call was already blocked when the agent attached.
     pub start_unknown: bool,
     /// The kernel could not tell whether the filter wants the call.
@@ -195,6 +199,16 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The positive error number that the program sees. `None` for success, for
+    /// a wait that the kernel enters again, and where the thread died.
+    pub fn errno(&self) -> Option<i32> {
+        if self.ret >= 0 || self.reentered || self.death_signal.is_some() {
+            return None;
+        }
+        let number = i32::try_from(self.ret.unsigned_abs()).unwrap_or(i32::MAX);
+        Some(errno::as_seen_by_user_space(number))
+    }
+
     /// Bytes of the message of a successful send or receive.
     pub fn body_size(&self) -> Option<i64> {
         if self.ret < 0 {

@@ -202,19 +202,11 @@ impl Client {
         Err(Failure::Unreachable(cause.to_owned()))
     }
 
-    /// Sends a request of the agent's own telemetry, once. Returns how many of
-    /// its items the collector rejected, or why the request failed.
-    pub(crate) async fn send_own(&self, request: Vec<u8>) -> Result<u64, String> {
+    /// Sends a request of the agent's own telemetry, once.
+    pub(crate) async fn send_own(&self, request: Vec<u8>) -> Result<PartialSuccess, Failure> {
         let message = self.message(request.into());
-        let message = message.map_err(|error| error.to_string())?;
-        match self.send(&message).await {
-            Ok(partial) => Ok(partial.rejected_spans),
-            Err(Failure::Refused(refusal)) => {
-                Err(format!("{:?}: {}", refusal.code, refusal.message))
-            }
-            Err(Failure::Unreachable(cause)) => Err(cause),
-            Err(Failure::TimedOut) => Err("no answer in time".to_owned()),
-        }
+        let message = message.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        self.send(&message).await
     }
 
     /// Compresses and frames a request.

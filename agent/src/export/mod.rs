@@ -16,12 +16,15 @@ mod aside;
 pub mod compress;
 pub mod counters;
 mod deliver;
+pub mod destination;
 pub mod disk;
 mod file;
 pub mod grpc;
 mod lease;
 pub mod logs;
 pub mod message;
+pub mod operation;
+pub mod own;
 mod paths;
 pub mod queue;
 pub mod refusal;
@@ -29,6 +32,7 @@ pub mod retry;
 mod rotate;
 mod sender;
 mod shares;
+pub mod signal;
 mod too_large;
 mod trust;
 
@@ -46,11 +50,13 @@ use tracing::{info, warn};
 
 use counters::{Counters, SinkCounts};
 use deliver::Delivery;
+use destination::Destination;
 use disk::DiskQueue;
 use file::{FileSink, Output};
 use grpc::Client;
 use queue::{BatchQueue, Level, MemoryQueue};
 pub use sender::SpanSender;
+use signal::Signal;
 
 use crate::config::{Exporters, FileExporter, Otlp, Size};
 
@@ -59,9 +65,14 @@ use crate::config::{Exporters, FileExporter, Otlp, Size};
 pub struct Sink {
     queue: Arc<BatchQueue>,
     counters: Arc<Counters>,
+    destination: Arc<Destination>,
 }
 
 impl Sink {
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
     pub fn counters(&self) -> SinkCounts {
         self.counters.snapshot()
     }
@@ -137,6 +148,7 @@ impl Exporter {
         let sink = Sink {
             queue: Arc::new(queue),
             counters,
+            destination: Arc::new(Destination::collector(otlp, Signal::Traces)),
         };
         let delivery = Arc::new(Delivery::new(
             otlp,
@@ -163,6 +175,7 @@ impl Exporter {
         let sink = Sink {
             queue: Arc::new(BatchQueue::Memory(MemoryQueue::new(queue_size.0))),
             counters: Arc::default(),
+            destination: Arc::new(Destination::file()),
         };
         let (done, file_done) = oneshot::channel();
         let writer = FileSink {

@@ -82,7 +82,7 @@ impl<T> Reader<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queues::{QueueSnapshot, Series};
+    use super::super::series::{QueueSnapshot, Series};
     use super::*;
 
     fn snapshot(sent: u64) -> QueueSnapshot {
@@ -90,7 +90,7 @@ mod tests {
         series.sent = sent;
         QueueSnapshot {
             series: vec![series],
-            depths: Vec::new(),
+            ..QueueSnapshot::default()
         }
     }
 

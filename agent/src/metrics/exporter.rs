@@ -3,25 +3,26 @@
 //! A failed request is not retried: the numbers are cumulative, so the next
 //! request makes up for it. Only this task waits for an answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message as _;
 use tokio::time::MissedTickBehavior;
 
-use super::requests::requests;
+use super::requests::{points_of, requests};
 use super::source::MetricsSource;
 use crate::config::Otlp;
-use crate::export::grpc::Client;
+use crate::export::own::OwnExports;
+use crate::export::signal::Signal;
 
 /// Upper bound on the last export, which must not delay the end of the process.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 pub struct MetricsExporter {
     source: Arc<MetricsSource>,
-    client: Mutex<Arc<Client>>,
+    collector: Arc<OwnExports>,
     interval: Duration,
     failing: AtomicBool,
 }
@@ -36,9 +37,11 @@ impl MetricsExporter {
         config: Otlp,
         interval: Duration,
     ) -> anyhow::Result<Self> {
+        let collector = Arc::new(OwnExports::new(config, Signal::Metrics)?);
+        source.set_points(Arc::clone(&collector));
         Ok(Self {
             source,
-            client: Mutex::new(Arc::new(Client::of_metrics(config)?)),
+            collector,
             interval,
             failing: AtomicBool::new(false),
         })
@@ -49,13 +52,7 @@ impl MetricsExporter {
     /// # Errors
     /// As for [`Self::new`]. The old collector then stays in use.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
-        let client = Arc::new(Client::of_metrics(config)?);
-        *self.lock() = client;
-        Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Client>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collector.set_collector(config)
     }
 
     /// Exports once per interval, forever.
@@ -86,11 +83,11 @@ impl MetricsExporter {
 
     /// Sends the metrics in one or more requests. Logs a failure once.
     pub async fn export(&self, metrics: Vec<Metric>) {
-        let client = Arc::clone(&self.lock());
-        client.refresh();
+        let client = self.collector.client();
         let mut rejected = 0;
         for request in requests(metrics, self.source.resource()) {
-            match client.send_own(request.encode_to_vec()).await {
+            let points = points_of(&request);
+            match client.send(request.encode_to_vec(), points).await {
                 Ok(points) => rejected += points,
                 Err(cause) => return self.failed(&cause),
             }
@@ -105,7 +102,7 @@ impl MetricsExporter {
 
     fn failed(&self, cause: &str) {
         if !self.failing.swap(true, Ordering::Relaxed) {
-            let endpoint = self.lock().endpoint();
+            let endpoint = self.collector.client().endpoint();
             tracing::warn!(endpoint, cause, "metrics cannot be exported");
         }
     }

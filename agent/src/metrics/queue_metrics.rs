@@ -2,10 +2,7 @@
 //!
 //! The capture thread sums them, and the SDK does not accept histograms that
 //! were summed elsewhere. Names, units and attributes follow "Semantic
-//! conventions for messaging client metrics", with one exception: a send that
-//! fails puts no message into the queue, so it is not in
-//! `messaging.client.sent.messages`. The histogram counts it, with its
-//! `error.type`.
+//! conventions for messaging client metrics".
 
 use std::collections::BTreeMap;
 
@@ -21,7 +18,7 @@ use super::catalog::{
     QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
 };
 use super::proto::{Period, durations, histograms, int, number, numbers, overflow, text};
-use super::queues::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
+use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::kernel::Waiting;
 
 /// The metrics of all queues. `waiting` are the callers blocked now. `unix_ns`
@@ -45,14 +42,11 @@ pub fn queue_metrics(
             start_unix_ns,
             ..period
         };
-        let succeeded = |is_kind: fn(&Identity) -> bool| match &series.identity {
-            Some(identity) => is_kind(identity) && identity.outcome.is_success(),
-            None => true,
-        };
-        if succeeded(|identity| identity.operation.is_send()) {
+        let counts = |counts: fn(&Identity) -> bool| series.identity.as_ref().is_none_or(counts);
+        if counts(|id| id.operation.is_send() && !id.outcome.is_reentered()) {
             sent.push(number(period, attributes.clone(), series.sent));
         }
-        if succeeded(|identity| identity.operation.is_receive()) {
+        if counts(|id| id.operation.is_receive() && id.outcome.is_success()) {
             consumed.push(number(period, attributes.clone(), series.consumed));
         }
         if let Some(histogram) = &series.time_in_queue {
@@ -153,6 +147,8 @@ fn attributes(series: &Series) -> Vec<KeyValue> {
     }
     attributes.extend(identity.queue.as_deref().map(queue));
     attributes.push(namespace(identity.ipc_namespace));
+    let errno = identity.outcome.errno();
+    attributes.extend(errno.map(|errno| text("posix_mq.errno", errno)));
     let error = identity.outcome.error_type();
     attributes.extend(error.map(|error| text(ERROR_TYPE, error)));
     attributes

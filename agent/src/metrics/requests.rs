@@ -62,6 +62,16 @@ fn request(metrics: Vec<Metric>, resource: &Resource) -> ExportMetricsServiceReq
     }
 }
 
+/// Points in a request.
+pub(super) fn points_of(request: &ExportMetricsServiceRequest) -> u64 {
+    let scopes = request
+        .resource_metrics
+        .iter()
+        .flat_map(|r| &r.scope_metrics);
+    let metrics = scopes.flat_map(|scope| &scope.metrics);
+    metrics.map(|metric| points(metric) as u64).sum()
+}
+
 pub(super) fn points(metric: &Metric) -> usize {
     match &metric.data {
         Some(Data::Sum(sum)) => sum.data_points.len(),

@@ -10,24 +10,20 @@ use super::exchange::Reader;
 use super::instruments::Instruments;
 use super::proto::Period;
 use super::queue_metrics::queue_metrics;
-use super::queues::QueueSnapshot;
-use super::state::{OwnState, ProcessState, SinkState};
+use super::series::QueueSnapshot;
+use super::state::{OwnState, ProcessState, SinkState, Started};
 use crate::balance::{Balance, Decoded};
 use crate::clock::{Anchors, Reading};
 use crate::event::ProcessKey;
 use crate::export::counters::SinkCounts;
 use crate::export::logs::LogCounts;
+use crate::export::own::OwnExports;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
 use crate::process::LookupLosses;
 use crate::resource::{AttributeValue, Resource};
 use crate::{logs, panics};
-
-/// `otel.component.type` of the two exporters of spans. The conventions name
-/// only the first.
-const OTLP_EXPORTER: &str = "otlp_grpc_span_exporter";
-const FILE_EXPORTER: &str = "otlp_json_file_span_exporter";
 
 pub struct MetricsSource {
     /// Start of the agent, ns since boot.
@@ -40,6 +36,7 @@ pub struct MetricsSource {
     kernel: OnceLock<Arc<KernelMeters>>,
     lookups: OnceLock<LookupLosses>,
     logs: OnceLock<Box<dyn Fn() -> LogCounts + Send + Sync>>,
+    points: OnceLock<Arc<OwnExports>>,
     instruments: Instruments,
 }
 
@@ -73,6 +70,7 @@ impl MetricsSource {
             kernel: OnceLock::new(),
             lookups: OnceLock::new(),
             logs: OnceLock::new(),
+            points: OnceLock::new(),
             instruments: Instruments::default(),
         }
     }
@@ -103,6 +101,11 @@ impl MetricsSource {
 
     pub fn set_logs(&self, counts: impl Fn() -> LogCounts + Send + Sync + 'static) {
         drop(self.logs.set(Box::new(counts)));
+    }
+
+    /// Sets the exports of these metrics, to report them too.
+    pub fn set_points(&self, exports: Arc<OwnExports>) {
+        drop(self.points.set(exports));
     }
 
     /// The agent's own resource.
@@ -182,8 +185,8 @@ impl MetricsSource {
         }
         let otlp = all.iter().filter_map(|sinks| sinks.otlp.as_ref());
         let file = all.iter().filter_map(|sinks| sinks.file.as_ref());
-        let otlp = SinkState::read(OTLP_EXPORTER, otlp);
-        let file = SinkState::read(FILE_EXPORTER, file);
+        let otlp = SinkState::read("otlp", otlp);
+        let file = SinkState::read("file", file);
         let decoded = (self.decoded)();
         let meters = self.kernel.get()?;
         let kernel = match meters.counts() {
@@ -195,6 +198,10 @@ impl MetricsSource {
         };
         Some(OwnState {
             balance: Balance::new(&kernel, decoded, &delivered, left),
+            started: Started {
+                sampled: decoded.spans,
+                dropped: decoded.sampled_out,
+            },
             probes: meters.probes(),
             missed_returns: meters.missed_returns(),
             messages_lost: kernel.message_lost,
@@ -204,6 +211,11 @@ impl MetricsSource {
             lookups: self.lookups.get().cloned().unwrap_or_default(),
             log_lines_lost: logs::lost(),
             log_records: self.logs.get().map(|counts| counts()),
+            points: self
+                .points
+                .get()
+                .map(|points| points.counts())
+                .unwrap_or_default(),
             panics: panics::count(),
             process: ProcessState::read(),
             sinks: otlp.into_iter().chain(file).collect(),
@@ -231,6 +243,7 @@ fn resource(
         exec_id: 0,
     };
     resource.set_text(semconv::SERVICE_INSTANCE_ID, host.instance_id(&itself));
+    resource.set(semconv::PROCESS_PID, AttributeValue::Int(itself.pid.into()));
     resource
 }
 

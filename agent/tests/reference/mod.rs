@@ -55,6 +55,7 @@ pub(crate) fn receive() -> Call<'static> {
         made_message: false,
         sender: None,
         restarts: None,
+        reentered: false,
         start_unknown: false,
         undecided: false,
         death_signal: None,

@@ -49,6 +49,7 @@ pub(in crate::metrics) fn call(
         sender: None,
         payload: None,
         restarts: None,
+        reentered: false,
         start_unknown: false,
         undecided: false,
         death_signal: None,
@@ -88,7 +89,7 @@ fn series_are_told_by_their_attributes() {
     assert_eq!(counts(&metrics), [0, 4, 1, 1, 1, 1, 1, 1, 1]);
     let sent: u64 = metrics.counted.series.iter().map(|s| s.sent).sum();
     let consumed: u64 = metrics.counted.series.iter().map(|s| s.consumed).sum();
-    assert_eq!((sent, consumed), (6, 1));
+    assert_eq!((sent, consumed), (8, 1));
 }
 
 #[test]
@@ -119,24 +120,47 @@ fn a_full_cache_loses_no_count() {
 }
 
 #[test]
-fn outcomes_are_named_as_in_spans() {
-    let named = |ret, death_signal| {
-        let mut call = call(MqTimedreceive, "/a", 1, ret);
-        call.death_signal = death_signal;
-        Outcome::of(&call).error_type().map(Cow::into_owned)
-    };
-    for (ret, signal, expected) in [
-        (0, None, None),
-        (8_192, None, None),
-        (-110, None, Some("ETIMEDOUT")),
-        (-4, None, Some("EINTR")),
-        (-512, None, Some("EINTR")),
-        (-4_000, None, Some("errno 4000")),
-        (i64::MIN, None, Some("errno 32767")),
-        (0, Some(9), Some("SIGKILL")),
-    ] {
-        assert_eq!(named(ret, signal).as_deref(), expected, "{ret} {signal:?}");
+fn a_send_that_fails_is_an_attempt_and_one_that_goes_on_is_none() {
+    let mut metrics = metrics(MAX_SERIES);
+    for (ret, reentered) in [(0, false), (-110, false), (-512, true), (-512, false)] {
+        let mut call = call(MqTimedsend, "/a", 1, ret);
+        call.reentered = reentered;
+        metrics.call(&call);
     }
+    let mut killed = call(MqTimedsend, "/a", 1, -512);
+    killed.death_signal = Some(9);
+    metrics.call(&killed);
+    let series = metrics.counted.series.iter().skip(1).map(|series| {
+        let outcome = series.identity.as_ref().unwrap().outcome;
+        (outcome.errno(), series.duration.count(), series.sent)
+    });
+    let expected = [
+        (None, 1, 1),
+        (Some("ETIMEDOUT".into()), 1, 1),
+        (None, 1, 0),
+        (Some("EINTR".into()), 1, 1),
+        (None, 1, 1),
+    ];
+    assert_eq!(series.collect::<Vec<_>>(), expected);
+}
+
+/// What is an error can change while the agent runs.
+#[test]
+fn a_failure_that_becomes_an_error_has_another_series() {
+    let mut metrics = metrics(MAX_SERIES);
+    metrics.call(&call(MqTimedreceive, "/a", 1, -110));
+    let mut traces = Traces::default();
+    traces.unset_status_errnos = Default::default();
+    metrics.set_traces(&traces);
+    metrics.call(&call(MqTimedreceive, "/a", 1, -110));
+    metrics.set_traces(&Traces::default());
+    metrics.call(&call(MqTimedreceive, "/a", 1, -110));
+    let series = metrics.counted.series.iter().skip(1).map(|series| {
+        let outcome = series.identity.as_ref().unwrap().outcome;
+        (outcome.error_type(), series.duration.count())
+    });
+    let expected = [(None, 2), (Some("ETIMEDOUT".into()), 1)];
+    assert_eq!(series.collect::<Vec<_>>(), expected);
 }
 
 #[test]
