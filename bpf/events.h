@@ -278,7 +278,7 @@ struct lost_owner_key {
 	__u32 padding;
 };
 
-/* One more than there are bounds in agent/src/histogram.rs. */
+/* One more than there are bounds in agent/src/histogram/explicit.rs. */
 #define DURATION_BUCKETS 70
 
 struct durations {

@@ -6,7 +6,7 @@
 #ifndef MQSPAN_LOST_BPF_H
 #define MQSPAN_LOST_BPF_H
 
-/* Nanoseconds, the same as in agent/src/histogram.rs. */
+/* Nanoseconds, the same as in agent/src/histogram/explicit.rs. */
 static const __u64 bucket_bounds[DURATION_BUCKETS - 1] = {
 	1000,	     1200,	  1400,	       1650,	     1950,
 	2300,	     2750,	  3300,	       3900,	     4600,

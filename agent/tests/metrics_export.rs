@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use mqspan::internals::balance::{Balance, Decoded};
 use mqspan::internals::config::Correlation;
 use mqspan::internals::config::{
-    Compression, Exporters, FileExporter, HumanDuration, Otlp, Secret, SendingQueue, Size,
+    Compression, Exporters, FileExporter, Histograms, HumanDuration, Metrics, Otlp, Secret,
+    SendingQueue, Size,
 };
 use mqspan::internals::encode;
 use mqspan::internals::event::{Call, Operation, Queue};
@@ -24,6 +25,7 @@ use mqspan::internals::export::destination::Destination;
 use mqspan::internals::export::logs::LogCounts;
 use mqspan::internals::export::operation::{Ending, ExportCounts, Exports};
 use mqspan::internals::export::queue::Level;
+use mqspan::internals::histogram::{Distribution, Forms};
 use mqspan::internals::kernel::{ProbeRuns, ProbeStats, Waiting};
 use mqspan::internals::loss::{Loss, Losses};
 use mqspan::internals::metrics::catalog::{OWN_METRICS, QUEUE_METRICS};
@@ -113,13 +115,13 @@ fn exporter(address: SocketAddr) -> MetricsExporter {
         &BTreeMap::new(),
         Decoded::default,
     ));
-    MetricsExporter::new(source, settings, Duration::from_secs(60)).unwrap()
+    MetricsExporter::new(source, settings, &Metrics::default()).unwrap()
 }
 
 /// What the metrics count for these calls, as a reader gets it.
 async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<QueueSnapshot> {
     let (publisher, reader) = exchange();
-    let mut metrics = QueueMetrics::new(publisher, Duration::MAX);
+    let mut metrics = QueueMetrics::new(publisher, Duration::MAX, Forms::BOTH);
     for call in calls {
         metrics.call(&call);
     }
@@ -133,14 +135,14 @@ const PERIOD: Period = Period {
     unix_ns: 2_000,
 };
 
-fn of_queues(snapshot: &QueueSnapshot) -> Vec<Metric> {
+fn of_queues(snapshot: &QueueSnapshot, form: Histograms) -> Vec<Metric> {
     let waiting = [Waiting {
         queue: Some("/orders".to_owned()),
         ipc_namespace: 4_026_531_839,
         send: false,
         callers: 2,
     }];
-    queue_metrics(snapshot, &waiting, PERIOD, |boot_ns| boot_ns)
+    queue_metrics(snapshot, &waiting, form, PERIOD, |boot_ns| boot_ns)
 }
 
 fn collected(snapshot: &QueueSnapshot) -> Vec<Metric> {
@@ -154,8 +156,11 @@ fn collected(snapshot: &QueueSnapshot) -> Vec<Metric> {
         },
         ..OwnState::default()
     };
-    let own = Instruments::default().collect(own, PERIOD);
-    of_queues(snapshot).into_iter().chain(own).collect()
+    let own = Instruments::default().collect(own, Histograms::Explicit, PERIOD);
+    of_queues(snapshot, Histograms::Explicit)
+        .into_iter()
+        .chain(own)
+        .collect()
 }
 
 /// Attributes as `key=value`, sorted.
@@ -353,6 +358,73 @@ async fn a_collector_gets_what_was_counted() {
     assert_eq!(blocked[&format!("{orders}send{rest}")], 0);
 }
 
+/// The points that a collector gets where `metrics.histograms` is `exponential`, each with the
+/// durations that it was made of.
+#[tokio::test]
+async fn exponential_buckets_have_every_duration() {
+    let calls = || some_calls().into_iter().filter(|call| call.ret == 64);
+    let durations = calls().map(|call| call.end_ns - call.start_ns);
+    let durations: Vec<u64> = durations.collect();
+    let snapshot = counted(calls()).await;
+    let metrics = of_queues(&snapshot, Histograms::Exponential);
+    // As it arrives.
+    let request = requests(metrics, &Resource::default()).remove(0);
+    let bytes = prost::Message::encode_to_vec(&request);
+    let request: ExportMetricsServiceRequest = prost::Message::decode(&*bytes).unwrap();
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    for (name, values) in [
+        ("messaging.client.operation.duration", &durations[..]),
+        // The messages were created 5 µs before the calls began.
+        (
+            "posix_mq.time_in_queue",
+            &[30 * MS + 5_000, 20_000 * MS + 5_000],
+        ),
+    ] {
+        let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+        let Some(metric::Data::ExponentialHistogram(histogram)) = &metric.data else {
+            panic!("{metric:?}");
+        };
+        let cumulative: i32 = AggregationTemporality::Cumulative.into();
+        assert_eq!(histogram.aggregation_temporality, cumulative);
+        let [point] = histogram.data_points.as_slice() else {
+            panic!("{histogram:?}");
+        };
+        let zeros = values.iter().filter(|ns| **ns == 0).count() as u64;
+        assert_eq!(
+            (point.count, point.zero_count),
+            (values.len() as u64, zeros)
+        );
+        let sum = values.iter().sum::<u64>() as f64 / 1e9;
+        assert!((point.sum.unwrap() - sum).abs() < 1e-9);
+        assert_eq!(point.max, Some(*values.iter().max().unwrap() as f64 / 1e9));
+        let positive = point.positive.as_ref().unwrap();
+        assert!(positive.bucket_counts.len() <= 160);
+        assert_eq!(
+            positive.bucket_counts.iter().sum::<u64>(),
+            point.count - zeros
+        );
+        let bound = |at: usize| {
+            let index = positive.offset + at as i32;
+            2_f64.powf(f64::from(index) / 2_f64.powi(point.scale))
+        };
+        for (at, count) in positive.bucket_counts.iter().enumerate() {
+            let (low, high) = (bound(at), bound(at + 1));
+            let inside = values.iter().filter(|ns| {
+                let seconds = **ns as f64 / 1e9;
+                low < seconds && seconds <= high
+            });
+            assert_eq!(inside.count() as u64, *count, "{low} {high}");
+        }
+    }
+    // Explicit buckets are there for those who scrape.
+    let explicit = of_queues(&snapshot, Histograms::Explicit);
+    let explicit = histograms(&explicit, "messaging.client.operation.duration");
+    assert_eq!(
+        explicit.values().next().unwrap().count,
+        durations.len() as u64
+    );
+}
+
 #[tokio::test]
 async fn many_queues_are_split_and_the_rest_shares_one_series() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -542,7 +614,7 @@ fn exports(exporter: &'static str) -> Exports {
     counts
         .durations
         .entry(Ending::default())
-        .or_default()
+        .or_insert_with(|| Distribution::new(Forms::BOTH))
         .record(1);
     Exports {
         destination: destination(exporter),
@@ -585,8 +657,8 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
             SinkCounts::default(),
         )],
     });
-    let mut metrics = of_queues(&snapshot);
-    metrics.extend(Instruments::default().collect(own, PERIOD));
+    let mut metrics = of_queues(&snapshot, Histograms::Explicit);
+    metrics.extend(Instruments::default().collect(own, Histograms::Explicit, PERIOD));
     let names: BTreeSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
     let known = QUEUE_METRICS.iter().chain(OWN_METRICS);
     assert_eq!(names, known.map(|metric| metric.name).collect());

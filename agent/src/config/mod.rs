@@ -35,7 +35,9 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Syscall};
+pub use choices::{
+    Abi, BackendChoice, Compression, Correlation, Histograms, LogFormat, LogLevel, Syscall,
+};
 pub use endpoint::Endpoint;
 pub use env::Env;
 pub use error::ConfigError;

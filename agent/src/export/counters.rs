@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::operation::{Ending, ErrorType, ExportCounts, ExportTally, Operation};
-use crate::histogram::Histogram;
+use crate::histogram::Distribution;
 use crate::loss::{Loss, Losses};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct SinkCounts {
     /// Handed to the exporter and not exported, by cause.
     pub failures: BTreeMap<ErrorType, u64>,
     /// Of the exports that have ended.
-    pub durations: BTreeMap<Ending, Histogram>,
+    pub durations: BTreeMap<Ending, Distribution>,
     /// Refused by the collector, by reason; zeros are left out.
     pub rejected: Vec<(&'static str, u64)>,
     /// Given up by the agent, by reason.

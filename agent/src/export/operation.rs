@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::destination::Destination;
 use super::grpc::Failure;
 use super::message::PartialSuccess;
-use crate::histogram::Histogram;
+use crate::histogram::{Distribution, Forms};
 use crate::loss::Loss;
 
 /// Limit on the causes and on the endings that one exporter tells apart. HTTP
@@ -151,7 +151,7 @@ pub struct ExportTally {
     exported: AtomicU64,
     in_flight: AtomicU64,
     failures: Mutex<BTreeMap<ErrorType, u64>>,
-    durations: Mutex<BTreeMap<Ending, Histogram>>,
+    durations: Mutex<BTreeMap<Ending, Distribution>>,
 }
 
 impl ExportTally {
@@ -194,7 +194,7 @@ impl ExportTally {
                 error: ending.error.map(|_| ErrorType::Other),
             }
         };
-        durations.entry(ending).or_default().record(took);
+        durations.entry(ending).or_insert_with(none).record(took);
     }
 
     pub fn snapshot(&self) -> ExportCounts {
@@ -219,7 +219,7 @@ pub struct ExportCounts {
     pub in_flight: u64,
     pub failures: BTreeMap<ErrorType, u64>,
     /// One for each ended operation.
-    pub durations: BTreeMap<Ending, Histogram>,
+    pub durations: BTreeMap<Ending, Distribution>,
 }
 
 impl ExportCounts {
@@ -231,9 +231,17 @@ impl ExportCounts {
             *self.failures.entry(*error).or_default() += items;
         }
         for (ending, durations) in &other.durations {
-            self.durations.entry(*ending).or_default().add(durations);
+            self.durations
+                .entry(*ending)
+                .or_insert_with(none)
+                .add(durations);
         }
     }
+}
+
+/// Exports are few, so both forms of buckets are kept, whichever is asked for.
+fn none() -> Distribution {
+    Distribution::new(Forms::BOTH)
 }
 
 /// The counts of all exporters to one destination.
@@ -329,7 +337,7 @@ mod tests {
         assert!(counts.failures.len() <= MAX_KINDS + 1);
         assert!(counts.durations.len() <= MAX_KINDS + 2);
         assert_eq!(counts.failures.values().sum::<u64>(), 900);
-        let ended: u64 = counts.durations.values().map(Histogram::count).sum();
+        let ended: u64 = counts.durations.values().map(Distribution::count).sum();
         assert_eq!(ended, 900);
     }
 

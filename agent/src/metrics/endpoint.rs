@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::prometheus;
 use super::source::MetricsSource;
+use crate::config::Histograms;
 
 /// How long an answer is reused.
 const FRESH: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ async fn metrics(State((source, answers)): State<(Arc<MetricsSource>, Answers)>)
 }
 
 async fn text(source: Arc<MetricsSource>) -> Option<Vec<u8>> {
-    let metrics = source.collect(0).await?;
+    let metrics = source.collect(Histograms::Explicit, 0).await?;
     let writing = move || prometheus::text(&metrics, source.resource()).into_bytes();
     tokio::task::spawn_blocking(writing).await.ok()
 }

@@ -84,9 +84,10 @@ impl<T> Reader<T> {
 mod tests {
     use super::super::series::{QueueSnapshot, Series};
     use super::*;
+    use crate::histogram::Forms;
 
     fn snapshot(sent: u64) -> QueueSnapshot {
-        let mut series = Series::default();
+        let mut series = Series::new(None, None, Forms::EXPLICIT);
         series.sent = sent;
         QueueSnapshot {
             series: vec![series],

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::requests::{points_of, requests};
 use super::source::MetricsSource;
-use crate::config::Otlp;
+use crate::config::{Histograms, Metrics, Otlp};
 use crate::export::own::OwnExports;
 use crate::export::signal::Signal;
 
@@ -23,6 +23,7 @@ const LAST_EXPORT: Duration = Duration::from_secs(3);
 pub struct MetricsExporter {
     source: Arc<MetricsSource>,
     collector: Arc<OwnExports>,
+    histograms: Histograms,
     interval: Duration,
     failing: AtomicBool,
 }
@@ -35,14 +36,15 @@ impl MetricsExporter {
     pub fn new(
         source: Arc<MetricsSource>,
         config: Otlp,
-        interval: Duration,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let collector = Arc::new(OwnExports::new(config, Signal::Metrics)?);
         source.set_points(Arc::clone(&collector));
         Ok(Self {
             source,
             collector,
-            interval,
+            histograms: metrics.histograms,
+            interval: metrics.otlp.interval.0,
             failing: AtomicBool::new(false),
         })
     }
@@ -63,7 +65,7 @@ impl MetricsExporter {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            if let Some(metrics) = self.source.collect(0).await {
+            if let Some(metrics) = self.source.collect(self.histograms, 0).await {
                 self.export(metrics).await;
             }
         }
@@ -72,7 +74,7 @@ impl MetricsExporter {
     /// Exports for the last time; `left` as in [`MetricsSource::collect`].
     pub async fn finish(&self, left: u64) {
         let last = async {
-            if let Some(metrics) = self.source.collect(left).await {
+            if let Some(metrics) = self.source.collect(self.histograms, left).await {
                 self.export(metrics).await;
             }
         };

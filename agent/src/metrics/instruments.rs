@@ -21,6 +21,7 @@ use super::observed::{Observed, signed};
 use super::proto::Period;
 use super::sdk_metrics;
 use super::state::OwnState;
+use crate::config::Histograms;
 use crate::encode::SCOPE_NAME;
 use crate::loss::IdentityLoss;
 use crate::owner::{Owner, Tenant};
@@ -89,8 +90,8 @@ impl Default for Instruments {
 
 impl Instruments {
     /// Converts the state to metrics. Those without a series are left out.
-    pub fn collect(&self, state: OwnState, period: Period) -> Vec<Metric> {
-        let export_durations = sdk_metrics::export_durations(&state, period);
+    pub fn collect(&self, state: OwnState, form: Histograms, period: Period) -> Vec<Metric> {
+        let export_durations = sdk_metrics::export_durations(&state, form, period);
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         let mut collected = ResourceMetrics::default();
@@ -277,7 +278,7 @@ mod tests {
     }
 
     fn collect(state: OwnState) -> Vec<Metric> {
-        Instruments::default().collect(state, Period::default())
+        Instruments::default().collect(state, Histograms::Explicit, Period::default())
     }
 
     #[test]
@@ -475,9 +476,10 @@ mod tests {
             probes: vec![probe],
             ..OwnState::default()
         };
-        let metrics = instruments.collect(with, Period::default());
+        let metrics = instruments.collect(with, Histograms::Explicit, Period::default());
         assert_eq!(numbers(&metrics, catalog::PROBE_MISSED), (true, vec![2]));
-        let metrics = instruments.collect(OwnState::default(), Period::default());
+        let state = OwnState::default();
+        let metrics = instruments.collect(state, Histograms::Explicit, Period::default());
         let missed = |metric: &&Metric| metric.name == catalog::PROBE_MISSED.name;
         assert_eq!(metrics.iter().find(missed), None);
     }

@@ -17,15 +17,17 @@ use super::catalog::{
     BLOCKED_CALLERS, CONSUMED_MESSAGES, Definition, OPERATION_DURATION, QUEUE_DEPTH,
     QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
 };
-use super::proto::{Period, durations, histograms, int, number, numbers, overflow, text};
+use super::proto::{DurationPoint, Period, durations, int, number, numbers, overflow, text};
 use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
+use crate::config::Histograms;
 use crate::kernel::Waiting;
 
-/// The metrics of all queues. `waiting` are the callers blocked now. `unix_ns`
-/// converts ns since boot to Unix ns.
+/// The metrics of all queues. `waiting` are the callers blocked now, `form` are
+/// the buckets of histograms. `unix_ns` converts ns since boot to Unix ns.
 pub fn queue_metrics(
     snapshot: &QueueSnapshot,
     waiting: &[Waiting],
+    form: Histograms,
     period: Period,
     unix_ns: impl Fn(u64) -> u64,
 ) -> Vec<Metric> {
@@ -49,16 +51,24 @@ pub fn queue_metrics(
         if counts(|id| id.operation.is_receive() && id.outcome.is_success()) {
             consumed.push(number(period, attributes.clone(), series.consumed));
         }
-        if let Some(histogram) = &series.time_in_queue {
-            time_in_queue.push(durations(period, attributes.clone(), histogram));
+        if let Some(durations) = &series.time_in_queue {
+            time_in_queue.push(DurationPoint {
+                period,
+                attributes: attributes.clone(),
+                durations,
+            });
         }
-        duration.push(durations(period, attributes, &series.duration));
+        duration.push(DurationPoint {
+            period,
+            attributes,
+            durations: &series.duration,
+        });
     }
     vec![
-        histograms(&OPERATION_DURATION, duration),
+        durations(&OPERATION_DURATION, form, duration),
         numbers(&SENT_MESSAGES, sent),
         numbers(&CONSUMED_MESSAGES, consumed),
-        histograms(&TIME_IN_QUEUE, time_in_queue),
+        durations(&TIME_IN_QUEUE, form, time_in_queue),
         gauge(snapshot, period, &QUEUE_DEPTH, |depth| depth.messages),
         gauge(snapshot, period, &QUEUE_MAX_MESSAGES, |depth| {
             depth.max_messages

@@ -17,6 +17,7 @@ use crate::clock::Reading;
 use crate::config::Traces;
 use crate::event::{Call, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
+use crate::histogram::Forms;
 use crate::kernel::{LostCalls, QueueKey};
 
 /// Entries of the cache. A full cache is emptied, which costs each queue in use
@@ -68,17 +69,23 @@ pub struct QueueMetrics {
 impl QueueMetrics {
     /// Starts without counts, which `publisher` hands out. Series of removed
     /// queues are kept for `keep` after their last call.
-    pub fn new(publisher: Publisher<QueueSnapshot>, keep: Duration) -> Self {
-        Self::with_limit(publisher, keep, MAX_SERIES)
+    pub fn new(publisher: Publisher<QueueSnapshot>, keep: Duration, forms: Forms) -> Self {
+        Self::with_limit(publisher, keep, forms, MAX_SERIES)
     }
 
-    fn with_limit(publisher: Publisher<QueueSnapshot>, keep: Duration, max_series: usize) -> Self {
+    fn with_limit(
+        publisher: Publisher<QueueSnapshot>,
+        keep: Duration,
+        forms: Forms,
+        max_series: usize,
+    ) -> Self {
         Self {
             cache: HashMap::default(),
             by_identity: HashMap::new(),
             by_queue: HashMap::new(),
             counted: QueueSnapshot {
-                series: vec![Series::default()],
+                series: vec![Series::new(None, None, forms)],
+                forms,
                 ..QueueSnapshot::default()
             },
             max_series,
@@ -272,12 +279,9 @@ impl QueueMetrics {
                 })
         });
         let at = self.counted.series.len();
-        self.counted.series.push(Series {
-            identity: Some(identity.clone()),
-            start_ns: Some(now_ns),
-            queue,
-            ..Series::default()
-        });
+        let mut series = Series::new(Some(identity.clone()), Some(now_ns), self.counted.forms);
+        series.queue = queue;
+        self.counted.series.push(series);
         self.by_identity.insert(identity, at);
         at
     }

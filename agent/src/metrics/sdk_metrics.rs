@@ -16,8 +16,9 @@ use opentelemetry_semantic_conventions::attribute::{
 
 use super::catalog;
 use super::observed::{Observed, Observer, signed};
-use super::proto::{Period, durations, histograms, int, text};
+use super::proto::{DurationPoint, Period, durations, int, text};
 use super::state::{OwnState, SinkState};
+use crate::config::Histograms;
 use crate::export::counters::SinkCounts;
 use crate::export::destination::Destination;
 use crate::export::logs::LogCounts;
@@ -215,7 +216,7 @@ fn exporter(destination: &Destination) -> Vec<KeyValue> {
 
 /// The durations of exports. The SDK does not accept histograms that were summed
 /// elsewhere.
-pub(super) fn export_durations(state: &OwnState, period: Period) -> Metric {
+pub(super) fn export_durations(state: &OwnState, form: Histograms, period: Period) -> Metric {
     let spans = of_spans(state).map(|(destination, counts)| (destination, &counts.durations));
     let logs = state
         .log_records
@@ -226,11 +227,14 @@ pub(super) fn export_durations(state: &OwnState, period: Period) -> Metric {
     let mut points = Vec::new();
     for (destination, all) in spans.chain(own) {
         for (ending, took) in all {
-            let attributes = ending_attributes(destination, *ending);
-            points.push(durations(period, attributes, took));
+            points.push(DurationPoint {
+                period,
+                attributes: ending_attributes(destination, *ending),
+                durations: took,
+            });
         }
     }
-    histograms(&catalog::EXPORT_DURATION, points)
+    durations(&catalog::EXPORT_DURATION, form, points)
 }
 
 fn ending_attributes(destination: &Destination, ending: Ending) -> Vec<ProtoKeyValue> {

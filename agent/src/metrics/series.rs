@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outcome::Outcome;
 use crate::config::Traces;
 use crate::event::{Call, Operation};
-use crate::histogram::Histogram;
+use crate::histogram::{Distribution, Forms};
 use crate::kernel::LostCalls;
 
 /// Maximum number of series, including the overflow series: the default
@@ -24,16 +24,16 @@ pub struct Identity {
     pub outcome: Outcome,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// `None` for the overflow series.
     pub identity: Option<Identity>,
     /// From entry to return, in ns. For calls that were already blocked at
     /// attach it starts there.
-    pub duration: Histogram,
+    pub duration: Distribution,
     /// From the creation of a message to its receipt. `None` until a receive
     /// has met a send that was seen.
-    pub time_in_queue: Option<Box<Histogram>>,
+    pub time_in_queue: Option<Box<Distribution>>,
     /// Messages that programs tried to send.
     pub sent: u64,
     /// Messages that receives took from queues.
@@ -46,9 +46,32 @@ pub struct Series {
     pub(super) is_told: bool,
     /// Index of the queue's depth.
     pub(super) queue: Option<usize>,
+    forms: Forms,
 }
 
 impl Series {
+    /// A series that counts from `start_ns` on.
+    pub(super) fn new(identity: Option<Identity>, start_ns: Option<u64>, forms: Forms) -> Self {
+        Self {
+            identity,
+            duration: Distribution::new(forms),
+            time_in_queue: None,
+            sent: 0,
+            consumed: 0,
+            start_ns,
+            last_ns: 0,
+            is_told: false,
+            queue: None,
+            forms,
+        }
+    }
+
+    fn time_in_queue(&mut self) -> &mut Distribution {
+        let forms = self.forms;
+        self.time_in_queue
+            .get_or_insert_with(|| Box::new(Distribution::new(forms)))
+    }
+
     #[inline]
     pub(super) fn record(&mut self, call: &Call<'_>, outcome: Outcome) {
         self.duration
@@ -60,8 +83,7 @@ impl Series {
         } else if call.operation.is_receive() && outcome.is_success() {
             self.consumed += 1;
             if let Some(sender) = call.sender {
-                self.time_in_queue
-                    .get_or_insert_default()
+                self.time_in_queue()
                     .record(call.end_ns.saturating_sub(sender.created_ns));
             }
         }
@@ -70,13 +92,11 @@ impl Series {
     pub(super) fn add_lost(&mut self, calls: &LostCalls, now_ns: u64) {
         self.last_ns = now_ns;
         self.is_told = false;
-        self.duration.add(&calls.duration);
+        self.duration.add_kernel(&calls.duration);
         self.sent += calls.sent;
         self.consumed += calls.consumed;
         if calls.time_in_queue.count() != 0 {
-            self.time_in_queue
-                .get_or_insert_default()
-                .add(&calls.time_in_queue);
+            self.time_in_queue().add_kernel(&calls.time_in_queue);
         }
     }
 }
@@ -119,7 +139,7 @@ impl Depth {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QueueSnapshot {
     /// The first one is the overflow series.
     pub series: Vec<Series>,
@@ -127,6 +147,19 @@ pub struct QueueSnapshot {
     pub depths: Vec<Depth>,
     /// Says which failures are errors.
     pub traces: Arc<Traces>,
+    /// The buckets of all histograms.
+    pub forms: Forms,
+}
+
+impl Default for QueueSnapshot {
+    fn default() -> Self {
+        Self {
+            series: Vec::new(),
+            depths: Vec::new(),
+            traces: Arc::default(),
+            forms: Forms::EXPLICIT,
+        }
+    }
 }
 
 impl QueueSnapshot {
@@ -160,11 +193,8 @@ impl QueueSnapshot {
                 if at >= MAX_SERIES {
                     return 0;
                 }
-                self.series.push(Series {
-                    identity: Some(identity.clone()),
-                    start_ns: Some(now_ns),
-                    ..Series::default()
-                });
+                let new = Series::new(Some(identity.clone()), Some(now_ns), self.forms);
+                self.series.push(new);
                 places.insert(identity, at);
                 at
             });

@@ -14,6 +14,7 @@ use super::series::QueueSnapshot;
 use super::state::{OwnState, ProcessState, SinkState, Started};
 use crate::balance::{Balance, Decoded};
 use crate::clock::{Anchors, Reading};
+use crate::config::Histograms;
 use crate::event::ProcessKey;
 use crate::export::counters::SinkCounts;
 use crate::export::logs::LogCounts;
@@ -120,8 +121,8 @@ impl MetricsSource {
 
     /// All numbers; `None` before the programs are loaded. `left` is the number
     /// of spans that were not sent before the deadline of a shutdown, 0 while
-    /// the agent runs.
-    pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Vec<Metric>> {
+    /// the agent runs. Histograms have the buckets of `form`, if they are kept.
+    pub async fn collect(self: &Arc<Self>, form: Histograms, left: u64) -> Option<Vec<Metric>> {
         let kernel = Arc::clone(self.kernel.get()?);
         // The capture thread adds them to the numbers that it hands out.
         let taken = tokio::task::spawn_blocking(move || {
@@ -136,11 +137,16 @@ impl MetricsSource {
         let queues = self.queues.read().await;
         let source = Arc::clone(self);
         // Blocks while the kernel walks over all threads of the host.
-        let reading = tokio::task::spawn_blocking(move || source.read(queues, left));
+        let reading = tokio::task::spawn_blocking(move || source.read(queues, form, left));
         reading.await.ok()?
     }
 
-    fn read(&self, mut queues: Arc<QueueSnapshot>, left: u64) -> Option<Vec<Metric>> {
+    fn read(
+        &self,
+        mut queues: Arc<QueueSnapshot>,
+        form: Histograms,
+        left: u64,
+    ) -> Option<Vec<Metric>> {
         let kernel = self.kernel.get()?;
         let left_over = kernel.pending_losses().peek();
         if !left_over.is_empty() {
@@ -156,8 +162,11 @@ impl MetricsSource {
             start_unix_ns: past(self.start_ns),
             unix_ns,
         };
-        let mut metrics = queue_metrics(&queues, &waiting, period, past);
-        metrics.extend(self.instruments.collect(self.own_state(left)?, period));
+        let mut metrics = queue_metrics(&queues, &waiting, form, period, past);
+        let own = self
+            .instruments
+            .collect(self.own_state(left)?, form, period);
+        metrics.extend(own);
         Some(metrics)
     }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::histogram::Histogram;
+use crate::config::Histograms;
+use crate::histogram::{Distribution, Forms};
 use crate::metrics::catalog::{Definition, MetricKind};
-use crate::metrics::proto::{Period, durations, histograms, int, number, numbers, text as label};
+use crate::metrics::proto::{
+    DurationPoint, Period, durations, int, number, numbers, text as label,
+};
 
 /// Values as text, by name and labels.
 type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
@@ -105,7 +108,7 @@ fn names_have_unit_and_total() {
     ] {
         let definition = define(name, kind, unit);
         let metric = if kind == MetricKind::Histogram {
-            histograms(&definition, Vec::new())
+            durations(&definition, Histograms::Explicit, Vec::new())
         } else {
             numbers(&definition, Vec::new())
         };
@@ -144,14 +147,17 @@ fn any_queue_name_comes_back_and_breaks_no_line() {
 
 #[test]
 fn buckets_add_up() {
-    let mut histogram = Histogram::default();
+    let mut histogram = Distribution::new(Forms::EXPLICIT);
     for ns in [1, 5_000_000, 5_000_001, 80_000_000, 60_000_000_000] {
         histogram.record(ns);
     }
-    let labels = vec![int("posix_mq.ipc_namespace", 7)];
-    let point = durations(Period::default(), labels, &histogram);
+    let point = DurationPoint {
+        period: Period::default(),
+        attributes: vec![int("posix_mq.ipc_namespace", 7)],
+        durations: &histogram,
+    };
     let definition = define("m.duration", MetricKind::Histogram, "s");
-    let metric = histograms(&definition, vec![point]);
+    let metric = durations(&definition, Histograms::Explicit, [point]);
     let samples = parse(&text(&[metric], &Resource::default()));
     let bucket = |le: &str| {
         let labels = [("posix_mq_ipc_namespace", "7"), ("le", le)];

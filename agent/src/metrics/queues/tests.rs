@@ -57,7 +57,7 @@ pub(in crate::metrics) fn call(
 }
 
 fn metrics(max_series: usize) -> QueueMetrics {
-    QueueMetrics::with_limit(exchange().0, KEEP, max_series)
+    QueueMetrics::with_limit(exchange().0, KEEP, Forms::EXPLICIT, max_series)
 }
 
 fn counts(metrics: &QueueMetrics) -> Vec<u64> {
@@ -198,8 +198,8 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
     metrics.call(&receive);
     let series = &metrics.counted.series[1];
     let time_in_queue = series.time_in_queue.as_ref().unwrap();
-    assert_eq!(time_in_queue.range(), Some((0.103, 0.103)));
-    assert_eq!(series.duration.range(), Some((0.003, 0.003)));
+    assert_eq!(time_in_queue.totals().range(), Some((0.103, 0.103)));
+    assert_eq!(series.duration.totals().range(), Some((0.003, 0.003)));
 }
 
 /// Reports what the kernel says of queues in the namespace of [`call`]: inode and existence.
