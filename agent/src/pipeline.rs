@@ -214,6 +214,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
         if self.is_kept(&mut span, record, process) {
             self.sink.span(process, &span);
+            if let Some(metrics) = &mut self.metrics {
+                metrics.exemplar(call, (span.trace_id, span.span_id));
+            }
             PipelineCounts::add(&self.counts.spans, 1);
         } else {
             self.sampled_out(1, self.whole_traces.undecided());
@@ -277,6 +280,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if let Ok(Event::Call(call)) = Event::parse(&send.record) {
             let span = Span::new(&call, &self.settings.span, send.times);
             self.sink.span(&send.process, &span);
+            if let Some(metrics) = &mut self.metrics {
+                metrics.exemplar(&call, (span.trace_id, span.span_id));
+            }
             let undecided = self.whole_traces.undecided() as u64;
             self.counts.undecided.store(undecided, Ordering::Relaxed);
             PipelineCounts::add(&self.counts.spans, 1);

@@ -38,6 +38,7 @@ fn a_call_costs_no_allocation() {
         let mut count = || {
             for call in &calls {
                 metrics.call(call);
+                metrics.exemplar(call, ([1; 16], [1; 8]));
             }
             metrics.tick();
         };

@@ -31,7 +31,7 @@ use mqspan::internals::loss::{Loss, Losses};
 use mqspan::internals::metrics::catalog::{OWN_METRICS, QUEUE_METRICS};
 use mqspan::internals::metrics::exchange::exchange;
 use mqspan::internals::metrics::instruments::Instruments;
-use mqspan::internals::metrics::prometheus;
+use mqspan::internals::metrics::prometheus::{self, Format};
 use mqspan::internals::metrics::proto::Period;
 use mqspan::internals::metrics::queue_metrics::queue_metrics;
 use mqspan::internals::metrics::requests::requests;
@@ -49,7 +49,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, metric, number_data_point,
+    AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, exemplar, metric,
+    number_data_point,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -124,10 +125,19 @@ async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<QueueSnap
     let mut metrics = QueueMetrics::new(publisher, Duration::MAX, Forms::BOTH);
     for call in calls {
         metrics.call(&call);
+        // Of calls that succeed the spans are kept.
+        if call.ret >= 0 {
+            metrics.exemplar(&call, ids_of(&call));
+        }
     }
     metrics.finish();
     drop(metrics);
     reader.read().await
+}
+
+fn ids_of(call: &Call<'_>) -> ([u8; 16], [u8; 8]) {
+    let number = call.end_ns;
+    (u128::from(number).to_be_bytes(), number.to_be_bytes())
 }
 
 const PERIOD: Period = Period {
@@ -262,6 +272,23 @@ fn some_calls() -> Vec<Call<'static>> {
     calls
 }
 
+/// The value of each exemplar, and how long its call took, in ms, by its ids.
+fn exemplars(point: &HistogramDataPoint) -> Vec<(f64, u64)> {
+    let first = reference::receive();
+    let exemplars = point.exemplars.iter().map(|exemplar| {
+        let Some(exemplar::Value::AsDouble(value)) = exemplar.value else {
+            panic!("{exemplar:?}");
+        };
+        let number = u64::from_be_bytes(exemplar.span_id.as_slice().try_into().unwrap());
+        let trace_id = u128::from(number).to_be_bytes();
+        assert_eq!(exemplar.trace_id, trace_id);
+        // Times are not converted in these tests.
+        assert_eq!(exemplar.time_unix_nano, number);
+        (value, (number - first.start_ns) / MS)
+    });
+    exemplars.collect()
+}
+
 #[tokio::test]
 async fn a_collector_gets_what_was_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -324,9 +351,15 @@ async fn a_collector_gets_what_was_counted() {
     assert_eq!((point.min, point.max), (Some(0.0), Some(20.0)));
     assert!((point.sum.unwrap() - 20.04).abs() < 1e-9);
 
+    // The slowest four.
+    let slowest = [(0.004, 4), (0.006, 6), (0.03, 30), (20.0, 20_000)];
+    assert_eq!(exemplars(point), slowest);
+    assert!(duration[&timed_out].exemplars.is_empty());
+
     let time_in_queue = histograms(&metrics, "posix_mq.time_in_queue");
     assert_eq!(time_in_queue.len(), 1);
     let point = &time_in_queue[&receive];
+    assert_eq!(exemplars(point), [(0.030_005, 30), (20.000_005, 20_000)]);
     let at = point.explicit_bounds.iter().position(|b| *b == 0.05);
     assert_eq!((point.count, point.bucket_counts[at.unwrap()]), (2, 1));
     // The messages were created 5 µs before the calls began.
@@ -681,7 +714,7 @@ async fn scrapes_and_collectors_call_every_metric_the_same() {
         .flat_map(|request| &request.resource_metrics[0].scope_metrics[0].metrics)
         .map(name_by_collector)
         .collect();
-    let text = prometheus::text(&metrics, &Resource::default());
+    let text = prometheus::text(&metrics, &Resource::default(), Format::Text);
     let scraped: BTreeMap<String, &str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

@@ -71,7 +71,7 @@ pub fn bounds() -> impl Iterator<Item = f64> {
 
 /// The bucket of a duration.
 #[inline]
-pub(super) fn bucket(ns: u64) -> usize {
+pub fn bucket(ns: u64) -> usize {
     BOUNDS_NS.partition_point(|bound| *bound < ns)
 }
 

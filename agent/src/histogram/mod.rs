@@ -5,8 +5,7 @@ mod explicit;
 mod exponential;
 mod totals;
 
-use explicit::bucket;
-pub use explicit::{BUCKETS, Histogram, bounds};
+pub use explicit::{BUCKETS, Histogram, bounds, bucket};
 pub use exponential::Exponential;
 pub use totals::Totals;
 

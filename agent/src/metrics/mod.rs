@@ -27,6 +27,7 @@
 pub mod catalog;
 pub mod endpoint;
 pub mod exchange;
+mod exemplars;
 pub mod exporter;
 pub mod instruments;
 mod observed;

@@ -3,9 +3,9 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
-    HistogramDataPoint, Metric, NumberDataPoint, Sum, exponential_histogram_data_point, metric,
-    number_data_point,
+    AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
+    Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, exponential_histogram_data_point,
+    metric, number_data_point,
 };
 
 use super::catalog::{Definition, MetricKind};
@@ -60,6 +60,8 @@ pub(super) struct DurationPoint<'a> {
     pub(super) period: Period,
     pub(super) attributes: Vec<KeyValue>,
     pub(super) durations: &'a Distribution,
+    /// At most one of each explicit bucket.
+    pub(super) exemplars: Vec<Exemplar>,
 }
 
 impl DurationPoint<'_> {
@@ -76,6 +78,7 @@ impl DurationPoint<'_> {
             explicit_bounds: bounds().collect(),
             min: range.map(|(min, _)| min),
             max: range.map(|(_, max)| max),
+            exemplars: self.exemplars,
             ..HistogramDataPoint::default()
         }
     }
@@ -99,6 +102,7 @@ impl DurationPoint<'_> {
             positive: Some(positive),
             min: range.map(|(min, _)| min),
             max: range.map(|(_, max)| max),
+            exemplars: self.exemplars,
             ..ExponentialHistogramDataPoint::default()
         }
     }

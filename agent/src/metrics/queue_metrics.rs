@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::exemplar::Value;
+use opentelemetry_proto::tonic::metrics::v1::{Exemplar as ProtoExemplar, Metric};
 use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
     MESSAGING_SYSTEM,
@@ -17,9 +18,11 @@ use super::catalog::{
     BLOCKED_CALLERS, CONSUMED_MESSAGES, Definition, OPERATION_DURATION, QUEUE_DEPTH,
     QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
 };
+use super::exemplars::Exemplars;
 use super::proto::{DurationPoint, Period, durations, int, number, numbers, overflow, text};
 use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::config::Histograms;
+use crate::histogram::bucket;
 use crate::kernel::Waiting;
 
 /// The metrics of all queues. `waiting` are the callers blocked now, `form` are
@@ -35,7 +38,7 @@ pub fn queue_metrics(
     let (mut sent, mut consumed) = (Vec::new(), Vec::new());
     for series in &snapshot.series {
         let is_overflow = series.identity.is_none();
-        if is_overflow && series.duration.count() == 0 {
+        if is_overflow && series.duration.counts.count() == 0 {
             continue;
         }
         let attributes = attributes(series);
@@ -55,13 +58,15 @@ pub fn queue_metrics(
             time_in_queue.push(DurationPoint {
                 period,
                 attributes: attributes.clone(),
-                durations,
+                durations: &durations.counts,
+                exemplars: exemplars(&durations.exemplars, &unix_ns),
             });
         }
         duration.push(DurationPoint {
             period,
             attributes,
-            durations: &series.duration,
+            durations: &series.duration.counts,
+            exemplars: exemplars(&series.duration.exemplars, &unix_ns),
         });
     }
     vec![
@@ -75,6 +80,27 @@ pub fn queue_metrics(
         }),
         blocked_callers(snapshot, waiting, period),
     ]
+}
+
+/// Of several in one explicit bucket the newest.
+fn exemplars(all: &Exemplars, unix_ns: impl Fn(u64) -> u64) -> Vec<ProtoExemplar> {
+    let mut by_bucket = BTreeMap::new();
+    for exemplar in all.iter() {
+        let newest = by_bucket
+            .entry(bucket(exemplar.value_ns))
+            .or_insert(exemplar);
+        if newest.at_ns < exemplar.at_ns {
+            *newest = exemplar;
+        }
+    }
+    let exemplars = by_bucket.into_values().map(|exemplar| ProtoExemplar {
+        filtered_attributes: Vec::new(),
+        time_unix_nano: unix_ns(exemplar.at_ns),
+        span_id: exemplar.span_id.to_vec(),
+        trace_id: exemplar.trace_id.to_vec(),
+        value: Some(Value::AsDouble(exemplar.value_ns as f64 / 1e9)),
+    });
+    exemplars.collect()
 }
 
 /// A gauge with one point for each queue that exists.

@@ -15,9 +15,10 @@ use super::outcome::Outcome;
 use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::clock::Reading;
 use crate::config::Traces;
-use crate::event::{Call, Operation};
+use crate::event::{Call, MessageKey, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
 use crate::histogram::Forms;
+use crate::ids::{SpanId, TraceId};
 use crate::kernel::{LostCalls, QueueKey};
 
 /// Entries of the cache. A full cache is emptied, which costs each queue in use
@@ -61,6 +62,8 @@ pub struct QueueMetrics {
     by_queue: HashMap<(Arc<str>, u32), usize>,
     counted: QueueSnapshot,
     max_series: usize,
+    /// The call that was counted last, and its series.
+    last: Option<(MessageKey, usize)>,
     /// How long a series without calls is kept, unless the queue exists.
     keep_ns: u64,
     publisher: Publisher<QueueSnapshot>,
@@ -89,6 +92,7 @@ impl QueueMetrics {
                 ..QueueSnapshot::default()
             },
             max_series,
+            last: None,
             keep_ns: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
             publisher,
         }
@@ -113,6 +117,7 @@ impl QueueMetrics {
             return;
         };
         series.record(call, outcome);
+        self.last = Some((MessageKey::of_call(call), at));
         let Some(depth) = series
             .queue
             .and_then(|queue| self.counted.depths.get_mut(queue))
@@ -133,6 +138,25 @@ impl QueueMetrics {
             let inode = call.queue.map_or(0, |queue| queue.ino);
             depth.is_there &= depth.inode == inode;
             depth.inode = inode;
+        }
+    }
+
+    /// Takes the span of a counted call, which is kept, as an exemplar. Costs a
+    /// look-up unless the call was the last.
+    #[inline]
+    pub fn exemplar(&mut self, call: &Call<'_>, ids: (TraceId, SpanId)) {
+        let at = match self.last {
+            Some((last, at)) if last == MessageKey::of_call(call) => at,
+            _ => {
+                let key = Key::of(call, Outcome::of(call, &self.counted.traces));
+                match self.cache.get(&key) {
+                    Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,
+                    _ => return,
+                }
+            }
+        };
+        if let Some(series) = self.counted.series.get_mut(at) {
+            series.exemplar(call, ids);
         }
     }
 
@@ -183,7 +207,7 @@ impl QueueMetrics {
         series.retain(|series| {
             let queue = series.queue.and_then(|queue| depths.get(queue));
             let is_kept = series.identity.is_none()
-                || !series.is_told
+                || !series.is_told()
                 || !is_idle(series.last_ns)
                 || queue.is_some_and(|queue| queue.is_there);
             kept += usize::from(is_kept);
@@ -199,6 +223,7 @@ impl QueueMetrics {
         self.by_queue.clear();
         self.by_identity.clear();
         self.cache.clear();
+        self.last = None;
         for (at, series) in self.counted.series.iter_mut().enumerate() {
             let Some(identity) = &series.identity else {
                 continue;
@@ -222,7 +247,7 @@ impl QueueMetrics {
         self.give_back(now_ns);
         self.publisher.publish(self.counted.clone());
         for series in &mut self.counted.series {
-            series.is_told = true;
+            series.set_told();
         }
     }
 

@@ -231,6 +231,7 @@ pub(super) fn export_durations(state: &OwnState, form: Histograms, period: Perio
                 period,
                 attributes: ending_attributes(destination, *ending),
                 durations: took,
+                exemplars: Vec::new(),
             });
         }
     }

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::exemplars::{Exemplar, Exemplars};
 use super::outcome::Outcome;
 use crate::config::Traces;
 use crate::event::{Call, Operation};
 use crate::histogram::{Distribution, Forms};
+use crate::ids::{SpanId, TraceId};
 use crate::kernel::LostCalls;
 
 /// Maximum number of series, including the overflow series: the default
@@ -24,16 +26,32 @@ pub struct Identity {
     pub outcome: Outcome,
 }
 
+/// Durations, and spans that made some of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durations {
+    pub counts: Distribution,
+    pub exemplars: Exemplars,
+}
+
+impl Durations {
+    fn new(forms: Forms) -> Self {
+        Self {
+            counts: Distribution::new(forms),
+            exemplars: Exemplars::default(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// `None` for the overflow series.
     pub identity: Option<Identity>,
     /// From entry to return, in ns. For calls that were already blocked at
     /// attach it starts there.
-    pub duration: Distribution,
+    pub duration: Durations,
     /// From the creation of a message to its receipt. `None` until a receive
     /// has met a send that was seen.
-    pub time_in_queue: Option<Box<Distribution>>,
+    pub time_in_queue: Option<Box<Durations>>,
     /// Messages that programs tried to send.
     pub sent: u64,
     /// Messages that receives took from queues.
@@ -43,7 +61,7 @@ pub struct Series {
     /// Time of the last count, ns since boot.
     pub(super) last_ns: u64,
     /// Whether its counts have been handed out.
-    pub(super) is_told: bool,
+    is_told: bool,
     /// Index of the queue's depth.
     pub(super) queue: Option<usize>,
     forms: Forms,
@@ -54,7 +72,7 @@ impl Series {
     pub(super) fn new(identity: Option<Identity>, start_ns: Option<u64>, forms: Forms) -> Self {
         Self {
             identity,
-            duration: Distribution::new(forms),
+            duration: Durations::new(forms),
             time_in_queue: None,
             sent: 0,
             consumed: 0,
@@ -68,13 +86,45 @@ impl Series {
 
     fn time_in_queue(&mut self) -> &mut Distribution {
         let forms = self.forms;
-        self.time_in_queue
-            .get_or_insert_with(|| Box::new(Distribution::new(forms)))
+        let durations = self
+            .time_in_queue
+            .get_or_insert_with(|| Box::new(Durations::new(forms)));
+        &mut durations.counts
+    }
+
+    /// Takes the span of a call that was recorded here as an exemplar.
+    pub(super) fn exemplar(&mut self, call: &Call<'_>, (trace_id, span_id): (TraceId, SpanId)) {
+        let since = |start_ns: u64| Exemplar {
+            value_ns: call.end_ns.saturating_sub(start_ns),
+            at_ns: call.end_ns,
+            trace_id,
+            span_id,
+        };
+        self.duration.exemplars.offer(since(call.start_ns));
+        if let (Some(durations), Some(sender)) = (&mut self.time_in_queue, call.sender)
+            && call.operation.is_receive()
+        {
+            durations.exemplars.offer(since(sender.created_ns));
+        }
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    /// Notes that its counts have been handed out.
+    pub(super) fn set_told(&mut self) {
+        self.is_told = true;
+        self.duration.exemplars.set_told();
+        if let Some(durations) = &mut self.time_in_queue {
+            durations.exemplars.set_told();
+        }
     }
 
     #[inline]
     pub(super) fn record(&mut self, call: &Call<'_>, outcome: Outcome) {
         self.duration
+            .counts
             .record(call.end_ns.saturating_sub(call.start_ns));
         self.last_ns = self.last_ns.max(call.end_ns);
         self.is_told = false;
@@ -92,7 +142,7 @@ impl Series {
     pub(super) fn add_lost(&mut self, calls: &LostCalls, now_ns: u64) {
         self.last_ns = now_ns;
         self.is_told = false;
-        self.duration.add_kernel(&calls.duration);
+        self.duration.counts.add_kernel(&calls.duration);
         self.sent += calls.sent;
         self.consumed += calls.consumed;
         if calls.time_in_queue.count() != 0 {

@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case!("metrics_count_messages", count_messages),
         case!("metrics_failures", failures),
+        case!("metrics_exemplars", exemplars),
         case!("metrics_blocked_callers", blocked_callers),
         case!("metrics_blocked_filtered", blocked_filtered),
         case!("metrics_asked_for", asked_for),
@@ -274,6 +275,61 @@ async fn failures(bench: &'static Bench) -> Result<()> {
     })
     .await?;
     agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+/// Trace and span ids of the exemplars of a metric in the format of OpenMetrics.
+fn exemplar_ids(text: &str, name: &str) -> Result<Vec<(String, String)>> {
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let exemplars = lines.filter_map(|line| line.split_once(" # {trace_id=\""));
+    exemplars
+        .map(|(_, rest)| {
+            let (trace_id, rest) = rest.split_once("\",span_id=\"").context("no span id")?;
+            let (span_id, _) = rest.split_once('"').context("an end")?;
+            Ok((trace_id.to_owned(), span_id.to_owned()))
+        })
+        .collect()
+}
+
+/// Who asks for OpenMetrics gets exemplars, all of spans that the collector got.
+async fn exemplars(bench: &'static Bench) -> Result<()> {
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
+    let config = json!({
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+        "sampling": {"ratio": 0.5},
+    });
+    let agent = Agent::sending_to(bench, &collector, config).await?;
+    let workload = Workload::new(bench.workload()?, &["paced", "100"])?;
+    workload.run(bench).await?;
+    let accept = "application/openmetrics-text; version=1.0.0";
+    let give_up = tokio::time::Instant::now() + bench.bound(10);
+    let took = "messaging_client_operation_duration_seconds_bucket";
+    let ids = loop {
+        let text = http::get_as(prometheus, "/metrics", accept).await?.body;
+        ensure!(text.ends_with("\n# EOF\n"), "{text}");
+        let ids = exemplar_ids(&text, took)?;
+        if ids.len() > 1 {
+            break ids;
+        }
+        ensure!(tokio::time::Instant::now() < give_up, "{text}");
+        tokio::time::sleep(agent::POLL).await;
+    };
+    let plain = scrape(prometheus).await?;
+    ensure!(
+        !plain.contains("trace_id") && !plain.contains("# EOF"),
+        "{plain}"
+    );
+    agent.stop_balanced(bench).await?;
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let spans = collector.spans();
+    let known = |(trace_id, span_id): &(String, String)| {
+        spans
+            .iter()
+            .any(|s| hex(&s.span.trace_id) == *trace_id && hex(&s.span.span_id) == *span_id)
+    };
+    let unknown: Vec<_> = ids.iter().filter(|ids| !known(ids)).collect();
+    ensure!(unknown.is_empty(), "{unknown:?} of {ids:?}");
     Ok(())
 }
 

@@ -62,7 +62,9 @@ fn metrics(max_series: usize) -> QueueMetrics {
 
 fn counts(metrics: &QueueMetrics) -> Vec<u64> {
     let series = metrics.counted.series.iter();
-    series.map(|series| series.duration.count()).collect()
+    series
+        .map(|series| series.duration.counts.count())
+        .collect()
 }
 
 use Operation::{MqTimedreceive, MqTimedsend, MqUnlink};
@@ -132,7 +134,7 @@ fn a_send_that_fails_is_an_attempt_and_one_that_goes_on_is_none() {
     metrics.call(&killed);
     let series = metrics.counted.series.iter().skip(1).map(|series| {
         let outcome = series.identity.as_ref().unwrap().outcome;
-        (outcome.errno(), series.duration.count(), series.sent)
+        (outcome.errno(), series.duration.counts.count(), series.sent)
     });
     let expected = [
         (None, 1, 1),
@@ -157,7 +159,7 @@ fn a_failure_that_becomes_an_error_has_another_series() {
     metrics.call(&call(MqTimedreceive, "/a", 1, -110));
     let series = metrics.counted.series.iter().skip(1).map(|series| {
         let outcome = series.identity.as_ref().unwrap().outcome;
-        (outcome.error_type(), series.duration.count())
+        (outcome.error_type(), series.duration.counts.count())
     });
     let expected = [(None, 2), (Some("ETIMEDOUT".into()), 1)];
     assert_eq!(series.collect::<Vec<_>>(), expected);
@@ -198,8 +200,11 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
     metrics.call(&receive);
     let series = &metrics.counted.series[1];
     let time_in_queue = series.time_in_queue.as_ref().unwrap();
-    assert_eq!(time_in_queue.totals().range(), Some((0.103, 0.103)));
-    assert_eq!(series.duration.totals().range(), Some((0.003, 0.003)));
+    assert_eq!(time_in_queue.counts.totals().range(), Some((0.103, 0.103)));
+    assert_eq!(
+        series.duration.counts.totals().range(),
+        Some((0.003, 0.003))
+    );
 }
 
 /// Reports what the kernel says of queues in the namespace of [`call`]: inode and existence.
@@ -302,6 +307,58 @@ fn series_of_what_is_gone_are_given_back_once_told() {
     let anew = Some(MS + 2 * KEEP_NS);
     assert_eq!(starts.collect::<Vec<_>>(), [None, Some(MS), Some(MS), anew]);
     assert_eq!(depths(&metrics).len(), 3);
+}
+
+fn exemplars(metrics: &QueueMetrics, series: usize) -> Vec<u64> {
+    let exemplars = metrics.counted.series[series].duration.exemplars.iter();
+    exemplars.map(|exemplar| exemplar.value_ns / MS).collect()
+}
+
+#[test]
+fn spans_that_are_kept_are_exemplars_of_the_series_of_their_call() {
+    let mut metrics = metrics(MAX_SERIES);
+    let took = |ms: u64, name: &'static str, ino: u64, start_ns: u64| {
+        let mut call = call(MqTimedreceive, name, ino, 8);
+        (call.start_ns, call.end_ns) = (start_ns, start_ns + ms * MS);
+        call.sender = Some(Sender {
+            tid: 1,
+            start_ns: 1,
+            created_ns: start_ns - 5 * MS,
+            fate: SendFate::Told,
+        });
+        call
+    };
+    let ids = |n: u8| ([n; 16], [n; 8]);
+    let (a, held, b) = (
+        took(10, "/a", 1, 1_000 * MS),
+        took(30, "/a", 1, 2_000 * MS),
+        took(70, "/b", 2, 3_000 * MS),
+    );
+    for call in [&a, &held, &b] {
+        metrics.call(call);
+    }
+    // Its span was held back, and another call came in between.
+    metrics.exemplar(&held, ids(2));
+    assert_eq!(
+        (exemplars(&metrics, 1), exemplars(&metrics, 2)),
+        (vec![30], vec![])
+    );
+    metrics.exemplar(&b, ids(3));
+    assert_eq!(
+        (exemplars(&metrics, 1), exemplars(&metrics, 2)),
+        (vec![30], vec![70])
+    );
+    let in_queue = metrics.counted.series[2].time_in_queue.as_ref().unwrap();
+    let exemplar = in_queue.exemplars.iter().next().unwrap();
+    assert_eq!((exemplar.value_ns, exemplar.at_ns), (75 * MS, 3_070 * MS));
+    assert_eq!((exemplar.trace_id, exemplar.span_id), ids(3));
+    // A call that was never counted, and one whose series is gone.
+    metrics.exemplar(&took(1, "/c", 3, 4_000 * MS), ids(4));
+    metrics.publish(4_000 * MS);
+    metrics.publish(4_000 * MS + KEEP_NS);
+    assert_eq!(counts(&metrics), [0]);
+    metrics.exemplar(&b, ids(5));
+    assert_eq!(exemplars(&metrics, 0), Vec::<u64>::new());
 }
 
 /// 600 namespaces with five series each, and then a queue that outlives them.
