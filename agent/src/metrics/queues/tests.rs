@@ -151,9 +151,10 @@ fn a_send_that_fails_is_an_attempt_and_one_that_goes_on_is_none() {
 fn a_failure_that_becomes_an_error_has_another_series() {
     let mut metrics = metrics(MAX_SERIES);
     metrics.call(&call(MqTimedreceive, "/a", 1, -110));
-    let mut traces = Traces::default();
-    traces.unset_status_errnos = Default::default();
-    metrics.set_traces(&traces);
+    metrics.set_traces(&Traces {
+        unset_status_errnos: [].into(),
+        ..Traces::default()
+    });
     metrics.call(&call(MqTimedreceive, "/a", 1, -110));
     metrics.set_traces(&Traces::default());
     metrics.call(&call(MqTimedreceive, "/a", 1, -110));
