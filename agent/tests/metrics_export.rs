@@ -391,6 +391,26 @@ async fn a_collector_gets_what_was_counted() {
     assert_eq!(blocked[&format!("{orders}send{rest}")], 0);
 }
 
+/// 12 ms and 20 ms are of two powers of two, but of one bucket.
+#[tokio::test]
+async fn a_bucket_has_its_newest_exemplar_alone() {
+    let of_ms = |start_ms: u64, took_ms: u64| {
+        let mut receive = reference::receive();
+        receive.start_ns += start_ms * MS;
+        receive.end_ns = receive.start_ns + took_ms * MS;
+        receive
+    };
+    for (calls, newest) in [
+        ([of_ms(0, 12), of_ms(100, 20)], (0.02, 120)),
+        ([of_ms(0, 20), of_ms(100, 12)], (0.012, 112)),
+    ] {
+        let metrics = of_queues(&*counted(calls).await, Histograms::Explicit);
+        let points = histograms(&metrics, "messaging.client.operation.duration");
+        let point = points.values().next().unwrap();
+        assert_eq!(exemplars(point), [newest]);
+    }
+}
+
 /// The points that a collector gets where `metrics.histograms` is `exponential`, each with the
 /// durations that it was made of.
 #[tokio::test]
