@@ -25,8 +25,6 @@
  * together, so the spare of a kprobe is a fentry program.
  */
 
-#define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
-
 struct user_timespec32 {
 	__s32 tv_sec;
 	__s32 tv_nsec;

@@ -274,7 +274,7 @@ struct lost_owner_key {
 	__u32 padding;
 };
 
-/* One more than there are bounds in agent/src/histogram.rs. */
+/* One more than there are bounds in agent/src/histogram/explicit.rs. */
 #define DURATION_BUCKETS 70
 
 struct durations {
@@ -290,7 +290,8 @@ struct durations {
 struct lost_key {
 	__u64 queue; /* inode number; without one, a hash of the name */
 	__u32 ipc_ns;
-	__u16 error; /* errno, 0 on success */
+	/* errno, 0 on success; ERESTARTSYS if the kernel enters the call again */
+	__u16 error;
 	__u8 op; /* enum call_op */
 	__u8 death_signal;
 };
@@ -299,8 +300,8 @@ struct lost_key {
 struct lost_calls {
 	struct durations duration; /* from entry to return */
 	struct durations time_in_queue;
-	__u64 sent; /* messages */
-	__u64 consumed; /* messages */
+	__u64 sent; /* messages that sends tried to put into queues */
+	__u64 consumed; /* messages that receives took */
 	__u64 name_len; /* as in call_event */
 	char name[QUEUE_NAME_SIZE];
 };

@@ -6,7 +6,7 @@
 #ifndef MQSPAN_LOST_BPF_H
 #define MQSPAN_LOST_BPF_H
 
-/* Nanoseconds, the same as in agent/src/histogram.rs. */
+/* Nanoseconds, the same as in agent/src/histogram/explicit.rs. */
 static const __u64 bucket_bounds[DURATION_BUCKETS - 1] = {
 	1000,	     1200,	  1400,	       1650,	     1950,
 	2300,	     2750,	  3300,	       3900,	     4600,
@@ -160,6 +160,8 @@ __noinline int call_lost(void)
 		return 0;
 	if (call->flags & CALL_DIED)
 		key.death_signal = call->death_signal;
+	else if (call->ret == -ERESTARTSYS && !(call->flags & CALL_REENTERED))
+		key.error = EINTR;
 	else if (call->ret < 0)
 		key.error = -call->ret;
 	if (call->flags & CALL_QUEUE)
@@ -186,11 +188,9 @@ __noinline int call_lost(void)
 		lost->name_len = call->name_len;
 	}
 	duration_add(&lost->duration, call->end_ns - call->start_ns);
-	if (call->ret < 0 || (call->flags & CALL_DIED))
-		return 0;
-	if (is_send(call->op))
+	if (is_send(call->op) && !(call->flags & CALL_REENTERED))
 		__sync_fetch_and_add(&lost->sent, 1);
-	if (!is_receive(call->op))
+	if (!is_receive(call->op) || call->ret < 0 || (call->flags & CALL_DIED))
 		return 0;
 	__sync_fetch_and_add(&lost->consumed, 1);
 	if (call->flags & CALL_MESSAGE)

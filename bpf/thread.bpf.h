@@ -8,6 +8,9 @@
 #ifndef MQSPAN_THREAD_BPF_H
 #define MQSPAN_THREAD_BPF_H
 
+#define EINTR 4 /* include/uapi/asm-generic/errno-base.h */
+#define ERESTARTSYS 512 /* include/linux/errno.h, never seen by user space */
+
 /*
  * Keeps the compiler from merging calls on two maps into one call on either
  * map: then both paths would refer to the map that does not exist.

@@ -102,6 +102,9 @@ pub mod internals {
     pub mod export {
         pub use crate::export::*;
     }
+    pub mod histogram {
+        pub use crate::histogram::*;
+    }
     pub mod ids {
         pub use crate::ids::*;
     }

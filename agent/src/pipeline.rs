@@ -117,6 +117,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     ) -> Self {
         self.metrics = metrics;
         self.losses = losses;
+        self.set_errors();
         self
     }
 
@@ -210,6 +211,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
         if self.is_kept(&mut span, record, process) {
             self.sink.span(process, &span);
+            if let Some(metrics) = &mut self.metrics {
+                metrics.exemplar(call, (span.trace_id, span.span_id));
+            }
             PipelineCounts::add(&self.counts.spans, 1);
         } else {
             self.sampled_out(1, self.whole_traces.undecided());
@@ -276,6 +280,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if let Ok(Event::Call(call)) = Event::parse(&send.record) {
             let span = Span::new(&call, &self.settings.span, send.times);
             self.sink.span(&send.process, &span);
+            if let Some(metrics) = &mut self.metrics {
+                metrics.exemplar(&call, (span.trace_id, span.span_id));
+            }
             let undecided = self.whole_traces.undecided() as u64;
             self.counts.undecided.store(undecided, Ordering::Relaxed);
             PipelineCounts::add(&self.counts.spans, 1);
@@ -325,11 +332,19 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Applies other settings from the next record on.
     pub fn set_settings(&mut self, settings: PipelineSettings) {
         self.settings = settings;
+        self.set_errors();
         let filter = &self.settings.filter;
         let known = self.processes.iter();
         self.cgroup_verdicts = known
             .filter_map(|known| cgroup_verdict(filter, known))
             .collect();
+    }
+
+    /// Metrics have `error.type` where spans have it.
+    fn set_errors(&mut self) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.set_traces(&self.settings.span.traces);
+        }
     }
 
     /// Verdicts for the kernel's filter since the last call.

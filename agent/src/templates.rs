@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Globs;
 
 /// The templates, in the order of the configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Templates {
     globs: Globs,
     /// The patterns, each with a leading slash.

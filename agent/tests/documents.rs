@@ -48,14 +48,14 @@ fn losses_are_what_the_code_knows() {
         let name = format!("`{}`", loss.name());
         [name, loss.when().to_owned(), loss.then().to_owned()]
     });
-    let losses = table(["reason", "when", "what helps"], rows);
+    let losses = table(["`mqspan.loss.reason`", "when", "what helps"], rows);
     is_in("docs/losses.md", "losses", &losses);
 
     let rows = IdentityLoss::ALL.iter().map(|missing| {
         let name = format!("`{}`", missing.name());
         [name, missing.when().to_owned(), missing.then().to_owned()]
     });
-    let missing = table(["`of`", "what is lost", "then"], rows);
+    let missing = table(["`mqspan.identity.loss`", "what is lost", "then"], rows);
     is_in("docs/losses.md", "missing", &missing);
 
     let losses = Loss::ALL.iter().map(|loss| (loss.place(), loss.name()));

@@ -11,6 +11,8 @@ use std::time::Duration;
 use exporting::{Agent, Log, collector, over_each_protocol, scripted, settings, until};
 use mqspan::internals::config::{Batch, Compression, HumanDuration, Otlp, Secret, Size};
 use mqspan::internals::event::Call;
+use mqspan::internals::export::counters::SinkCounts;
+use mqspan::internals::export::operation::{Answer as Answered, Ending, ErrorType};
 use mqspan::internals::loss::{Loss, Losses};
 use mqspan_testkit::collector::{Answer, Collector, Options, Protocol};
 use prost::Message as _;
@@ -47,6 +49,14 @@ const CODES: [(Code, &str, bool); 16] = [
     (Code::Unauthenticated, "unauthenticated", false),
 ];
 
+/// How exports ended, and how many of them.
+fn endings(counters: &SinkCounts) -> Vec<(Ending, u64)> {
+    let durations = counters.durations.iter();
+    durations
+        .map(|(ending, took)| (*ending, took.count()))
+        .collect()
+}
+
 #[tokio::test]
 async fn every_code_is_retried_or_rejected() {
     let protocol = Protocol::Grpc;
@@ -62,9 +72,21 @@ async fn every_code_is_retried_or_rejected() {
             assert_eq!(counters.exported, 3, "{name}");
             assert_eq!((counters.requests, counters.retries), (2, 1), "{name}");
             assert_eq!(collector.count(), 3);
+            let ended = Ending {
+                answer: Some(Answered::Grpc(0)),
+                error: None,
+            };
+            assert_eq!(endings(&counters), [(ended, 1)], "{name}");
         } else {
             assert_eq!(counters.rejected, [(name, 3)]);
             assert_eq!((counters.requests, counters.retries), (1, 0), "{name}");
+            let error = ErrorType::Grpc(code as u8);
+            let ended = Ending {
+                answer: Some(Answered::Grpc(code as u8)),
+                error: Some(error),
+            };
+            assert_eq!(endings(&counters), [(ended, 1)], "{name}");
+            assert_eq!(counters.failures, [(error, 3)].into(), "{name}");
         }
         let exhausted = u64::from(code == Code::ResourceExhausted);
         assert_eq!(counters.exhausted_retries, exhausted);
@@ -124,6 +146,9 @@ async fn partial_success_counts_and_is_not_retried(protocol: Protocol) {
         let counters = agent.drain().await;
         assert_eq!((counters.exported, counters.requests), (exported, 1));
         assert_eq!(counters.rejected_total(), counted);
+        let failures: Vec<_> = counters.failures.clone().into_iter().collect();
+        let expected = [(ErrorType::Rejected, counted)];
+        assert_eq!(failures, expected[usize::from(counted == 0)..]);
         assert!(log.text().contains("cause=some were bad\n"));
     }
 }

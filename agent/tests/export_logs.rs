@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mqspan::internals::config::{HumanDuration, LogLevel, Logs, Otlp, OtlpLogs, Protocol};
+use mqspan::internals::export::destination::Destination;
 use mqspan::internals::export::logs::{LogCounts, LogsExporter};
+use mqspan::internals::export::operation::ErrorType;
 use mqspan::internals::logs;
 use mqspan::internals::resource::Resource;
 use mqspan_testkit::collector as testkit;
@@ -108,7 +110,7 @@ async fn events_are_records_whatever_the_collector_answers() {
     let counts = exporter.counts();
     let queue = "/orders\n\u{fffd}";
     tracing::error!(target: "mqspan::test", queue, calls = 3, "refused");
-    until(|| counts().sent[0].failed == 1).await;
+    until(|| failed(&counts()) == 1).await;
 
     // A reload that changes the protocol.
     let over_http = testkit::Collector::start_with(testkit::Options {
@@ -123,14 +125,14 @@ async fn events_are_records_whatever_the_collector_answers() {
     };
     exporter.set_collector(otlp).unwrap();
     tracing::error!(target: "mqspan::test", "over HTTP");
-    until(|| counts().sent.get(1).is_some_and(|sent| sent.exported == 1)).await;
+    until(|| exported(&counts()) == 1).await;
     let came = over_http.seen().logs.clone();
     assert_eq!(string(records_of(&came)[0].body.as_ref()), "over HTTP");
     exporter.set_collector(config).unwrap();
     tracing::error!(target: "mqspan::test", "kept");
     tracing::error!(target: "h2::client", "a library's");
     tracing::warn!(target: "mqspan::test", "below the level");
-    until(|| counts().sent[0].exported == 1).await;
+    until(|| exported(&counts()) == 2).await;
 
     // More events than the queue holds, while nobody drains it.
     let runtime = tokio::runtime::Handle::current();
@@ -160,18 +162,38 @@ async fn events_are_records_whatever_the_collector_answers() {
         many.iter()
             .all(|record| string(record.body.as_ref()) == "many")
     );
-    let LogCounts { sent, queue_full } = counts();
-    let exported = 1 + many.len() as u64;
-    let wanted = [
-        ("otlp_grpc_log_exporter", exported, 1),
-        ("otlp_http_log_exporter", 1, 0),
-    ];
-    let sent: Vec<_> = (sent.iter())
-        .map(|sent| (sent.exporter, sent.exported, sent.failed))
-        .collect();
-    assert_eq!(sent, wanted);
-    assert_eq!(exported + 1 + queue_full, 10_002);
-    assert_eq!(queue_full, 10_000 - 2_000);
+    let counts = counts();
+    let [exports, by_http] = counts.exports.as_slice() else {
+        panic!("{counts:?}");
+    };
+    let destination = Destination {
+        exporter: "otlp_grpc_log_exporter",
+        address: Some("127.0.0.1".to_owned()),
+        port: Some(address.port()),
+    };
+    assert_eq!(exports.destination, destination);
+    assert_eq!(by_http.destination.exporter, "otlp_http_log_exporter");
+    assert_eq!(by_http.counts.exported, 1);
+    let failures: Vec<_> = exports.counts.failures.iter().collect();
+    assert_eq!(failures, [(&ErrorType::Grpc(3), &1)]);
+    let exported = exported(&counts);
+    assert_eq!(exported, 2 + many.len() as u64);
+    assert_eq!(counts.processed, exported + 1);
+    assert_eq!(counts.processed + counts.queue_full, 10_003);
+    assert_eq!(counts.queue_full, 10_000 - counts.capacity);
+    assert_eq!((counts.waiting, exports.counts.in_flight), (0, 0));
+}
+
+fn exported(counts: &LogCounts) -> u64 {
+    counts.exports.iter().map(|e| e.counts.exported).sum()
+}
+
+fn failed(counts: &LogCounts) -> u64 {
+    let failures = counts
+        .exports
+        .iter()
+        .flat_map(|e| e.counts.failures.values());
+    failures.sum()
 }
 
 async fn until(is_so: impl Fn() -> bool) {

@@ -7,12 +7,14 @@ mod reference;
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use counting::ALLOCATIONS;
 use mqspan::internals::event::{Call, Queue};
+use mqspan::internals::histogram::Forms;
 use mqspan::internals::metrics::QueueMetrics;
 use mqspan::internals::metrics::exchange::exchange;
-use mqspan::internals::metrics::queues::MAX_SERIES;
+use mqspan::internals::metrics::series::MAX_SERIES;
 
 /// The only test here, because the counter is process-wide. There are more queues than series, so
 /// some calls have no series of their own.
@@ -30,16 +32,19 @@ fn a_call_costs_no_allocation() {
             ..reference::full_receive()
         })
         .collect();
-    let (publisher, _reader) = exchange();
-    let mut metrics = QueueMetrics::new(publisher, std::time::Duration::from_secs(60));
-    let mut count = || {
-        for call in &calls {
-            metrics.call(call);
-        }
-        metrics.tick();
-    };
-    count();
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    count();
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    for forms in [Forms::EXPLICIT, Forms::BOTH] {
+        let (publisher, _reader) = exchange();
+        let mut metrics = QueueMetrics::new(publisher, Duration::from_secs(60), forms);
+        let mut count = || {
+            for call in &calls {
+                metrics.call(call);
+                metrics.exemplar(call, ([1; 16], [1; 8]));
+            }
+            metrics.tick();
+        };
+        count();
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        count();
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{forms:?}");
+    }
 }

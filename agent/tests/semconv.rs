@@ -111,3 +111,20 @@ fn metrics_are_in_the_registry_or_our_own() {
     }
     assert_eq!(problems, Vec::<String>::new());
 }
+
+/// "Naming rules for counters and UpDownCounters" of the conventions.
+#[test]
+fn names_of_our_own_metrics_follow_the_rules() {
+    let own = catalog::QUEUE_METRICS.iter().chain(catalog::OWN_METRICS);
+    let own = own.filter(|metric| {
+        ["mqspan.", "posix_mq."]
+            .iter()
+            .any(|own| metric.name.starts_with(own))
+    });
+    for metric in own {
+        assert!(!metric.name.ends_with("total"), "{}", metric.name);
+        let is_plural = metric.name.ends_with('s') && !metric.name.ends_with("ss");
+        let may_be = matches!(metric.kind, MetricKind::Gauge);
+        assert!(!is_plural || may_be, "{}", metric.name);
+    }
+}

@@ -12,9 +12,14 @@ pub struct Response {
 }
 
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response> {
+    get_as(address, path, "*/*").await
+}
+
+/// Like [`get`], with this in the header `Accept`.
+pub async fn get_as(address: SocketAddr, path: &str, accept: &str) -> Result<Response> {
     let mut stream = TcpStream::connect(address).await?;
     // HTTP/1.0, because an HTTP/1.1 answer could come in chunks.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text).await?;

@@ -13,8 +13,8 @@ mod otlp_grpc;
 mod otlp_http;
 pub mod otlp_json;
 pub mod proxy;
-pub mod semconv;
 mod seen;
+pub mod semconv;
 pub mod span;
 
 use std::net::{SocketAddr, TcpListener};

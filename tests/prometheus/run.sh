@@ -63,6 +63,6 @@ for _ in $(seq 300); do
 	kill -0 $agent 2>/dev/null || { cat "$work/agent.log" >&2 && fail "the agent has ended"; }
 	sleep 0.1
 done
-grep -q '^mqspan_calls_total' "$work/metrics" || fail "the agent exposes no metrics"
+grep -q '^mqspan_call_count_total' "$work/metrics" || fail "the agent exposes no metrics"
 metrics=$(grep -c '^# TYPE' "$work/metrics")
 check "$metrics metrics of the agent" "$promtool" check metrics <"$work/metrics"

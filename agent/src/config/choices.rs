@@ -102,6 +102,16 @@ choice! {
 }
 
 choice! {
+    /// The buckets of histograms over OTLP (`metrics.histograms`).
+    Histograms {
+        /// Fixed bounds.
+        Explicit = "explicit",
+        /// Bounds that grow by a factor, which fits the range of the values.
+        Exponential = "exponential",
+    }
+}
+
+choice! {
     /// Compression of the OTLP requests (`exporters.otlp.compression`).
     Compression {
         /// Requests go as they are.

@@ -36,7 +36,8 @@ mod yaml;
 mod tests;
 
 pub use choices::{
-    Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Protocol, Syscall,
+    Abi, BackendChoice, Compression, Correlation, Histograms, LogFormat, LogLevel, Protocol,
+    Syscall,
 };
 pub use endpoint::{Address, Endpoint};
 pub use env::Env;

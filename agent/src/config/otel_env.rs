@@ -19,7 +19,7 @@ use super::error::expected_one_of;
 use super::node::{Layers, Node};
 use super::otel_ignored::ignored_variables;
 use super::units::HumanDuration;
-use super::{Compression, LogLevel, Protocol};
+use super::{Compression, Histograms, LogLevel, Protocol};
 use crate::percent::percent_decode;
 
 /// Parses the text of a variable. The error says what was expected.
@@ -64,6 +64,11 @@ const STANDARD: &[Standard] = &[
         variables: &["OTEL_METRIC_EXPORT_INTERVAL"],
         key: &["metrics", "otlp", "interval"],
         parse: milliseconds,
+    },
+    Standard {
+        variables: &["OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"],
+        key: &["metrics", "histograms"],
+        parse: histograms,
     },
     Standard {
         variables: &["OTEL_METRICS_EXPORTER"],
@@ -177,6 +182,19 @@ fn metrics_exporter(text: &str) -> Result<Value, String> {
             "found `{text}`, expected `otlp` or `none`; `/metrics` for Prometheus is `metrics.prometheus.address`"
         )),
     }
+}
+
+fn histograms(text: &str) -> Result<Value, String> {
+    let choice = match text.trim() {
+        "explicit_bucket_histogram" => Histograms::Explicit,
+        "base2_exponential_bucket_histogram" => Histograms::Exponential,
+        _ => {
+            return Err(format!(
+                "found `{text}`, expected `explicit_bucket_histogram` or `base2_exponential_bucket_histogram`"
+            ));
+        }
+    };
+    Ok(choice.as_str().into())
 }
 
 fn logs_exporter(text: &str) -> Result<Value, String> {

@@ -47,6 +47,11 @@ pub(super) const IGNORED: &[Ignored] = &[
         None,
     ),
     ignored(
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        "exemplars are spans that are kept",
+        Some("trace_based"),
+    ),
+    ignored(
         "OTEL_BSP_MAX_QUEUE_SIZE",
         "it counts spans, the agent bytes; set `exporters.otlp.sending_queue.queue_size`",
         None,

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    Abi, BackendChoice, Compression, Correlation, LogFormat, LogLevel, Protocol, Syscall,
+    Abi, BackendChoice, Compression, Correlation, Histograms, LogFormat, LogLevel, Protocol,
+    Syscall,
 };
 use super::endpoint::Endpoint;
 use super::globs::Globs;
@@ -372,6 +373,9 @@ section! {
         otlp: OtlpMetrics = OtlpMetrics::default(),
         /// Metrics for Prometheus.
         prometheus: Prometheus = Prometheus::default(),
+        /// Buckets of histograms over OTLP: explicit, with fixed bounds, or exponential, up to 160 that fit the range of the values. /metrics for
+        /// Prometheus always has explicit ones. OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION.
+        histograms: Histograms = Histograms::Explicit,
     }
 }
 

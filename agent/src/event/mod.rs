@@ -329,6 +329,14 @@ pub struct MessageKey {
 }
 
 impl MessageKey {
+    /// The call itself, whether it made a message or not.
+    pub fn of_call(call: &Call<'_>) -> Self {
+        Self {
+            tid: call.tid,
+            start_ns: call.start_ns,
+        }
+    }
+
     /// The message of a successful send, if it was seen.
     pub fn of_send(call: &Call<'_>) -> Option<Self> {
         (call.made_message && call.ret >= 0).then_some(Self {

@@ -132,15 +132,11 @@ impl Client {
         answer
     }
 
-    /// Sends a request of the agent's own telemetry, once. Returns how many of
-    /// its items the collector rejected, or why the request failed.
-    pub(crate) async fn send_own(&self, request: Vec<u8>) -> Result<u64, String> {
+    /// Sends a request of the agent's own telemetry, once.
+    pub(crate) async fn send_own(&self, request: Vec<u8>) -> Result<PartialSuccess, Failure> {
         let message = self.message(request.into());
-        let message = message.map_err(|error| error.to_string())?;
-        match self.send(&message).await {
-            Ok(partial) => Ok(partial.rejected_spans),
-            Err(failure) => Err(failure.to_string()),
-        }
+        let message = message.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        self.send(&message).await
     }
 
     /// Replaces a connection on which a request got no answer, because the peer

@@ -1,8 +1,11 @@
 //! Counts spans by outcome. For each sink, at rest:
 //! `given + recovered = exported + rejected + lost + left`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::operation::{Ending, ErrorType, ExportCounts, ExportTally, Operation};
+use crate::histogram::Distribution;
 use crate::loss::{Loss, Losses};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +59,17 @@ impl RejectReason {
     }
 }
 
-/// Counters of one sink. All only grow, except the gauges `in_flight` and
+/// Counters of one sink. All only grow, except the spans in flight and
 /// `unreachable`.
 #[derive(Debug, Default)]
 pub struct Counters {
     recovered: AtomicU64,
-    exported: AtomicU64,
+    exports: ExportTally,
     rejected: [AtomicU64; RejectReason::COUNT],
     lost: [AtomicU64; Loss::ALL.len()],
+    dropped: [AtomicU64; Loss::ALL.len()],
+    processed: AtomicU64,
     corrupt_records: AtomicU64,
-    in_flight: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
     exhausted_retries: AtomicU64,
@@ -80,10 +84,18 @@ pub struct SinkCounts {
     pub recovered: u64,
     /// Accepted by the collector, or written to the file.
     pub exported: u64,
+    /// Handed to the exporter and not exported, by cause.
+    pub failures: BTreeMap<ErrorType, u64>,
+    /// Of the exports that have ended.
+    pub durations: BTreeMap<Ending, Distribution>,
     /// Refused by the collector, by reason; zeros are left out.
     pub rejected: Vec<(&'static str, u64)>,
     /// Given up by the agent, by reason.
     pub lost: Losses,
+    /// Those of `lost` that were not handed to the exporter.
+    pub dropped: Losses,
+    /// Handed to the exporter.
+    pub processed: u64,
     /// Records on disk whose number of spans is unknown.
     pub corrupt_records: u64,
     /// In requests that are being sent or wait between tries.
@@ -102,7 +114,12 @@ impl SinkCounts {
     /// Adds the counts of another sink.
     pub fn add(&mut self, other: &Self) {
         self.recovered += other.recovered;
-        self.exported += other.exported;
+        let mut exports = self.exports();
+        exports.add(&other.exports());
+        self.exported = exports.exported;
+        self.in_flight = exports.in_flight;
+        self.failures = exports.failures;
+        self.durations = exports.durations;
         for &(code, spans) in &other.rejected {
             match self.rejected.iter_mut().find(|(known, _)| *known == code) {
                 Some((_, sum)) => *sum += spans,
@@ -110,12 +127,23 @@ impl SinkCounts {
             }
         }
         self.lost.add_all(&other.lost);
+        self.dropped.add_all(&other.dropped);
+        self.processed += other.processed;
         self.corrupt_records += other.corrupt_records;
-        self.in_flight += other.in_flight;
         self.requests += other.requests;
         self.retries += other.retries;
         self.exhausted_retries += other.exhausted_retries;
         self.splits += other.splits;
+    }
+
+    /// The part that is the exporter's.
+    pub fn exports(&self) -> ExportCounts {
+        ExportCounts {
+            exported: self.exported,
+            in_flight: self.in_flight,
+            failures: self.failures.clone(),
+            durations: self.durations.clone(),
+        }
     }
 
     pub fn rejected_total(&self) -> u64 {
@@ -131,16 +159,24 @@ impl Counters {
             let spans = counter.load(Relaxed);
             (spans > 0).then(|| (RejectReason::name(at), spans))
         };
-        let lost = self.lost.iter().map(|counter| counter.load(Relaxed));
+        let losses = |counters: &[AtomicU64]| {
+            let counts = counters.iter().map(|counter| counter.load(Relaxed));
+            Loss::ALL.iter().copied().zip(counts).collect()
+        };
+        let exports = self.exports.snapshot();
         SinkCounts {
             recovered: self.recovered.load(Relaxed),
-            exported: self.exported.load(Relaxed),
+            exported: exports.exported,
+            failures: exports.failures,
+            durations: exports.durations,
             rejected: (self.rejected.iter().enumerate())
                 .filter_map(rejected)
                 .collect(),
-            lost: Loss::ALL.iter().copied().zip(lost).collect(),
+            lost: losses(&self.lost),
+            dropped: losses(&self.dropped),
+            processed: self.processed.load(Relaxed),
             corrupt_records: self.corrupt_records.load(Relaxed),
-            in_flight: self.in_flight.load(Relaxed),
+            in_flight: exports.in_flight,
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             exhausted_retries: self.exhausted_retries.load(Relaxed),
@@ -153,7 +189,17 @@ impl Counters {
     }
 
     pub(crate) fn exported(&self, spans: u64) {
-        self.exported.fetch_add(spans, Relaxed);
+        self.exports.exported(spans);
+    }
+
+    /// Counts spans that will not be exported, for the metrics of the exporter.
+    /// For the balance they are also [`Self::rejected`] or [`Self::lost`].
+    pub(crate) fn failed(&self, operation: &Operation, error: ErrorType, spans: u64) {
+        self.exports.failed(operation, error, spans);
+    }
+
+    pub(crate) fn ended(&self, operation: &Operation) {
+        self.exports.ended(operation);
     }
 
     pub(crate) fn rejected(&self, reason: RejectReason, spans: u64) {
@@ -168,16 +214,25 @@ impl Counters {
         }
     }
 
+    /// Counts spans that are lost before they are handed to the exporter.
+    pub(crate) fn dropped(&self, reason: Loss, spans: u64) {
+        self.lost(reason, spans);
+        if let Some(counter) = self.dropped.get(reason as usize) {
+            counter.fetch_add(spans, Relaxed);
+        }
+    }
+
     pub(crate) fn corrupt_record(&self) {
         self.corrupt_records.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn enter_flight(&self, spans: u64) {
-        self.in_flight.fetch_add(spans, Relaxed);
+        self.processed.fetch_add(spans, Relaxed);
+        self.exports.enter(spans);
     }
 
     pub(crate) fn leave_flight(&self, spans: u64) {
-        self.in_flight.fetch_sub(spans, Relaxed);
+        self.exports.leave(spans);
     }
 
     pub(crate) fn request(&self) {

@@ -23,6 +23,7 @@ use super::aside::Aside;
 use super::client::Client;
 use super::counters::{Counters, RejectReason};
 use super::message::Message;
+use super::operation::{ErrorType, Operation};
 use super::queue::{BatchQueue, Lease};
 use super::refusal::{Failure, code};
 use super::retry::{Backoff, Verdict};
@@ -81,6 +82,10 @@ struct Part {
     /// Set if the previous try failed; true if it was `RESOURCE_EXHAUSTED`
     /// without `RetryInfo`.
     failed_before: Option<bool>,
+    /// Why the previous try failed.
+    cause: Option<ErrorType>,
+    /// The export that this is a part of.
+    operation: Arc<Operation>,
 }
 
 enum End {
@@ -146,22 +151,25 @@ impl Delivery {
 
     /// Delivers one batch and gives it back to the queue.
     async fn settle(self: Arc<Self>, lease: Lease, slot: Slot) {
-        let left = self.deliver(lease.batch.clone(), slot).await;
+        let operation = Arc::new(Operation::start());
+        let part = self.part(lease.batch.clone(), &operation);
+        let left = self.deliver(part, slot).await;
         self.counters.leave_flight(lease.batch.spans.into());
         self.left.fetch_add(left, Relaxed);
         if left > 0 {
             self.queue.abandon(lease);
         } else {
+            self.counters.ended(&operation);
             self.queue.done(lease);
         }
     }
 
     /// Delivers one batch, in parts if necessary. Returns the number of spans
     /// left.
-    async fn deliver(&self, batch: EncodedBatch, slot: Slot) -> u64 {
+    async fn deliver(&self, part: Part, slot: Slot) -> u64 {
         let mut left = 0;
         let mut parts = FuturesUnordered::new();
-        parts.push(self.send(self.part(batch), Some(slot)));
+        parts.push(self.send(part, Some(slot)));
         while let Some(end) = parts.next().await {
             match end {
                 End::Done => {}
@@ -176,7 +184,7 @@ impl Delivery {
         left
     }
 
-    fn part(&self, batch: EncodedBatch) -> Part {
+    fn part(&self, batch: EncodedBatch, operation: &Arc<Operation>) -> Part {
         Part {
             batch,
             message: None,
@@ -184,6 +192,8 @@ impl Delivery {
             backoff: Backoff::new(self.retry.clone()),
             accepted_before: self.accepted.load(Relaxed),
             failed_before: None,
+            cause: None,
+            operation: Arc::clone(operation),
         }
     }
 
@@ -221,14 +231,16 @@ impl Delivery {
                 () = self.stop.cancelled() => return End::Stopped(part.batch.spans),
                 tried = self.client.send(&message) => tried,
             };
+            part.operation.answered(&tried, self.client.protocol());
             let failure = match tried {
                 Ok(partial) => {
-                    self.accepted(&part.batch, &partial);
+                    self.accepted(&part, &partial);
                     return End::Done;
                 }
                 Err(failure) => failure,
             };
-            let asked = match self.failed(&failure, &part.batch) {
+            part.cause = Some(ErrorType::of(&failure));
+            let asked = match self.failed(&failure, &part) {
                 Verdict::Retry(asked) => asked,
                 Verdict::Split => return self.halve(&part, held),
                 Verdict::Reject => return End::Done,
@@ -237,7 +249,7 @@ impl Delivery {
             part.failed_before = Some(is_exhausted(&failure, asked));
             let elapsed = part.first_tried.elapsed();
             let Some(pause) = part.backoff.next(elapsed, asked, random()) else {
-                self.lost(Loss::RetriesExhausted, &part.batch);
+                self.lost(Loss::RetriesExhausted, &part);
                 return End::Done;
             };
             let is_answer = matches!(&failure, Failure::Refused(r) if !r.is_of_proxy);
@@ -264,7 +276,7 @@ impl Delivery {
             part.message = self.client.message(part.batch.bytes.clone()).ok();
         }
         if part.message.is_none() {
-            self.lost(Loss::TooLarge, &part.batch);
+            self.lost(Loss::TooLarge, part);
         }
         part.message.clone()
     }
@@ -274,11 +286,11 @@ impl Delivery {
         match part.batch.split() {
             Ok(Some((first, second))) => {
                 self.counters.split();
-                let halves = [self.part(first), self.part(second)];
+                let halves = [first, second].map(|batch| self.part(batch, &part.operation));
                 return End::Split(Box::new(halves), Some(slot));
             }
-            Ok(None) => self.lost(Loss::TooLarge, &part.batch),
-            Err(_) => self.lost(Loss::Corrupt, &part.batch),
+            Ok(None) => self.lost(Loss::TooLarge, part),
+            Err(_) => self.lost(Loss::Corrupt, part),
         }
         End::Done
     }
@@ -322,7 +334,7 @@ impl Delivery {
             _ = given_up => None,
         };
         if !self.aside.leave(key) {
-            self.lost(Loss::RetriesExhausted, &part.batch);
+            self.lost(Loss::RetriesExhausted, part);
             return Next::Done;
         }
         slot.map_or(Next::Stop, Next::Try)
@@ -345,14 +357,18 @@ impl Delivery {
         ControlFlow::Continue(())
     }
 
-    fn accepted(&self, part: &EncodedBatch, partial: &PartialSuccess) {
+    fn accepted(&self, part: &Part, partial: &PartialSuccess) {
         self.accepted.fetch_add(1, Relaxed);
-        let spans = u64::from(part.spans);
+        let spans = u64::from(part.batch.spans);
         let rejected = partial.rejected_spans.min(spans);
         self.counters.exported(spans - rejected);
         if rejected > 0 || !partial.error_message.is_empty() {
             self.counters
                 .rejected(RejectReason::PartialSuccess, rejected);
+            if rejected > 0 {
+                self.counters
+                    .failed(&part.operation, ErrorType::Rejected, rejected);
+            }
             if self.first_of(PARTIAL) {
                 let cause = &partial.error_message;
                 warn!(rejected, %cause, "the collector took a request in part");
@@ -365,7 +381,7 @@ impl Delivery {
         }
     }
 
-    fn failed(&self, failure: &Failure, part: &EncodedBatch) -> Verdict {
+    fn failed(&self, failure: &Failure, part: &Part) -> Verdict {
         let verdict = match failure {
             Failure::Refused(refusal) => refusal.verdict(),
             Failure::Unreachable(_) | Failure::TimedOut => Verdict::Retry(None),
@@ -388,10 +404,14 @@ impl Delivery {
             }
             (Verdict::Reject, Failure::Refused(refusal)) => {
                 let reason = RejectReason::Status(refusal.code);
-                self.counters.rejected(reason, part.spans.into());
+                let spans = part.batch.spans;
+                self.counters.rejected(reason, spans.into());
+                let cause_type = ErrorType::of(failure);
+                self.counters
+                    .failed(&part.operation, cause_type, spans.into());
                 if self.first_of(refusal.code.into()) {
                     let endpoint = self.client.endpoint();
-                    error!(%endpoint, %cause, spans = part.spans, "the collector refuses spans");
+                    error!(%endpoint, %cause, spans, "the collector refuses spans");
                 }
             }
             _ => {}
@@ -419,8 +439,11 @@ impl Delivery {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn lost(&self, reason: Loss, part: &EncodedBatch) {
-        self.counters.lost(reason, part.spans.into());
+    fn lost(&self, reason: Loss, part: &Part) {
+        let spans = part.batch.spans.into();
+        self.counters.lost(reason, spans);
+        let cause = part.cause.unwrap_or(ErrorType::Lost(reason));
+        self.counters.failed(&part.operation, cause, spans);
     }
 }
 

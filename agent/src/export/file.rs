@@ -19,6 +19,7 @@ use crate::encode::json;
 use crate::loss::Loss;
 
 use super::counters::Counters;
+use super::operation::{ErrorType, Operation};
 use super::paths::{is_of_others, refuse_links_of_others};
 use super::queue::{BatchQueue, Lease};
 use super::rotate::{is_at, rotate};
@@ -185,6 +186,7 @@ impl FileSink {
     fn take(&mut self, line: &mut Vec<u8>, lease: Lease) {
         let spans = u64::from(lease.batch.spans);
         self.counters.request();
+        let operation = Operation::start();
         line.clear();
         // Ends a line that may be incomplete; `after_break` leaves it out
         // otherwise.
@@ -193,10 +195,11 @@ impl FileSink {
             Ok(()) => {
                 self.make_room(after_break(line, self.broken).len() as u64);
                 let broken = self.broken;
-                self.write(after_break(line, broken), spans);
+                self.write(after_break(line, broken), spans, &operation);
             }
-            Err(_) => self.counters.lost(Loss::Corrupt, spans),
+            Err(_) => self.lost(Loss::Corrupt, spans, &operation),
         }
+        self.counters.ended(&operation);
         self.counters.leave_flight(spans);
         self.queue.done(lease);
     }
@@ -285,7 +288,13 @@ impl FileSink {
         true
     }
 
-    fn write(&mut self, line: &[u8], spans: u64) {
+    fn lost(&self, reason: Loss, spans: u64, operation: &Operation) {
+        self.counters.lost(reason, spans);
+        self.counters
+            .failed(operation, ErrorType::Lost(reason), spans);
+    }
+
+    fn write(&mut self, line: &[u8], spans: u64, operation: &Operation) {
         let written = self.output.write(line);
         self.broken = written.is_err();
         match written {
@@ -296,7 +305,7 @@ impl FileSink {
                 }
             }
             Err(cause) => {
-                self.counters.lost(Loss::Storage, spans);
+                self.lost(Loss::Storage, spans, operation);
                 if !self.counters.set_unreachable(true) {
                     error!(%cause, "spans cannot be written to the file");
                 }

@@ -1,12 +1,12 @@
 //! Sends the agent's own log to the collector of the spans.
 //!
 //! The SDK's batch processor collects the records that
-//! opentelemetry-appender-tracing makes of events. [`Client`] sends them, as it
-//! does spans. The exporter of opentelemetry-otlp uses `tonic::client::Grpc`
+//! opentelemetry-appender-tracing makes of events. The client that sends spans
+//! sends them too. The exporter of opentelemetry-otlp uses `tonic::client::Grpc`
 //! instead, which a collector can make panic (see `grpc.rs`).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
@@ -22,9 +22,10 @@ use opentelemetry_sdk::logs::{
 use prost::Message as _;
 use tokio::runtime::Handle;
 
-use super::client::Client;
+use super::operation::Exports;
+use super::own::OwnExports;
 use super::signal::Signal;
-use crate::config::{Otlp, Protocol};
+use crate::config::Otlp;
 use crate::encode::SCHEMA_URL;
 use crate::logs;
 use crate::resource::Resource;
@@ -44,33 +45,30 @@ pub struct LogsExporter {
     shared: Arc<Shared>,
 }
 
-/// Log records by outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Counts of log records.
+#[derive(Debug, Clone, Default)]
 pub struct LogCounts {
-    /// By each protocol that was in use.
-    pub sent: Vec<SentLogs>,
+    /// Handed to the exporter.
+    pub processed: u64,
     /// Dropped because too many records were waiting.
     pub queue_full: u64,
-}
-
-/// Log records that went to the collector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SentLogs {
-    /// `otel.component.type` of the exporter.
-    pub exporter: &'static str,
-    /// Accepted by the collector.
-    pub exported: u64,
-    /// Rejected by the collector, or sent without an answer.
-    pub failed: u64,
+    /// Waiting to be exported.
+    pub waiting: u64,
+    /// Limit on the records that wait or are in flight.
+    pub capacity: u64,
+    /// What became of those handed to the exporter.
+    pub exports: Vec<Exports>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    client: Mutex<Arc<Client>>,
+    collector: OwnExports,
     runtime: Handle,
     resource: ProtoResource,
+    /// Records that wait or are in flight.
     waiting: AtomicUsize,
-    sent: Mutex<Vec<SentLogs>>,
+    in_flight: AtomicUsize,
+    processed: AtomicU64,
     queue_full: AtomicU64,
     failing: AtomicBool,
 }
@@ -83,15 +81,15 @@ impl LogsExporter {
     /// If a TLS file cannot be used.
     pub fn start(config: Otlp, resource: &Resource) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            client: Mutex::new(Arc::new(Client::new(config, Signal::Logs)?)),
+            collector: OwnExports::new(config, Signal::Logs)?,
             runtime: Handle::current(),
             resource: resource.into(),
             waiting: AtomicUsize::new(0),
-            sent: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            processed: AtomicU64::new(0),
             queue_full: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         });
-        shared.count(shared.client().protocol(), 0, 0);
         // Has room for everything that gets past [`Bounded`], which counts the
         // rest.
         let config = BatchConfigBuilder::default()
@@ -118,17 +116,18 @@ impl LogsExporter {
     /// # Errors
     /// As [`Self::start`]. The old collector then stays.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
-        let client = Arc::new(Client::new(config, Signal::Logs)?);
-        *self.shared.lock() = client;
-        Ok(())
+        self.shared.collector.set_collector(config)
     }
 
     /// Returns a function that reads the counts from any thread.
     pub fn counts(&self) -> impl Fn() -> LogCounts + Send + Sync + 'static {
         let shared = Arc::clone(&self.shared);
         move || LogCounts {
-            sent: shared.sent().clone(),
+            processed: shared.processed.load(Relaxed),
             queue_full: shared.queue_full.load(Relaxed),
+            waiting: shared.queue_size() as u64,
+            capacity: MAX_WAITING as u64,
+            exports: shared.collector.counts(),
         }
     }
 
@@ -142,42 +141,16 @@ impl LogsExporter {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Arc<Client>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn client(&self) -> Arc<Client> {
-        Arc::clone(&self.lock())
-    }
-
-    fn sent(&self) -> MutexGuard<'_, Vec<SentLogs>> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, protocol: Protocol, exported: u64, failed: u64) {
-        let exporter = match protocol {
-            Protocol::Grpc => "otlp_grpc_log_exporter",
-            Protocol::HttpProtobuf => "otlp_http_log_exporter",
-        };
-        let mut all = self.sent();
-        match all.iter_mut().find(|sent| sent.exporter == exporter) {
-            Some(sent) => {
-                sent.exported += exported;
-                sent.failed += failed;
-            }
-            None => all.push(SentLogs {
-                exporter,
-                exported,
-                failed,
-            }),
-        }
+    fn queue_size(&self) -> usize {
+        let in_flight = self.in_flight.load(Relaxed);
+        self.waiting.load(Relaxed).saturating_sub(in_flight)
     }
 
     /// This message is not sent itself: [`logs`] leaves out events of this
     /// module.
     fn tell_failure(&self, cause: &str) {
         if !self.failing.swap(true, Relaxed) {
-            let endpoint = self.client().endpoint();
+            let endpoint = self.collector.client().endpoint();
             tracing::warn!(endpoint, cause, "the log cannot be exported");
         }
     }
@@ -207,16 +180,11 @@ impl Shared {
     }
 
     /// Returns the number of records that the collector rejected.
-    async fn send(
-        &self,
-        client: Arc<Client>,
-        request: ExportLogsServiceRequest,
-    ) -> Result<u64, String> {
+    async fn send(&self, request: ExportLogsServiceRequest, records: u64) -> Result<u64, String> {
+        let client = self.collector.client();
         // The thread of the batch processor does not belong to the runtime.
-        let sending = self.runtime.spawn(async move {
-            client.refresh();
-            client.send_own(request.encode_to_vec()).await
-        });
+        let sending = async move { client.send(request.encode_to_vec(), records).await };
+        let sending = self.runtime.spawn(sending);
         sending.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
@@ -254,14 +222,11 @@ impl LogExporter for ByClient {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let shared = &self.0;
         let records = batch.iter().count();
-        let client = shared.client();
-        let protocol = client.protocol();
-        let sent = shared.send(client, shared.request(&batch)).await;
+        shared.in_flight.fetch_add(records, Relaxed);
+        shared.processed.fetch_add(records as u64, Relaxed);
+        let sent = shared.send(shared.request(&batch), records as u64).await;
         shared.waiting.fetch_sub(records, Relaxed);
-        let records = records as u64;
-        let rejected = sent.as_ref().map_or(records, |rejected| *rejected);
-        let rejected = rejected.min(records);
-        shared.count(protocol, records - rejected, rejected);
+        shared.in_flight.fetch_sub(records, Relaxed);
         match sent {
             Ok(0) => shared.tell_success(),
             Ok(rejected) => {

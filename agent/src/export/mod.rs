@@ -19,6 +19,7 @@ pub mod compress;
 mod connect;
 pub mod counters;
 mod deliver;
+pub mod destination;
 pub mod disk;
 mod file;
 mod grpc;
@@ -26,6 +27,8 @@ mod http;
 mod lease;
 pub mod logs;
 pub mod message;
+pub mod operation;
+pub mod own;
 mod paths;
 pub mod queue;
 pub mod refusal;
@@ -52,26 +55,26 @@ use tracing::{info, warn};
 use client::Client;
 use counters::{Counters, SinkCounts};
 use deliver::Delivery;
+use destination::Destination;
 use disk::DiskQueue;
 use file::{FileSink, Output};
 use queue::{BatchQueue, Level, MemoryQueue};
 pub use sender::SpanSender;
 use signal::Signal;
 
-use crate::config::{Exporters, FileExporter, Otlp, Protocol, Size};
+use crate::config::{Exporters, FileExporter, Otlp, Size};
 
 /// One destination, with its queue and its counters.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    /// `otel.component.type` of its exporter.
-    exporter: &'static str,
     queue: Arc<BatchQueue>,
     counters: Arc<Counters>,
+    destination: Arc<Destination>,
 }
 
 impl Sink {
-    pub fn exporter(&self) -> &'static str {
-        self.exporter
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     pub fn counters(&self) -> SinkCounts {
@@ -147,12 +150,9 @@ impl Exporter {
             BatchQueue::Disk(DiskQueue::open(storage, memory_bytes, counters)?)
         };
         let sink = Sink {
-            exporter: match otlp.protocol {
-                Protocol::Grpc => "otlp_grpc_span_exporter",
-                Protocol::HttpProtobuf => "otlp_http_span_exporter",
-            },
             queue: Arc::new(queue),
             counters,
+            destination: Arc::new(Destination::collector(otlp, Signal::Traces)),
         };
         let delivery = Arc::new(Delivery::new(
             otlp,
@@ -177,10 +177,9 @@ impl Exporter {
         runtime: &Handle,
     ) -> anyhow::Result<()> {
         let sink = Sink {
-            // Not one that the conventions name.
-            exporter: "otlp_json_file_span_exporter",
             queue: Arc::new(BatchQueue::Memory(MemoryQueue::new(queue_size.0))),
             counters: Arc::default(),
+            destination: Arc::new(Destination::file()),
         };
         let (done, file_done) = oneshot::channel();
         let writer = FileSink {

@@ -74,7 +74,7 @@ impl SpanSender {
         if !self.shares.take(owner, self.span_bytes) {
             self.owners.add(owner, Loss::QueueFull, 1);
             for sink in &self.sinks {
-                sink.counters.lost(Loss::QueueFull, 1);
+                sink.counters.dropped(Loss::QueueFull, 1);
             }
             self.is_untold(sent);
             return;
@@ -93,7 +93,7 @@ impl SpanSender {
             }
             Push::Full | Push::TooLarge => {
                 for sink in &self.sinks {
-                    sink.counters.lost(Loss::TooLarge, 1);
+                    sink.counters.dropped(Loss::TooLarge, 1);
                 }
                 self.is_untold(sent);
             }
@@ -136,7 +136,7 @@ impl SpanSender {
         let mut is_lost = false;
         for sink in &self.sinks {
             if let Err(reason) = sink.queue.push(batch.clone()) {
-                sink.counters.lost(reason, batch.spans.into());
+                sink.counters.dropped(reason, batch.spans.into());
                 is_lost = true;
             }
         }

@@ -54,9 +54,16 @@ macro_rules! metrics {
 }
 
 const CALL: &str = "`messaging.system`, `messaging.operation.name`, `messaging.operation.type`, `messaging.destination.name`, \
-     `posix_mq.ipc_namespace`, `error.type`";
+     `posix_mq.ipc_namespace`, `posix_mq.errno`, `error.type`";
+const RECEIVE: &str = "`messaging.system`, `messaging.operation.name`, `messaging.operation.type`, `messaging.destination.name`, \
+     `posix_mq.ipc_namespace`";
 const QUEUE: &str = "`messaging.system`, `messaging.destination.name`, `posix_mq.ipc_namespace`";
 const COMPONENT: &str = "`otel.component.type`, `otel.component.name`";
+const PROCESSED: &str = "`otel.component.type`, `otel.component.name`, `error.type`";
+const EXPORTER: &str =
+    "`otel.component.type`, `otel.component.name`, `server.address`, `server.port`";
+const EXPORTED: &str =
+    "`otel.component.type`, `otel.component.name`, `server.address`, `server.port`, `error.type`";
 const PROGRAM: &str = "`mqspan.probe.program`, `mqspan.probe.symbol`";
 
 metrics! {
@@ -65,16 +72,16 @@ metrics! {
         OPERATION_DURATION: Histogram "s" = semconv::MESSAGING_CLIENT_OPERATION_DURATION, CALL,
             "Duration of calls from entry to return.";
         SENT_MESSAGES: Counter "{message}" = semconv::MESSAGING_CLIENT_SENT_MESSAGES, CALL,
-            "Messages that sends put into queues.";
-        CONSUMED_MESSAGES: Counter "{message}" = semconv::MESSAGING_CLIENT_CONSUMED_MESSAGES, CALL,
+            "Messages that programs tried to send. A wait that a signal interrupts and the kernel enters again is one attempt.";
+        CONSUMED_MESSAGES: Counter "{message}" = semconv::MESSAGING_CLIENT_CONSUMED_MESSAGES, RECEIVE,
             "Messages that receives took from queues.";
-        TIME_IN_QUEUE: Histogram "s" = "posix_mq.time_in_queue", CALL,
-            "Time from the making of a message in its sender to its delivery, where both were seen: backends fentry and kprobe.";
+        TIME_IN_QUEUE: Histogram "s" = "posix_mq.time_in_queue", RECEIVE,
+            "Time from the creation of a message in its sender to its delivery, where both were seen: backends fentry and kprobe.";
         QUEUE_DEPTH: Gauge "{message}" = "posix_mq.queue.depth", QUEUE,
-            "Messages in the queue at the latest return of a call that told.";
+            "Messages in the queue at the latest return of a call that reported them.";
         QUEUE_MAX_MESSAGES: Gauge "{message}" = "posix_mq.queue.max_messages", QUEUE,
-            "Messages that the queue takes (mq_maxmsg).";
-        BLOCKED_CALLERS: UpDownCounter "{call}" = "posix_mq.blocked_callers",
+            "Messages that the queue can hold (mq_maxmsg).";
+        BLOCKED_CALLERS: UpDownCounter "{call}" = "posix_mq.blocked_caller.count",
             "`messaging.system`, `messaging.operation.type`, `messaging.destination.name`, `posix_mq.ipc_namespace`",
             "Callers that are blocked in a send or a receive.";
     }
@@ -83,8 +90,8 @@ metrics! {
 metrics! {
     /// Of the agent itself.
     OWN_METRICS {
-        CALLS: Counter "{call}" = "mqspan.calls", "`outcome`, and `reason` of those lost",
-            "Calls by what became of them; with those that are pending they add up to the calls seen.";
+        CALLS: Counter "{call}" = "mqspan.call.count", "`mqspan.outcome`, and `mqspan.loss.reason` of those lost",
+            "Calls by outcome. With the pending ones they add up to the calls seen.";
         PENDING_CALLS: UpDownCounter "{call}" = "mqspan.call.pending", "",
             "Calls that have not returned, sends that sampling has yet to decide on, and spans on their way.";
         PROBE_MISSED: Counter "{run}" = "mqspan.probe.missed", PROGRAM,
@@ -93,45 +100,60 @@ metrics! {
             "Time spent in a program, while kernel.bpf_stats_enabled is on.";
         PROBE_RUN_COUNT: Counter "{run}" = "mqspan.probe.run_count", PROGRAM,
             "Runs of a program, while kernel.bpf_stats_enabled is on.";
-        OWNER_LOST_CALLS: Counter "{call}" = "mqspan.owner.lost_calls",
-            "`reason`, `process.user.id`, and `container.id` where known, else `mqspan.owner.cgroup` or `mqspan.owner.namespace`; \
-             256 owners, the rest shares one series with `otel.metric.overflow`",
-            "Calls lost for want of room, by whose they were: a user, and the container where there is one. They are among mqspan.calls.";
-        IDENTITIES_LOST: Counter "{identity}" = "mqspan.identities.lost", "`of`",
-            "What is missing of a call's identity though the call itself is not lost.";
+        OWNER_LOST_CALLS: Counter "{call}" = "mqspan.owner.call.lost",
+            "`mqspan.loss.reason`, `process.user.id`, and `container.id` where known, else `mqspan.owner.cgroup` or `mqspan.owner.namespace`; \
+             256 owners, the rest share one series with `otel.metric.overflow`",
+            "Calls lost for lack of room, by their owner: a user, and the container where there is one. mqspan.call.count includes them.";
+        IDENTITIES_LOST: Counter "{identity}" = "mqspan.identity.lost", "`mqspan.identity.loss`",
+            "Parts of a caller's or a message's identity that are missing although the call itself is not lost.";
         LOG_LOST: Counter "{line}" = "mqspan.log.lost", "",
-            "Lines of the agent's log that were not written: standard error takes none, or not as many.";
-        LOG_RECORDS_EXPORTED: Counter "{log_record}" = semconv::OTEL_SDK_EXPORTER_LOG_EXPORTED,
-            "`otel.component.type`, `otel.component.name`, `error.type`",
-            "Records of the agent's log whose export over OTLP has ended, with error.type where it failed.";
-        LOG_RECORDS_PROCESSED: Counter "{log_record}" = semconv::OTEL_SDK_PROCESSOR_LOG_PROCESSED,
-            "`otel.component.type`, `otel.component.name`, `error.type`",
-            "Records of the agent's log that found no room on their way to the exporter.";
+            "Lines of the agent's log that were not written, because standard error takes none or too few.";
         PANIC_COUNT: Counter "{panic}" = "mqspan.panic.count", "",
             "Panics of the agent, each of which is a defect. It stops after the first.";
-        SPANS_EXPORTED: Counter "{span}" = semconv::OTEL_SDK_EXPORTER_SPAN_EXPORTED,
-            "`otel.component.type`, `otel.component.name`, `error.type`",
-            "Spans whose export has ended, with error.type where it failed.";
-        SPANS_IN_FLIGHT: UpDownCounter "{span}" = semconv::OTEL_SDK_EXPORTER_SPAN_INFLIGHT, COMPONENT,
-            "Spans in requests under way or between tries.";
+        SPANS_STARTED: Counter "{span}" = semconv::OTEL_SDK_SPAN_STARTED, "`otel.span.sampling_result`",
+            "Calls that passed the filter, by the decision of sampling.";
+        SPANS_PROCESSED: Counter "{span}" = semconv::OTEL_SDK_PROCESSOR_SPAN_PROCESSED, PROCESSED,
+            "Spans handed to an exporter; with error.type spans dropped before that.";
         SPAN_QUEUE_SIZE: UpDownCounter "{span}" = semconv::OTEL_SDK_PROCESSOR_SPAN_QUEUE_SIZE, COMPONENT,
             "Spans that wait for an exporter.";
-        // The conventions have both limits in spans; this queue has one in bytes.
-        SPAN_QUEUE_CAPACITY: UpDownCounter "By" = semconv::OTEL_SDK_PROCESSOR_SPAN_QUEUE_CAPACITY, COMPONENT,
-            "Bytes of spans that may wait or be under way.";
         QUEUE_USAGE: UpDownCounter "By" = "mqspan.queue.usage", COMPONENT,
-            "Bytes of spans that wait or are under way.";
-        EXPORT_REQUESTS: Counter "{request}" = "mqspan.exporter.requests", COMPONENT,
-            "Export requests sent, repeated ones included.";
-        EXPORT_RETRIES: Counter "{request}" = "mqspan.exporter.retries", "`otel.component.type`, `otel.component.name`, `reason`",
-            "Export requests that were sent again, by why: resource_exhausted is an answer without RetryInfo.";
-        EXPORT_SPLITS: Counter "{request}" = "mqspan.exporter.splits", COMPONENT,
+            "Bytes of spans that wait or are being exported.";
+        QUEUE_LIMIT: UpDownCounter "By" = "mqspan.queue.limit", COMPONENT,
+            "Limit of mqspan.queue.usage.";
+        CORRUPT_RECORDS: Counter "{record}" = "mqspan.queue.record.corrupt", COMPONENT,
+            "Damaged records of the queue on disk whose number of spans is unknown.";
+        SPANS_EXPORTED: Counter "{span}" = semconv::OTEL_SDK_EXPORTER_SPAN_EXPORTED, EXPORTED,
+            "Spans whose export has ended, with error.type where it failed.";
+        SPANS_IN_FLIGHT: UpDownCounter "{span}" = semconv::OTEL_SDK_EXPORTER_SPAN_INFLIGHT, EXPORTER,
+            "Spans that are being exported, including those that wait for another try.";
+        EXPORT_REQUESTS: Counter "{request}" = "mqspan.exporter.request.count", EXPORTER,
+            "Export requests sent, including repeated ones.";
+        EXPORT_RETRIES: Counter "{request}" = "mqspan.exporter.retry.count",
+            "`otel.component.type`, `otel.component.name`, `server.address`, `server.port`, `mqspan.retry.reason`",
+            "Export requests that were sent again, by reason: resource_exhausted is such an answer without RetryInfo.";
+        EXPORT_SPLITS: Counter "{request}" = "mqspan.exporter.split.count", EXPORTER,
             "Export requests cut in two because the collector found them too large.";
-        CORRUPT_RECORDS: Counter "{record}" = "mqspan.queue.corrupt_records", COMPONENT,
-            "Damaged records of the queue on disk whose number of spans could not be told.";
-        CPU_TIME: Counter "s" = "mqspan.process.cpu_time", "",
-            "CPU time of the agent, user and system.";
-        MEMORY: UpDownCounter "By" = "mqspan.process.memory", "",
+        LOG_RECORDS_PROCESSED: Counter "{log_record}" = semconv::OTEL_SDK_PROCESSOR_LOG_PROCESSED, PROCESSED,
+            "Records of the agent's log handed to the exporter; with error.type records dropped before that.";
+        LOG_QUEUE_SIZE: UpDownCounter "{log_record}" = semconv::OTEL_SDK_PROCESSOR_LOG_QUEUE_SIZE, COMPONENT,
+            "Records of the agent's log that wait for the exporter.";
+        LOG_QUEUE_CAPACITY: UpDownCounter "{log_record}" = semconv::OTEL_SDK_PROCESSOR_LOG_QUEUE_CAPACITY, COMPONENT,
+            "Records of the agent's log that may wait or be exported at a time.";
+        LOG_RECORDS_EXPORTED: Counter "{log_record}" = semconv::OTEL_SDK_EXPORTER_LOG_EXPORTED, EXPORTED,
+            "Records of the agent's log whose export has ended, with error.type where it failed.";
+        LOG_RECORDS_IN_FLIGHT: UpDownCounter "{log_record}" = semconv::OTEL_SDK_EXPORTER_LOG_INFLIGHT, EXPORTER,
+            "Records of the agent's log that are being exported.";
+        POINTS_EXPORTED: Counter "{data_point}" = semconv::OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED, EXPORTED,
+            "Points of these metrics whose export over OTLP has ended, with error.type where it failed.";
+        POINTS_IN_FLIGHT: UpDownCounter "{data_point}" = semconv::OTEL_SDK_EXPORTER_METRIC_DATA_POINT_INFLIGHT, EXPORTER,
+            "Points of these metrics that are being exported over OTLP.";
+        EXPORT_DURATION: Histogram "s" = semconv::OTEL_SDK_EXPORTER_OPERATION_DURATION,
+            "`otel.component.type`, `otel.component.name`, `server.address`, `server.port`, `rpc.response.status_code`, \
+             `http.response.status_code`, `error.type`",
+            "Time to export a batch of spans, log records or points, from the first try to the end of the last.";
+        CPU_TIME: Counter "s" = semconv::PROCESS_CPU_TIME, "`cpu.mode`",
+            "CPU time of the agent.";
+        MEMORY: UpDownCounter "By" = semconv::PROCESS_MEMORY_USAGE, "",
             "Resident memory of the agent.";
     }
 }

@@ -1,8 +1,8 @@
 //! `/metrics` for Prometheus.
 //!
 //! A collection walks over all threads of the host, and its text can reach
-//! megabytes. So there is one collection at a time, at most one per second, and
-//! concurrent requests share the answer. Answers that slow readers still hold
+//! megabytes. So there is one collection at a time for each of the two formats,
+//! at most one per second, and concurrent requests share the answer. Answers that slow readers still hold
 //! are bounded too: while there are [`MAX_HELD`], nothing new is collected.
 
 use std::future::Future;
@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use super::prometheus;
+use super::prometheus::{self, Format};
 use super::source::MetricsSource;
+use crate::config::Histograms;
 
 /// How long an answer is reused.
 const FRESH: Duration = Duration::from_secs(1);
@@ -29,18 +30,35 @@ const MAX_HELD: usize = 4;
 pub fn router(source: Arc<MetricsSource>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .with_state((source, Answers::default()))
+        .with_state(Scraped {
+            source,
+            text: Answers::default(),
+            openmetrics: Answers::default(),
+        })
 }
 
-async fn metrics(State((source, answers)): State<(Arc<MetricsSource>, Answers)>) -> Response {
+#[derive(Clone)]
+struct Scraped {
+    source: Arc<MetricsSource>,
+    text: Answers,
+    openmetrics: Answers,
+}
+
+async fn metrics(State(scraped): State<Scraped>, headers: HeaderMap) -> Response {
+    let (format, answers) = if accepts_openmetrics(&headers) {
+        (Format::OpenMetrics, scraped.openmetrics)
+    } else {
+        (Format::Text, scraped.text)
+    };
+    let source = scraped.source;
     // It costs nothing to find out that there is no answer yet, so that is not kept.
     let answer = if source.is_ready() {
-        answers.get(move || text(source)).await
+        answers.get(move || text(source, format)).await
     } else {
         None
     };
     match answer {
-        Some(text) => ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response(),
+        Some(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         None => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the kernel's counters cannot be read yet\n",
@@ -49,9 +67,37 @@ async fn metrics(State((source, answers)): State<(Arc<MetricsSource>, Answers)>)
     }
 }
 
-async fn text(source: Arc<MetricsSource>) -> Option<Vec<u8>> {
-    let metrics = source.collect(0).await?;
-    let writing = move || prometheus::text(&metrics, source.resource()).into_bytes();
+/// Whether the client asks for OpenMetrics and prefers no plain text. One that
+/// takes anything gets plain text.
+fn accepts_openmetrics(headers: &HeaderMap) -> bool {
+    let (mut openmetrics, mut plain) = (0.0, 0.0);
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let ranges = accepted.filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let parameters: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
+        let get = |name: &str| {
+            let mut found = parameters
+                .iter()
+                .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.next().map(|(_, value)| value.trim())
+        };
+        let quality = get("q").map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
+        if media.eq_ignore_ascii_case("application/openmetrics-text") {
+            if get("version").is_none_or(|version| version == "1.0.0") {
+                openmetrics = quality.max(openmetrics);
+            }
+        } else if media.eq_ignore_ascii_case("text/plain") {
+            plain = quality.max(plain);
+        }
+    }
+    openmetrics > 0.0 && openmetrics >= plain
+}
+
+async fn text(source: Arc<MetricsSource>, format: Format) -> Option<Vec<u8>> {
+    let metrics = source.collect(Histograms::Explicit, 0).await?;
+    let writing = move || prometheus::text(&metrics, source.resource(), format).into_bytes();
     tokio::task::spawn_blocking(writing).await.ok()
 }
 
@@ -175,6 +221,35 @@ mod tests {
         fn begun(&self) -> usize {
             self.begun.load(Ordering::SeqCst)
         }
+    }
+
+    #[test]
+    fn who_asks_for_openmetrics_gets_it() {
+        for (accept, expected) in [
+            // Prometheus 3 and 2.
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                true,
+            ),
+            (
+                "application/openmetrics-text; version=1.0.0; q=0.5, text/plain",
+                false,
+            ),
+            ("application/openmetrics-text", true),
+            ("Application/OpenMetrics-Text; Version=1.0.0", true),
+            ("application/openmetrics-text; version=2.0.0", false),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text;q=nonsense", false),
+            ("*/*", false),
+            ("text/html, application/json", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(accepts_openmetrics(&headers), expected, "{accept}");
+        }
+        assert!(!accepts_openmetrics(&HeaderMap::new()));
     }
 
     async fn age(answers: &Answers) {

@@ -82,15 +82,16 @@ impl<T> Reader<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queues::{QueueSnapshot, Series};
+    use super::super::series::{QueueSnapshot, Series};
     use super::*;
+    use crate::histogram::Forms;
 
     fn snapshot(sent: u64) -> QueueSnapshot {
-        let mut series = Series::default();
+        let mut series = Series::new(None, None, Forms::EXPLICIT);
         series.sent = sent;
         QueueSnapshot {
             series: vec![series],
-            depths: Vec::new(),
+            ..QueueSnapshot::default()
         }
     }
 

@@ -3,18 +3,18 @@
 //! A failed request is not retried: the numbers are cumulative, so the next
 //! request makes up for it. Only this task waits for an answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message as _;
 use tokio::time::MissedTickBehavior;
 
-use super::requests::requests;
+use super::requests::{points_of, requests};
 use super::source::MetricsSource;
-use crate::config::Otlp;
-use crate::export::client::Client;
+use crate::config::{Histograms, Metrics, Otlp};
+use crate::export::own::OwnExports;
 use crate::export::signal::Signal;
 
 /// Upper bound on the last export, which must not delay the end of the process.
@@ -22,7 +22,8 @@ const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 pub struct MetricsExporter {
     source: Arc<MetricsSource>,
-    client: Mutex<Arc<Client>>,
+    collector: Arc<OwnExports>,
+    histograms: Histograms,
     interval: Duration,
     failing: AtomicBool,
 }
@@ -35,12 +36,15 @@ impl MetricsExporter {
     pub fn new(
         source: Arc<MetricsSource>,
         config: Otlp,
-        interval: Duration,
+        metrics: &Metrics,
     ) -> anyhow::Result<Self> {
+        let collector = Arc::new(OwnExports::new(config, Signal::Metrics)?);
+        source.set_points(Arc::clone(&collector));
         Ok(Self {
             source,
-            client: Mutex::new(Arc::new(Client::new(config, Signal::Metrics)?)),
-            interval,
+            collector,
+            histograms: metrics.histograms,
+            interval: metrics.otlp.interval.0,
             failing: AtomicBool::new(false),
         })
     }
@@ -50,13 +54,7 @@ impl MetricsExporter {
     /// # Errors
     /// As for [`Self::new`]. The old collector then stays in use.
     pub fn set_collector(&self, config: Otlp) -> anyhow::Result<()> {
-        let client = Arc::new(Client::new(config, Signal::Metrics)?);
-        *self.lock() = client;
-        Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Client>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collector.set_collector(config)
     }
 
     /// Exports once per interval, forever.
@@ -67,7 +65,7 @@ impl MetricsExporter {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            if let Some(metrics) = self.source.collect(0).await {
+            if let Some(metrics) = self.source.collect(self.histograms, 0).await {
                 self.export(metrics).await;
             }
         }
@@ -76,7 +74,7 @@ impl MetricsExporter {
     /// Exports for the last time; `left` as in [`MetricsSource::collect`].
     pub async fn finish(&self, left: u64) {
         let last = async {
-            if let Some(metrics) = self.source.collect(left).await {
+            if let Some(metrics) = self.source.collect(self.histograms, left).await {
                 self.export(metrics).await;
             }
         };
@@ -87,11 +85,11 @@ impl MetricsExporter {
 
     /// Sends the metrics in one or more requests. Logs a failure once.
     pub async fn export(&self, metrics: Vec<Metric>) {
-        let client = Arc::clone(&self.lock());
-        client.refresh();
+        let client = self.collector.client();
         let mut rejected = 0;
         for request in requests(metrics, self.source.resource()) {
-            match client.send_own(request.encode_to_vec()).await {
+            let points = points_of(&request);
+            match client.send(request.encode_to_vec(), points).await {
                 Ok(points) => rejected += points,
                 Err(cause) => return self.failed(&cause),
             }
@@ -106,7 +104,7 @@ impl MetricsExporter {
 
     fn failed(&self, cause: &str) {
         if !self.failing.swap(true, Ordering::Relaxed) {
-            let endpoint = self.lock().endpoint();
+            let endpoint = self.collector.client().endpoint();
             tracing::warn!(endpoint, cause, "metrics cannot be exported");
         }
     }

@@ -16,10 +16,10 @@
 //!   The kernel itself counts calls whose record finds no room in the ring
 //!   buffer, unless the filter has something that only the agent can check.
 //!   Calls lost before that, because their entry or return was not seen, are
-//!   only in `mqspan.calls`.
-//! - `posix_mq.blocked_callers` is read from the kernel's list of threads on
+//!   only in `mqspan.call.count`.
+//! - `posix_mq.blocked_caller.count` is read from the kernel's list of threads on
 //!   request: the threads that sleep in a send or receive at that moment.
-//! - Beyond [`queues::MAX_SERIES`] combinations of queue, namespace, operation
+//! - Beyond [`series::MAX_SERIES`] combinations of queue, namespace, operation
 //!   and outcome, new ones share one series whose only attribute is
 //!   `otel.metric.overflow`. It counts the calls that found no series of their
 //!   own.
@@ -27,13 +27,19 @@
 pub mod catalog;
 pub mod endpoint;
 pub mod exchange;
+mod exemplars;
 pub mod exporter;
 pub mod instruments;
+mod observed;
+mod outcome;
 pub mod prometheus;
 pub mod proto;
+pub mod queue_label;
 pub mod queue_metrics;
 pub mod queues;
 pub mod requests;
+mod sdk_metrics;
+pub mod series;
 pub mod source;
 pub mod state;
 

@@ -1,4 +1,6 @@
-//! Collected metrics in Prometheus' text format, version 0.0.4.
+//! Collected metrics in Prometheus' text format, version 0.0.4, or in that of
+//! OpenMetrics 1.0.0, which has exemplars. Both have explicit buckets only:
+//! Prometheus' native histograms need protobuf.
 //!
 //! Names follow "Prometheus and OpenMetrics Compatibility" of the OpenTelemetry
 //! specification: characters other than letters, digits and underscores become
@@ -10,27 +12,49 @@ use std::fmt::Write as _;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric, NumberDataPoint};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Exemplar, HistogramDataPoint, Metric, NumberDataPoint,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::requests::points;
 use crate::resource::Resource;
 
-/// Value of the header `Content-Type`.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    OpenMetrics,
+}
+
+impl Format {
+    /// Value of the header `Content-Type`.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// The whole answer to a scrape.
-pub fn text(metrics: &[Metric], resource: &Resource) -> String {
+pub fn text(metrics: &[Metric], resource: &Resource, format: Format) -> String {
     let mut out = String::with_capacity(16 << 10);
     // The specification puts the resource into `target_info`.
-    out.push_str("# HELP target_info Target metadata\n# TYPE target_info gauge\n");
+    out.push_str(match format {
+        Format::Text => "# HELP target_info Target metadata\n# TYPE target_info gauge\n",
+        Format::OpenMetrics => "# HELP target Target metadata\n# TYPE target info\n",
+    });
     let attributes = ProtoResource::from(resource).attributes;
     write_series(&mut out, "target_info", &attributes, None);
     out.push_str(" 1\n");
     for metric in metrics {
-        write_metric(&mut out, metric);
+        write_metric(&mut out, metric, format);
+    }
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
     }
     out
 }
@@ -39,7 +63,8 @@ fn is_counter(metric: &Metric) -> bool {
     matches!(&metric.data, Some(Data::Sum(sum)) if sum.is_monotonic)
 }
 
-fn name(metric: &Metric) -> String {
+/// The name without the `_total` of a counter.
+fn family(metric: &Metric) -> String {
     let mut name = snake(&metric.name);
     let unit = match metric.unit.as_str() {
         "s" => "_seconds",
@@ -47,10 +72,12 @@ fn name(metric: &Metric) -> String {
         _ => "",
     };
     name.push_str(unit);
-    if is_counter(metric) {
-        name.push_str("_total");
-    }
     name
+}
+
+fn name(metric: &Metric) -> String {
+    let total = if is_counter(metric) { "_total" } else { "" };
+    family(metric) + total
 }
 
 /// Turns dots and the like into underscores. Keys are ours and start with a letter.
@@ -60,25 +87,31 @@ fn snake(key: &str) -> String {
         .collect()
 }
 
-fn write_metric(out: &mut String, metric: &Metric) {
+fn write_metric(out: &mut String, metric: &Metric, format: Format) {
     if points(metric) == 0 {
         return;
     }
     let name = name(metric);
+    let is_open = format == Format::OpenMetrics;
+    let described = if is_open {
+        family(metric)
+    } else {
+        name.clone()
+    };
     let kind = match &metric.data {
         Some(Data::Histogram(_)) => "histogram",
         _ if is_counter(metric) => "counter",
         _ => "gauge",
     };
-    push(out, format_args!("# HELP {name} "));
-    escape(out, &metric.description, false);
-    push(out, format_args!("\n# TYPE {name} {kind}\n"));
+    push(out, format_args!("# HELP {described} "));
+    escape(out, &metric.description, is_open);
+    push(out, format_args!("\n# TYPE {described} {kind}\n"));
     match &metric.data {
         Some(Data::Sum(sum)) => write_numbers(out, &name, &sum.data_points),
         Some(Data::Gauge(gauge)) => write_numbers(out, &name, &gauge.data_points),
         Some(Data::Histogram(histogram)) => {
             for point in &histogram.data_points {
-                write_histogram(out, &name, point);
+                write_histogram(out, &name, point, format);
             }
         }
         _ => {}
@@ -97,15 +130,29 @@ fn write_numbers(out: &mut String, name: &str, points: &[NumberDataPoint]) {
 }
 
 /// Prometheus' buckets are cumulative, and the last one counts everything.
-fn write_histogram(out: &mut String, name: &str, point: &HistogramDataPoint) {
+fn write_histogram(out: &mut String, name: &str, point: &HistogramDataPoint, format: Format) {
     let bucket_name = format!("{name}_bucket");
     let mut cumulative = 0;
-    let bounds = point.explicit_bounds.iter().map(|bound| bound_text(*bound));
-    let bounds = bounds.chain(std::iter::once("+Inf".to_owned()));
-    for (bound, count) in bounds.zip(&point.bucket_counts) {
+    let bounds = point.explicit_bounds.iter().copied();
+    let mut lower = f64::NEG_INFINITY;
+    for (bound, count) in bounds.chain([f64::INFINITY]).zip(&point.bucket_counts) {
         cumulative += count;
-        write_series(out, &bucket_name, &point.attributes, Some(&bound));
-        push(out, format_args!(" {cumulative}\n"));
+        let text = bound_text(bound, format);
+        write_series(out, &bucket_name, &point.attributes, Some(&text));
+        push(out, format_args!(" {cumulative}"));
+        if format == Format::OpenMetrics {
+            let mut exemplars = point.exemplars.iter();
+            let inside = |value: f64| lower < value && value <= bound;
+            let found = exemplars.find_map(|exemplar| match exemplar.value {
+                Some(ExemplarValue::AsDouble(value)) if inside(value) => Some((exemplar, value)),
+                _ => None,
+            });
+            if let Some((exemplar, value)) = found {
+                write_exemplar(out, exemplar, value);
+            }
+        }
+        out.push('\n');
+        lower = bound;
     }
     write_series(out, &format!("{name}_sum"), &point.attributes, None);
     push(out, format_args!(" {}\n", point.sum.unwrap_or_default()));
@@ -113,10 +160,37 @@ fn write_histogram(out: &mut String, name: &str, point: &HistogramDataPoint) {
     push(out, format_args!(" {cumulative}\n"));
 }
 
+fn write_exemplar(out: &mut String, exemplar: &Exemplar, value: f64) {
+    out.push_str(" # {trace_id=\"");
+    write_hex(out, &exemplar.trace_id);
+    out.push_str("\",span_id=\"");
+    write_hex(out, &exemplar.span_id);
+    let (sec, ns) = (
+        exemplar.time_unix_nano / 1_000_000_000,
+        exemplar.time_unix_nano % 1_000_000_000,
+    );
+    push(out, format_args!("\"}} {value} {sec}.{ns:09}"));
+}
+
+fn write_hex(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        push(out, format_args!("{byte:02x}"));
+    }
+}
+
 /// Formats numbers like Go, and so like collectors, because `le` is text.
-fn bound_text(bound: f64) -> String {
+/// OpenMetrics wants a point in whole numbers ("Considerations: Canonical
+/// Numbers").
+fn bound_text(bound: f64, format: Format) -> String {
+    if bound == f64::INFINITY {
+        return "+Inf".to_owned();
+    }
     if bound >= 1e-4 {
-        return bound.to_string();
+        let point = match format {
+            Format::OpenMetrics if bound.fract() == 0.0 => ".0",
+            _ => "",
+        };
+        return format!("{bound}{point}");
     }
     let text = format!("{bound:e}");
     match text.split_once("e-") {

@@ -3,12 +3,14 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+    AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
+    Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, exponential_histogram_data_point,
     metric, number_data_point,
 };
 
 use super::catalog::{Definition, MetricKind};
-use crate::histogram::{Histogram as Durations, bounds};
+use crate::config::Histograms;
+use crate::histogram::{BUCKETS, Distribution, Exponential, bounds};
 
 /// The period that numbers cover, in Unix nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,25 +55,82 @@ pub(super) fn number(period: Period, attributes: Vec<KeyValue>, count: u64) -> N
     }
 }
 
-/// Durations in seconds.
-pub(super) fn durations(
-    period: Period,
-    attributes: Vec<KeyValue>,
-    durations: &Durations,
-) -> HistogramDataPoint {
-    let range = durations.range();
-    HistogramDataPoint {
-        attributes,
-        start_time_unix_nano: period.start_unix_ns,
-        time_unix_nano: period.unix_ns,
-        count: durations.count(),
-        sum: Some(durations.sum()),
-        bucket_counts: durations.buckets().to_vec(),
-        explicit_bounds: bounds().collect(),
-        min: range.map(|(min, _)| min),
-        max: range.map(|(_, max)| max),
-        ..HistogramDataPoint::default()
+/// The durations of one series.
+pub(super) struct DurationPoint<'a> {
+    pub(super) period: Period,
+    pub(super) attributes: Vec<KeyValue>,
+    pub(super) durations: &'a Distribution,
+    /// At most one of each explicit bucket.
+    pub(super) exemplars: Vec<Exemplar>,
+}
+
+impl DurationPoint<'_> {
+    fn explicit(self, buckets: &[u64; BUCKETS]) -> HistogramDataPoint {
+        let totals = self.durations.totals();
+        let range = totals.range();
+        HistogramDataPoint {
+            attributes: self.attributes,
+            start_time_unix_nano: self.period.start_unix_ns,
+            time_unix_nano: self.period.unix_ns,
+            count: self.durations.count(),
+            sum: Some(totals.sum()),
+            bucket_counts: buckets.to_vec(),
+            explicit_bounds: bounds().collect(),
+            min: range.map(|(min, _)| min),
+            max: range.map(|(_, max)| max),
+            exemplars: self.exemplars,
+            ..HistogramDataPoint::default()
+        }
     }
+
+    fn exponential(self, exponential: &Exponential) -> ExponentialHistogramDataPoint {
+        let totals = self.durations.totals();
+        let range = totals.range();
+        let buckets = exponential.buckets();
+        let positive = exponential_histogram_data_point::Buckets {
+            offset: exponential.buckets().next().map_or(0, |(at, _)| at),
+            bucket_counts: buckets.map(|(_, count)| count).collect(),
+        };
+        ExponentialHistogramDataPoint {
+            attributes: self.attributes,
+            start_time_unix_nano: self.period.start_unix_ns,
+            time_unix_nano: self.period.unix_ns,
+            count: self.durations.count(),
+            sum: Some(totals.sum()),
+            scale: exponential.scale(),
+            zero_count: exponential.zeros(),
+            positive: Some(positive),
+            min: range.map(|(min, _)| min),
+            max: range.map(|(_, max)| max),
+            exemplars: self.exemplars,
+            ..ExponentialHistogramDataPoint::default()
+        }
+    }
+}
+
+/// Durations in seconds, in buckets of this form. Series without it are left out.
+pub(super) fn durations<'a>(
+    definition: &Definition,
+    form: Histograms,
+    points: impl IntoIterator<Item = DurationPoint<'a>>,
+) -> Metric {
+    let points = points.into_iter();
+    let aggregation_temporality = AggregationTemporality::Cumulative.into();
+    let data = match form {
+        Histograms::Explicit => metric::Data::Histogram(Histogram {
+            data_points: points
+                .filter_map(|point| point.durations.explicit().map(|b| point.explicit(b)))
+                .collect(),
+            aggregation_temporality,
+        }),
+        Histograms::Exponential => metric::Data::ExponentialHistogram(ExponentialHistogram {
+            data_points: points
+                .filter_map(|point| point.durations.exponential().map(|e| point.exponential(e)))
+                .collect(),
+            aggregation_temporality,
+        }),
+    };
+    metric(definition, data)
 }
 
 /// A sum or a gauge, by the kind of `definition`.
@@ -85,14 +144,6 @@ pub(super) fn numbers(definition: &Definition, data_points: Vec<NumberDataPoint>
             is_monotonic: definition.kind == MetricKind::Counter,
         })
     };
-    metric(definition, data)
-}
-
-pub(super) fn histograms(definition: &Definition, data_points: Vec<HistogramDataPoint>) -> Metric {
-    let data = metric::Data::Histogram(Histogram {
-        data_points,
-        aggregation_temporality: AggregationTemporality::Cumulative.into(),
-    });
     metric(definition, data)
 }
 

@@ -2,15 +2,14 @@
 //!
 //! The capture thread sums them, and the SDK does not accept histograms that
 //! were summed elsewhere. Names, units and attributes follow "Semantic
-//! conventions for messaging client metrics", with one exception: a send that
-//! fails puts no message into the queue, so it is not in
-//! `messaging.client.sent.messages`. The histogram counts it, with its
-//! `error.type`.
+//! conventions for messaging client metrics".
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::exemplar::Value;
+use opentelemetry_proto::tonic::metrics::v1::{Exemplar as ProtoExemplar, Metric};
 use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE,
     MESSAGING_SYSTEM,
@@ -20,15 +19,20 @@ use super::catalog::{
     BLOCKED_CALLERS, CONSUMED_MESSAGES, Definition, OPERATION_DURATION, QUEUE_DEPTH,
     QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
 };
-use super::proto::{Period, durations, histograms, int, number, numbers, overflow, text};
-use super::queues::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
+use super::exemplars::Exemplars;
+use super::proto::{DurationPoint, Period, durations, int, number, numbers, overflow, text};
+use super::queue_label::QueueLabel;
+use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
+use crate::config::Histograms;
+use crate::histogram::bucket;
 use crate::kernel::Waiting;
 
-/// The metrics of all queues. `waiting` are the callers blocked now. `unix_ns`
-/// converts ns since boot to Unix ns.
+/// The metrics of all queues. `waiting` are the callers blocked now, `form` are
+/// the buckets of histograms. `unix_ns` converts ns since boot to Unix ns.
 pub fn queue_metrics(
     snapshot: &QueueSnapshot,
     waiting: &[Waiting],
+    form: Histograms,
     period: Period,
     unix_ns: impl Fn(u64) -> u64,
 ) -> Vec<Metric> {
@@ -36,7 +40,7 @@ pub fn queue_metrics(
     let (mut sent, mut consumed) = (Vec::new(), Vec::new());
     for series in &snapshot.series {
         let is_overflow = series.identity.is_none();
-        if is_overflow && series.duration.count() == 0 {
+        if is_overflow && series.duration.counts.count() == 0 {
             continue;
         }
         let attributes = attributes(series);
@@ -45,32 +49,60 @@ pub fn queue_metrics(
             start_unix_ns,
             ..period
         };
-        let succeeded = |is_kind: fn(&Identity) -> bool| match &series.identity {
-            Some(identity) => is_kind(identity) && identity.outcome.is_success(),
-            None => true,
-        };
-        if succeeded(|identity| identity.operation.is_send()) {
+        let counts = |counts: fn(&Identity) -> bool| series.identity.as_ref().is_none_or(counts);
+        if counts(|id| id.operation.is_send() && !id.outcome.is_reentered()) {
             sent.push(number(period, attributes.clone(), series.sent));
         }
-        if succeeded(|identity| identity.operation.is_receive()) {
+        if counts(|id| id.operation.is_receive() && id.outcome.is_success()) {
             consumed.push(number(period, attributes.clone(), series.consumed));
         }
-        if let Some(histogram) = &series.time_in_queue {
-            time_in_queue.push(durations(period, attributes.clone(), histogram));
+        if let Some(durations) = &series.time_in_queue {
+            time_in_queue.push(DurationPoint {
+                period,
+                attributes: attributes.clone(),
+                durations: &durations.counts,
+                exemplars: exemplars(&durations.exemplars, &unix_ns),
+            });
         }
-        duration.push(durations(period, attributes, &series.duration));
+        duration.push(DurationPoint {
+            period,
+            attributes,
+            durations: &series.duration.counts,
+            exemplars: exemplars(&series.duration.exemplars, &unix_ns),
+        });
     }
     vec![
-        histograms(&OPERATION_DURATION, duration),
+        durations(&OPERATION_DURATION, form, duration),
         numbers(&SENT_MESSAGES, sent),
         numbers(&CONSUMED_MESSAGES, consumed),
-        histograms(&TIME_IN_QUEUE, time_in_queue),
+        durations(&TIME_IN_QUEUE, form, time_in_queue),
         gauge(snapshot, period, &QUEUE_DEPTH, |depth| depth.messages),
         gauge(snapshot, period, &QUEUE_MAX_MESSAGES, |depth| {
             depth.max_messages
         }),
         blocked_callers(snapshot, waiting, period),
     ]
+}
+
+/// Of several in one explicit bucket the newest.
+fn exemplars(all: &Exemplars, unix_ns: impl Fn(u64) -> u64) -> Vec<ProtoExemplar> {
+    let mut by_bucket = BTreeMap::new();
+    for exemplar in all.iter() {
+        let newest = by_bucket
+            .entry(bucket(exemplar.value_ns))
+            .or_insert(exemplar);
+        if newest.at_ns < exemplar.at_ns {
+            *newest = exemplar;
+        }
+    }
+    let exemplars = by_bucket.into_values().map(|exemplar| ProtoExemplar {
+        filtered_attributes: Vec::new(),
+        time_unix_nano: unix_ns(exemplar.at_ns),
+        span_id: exemplar.span_id.to_vec(),
+        trace_id: exemplar.trace_id.to_vec(),
+        value: Some(Value::AsDouble(exemplar.value_ns as f64 / 1e9)),
+    });
+    exemplars.collect()
 }
 
 /// A gauge with one point for each queue that exists.
@@ -98,15 +130,17 @@ fn gauge(
 /// Includes zeros for queues that exist, because a series that comes and goes
 /// is hard to watch.
 fn blocked_callers(snapshot: &QueueSnapshot, waiting: &[Waiting], period: Period) -> Metric {
-    let mut callers: BTreeMap<(Option<&str>, u32, bool), u64> = BTreeMap::new();
+    let mut callers: BTreeMap<(Option<QueueLabel>, u32, bool), u64> = BTreeMap::new();
     for depth in snapshot.depths.iter().filter(|d| d.messages.is_some()) {
         for send in [false, true] {
-            callers.insert((Some(&depth.queue), depth.ipc_namespace, send), 0);
+            let label = QueueLabel::Name(Arc::clone(&depth.queue));
+            callers.insert((Some(label), depth.ipc_namespace, send), 0);
         }
     }
     let mut beyond = 0;
     for group in waiting {
-        let key = (group.queue.as_deref(), group.ipc_namespace, group.send);
+        let label = snapshot.label(group.queue.as_deref());
+        let key = (label, group.ipc_namespace, group.send);
         let has_room = callers.len() < 2 * MAX_SERIES;
         match callers.get_mut(&key) {
             Some(sum) => *sum += group.callers,
@@ -115,10 +149,10 @@ fn blocked_callers(snapshot: &QueueSnapshot, waiting: &[Waiting], period: Period
         }
     }
     let mut points = Vec::with_capacity(callers.len() + 1);
-    for ((name, ipc_namespace, send), sum) in callers {
+    for ((label, ipc_namespace, send), sum) in callers {
         let kind = if send { "send" } else { "receive" };
         let mut attributes = vec![system(), text(MESSAGING_OPERATION_TYPE, kind)];
-        attributes.extend(name.map(queue));
+        attributes.extend(label.as_ref().map(QueueLabel::attribute));
         attributes.push(namespace(ipc_namespace));
         points.push(number(period, attributes, sum));
     }
@@ -151,8 +185,10 @@ fn attributes(series: &Series) -> Vec<KeyValue> {
     } else if operation.is_receive() {
         attributes.push(text(MESSAGING_OPERATION_TYPE, "receive"));
     }
-    attributes.extend(identity.queue.as_deref().map(queue));
+    attributes.extend(identity.queue.as_ref().map(QueueLabel::attribute));
     attributes.push(namespace(identity.ipc_namespace));
+    let errno = identity.outcome.errno();
+    attributes.extend(errno.map(|errno| text("posix_mq.errno", errno)));
     let error = identity.outcome.error_type();
     attributes.extend(error.map(|error| text(ERROR_TYPE, error)));
     attributes

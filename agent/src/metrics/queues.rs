@@ -5,224 +5,27 @@
 //! attributes identify a series, so a queue that is recreated under its old
 //! name continues the old series.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::Publisher;
+use super::outcome::Outcome;
+use super::queue_label::QueueLabel;
+use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::clock::Reading;
-use crate::errno;
-use crate::event::{Call, Operation};
+use crate::config::Traces;
+use crate::event::{Call, MessageKey, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
-use crate::histogram::Histogram;
-use crate::kernel::{LostCalls, LostKind, QueueKey};
-
-/// Maximum number of series, including the overflow series: the default
-/// cardinality limit of the OpenTelemetry SDK specification ("Metrics SDK",
-/// "Cardinality limits").
-pub const MAX_SERIES: usize = 2_000;
+use crate::histogram::Forms;
+use crate::ids::{SpanId, TraceId};
+use crate::kernel::{LostCalls, QueueKey};
+use crate::templates::Templates;
 
 /// Entries of the cache. A full cache is emptied, which costs each queue in use
 /// one slow look-up.
 const MAX_CACHED: usize = 16_384;
-
-/// How a call ended: 0 for success, else an errno, or a signal with the top bit set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Outcome(u16);
-
-impl Outcome {
-    const SIGNAL: u16 = 0x8000;
-
-    fn of(call: &Call<'_>) -> Self {
-        let error = if call.ret < 0 {
-            u16::try_from(call.ret.unsigned_abs()).unwrap_or(u16::MAX)
-        } else {
-            0
-        };
-        Self::new(error, call.death_signal)
-    }
-
-    /// `error` is 0 for success. The kernel's 512 becomes `EINTR`, as user
-    /// space sees it.
-    fn new(error: u16, death_signal: Option<u32>) -> Self {
-        if let Some(signal) = death_signal {
-            return Self(Self::SIGNAL | u16::try_from(signal).unwrap_or(0x7fff).min(0x7fff));
-        }
-        let number = errno::as_seen_by_user_space(error.into());
-        Self(u16::try_from(number).unwrap_or(0x7fff).min(0x7fff))
-    }
-
-    pub fn is_success(self) -> bool {
-        self.0 == 0
-    }
-
-    /// `error.type`, spelled as in the span.
-    pub fn error_type(self) -> Option<Cow<'static, str>> {
-        if self.is_success() {
-            return None;
-        }
-        if self.0 & Self::SIGNAL != 0 {
-            return Some(errno::signal_name(u32::from(self.0 & !Self::SIGNAL)));
-        }
-        Some(match errno::name(self.0.into()) {
-            Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(format!("errno {}", self.0)),
-        })
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Name of the queue, if known.
-    pub queue: Option<Arc<str>>,
-    /// Inode number of the IPC namespace.
-    pub ipc_namespace: u32,
-    pub operation: Operation,
-    pub outcome: Outcome,
-}
-
-impl Identity {
-    fn of_lost(kind: &LostKind) -> Option<Self> {
-        Some(Self {
-            queue: kind.queue.as_deref().map(Arc::from),
-            ipc_namespace: kind.ipc_namespace,
-            operation: Operation::from_raw(kind.operation)?,
-            outcome: Outcome::new(kind.error, kind.death_signal),
-        })
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Series {
-    /// `None` for the overflow series.
-    pub identity: Option<Identity>,
-    /// From entry to return, in ns. For calls that were already blocked at
-    /// attach it starts there.
-    pub duration: Histogram,
-    /// From the creation of a message to its receipt. `None` until a receive
-    /// has met a send that was seen.
-    pub time_in_queue: Option<Box<Histogram>>,
-    /// Messages that sends put into queues.
-    pub sent: u64,
-    /// Messages that receives took from queues.
-    pub consumed: u64,
-    /// Start of counting, ns since boot; `None` for the agent's start.
-    pub start_ns: Option<u64>,
-    /// Time of the last count, ns since boot.
-    last_ns: u64,
-    /// Whether its counts have been handed out.
-    is_told: bool,
-    /// Index of the queue's depth.
-    queue: Option<usize>,
-}
-
-impl Series {
-    #[inline]
-    fn record(&mut self, call: &Call<'_>, success: bool) {
-        self.duration
-            .record(call.end_ns.saturating_sub(call.start_ns));
-        self.last_ns = self.last_ns.max(call.end_ns);
-        self.is_told = false;
-        if !success {
-            return;
-        }
-        if call.operation.is_send() {
-            self.sent += 1;
-        } else if call.operation.is_receive() {
-            self.consumed += 1;
-            if let Some(sender) = call.sender {
-                self.time_in_queue
-                    .get_or_insert_default()
-                    .record(call.end_ns.saturating_sub(sender.created_ns));
-            }
-        }
-    }
-}
-
-impl Series {
-    fn add_lost(&mut self, calls: &LostCalls, now_ns: u64) {
-        self.last_ns = now_ns;
-        self.is_told = false;
-        self.duration.add(&calls.duration);
-        self.sent += calls.sent;
-        self.consumed += calls.consumed;
-        if calls.time_in_queue.count() != 0 {
-            self.time_in_queue
-                .get_or_insert_default()
-                .add(&calls.time_in_queue);
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Depth {
-    pub queue: Arc<str>,
-    /// Inode number of the IPC namespace.
-    pub ipc_namespace: u32,
-    /// Messages at the latest return that reported them; `None` once it is unlinked.
-    pub messages: Option<u32>,
-    /// `mq_maxmsg`, as of the same return.
-    pub max_messages: Option<u32>,
-    /// Time of that return, ns since boot.
-    at_ns: u64,
-    /// Inode number of the queue whose depth this is.
-    inode: u64,
-    /// Whether the kernel has said that this queue exists.
-    is_there: bool,
-}
-
-impl Depth {
-    /// Forgets the depth: the queue is gone, or nothing is known of it.
-    fn end(&mut self) {
-        self.messages = None;
-        self.max_messages = None;
-        self.is_there = false;
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct QueueSnapshot {
-    /// The first one is the overflow series.
-    pub series: Vec<Series>,
-    /// One for each queue that a series other than the first names.
-    pub depths: Vec<Depth>,
-}
-
-impl QueueSnapshot {
-    /// Adds lost calls that the capture thread, which has ended, did not take.
-    pub fn add_lost(&mut self, lost: &[LostCalls], now_ns: u64) {
-        let mut places: HashMap<Identity, usize> = self
-            .series
-            .iter()
-            .enumerate()
-            .filter_map(|(at, series)| Some((series.identity.clone()?, at)))
-            .collect();
-        for calls in lost {
-            let identity = calls.kind.as_ref().and_then(Identity::of_lost);
-            let at = identity.map_or(0, |identity| {
-                if let Some(at) = places.get(&identity) {
-                    return *at;
-                }
-                let at = self.series.len();
-                if at >= MAX_SERIES {
-                    return 0;
-                }
-                self.series.push(Series {
-                    identity: Some(identity.clone()),
-                    start_ns: Some(now_ns),
-                    ..Series::default()
-                });
-                places.insert(identity, at);
-                at
-            });
-            if let Some(series) = self.series.get_mut(at) {
-                series.add_lost(calls, now_ns);
-            }
-        }
-    }
-}
 
 /// The kernel's data of a call. It leads to the series but does not identify
 /// it, because inode numbers are reused.
@@ -242,9 +45,8 @@ impl Key {
             (None, Some(name)) => hash_bytes(name.as_bytes()),
             (None, None) => 0,
         };
-        let rest = u64::from(call.ipc_namespace) << 32
-            | u64::from(outcome.0) << 16
-            | call.operation as u64;
+        let rest =
+            u64::from(call.ipc_namespace) << 32 | outcome.bits() << 8 | call.operation as u64;
         Self { queue, rest }
     }
 }
@@ -262,6 +64,8 @@ pub struct QueueMetrics {
     by_queue: HashMap<(Arc<str>, u32), usize>,
     counted: QueueSnapshot,
     max_series: usize,
+    /// The call that was counted last, and its series.
+    last: Option<(MessageKey, usize)>,
     /// How long a series without calls is kept, unless the queue exists.
     keep_ns: u64,
     publisher: Publisher<QueueSnapshot>,
@@ -270,30 +74,45 @@ pub struct QueueMetrics {
 impl QueueMetrics {
     /// Starts without counts, which `publisher` hands out. Series of removed
     /// queues are kept for `keep` after their last call.
-    pub fn new(publisher: Publisher<QueueSnapshot>, keep: Duration) -> Self {
-        Self::with_limit(publisher, keep, MAX_SERIES)
+    pub fn new(publisher: Publisher<QueueSnapshot>, keep: Duration, forms: Forms) -> Self {
+        Self::with_limit(publisher, keep, forms, MAX_SERIES)
     }
 
-    fn with_limit(publisher: Publisher<QueueSnapshot>, keep: Duration, max_series: usize) -> Self {
+    fn with_limit(
+        publisher: Publisher<QueueSnapshot>,
+        keep: Duration,
+        forms: Forms,
+        max_series: usize,
+    ) -> Self {
         Self {
             cache: HashMap::default(),
             by_identity: HashMap::new(),
             by_queue: HashMap::new(),
             counted: QueueSnapshot {
-                series: vec![Series::default()],
-                depths: Vec::new(),
+                series: vec![Series::new(None, None, forms)],
+                forms,
+                ..QueueSnapshot::default()
             },
             max_series,
+            last: None,
             keep_ns: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
             publisher,
         }
+    }
+
+    /// Takes which failures are errors, for the calls from now on.
+    pub fn set_traces(&mut self, traces: &Traces) {
+        self.counted.traces = Arc::new(traces.clone());
+        self.counted.templates = Arc::new(Templates::new(&traces.destination_templates));
+        self.cache.clear();
+        self.last = None;
     }
 
     /// Counts one call. Does not allocate if queue, operation and outcome were
     /// seen recently.
     #[inline]
     pub fn call(&mut self, call: &Call<'_>) {
-        let outcome = Outcome::of(call);
+        let outcome = Outcome::of(call, &self.counted.traces);
         let key = Key::of(call, outcome);
         let at = match self.cache.get(&key) {
             Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,
@@ -302,7 +121,8 @@ impl QueueMetrics {
         let Some(series) = self.counted.series.get_mut(at) else {
             return;
         };
-        series.record(call, outcome.is_success());
+        series.record(call, outcome);
+        self.last = Some((MessageKey::of_call(call), at));
         let Some(depth) = series
             .queue
             .and_then(|queue| self.counted.depths.get_mut(queue))
@@ -326,6 +146,25 @@ impl QueueMetrics {
         }
     }
 
+    /// Takes the span of a counted call, which is kept, as an exemplar. Costs a
+    /// look-up unless the call was the last.
+    #[inline]
+    pub fn exemplar(&mut self, call: &Call<'_>, ids: (TraceId, SpanId)) {
+        let at = match self.last {
+            Some((last, at)) if last == MessageKey::of_call(call) => at,
+            _ => {
+                let key = Key::of(call, Outcome::of(call, &self.counted.traces));
+                match self.cache.get(&key) {
+                    Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,
+                    _ => return,
+                }
+            }
+        };
+        if let Some(series) = self.counted.series.get_mut(at) {
+            series.exemplar(call, ids);
+        }
+    }
+
     /// Counts calls whose record was lost.
     pub fn add_lost(&mut self, lost: &[LostCalls]) {
         if lost.is_empty() {
@@ -333,7 +172,7 @@ impl QueueMetrics {
         }
         let now_ns = Reading::now().boot_ns;
         for calls in lost {
-            let identity = calls.kind.as_ref().and_then(Identity::of_lost);
+            let identity = self.counted.identity(calls);
             let at = identity.map_or(0, |identity| self.series_of(identity, now_ns));
             if let Some(series) = self.counted.series.get_mut(at) {
                 series.add_lost(calls, now_ns);
@@ -362,7 +201,7 @@ impl QueueMetrics {
     /// they have been handed out.
     fn give_back(&mut self, now_ns: u64) {
         let is_idle = |last_ns: u64| now_ns.saturating_sub(last_ns) >= self.keep_ns;
-        let QueueSnapshot { series, depths } = &mut self.counted;
+        let QueueSnapshot { series, depths, .. } = &mut self.counted;
         for depth in depths.iter_mut() {
             if !depth.is_there && is_idle(depth.at_ns) {
                 depth.end();
@@ -373,7 +212,7 @@ impl QueueMetrics {
         series.retain(|series| {
             let queue = series.queue.and_then(|queue| depths.get(queue));
             let is_kept = series.identity.is_none()
-                || !series.is_told
+                || !series.is_told()
                 || !is_idle(series.last_ns)
                 || queue.is_some_and(|queue| queue.is_there);
             kept += usize::from(is_kept);
@@ -389,12 +228,13 @@ impl QueueMetrics {
         self.by_queue.clear();
         self.by_identity.clear();
         self.cache.clear();
+        self.last = None;
         for (at, series) in self.counted.series.iter_mut().enumerate() {
             let Some(identity) = &series.identity else {
                 continue;
             };
             self.by_identity.insert(identity.clone(), at);
-            let Some(queue) = identity.queue.clone() else {
+            let Some(queue) = identity.queue.as_ref().and_then(QueueLabel::name).cloned() else {
                 continue;
             };
             let key = (queue, identity.ipc_namespace);
@@ -412,7 +252,7 @@ impl QueueMetrics {
         self.give_back(now_ns);
         self.publisher.publish(self.counted.clone());
         for series in &mut self.counted.series {
-            series.is_told = true;
+            series.set_told();
         }
     }
 
@@ -433,12 +273,12 @@ impl QueueMetrics {
     #[cold]
     fn look_up(&mut self, key: Key, call: &Call<'_>, outcome: Outcome) -> usize {
         let identity = Identity {
-            queue: call.name.as_deref().map(Arc::from),
+            queue: self.counted.label(call.name.as_deref()),
             ipc_namespace: call.ipc_namespace,
             operation: call.operation,
             outcome,
         };
-        let name = identity.queue.clone();
+        let name = call.name.as_deref().map(Arc::from);
         let series = self.series_of(identity, call.end_ns);
         if self.cache.len() >= MAX_CACHED {
             self.cache.clear();
@@ -458,31 +298,21 @@ impl QueueMetrics {
 
     fn add(&mut self, identity: Identity, now_ns: u64) -> usize {
         let depths = &mut self.counted.depths;
-        let queue = identity.queue.clone().map(|queue| {
+        let name = identity.queue.as_ref().and_then(QueueLabel::name);
+        let queue = name.cloned().map(|queue| {
             let ipc_namespace = identity.ipc_namespace;
             *self
                 .by_queue
                 .entry((Arc::clone(&queue), ipc_namespace))
                 .or_insert_with(|| {
-                    depths.push(Depth {
-                        queue,
-                        ipc_namespace,
-                        messages: None,
-                        max_messages: None,
-                        at_ns: 0,
-                        inode: 0,
-                        is_there: false,
-                    });
+                    depths.push(Depth::new(queue, ipc_namespace));
                     depths.len() - 1
                 })
         });
         let at = self.counted.series.len();
-        self.counted.series.push(Series {
-            identity: Some(identity.clone()),
-            start_ns: Some(now_ns),
-            queue,
-            ..Series::default()
-        });
+        let mut series = Series::new(Some(identity.clone()), Some(now_ns), self.counted.forms);
+        series.queue = queue;
+        self.counted.series.push(series);
         self.by_identity.insert(identity, at);
         at
     }

@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum,
+    ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum,
 };
 
 use crate::encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION};
@@ -62,11 +62,22 @@ fn request(metrics: Vec<Metric>, resource: &Resource) -> ExportMetricsServiceReq
     }
 }
 
+/// Points in a request.
+pub(super) fn points_of(request: &ExportMetricsServiceRequest) -> u64 {
+    let scopes = request
+        .resource_metrics
+        .iter()
+        .flat_map(|r| &r.scope_metrics);
+    let metrics = scopes.flat_map(|scope| &scope.metrics);
+    metrics.map(|metric| points(metric) as u64).sum()
+}
+
 pub(super) fn points(metric: &Metric) -> usize {
     match &metric.data {
         Some(Data::Sum(sum)) => sum.data_points.len(),
         Some(Data::Gauge(gauge)) => gauge.data_points.len(),
         Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
         _ => 0,
     }
 }
@@ -85,6 +96,10 @@ fn split_off(metric: &mut Metric, at: usize) -> Option<Metric> {
             data_points: gauge.data_points.split_off(at),
         }),
         Data::Histogram(histogram) => Data::Histogram(Histogram {
+            data_points: histogram.data_points.split_off(at),
+            ..*histogram
+        }),
+        Data::ExponentialHistogram(histogram) => Data::ExponentialHistogram(ExponentialHistogram {
             data_points: histogram.data_points.split_off(at),
             ..*histogram
         }),

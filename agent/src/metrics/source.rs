@@ -10,13 +10,15 @@ use super::exchange::Reader;
 use super::instruments::Instruments;
 use super::proto::Period;
 use super::queue_metrics::queue_metrics;
-use super::queues::QueueSnapshot;
-use super::state::{OwnState, ProcessState, SinkState};
+use super::series::QueueSnapshot;
+use super::state::{OwnState, ProcessState, SinkState, Started};
 use crate::balance::{Balance, Decoded};
 use crate::clock::{Anchors, Reading};
+use crate::config::Histograms;
 use crate::event::ProcessKey;
 use crate::export::counters::SinkCounts;
 use crate::export::logs::LogCounts;
+use crate::export::own::OwnExports;
 use crate::export::{Exporter, Sink};
 use crate::host::Host;
 use crate::kernel::KernelMeters;
@@ -35,6 +37,7 @@ pub struct MetricsSource {
     kernel: OnceLock<Arc<KernelMeters>>,
     lookups: OnceLock<LookupLosses>,
     logs: OnceLock<Box<dyn Fn() -> LogCounts + Send + Sync>>,
+    points: OnceLock<Arc<OwnExports>>,
     instruments: Instruments,
 }
 
@@ -68,6 +71,7 @@ impl MetricsSource {
             kernel: OnceLock::new(),
             lookups: OnceLock::new(),
             logs: OnceLock::new(),
+            points: OnceLock::new(),
             instruments: Instruments::default(),
         }
     }
@@ -100,6 +104,11 @@ impl MetricsSource {
         drop(self.logs.set(Box::new(counts)));
     }
 
+    /// Sets the exports of these metrics, to report them too.
+    pub fn set_points(&self, exports: Arc<OwnExports>) {
+        drop(self.points.set(exports));
+    }
+
     /// The agent's own resource.
     pub fn resource(&self) -> &Resource {
         &self.resource
@@ -112,8 +121,8 @@ impl MetricsSource {
 
     /// All numbers; `None` before the programs are loaded. `left` is the number
     /// of spans that were not sent before the deadline of a shutdown, 0 while
-    /// the agent runs.
-    pub async fn collect(self: &Arc<Self>, left: u64) -> Option<Vec<Metric>> {
+    /// the agent runs. Histograms have the buckets of `form`, if they are kept.
+    pub async fn collect(self: &Arc<Self>, form: Histograms, left: u64) -> Option<Vec<Metric>> {
         let kernel = Arc::clone(self.kernel.get()?);
         // The capture thread adds them to the numbers that it hands out.
         let taken = tokio::task::spawn_blocking(move || {
@@ -128,11 +137,16 @@ impl MetricsSource {
         let queues = self.queues.read().await;
         let source = Arc::clone(self);
         // Blocks while the kernel walks over all threads of the host.
-        let reading = tokio::task::spawn_blocking(move || source.read(queues, left));
+        let reading = tokio::task::spawn_blocking(move || source.read(queues, form, left));
         reading.await.ok()?
     }
 
-    fn read(&self, mut queues: Arc<QueueSnapshot>, left: u64) -> Option<Vec<Metric>> {
+    fn read(
+        &self,
+        mut queues: Arc<QueueSnapshot>,
+        form: Histograms,
+        left: u64,
+    ) -> Option<Vec<Metric>> {
         let kernel = self.kernel.get()?;
         let left_over = kernel.pending_losses().peek();
         if !left_over.is_empty() {
@@ -148,8 +162,11 @@ impl MetricsSource {
             start_unix_ns: past(self.start_ns),
             unix_ns,
         };
-        let mut metrics = queue_metrics(&queues, &waiting, period, past);
-        metrics.extend(self.instruments.collect(self.own_state(left)?, period));
+        let mut metrics = queue_metrics(&queues, &waiting, form, period, past);
+        let own = self
+            .instruments
+            .collect(self.own_state(left)?, form, period);
+        metrics.extend(own);
         Some(metrics)
     }
 
@@ -177,7 +194,8 @@ impl MetricsSource {
         }
         let otlp = all.iter().filter_map(|sinks| sinks.otlp.as_ref());
         let file = all.iter().filter_map(|sinks| sinks.file.as_ref());
-        let sinks = SinkState::sums(otlp.chain(file));
+        let otlp = SinkState::read("otlp", otlp);
+        let file = SinkState::read("file", file);
         let decoded = (self.decoded)();
         let meters = self.kernel.get()?;
         let kernel = match meters.counts() {
@@ -189,6 +207,10 @@ impl MetricsSource {
         };
         Some(OwnState {
             balance: Balance::new(&kernel, decoded, &delivered, left),
+            started: Started {
+                sampled: decoded.spans,
+                dropped: decoded.sampled_out,
+            },
             probes: meters.probes(),
             missed_returns: meters.missed_returns(),
             messages_lost: kernel.message_lost,
@@ -198,9 +220,14 @@ impl MetricsSource {
             lookups: self.lookups.get().cloned().unwrap_or_default(),
             log_lines_lost: logs::lost(),
             log_records: self.logs.get().map(|counts| counts()),
+            points: self
+                .points
+                .get()
+                .map(|points| points.counts())
+                .unwrap_or_default(),
             panics: panics::count(),
             process: ProcessState::read(),
-            sinks,
+            sinks: otlp.into_iter().chain(file).collect(),
         })
     }
 }
@@ -225,6 +252,7 @@ fn resource(
         exec_id: 0,
     };
     resource.set_text(semconv::SERVICE_INSTANCE_ID, host.instance_id(&itself));
+    resource.set(semconv::PROCESS_PID, AttributeValue::Int(itself.pid.into()));
     resource
 }
 

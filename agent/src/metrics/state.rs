@@ -3,68 +3,93 @@
 use std::fs;
 use std::time::Duration;
 
-use indexmap::IndexMap;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::balance::Balance;
 use crate::export::Sink;
 use crate::export::counters::SinkCounts;
+use crate::export::destination::Destination;
 use crate::export::logs::LogCounts;
+use crate::export::operation::Exports;
 use crate::export::queue::Level;
 use crate::kernel::ProbeStats;
 use crate::owner::LostByOwner;
 use crate::process::LookupLosses;
 
-/// One kind of destination of spans. A reload can replace the exporter; the
-/// sums include what the old ones counted.
+/// One kind of destination of spans, with its queue. A reload can replace the
+/// exporter; the sums include what the old ones counted.
 #[derive(Debug, Clone)]
 pub struct SinkState {
-    /// `otel.component.type` of the exporter.
-    pub exporter: &'static str,
+    /// Tells its queue from others: `otlp` or `file`.
+    pub name: &'static str,
     pub counters: SinkCounts,
     pub queue: Level,
+    /// The counts of its exporters, by where they send to.
+    pub exporters: Vec<(Destination, SinkCounts)>,
 }
 
 impl SinkState {
-    /// Sums the sinks of each kind, the last of which may be in use.
-    pub fn sums<'a>(sinks: impl IntoIterator<Item = &'a Sink>) -> Vec<Self> {
-        let mut sums = IndexMap::new();
+    /// Sums sinks of one kind, the last of which is in use. `None` if there are none.
+    pub fn read<'a>(name: &'static str, sinks: impl IntoIterator<Item = &'a Sink>) -> Option<Self> {
+        let mut sum: Option<Self> = None;
         for sink in sinks {
-            let (exporter, queue) = (sink.exporter(), sink.queue());
-            let sum = sums.entry(exporter).or_insert_with(|| Self {
-                exporter,
+            let (queue, counters) = (sink.queue(), sink.counters());
+            let sum = sum.get_or_insert_with(|| Self {
+                name,
                 counters: SinkCounts::default(),
                 queue: Level::default(),
+                exporters: Vec::new(),
             });
-            sum.counters.add(&sink.counters());
+            sum.counters.add(&counters);
             sum.queue = Level {
                 bytes: sum.queue.bytes + queue.bytes,
                 spans: sum.queue.spans + queue.spans,
                 capacity_bytes: queue.capacity_bytes,
             };
+            let mut exporters = sum.exporters.iter_mut();
+            match exporters.find(|(known, _)| known == sink.destination()) {
+                Some((_, counts)) => counts.add(&counters),
+                None => sum.exporters.push((sink.destination().clone(), counters)),
+            }
         }
-        sums.into_values().collect()
+        sum
     }
+}
+
+/// Spans by the decision of sampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Started {
+    pub sampled: u64,
+    pub dropped: u64,
 }
 
 /// What the operating system reports about this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProcessState {
-    /// User and system time of all threads.
-    pub cpu_time: Duration,
+    /// Time of all threads in user mode.
+    pub user_time: Duration,
+    /// Time of all threads in the kernel.
+    pub system_time: Duration,
     /// Resident memory.
     pub memory_bytes: u64,
 }
 
 impl ProcessState {
-    /// Reads the CPU clock of the process and `/proc/self/statm`.
+    /// Reads `getrusage(2)` and `/proc/self/statm`.
     pub fn read() -> Self {
-        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+        let time = |time: Option<TimeVal>| {
+            let micros = time.map_or(0, |time| time.num_microseconds());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        };
         let resident_pages = fs::read_to_string("/proc/self/statm")
             .ok()
             .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
             .unwrap_or(0);
         Self {
-            cpu_time: Duration::try_from(cpu).unwrap_or_default(),
+            user_time: time(usage.map(|usage| usage.user_time())),
+            system_time: time(usage.map(|usage| usage.system_time())),
             memory_bytes: resident_pages * rustix::param::page_size() as u64,
         }
     }
@@ -73,6 +98,7 @@ impl ProcessState {
 #[derive(Debug, Clone, Default)]
 pub struct OwnState {
     pub balance: Balance,
+    pub started: Started,
     pub probes: Vec<ProbeStats>,
     /// Returns that found no instance of a return probe, if known.
     pub missed_returns: Option<u64>,
@@ -90,6 +116,8 @@ pub struct OwnState {
     pub log_lines_lost: u64,
     /// The records of the agent's log over OTLP, if they are sent.
     pub log_records: Option<LogCounts>,
+    /// The exports of metrics over OTLP.
+    pub points: Vec<Exports>,
     pub panics: u64,
     pub sinks: Vec<SinkState>,
     pub process: ProcessState,
@@ -102,7 +130,7 @@ mod tests {
     #[test]
     fn a_process_uses_time_and_memory() {
         let state = ProcessState::read();
-        assert!(state.cpu_time > Duration::ZERO);
+        assert!(state.user_time + state.system_time > Duration::ZERO);
         assert!(state.memory_bytes > 100_000);
     }
 }

@@ -1,9 +1,11 @@
 use super::*;
 use crate::config::Enrich;
 use crate::config::Filter;
+use crate::histogram::Forms;
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::KernelFilter;
+use crate::metrics::exchange::exchange;
 use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
 
 const IN_DOUBT: u32 = call_flag::CALL_SENDER_IN_CALL.0 | call_flag::CALL_SENDER_UNTOLD.0;
@@ -257,4 +259,44 @@ fn what_the_sink_had_no_room_for_is_no_parent() {
     );
     pipeline.record(&receive(7, 0));
     assert_eq!(pipeline.into_sink().spans, [ROOT_WITH_LINK]);
+}
+
+/// Only of spans that are kept, and of the series of their own call, also where the span was held.
+#[test]
+fn exemplars_are_spans_that_are_kept() {
+    let (publisher, reader) = exchange();
+    let metrics = QueueMetrics::new(publisher, std::time::Duration::MAX, Forms::EXPLICIT);
+    let settings = PipelineSettings {
+        span: SpanSettings::new(Ids::new(1), crate::config::Traces::default()),
+        filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
+        sampling: Sampling::new(0.0, false, Some(std::time::Duration::from_millis(1))),
+    };
+    let counts = PipelineCounts::default();
+    let mut pipeline = Pipeline::new(settings, untold_processes(), Recorder::default(), &counts)
+        .with_metrics(Some(metrics), Arc::default());
+    // The slow receive is held back until its send comes, and keeps it.
+    for bytes in [receive(7, IN_DOUBT), send(9, "x"), send(7, "x")] {
+        pipeline.record(&bytes);
+    }
+    pipeline.finish();
+    assert_eq!(pipeline.into_sink().spans.len(), 2);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let snapshot = runtime.block_on(reader.read());
+    let exemplars = snapshot.series.iter().flat_map(|series| {
+        let exemplars = series.duration.exemplars.iter();
+        exemplars.map(|exemplar| (exemplar.trace_id, exemplar.span_id, exemplar.value_ns))
+    });
+    let ids = Ids::new(1);
+    let trace_id = ids.trace_id(1, 7);
+    let mut expected = [
+        (trace_id, ids.span_id(2, 8), 1_000_000_000 - 1),
+        (trace_id, ids.span_id(1, 7), 2_000 - 7),
+    ];
+    let mut exemplars: Vec<_> = exemplars.collect();
+    exemplars.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(exemplars, expected);
 }

@@ -226,6 +226,12 @@ impl Agent {
             "{counters:?} {left:?}"
         );
         assert_eq!(counters.in_flight, 0);
+        // The metrics of processor and exporter tell the same, by stage.
+        let failed: u64 = counters.failures.values().sum();
+        let lost = counters.lost.total() - counters.dropped.total();
+        assert_eq!(failed, counters.rejected_total() + lost, "{counters:?}");
+        let unsent = counters.processed - counters.exported - failed;
+        assert!(unsent <= left.otlp_spans, "{counters:?} {left:?}");
         (counters, left)
     }
 

@@ -43,8 +43,16 @@ async fn nothing_lost(bench: &'static Bench) -> Result<()> {
     let give_up = tokio::time::Instant::now() + bench.bound(10);
     loop {
         let text = scrape(prometheus).await?;
-        let exported = sum(&text, "mqspan_calls_total", &["outcome=\"exported\""]);
-        let lost = sum(&text, "mqspan_calls_total", &["outcome=\"lost\""]);
+        let exported = sum(
+            &text,
+            "mqspan_call_count_total",
+            &["mqspan_outcome=\"exported\""],
+        );
+        let lost = sum(
+            &text,
+            "mqspan_call_count_total",
+            &["mqspan_outcome=\"lost\""],
+        );
         ensure!(lost == 0.0, "{lost} calls lost:\n{text}");
         // Other programs on this machine may have made calls too, so compare with what arrived.
         #[allow(clippy::cast_precision_loss)]
@@ -104,7 +112,7 @@ async fn ring_full(bench: &'static Bench, program: Result<PathBuf>) -> Result<()
             "messaging_client_operation_duration_seconds_count",
         ]
         .map(|name| sum(text, name, &["/e2e.", ".flood\""]));
-        let processes = sum(text, "mqspan_identities_lost_total", &["process"]);
+        let processes = sum(text, "mqspan_identity_lost_total", &["process"]);
         (counts != [20_001.0, 20_001.0, 40_006.0] || processes < 4.0)
             .then(|| format!("{counts:?} in the metrics, {processes} processes lost"))
     })

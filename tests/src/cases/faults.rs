@@ -333,7 +333,11 @@ async fn disk_damaged(bench: &'static Bench) -> Result<()> {
         .wait_for_spans(usize::try_from(whole)?, bench.bound(30), |_| true)
         .await?;
     wait_for_metrics(bench, prometheus, 30, |text| {
-        let lost = sum(text, "mqspan_calls_total", &["reason=\"corrupt\""]);
+        let lost = sum(
+            text,
+            "mqspan_call_count_total",
+            &["mqspan_loss_reason=\"corrupt\""],
+        );
         #[allow(clippy::cast_precision_loss)]
         let wanted = damaged as f64;
         (lost != wanted).then(|| format!("{lost} of {wanted} lost"))

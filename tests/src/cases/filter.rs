@@ -187,7 +187,7 @@ pub(super) const RELOADED: &str = "the new configuration is in use";
 /// them are filtered.
 async fn flood_filtered(bench: &Bench, agent: &Agent, prometheus: SocketAddr) -> Result<()> {
     const CALLS: f64 = 2_002.0; // with mq_open and mq_unlink
-    let count = |text: &str, outcome| sum(text, "mqspan_calls_total", &[outcome]);
+    let count = |text: &str, outcome| sum(text, "mqspan_call_count_total", &[outcome]);
     let before = scrape_anew(prometheus).await?;
     agent.pause()?;
     let flood = Workload::new(bench.workload()?, &["flood", "1000"])?;

@@ -28,7 +28,7 @@ use crate::truth::Call;
 use crate::workload::{Held, Workload};
 
 /// The metric that says whose calls were lost.
-pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_lost_calls_total";
+pub(super) const LOST_BY_OWNER: &str = "mqspan_owner_call_lost_total";
 /// The user of the good program, whose calls must not suffer.
 pub(super) const GOOD_USER: u32 = 64_000;
 /// The first user of the attacks. Further attacks run as the users after it.
@@ -275,7 +275,13 @@ fn lost_by_user(metrics: &str, uid: u32) -> f64 {
 /// Calls by anyone at which no BPF program ran. Whose they were is not known.
 fn missed_by_the_kernel(metrics: &str) -> f64 {
     ["entry_missed", "return_missed"]
-        .map(|reason| sum(metrics, "mqspan_calls_total", &[&format!("\"{reason}\"")]))
+        .map(|reason| {
+            sum(
+                metrics,
+                "mqspan_call_count_total",
+                &[&format!("\"{reason}\"")],
+            )
+        })
         .iter()
         .sum()
 }

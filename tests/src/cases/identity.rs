@@ -122,8 +122,8 @@ async fn environ_hanging(bench: &'static Bench) -> Result<()> {
     );
     for of in ["proc_given_up", "proc_left_out"] {
         let wrong = |text: &str| {
-            let label = format!("of=\"{of}\"");
-            let lost = sum(text, "mqspan_identities_lost_total", &[&label]);
+            let label = format!("mqspan_identity_loss=\"{of}\"");
+            let lost = sum(text, "mqspan_identity_lost_total", &[&label]);
             (lost == 0.0).then(|| format!("none is told as {of}"))
         };
         wait_for_metrics(bench, prometheus, 10, wrong).await?;

@@ -179,7 +179,11 @@ async fn messages(bench: &'static Bench) -> Result<()> {
     let attack = Attack::new("messages-many", 1).with_count(MESSAGES);
     attack.run_for(bench, 0, 1).await?;
     let wrong = |text: &str| {
-        let lost = sum(text, "mqspan_identities_lost_total", &["of=\"message\""]);
+        let lost = sum(
+            text,
+            "mqspan_identity_lost_total",
+            &["mqspan_identity_loss=\"message\""],
+        );
         // A send that was not seen makes a message that is not followed and not counted here.
         (lost < f64::from(MESSAGES - FOLLOWED) * 0.9 || lost > f64::from(MESSAGES - FOLLOWED))
             .then(|| format!("{lost} of {MESSAGES} messages found no room for {FOLLOWED}"))
@@ -240,7 +244,7 @@ async fn kretprobes(bench: &'static Bench) -> Result<()> {
     let workload = Workload::new(bench.workload()?, &scenario)?.with_user(USER)?;
     let mut held = workload.hold(bench).await?;
     let queue = format!("\"{}.blocked\"", workload.prefix());
-    let callers = |text: &str| sum(text, "posix_mq_blocked_callers", &[&queue]);
+    let callers = |text: &str| sum(text, "posix_mq_blocked_caller_count", &[&queue]);
     wait_for_metrics(bench, prometheus, 10, |text| {
         (callers(text) == 0.0).then(|| "no caller is blocked".to_owned())
     })
@@ -249,7 +253,11 @@ async fn kretprobes(bench: &'static Bench) -> Result<()> {
     let unlimited = kernel_version()? >= (6, 14);
     let wrong = |text: &str| {
         let missed = sum(text, "mqspan_probe_missed_total", &[]);
-        let lost = sum(text, "mqspan_calls_total", &["reason=\"return_missed\""]);
+        let lost = sum(
+            text,
+            "mqspan_call_count_total",
+            &["mqspan_loss_reason=\"return_missed\""],
+        );
         let right = if unlimited { lost == 0.0 } else { missed > 0.0 };
         let blocked = callers(text);
         (!right || blocked > 0.0)
@@ -348,7 +356,11 @@ async fn children(bench: &'static Bench) -> Result<()> {
         );
     }
     let wrong = |text: &str| {
-        let lost = sum(text, "mqspan_identities_lost_total", &["of=\"child\""]);
+        let lost = sum(
+            text,
+            "mqspan_identity_lost_total",
+            &["mqspan_identity_loss=\"child\""],
+        );
         (lost == 0.0).then(|| "no child is told as lost".to_owned())
     };
     wait_for_metrics(bench, prometheus, 10, wrong).await?;

@@ -17,11 +17,14 @@ use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::spawn::cannot_run;
+use crate::truth::Call;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case!("metrics_count_messages", count_messages),
+        case!("metrics_failures", failures),
+        case!("metrics_exemplars", exemplars),
         case!("metrics_blocked_callers", blocked_callers),
         case!("metrics_blocked_filtered", blocked_filtered),
         case!("metrics_asked_for", asked_for),
@@ -52,13 +55,17 @@ pub(super) async fn scrape(address: SocketAddr) -> Result<String> {
     Ok(response.body)
 }
 
+/// What tells the collection of this text from others: no two have the same CPU time.
+pub(super) fn collection(text: &str) -> String {
+    let cpu_time = text
+        .lines()
+        .filter(|line| line.starts_with("process_cpu_time_seconds_total{"));
+    cpu_time.collect()
+}
+
 /// Like [`scrape`], but from a collection that began after this call. Scrapes within a second share
 /// an answer.
 pub(super) async fn scrape_anew(address: SocketAddr) -> Result<String> {
-    let collection = |text: &str| {
-        let cpu_time = |line: &&str| line.starts_with("mqspan_process_cpu_time");
-        text.lines().find(cpu_time).map(str::to_owned)
-    };
     let shared = collection(&scrape(address).await?);
     loop {
         let text = scrape(address).await?;
@@ -95,14 +102,29 @@ const DASHBOARD: &str = include_str!("../../../config/grafana/mqspan.json");
 /// the time in the queue is not required.
 fn missing(asking: &'static str, text: &str, sees_messages: bool) -> Option<&'static str> {
     let of_agent = |word: &str| {
-        ["mqspan_", "messaging_client_", "posix_mq_", "otel_"]
-            .iter()
-            .any(|start| word.starts_with(start))
+        [
+            "mqspan_",
+            "messaging_client_",
+            "posix_mq_",
+            "otel_",
+            "process_cpu_",
+            "process_memory_",
+        ]
+        .iter()
+        .any(|start| word.starts_with(start))
+    };
+    let is_label = |word: &str| {
+        [
+            "posix_mq_ipc_namespace",
+            "posix_mq_errno",
+            "mqspan_outcome",
+            "mqspan_loss_reason",
+        ]
+        .contains(&word)
     };
     let names: Vec<&str> = asking
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        // This one is a label.
-        .filter(|word| of_agent(word) && *word != "posix_mq_ipc_namespace")
+        .filter(|word| of_agent(word) && !is_label(word))
         .filter(|name| sees_messages || !name.starts_with("posix_mq_time_in_queue"))
         .collect();
     if names.len() < 5 {
@@ -132,8 +154,12 @@ async fn asked_for(bench: &'static Bench) -> Result<()> {
     agent.go_on()?;
     // The ring has no room for the calls below until it has been drained.
     wait_for_metrics(bench, prometheus, 10, |text| {
-        let lost = sum(text, "mqspan_owner_lost_calls_total", &[]);
-        let told = sum(text, "mqspan_calls_total", &["outcome=\"exported\""]);
+        let lost = sum(text, "mqspan_owner_call_lost_total", &[]);
+        let told = sum(
+            text,
+            "mqspan_call_count_total",
+            &["mqspan_outcome=\"exported\""],
+        );
         (lost == 0.0 || told == 0.0).then(|| "no call is lost, or none is told".to_owned())
     })
     .await?;
@@ -186,6 +212,125 @@ async fn count_messages(bench: &'static Bench) -> Result<()> {
     let of_deployment = ["deployment_environment_name=\"e2e\""];
     ensure!(sum(&text, "target_info", &of_deployment) == 1.0, "{text}");
     agent.stop_well(bench).await
+}
+
+/// A failed send counts as an attempt. A failure has its errno, and `error.type` if it is an error.
+async fn failures(bench: &'static Bench) -> Result<()> {
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
+    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let agent = Agent::sending_to(bench, &collector, config).await?;
+    let workload = Workload::new(bench.workload()?, &["basic"])?;
+    let calls = workload.run(bench).await?;
+    let of_queue = format!("messaging_destination_name=\"{}", workload.prefix());
+    let (sent, took) = (
+        "messaging_client_sent_messages_total",
+        "messaging_client_operation_duration_seconds_count",
+    );
+    let errno = |name: &str| format!("posix_mq_errno=\"{name}\"");
+    let error = |name: &str| format!("error_type=\"{name}\"");
+    let count = |is_it: &dyn Fn(&Call) -> bool| calls.iter().filter(|call| is_it(call)).count();
+    let ended = |call: &Call, name: &str| call.error_name.as_deref() == Some(name);
+    let is_on_a_queue = |call: &Call| call.queue.is_some();
+    let wanted = [
+        (sent, vec![], count(&|c| c.is_send() && is_on_a_queue(c))),
+        (
+            sent,
+            vec![errno("ETIMEDOUT")],
+            count(&|c| c.is_send() && ended(c, "ETIMEDOUT")),
+        ),
+        (
+            sent,
+            vec![errno("EMSGSIZE"), error("EMSGSIZE")],
+            count(&|c| c.is_send() && ended(c, "EMSGSIZE")),
+        ),
+        (
+            took,
+            vec![
+                errno("ETIMEDOUT"),
+                "messaging_operation_type=\"receive\"".to_owned(),
+            ],
+            count(&|c| c.is_receive() && ended(c, "ETIMEDOUT")),
+        ),
+        (
+            took,
+            vec![
+                error("ETIMEDOUT"),
+                "messaging_operation_type=\"receive\"".to_owned(),
+            ],
+            0,
+        ),
+    ];
+    let some = wanted.iter().filter(|(_, _, count)| *count > 0).count();
+    ensure!(some == wanted.len() - 1, "{wanted:?}");
+    wait_for_metrics(bench, prometheus, 10, |text| {
+        wanted.iter().find_map(|(name, labels, count)| {
+            let labels = labels.iter().chain([&of_queue]).map(String::as_str);
+            let labels: Vec<_> = labels.collect();
+            let got = sum(text, name, &labels);
+            #[allow(clippy::cast_precision_loss)]
+            let is_right = got == *count as f64;
+            (!is_right).then(|| format!("{got} {name} {labels:?}, not {count}"))
+        })
+    })
+    .await?;
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+/// Trace and span ids of the exemplars of a metric in the format of OpenMetrics.
+fn exemplar_ids(text: &str, name: &str) -> Result<Vec<(String, String)>> {
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let exemplars = lines.filter_map(|line| line.split_once(" # {trace_id=\""));
+    exemplars
+        .map(|(_, rest)| {
+            let (trace_id, rest) = rest.split_once("\",span_id=\"").context("no span id")?;
+            let (span_id, _) = rest.split_once('"').context("an end")?;
+            Ok((trace_id.to_owned(), span_id.to_owned()))
+        })
+        .collect()
+}
+
+/// Who asks for OpenMetrics gets exemplars, all of spans that the collector got.
+async fn exemplars(bench: &'static Bench) -> Result<()> {
+    let prometheus = free_address()?;
+    let collector = Collector::start()?;
+    let config = json!({
+        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+        "sampling": {"ratio": 0.5},
+    });
+    let agent = Agent::sending_to(bench, &collector, config).await?;
+    let workload = Workload::new(bench.workload()?, &["paced", "100"])?;
+    workload.run(bench).await?;
+    let accept = "application/openmetrics-text; version=1.0.0";
+    let give_up = tokio::time::Instant::now() + bench.bound(10);
+    let took = "messaging_client_operation_duration_seconds_bucket";
+    let ids = loop {
+        let text = http::get_as(prometheus, "/metrics", accept).await?.body;
+        ensure!(text.ends_with("\n# EOF\n"), "{text}");
+        let ids = exemplar_ids(&text, took)?;
+        if ids.len() > 1 {
+            break ids;
+        }
+        ensure!(tokio::time::Instant::now() < give_up, "{text}");
+        tokio::time::sleep(agent::POLL).await;
+    };
+    let plain = scrape(prometheus).await?;
+    ensure!(
+        !plain.contains("trace_id") && !plain.contains("# EOF"),
+        "{plain}"
+    );
+    agent.stop_balanced(bench).await?;
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let spans = collector.spans();
+    let known = |(trace_id, span_id): &(String, String)| {
+        spans
+            .iter()
+            .any(|s| hex(&s.span.trace_id) == *trace_id && hex(&s.span.span_id) == *span_id)
+    };
+    let unknown: Vec<_> = ids.iter().filter(|ids| !known(ids)).collect();
+    ensure!(unknown.is_empty(), "{unknown:?} of {ids:?}");
+    Ok(())
 }
 
 /// As many callers are counted as are blocked, and none once they are released.
@@ -262,9 +407,9 @@ async fn start_filtered(
     wait_for_metrics(bench, prometheus, 10, |text| {
         let callers = held.map(|workload| {
             let queues = format!("messaging_destination_name=\"{}.", workload.prefix());
-            sum(text, "posix_mq_blocked_callers", &[&queues])
+            sum(text, "posix_mq_blocked_caller_count", &[&queues])
         });
-        let filtered = sum(text, "mqspan_calls_total", &["filtered"]);
+        let filtered = sum(text, "mqspan_call_count_total", &["filtered"]);
         (callers != counted.map(f64::from) || filtered < left_out)
             .then(|| format!("{callers:?} callers, not {counted:?}; {filtered} filtered"))
     })
@@ -349,7 +494,7 @@ async fn wait_for_callers(
 ) -> Result<()> {
     let labels = ["\"/e2e.", "messaging_operation_type=\"receive\""];
     wait_for_metrics(bench, prometheus, 10, |text| {
-        let callers = sum(text, "posix_mq_blocked_callers", &labels);
+        let callers = sum(text, "posix_mq_blocked_caller_count", &labels);
         (!wanted.contains(&callers)).then(|| format!("{callers} blocked callers, not {wanted:?}"))
     })
     .await

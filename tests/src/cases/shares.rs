@@ -52,7 +52,7 @@ async fn good_loses_nothing(
     let prometheus = free_address()?;
     let config = config(bench, &collector, prometheus, over);
     let agent = Agent::start(bench, config).await?;
-    let reason = format!("reason=\"{reason}\"");
+    let reason = format!("mqspan_loss_reason=\"{reason}\"");
     let (bad, good) = (of_user(FIRST_HOSTILE_USER), of_user(GOOD_USER));
     let works = async {
         let nothing_lost = |text: &str| {

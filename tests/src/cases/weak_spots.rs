@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::metrics::{scrape, sum};
+use super::metrics::{collection, scrape, sum};
 use super::{Case, case, defaults, ensure_contains};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -268,12 +268,9 @@ async fn scrapes_shared(bench: &'static Bench) -> Result<()> {
     let mut collections = Vec::new();
     for _ in 0..10 {
         for text in try_join_all((0..20).map(|_| scrape(prometheus))).await? {
-            // No two collections have the same CPU time.
-            let cpu_time = text
-                .lines()
-                .find(|line| line.starts_with("mqspan_process_cpu_time"))
-                .context("no CPU time")?;
-            collections.push(cpu_time.to_owned());
+            let collection = collection(&text);
+            ensure!(!collection.is_empty(), "no CPU time");
+            collections.push(collection);
         }
     }
     collections.sort();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{Config, Histograms};
+use crate::histogram::Forms;
 use crate::metrics::exchange::exchange;
 use crate::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use crate::pipeline::PipelineCounts;
@@ -36,8 +37,7 @@ impl Metrics {
         let otlp = if metrics.otlp.enabled && config.exporters.otlp.enabled {
             let _context = runtime.enter();
             let collector = config.exporters.otlp.clone();
-            let interval = metrics.otlp.interval.0;
-            let exporter = MetricsExporter::new(Arc::clone(&source), collector, interval)?;
+            let exporter = MetricsExporter::new(Arc::clone(&source), collector, metrics)?;
             let exporter = Arc::new(exporter);
             let task = runtime.spawn(Arc::clone(&exporter).run());
             Some((exporter, task))
@@ -52,7 +52,13 @@ impl Metrics {
             Duration::ZERO
         };
         let keep = SERIES_TIMEOUT.max(heard);
-        let queues = is_read.then(|| QueueMetrics::new(publisher, keep));
+        let is_scraped = metrics.prometheus.address.0.is_some();
+        let is_explicit = metrics.histograms == Histograms::Explicit;
+        let forms = Forms {
+            explicit: is_scraped || is_explicit,
+            exponential: otlp.is_some() && !is_explicit,
+        };
+        let queues = is_read.then(|| QueueMetrics::new(publisher, keep, forms));
         Ok((Self { source, otlp }, queues))
     }
 

@@ -337,7 +337,7 @@ impl Shared {
             match skipped_spans {
                 Some(spans) => {
                     state.spans = state.spans.saturating_sub(spans);
-                    self.counters.lost(Loss::Corrupt, spans);
+                    self.counters.dropped(Loss::Corrupt, spans);
                 }
                 None => self.counters.corrupt_record(),
             }

@@ -313,7 +313,7 @@ impl QueueWriter {
     }
 
     fn lost(&self, reason: Loss, spans: u32) {
-        self.shared.counters.lost(reason, spans.into());
+        self.shared.counters.dropped(reason, spans.into());
         let mut state = self.shared.lock();
         state.spans = state.spans.saturating_sub(spans.into());
     }

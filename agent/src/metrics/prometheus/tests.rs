@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::histogram::Histogram;
+use crate::config::Histograms;
+use crate::histogram::{Distribution, Forms};
 use crate::metrics::catalog::{Definition, MetricKind};
-use crate::metrics::proto::{Period, durations, histograms, int, number, numbers, text as label};
+use crate::metrics::proto::{
+    DurationPoint, Period, durations, int, number, numbers, text as label,
+};
 
 /// Values as text, by name and labels.
 type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
@@ -105,7 +108,7 @@ fn names_have_unit_and_total() {
     ] {
         let definition = define(name, kind, unit);
         let metric = if kind == MetricKind::Histogram {
-            histograms(&definition, Vec::new())
+            durations(&definition, Histograms::Explicit, Vec::new())
         } else {
             numbers(&definition, Vec::new())
         };
@@ -132,7 +135,7 @@ fn any_queue_name_comes_back_and_breaks_no_line() {
         number(Period::default(), vec![label], at as u64)
     });
     let metric = numbers(&definition, points.collect());
-    let text = text(&[metric], &Resource::default());
+    let text = text(&[metric], &Resource::default(), Format::Text);
     assert!(text.contains("# HELP q_depth Two\\nlines \\\\ \"here\"\n"));
     let samples = parse(&text);
     assert_eq!(samples.len(), names.len() + 1);
@@ -144,15 +147,19 @@ fn any_queue_name_comes_back_and_breaks_no_line() {
 
 #[test]
 fn buckets_add_up() {
-    let mut histogram = Histogram::default();
+    let mut histogram = Distribution::new(Forms::EXPLICIT);
     for ns in [1, 5_000_000, 5_000_001, 80_000_000, 60_000_000_000] {
         histogram.record(ns);
     }
-    let labels = vec![int("posix_mq.ipc_namespace", 7)];
-    let point = durations(Period::default(), labels, &histogram);
+    let point = DurationPoint {
+        period: Period::default(),
+        attributes: vec![int("posix_mq.ipc_namespace", 7)],
+        durations: &histogram,
+        exemplars: Vec::new(),
+    };
     let definition = define("m.duration", MetricKind::Histogram, "s");
-    let metric = histograms(&definition, vec![point]);
-    let samples = parse(&text(&[metric], &Resource::default()));
+    let metric = durations(&definition, Histograms::Explicit, [point]);
+    let samples = parse(&text(&[metric], &Resource::default(), Format::Text));
     let bucket = |le: &str| {
         let labels = [("posix_mq_ipc_namespace", "7"), ("le", le)];
         get(&samples, "m_duration_seconds_bucket", &labels)
@@ -187,7 +194,7 @@ fn empty_metrics_are_left_out_and_numbers_without_labels_have_no_braces() {
     let number = numbers(&definition, vec![point]);
     let mut resource = Resource::default();
     resource.set_text("service.name", "mq\"span");
-    let text = text(&[empty, number], &resource);
+    let text = text(&[empty, number], &resource, Format::Text);
     assert_eq!(
         text,
         "# HELP target_info Target metadata\n# TYPE target_info gauge\n\
@@ -195,4 +202,60 @@ fn empty_metrics_are_left_out_and_numbers_without_labels_have_no_braces() {
          # HELP a_time_seconds_total x\n# TYPE a_time_seconds_total counter\n\
          a_time_seconds_total 1.5\n"
     );
+}
+
+#[test]
+fn openmetrics_has_exemplars_and_an_end() {
+    let mut histogram = Distribution::new(Forms::EXPLICIT);
+    for ns in [2_000_000_000, 3_000_000_000, 200_000_000_000] {
+        histogram.record(ns);
+    }
+    let exemplar = |value, number| Exemplar {
+        filtered_attributes: Vec::new(),
+        time_unix_nano: 1_795_500_000_000_000_007,
+        trace_id: vec![number; 16],
+        span_id: vec![number; 8],
+        value: Some(ExemplarValue::AsDouble(value)),
+    };
+    let point = DurationPoint {
+        period: Period::default(),
+        attributes: Vec::new(),
+        durations: &histogram,
+        exemplars: vec![exemplar(2.0, 0xab), exemplar(200.0, 0x0c)],
+    };
+    let duration = define("m.duration", MetricKind::Histogram, "s");
+    let count = Definition {
+        description: "of \"all\"",
+        ..define("m.sent", MetricKind::Counter, "{message}")
+    };
+    let metrics = [
+        durations(&duration, Histograms::Explicit, [point]),
+        numbers(&count, vec![number(Period::default(), Vec::new(), 3)]),
+    ];
+    let text = |format| super::text(&metrics, &Resource::default(), format);
+    let open = text(Format::OpenMetrics);
+    for line in [
+        "# TYPE target info",
+        "target_info 1",
+        "# TYPE m_duration_seconds histogram",
+        "m_duration_seconds_bucket{le=\"1.0\"} 0",
+        "m_duration_seconds_bucket{le=\"2.5\"} 1 # {trace_id=\"abababababababababababababababab\",\
+         span_id=\"abababababababab\"} 2 1795500000.000000007",
+        "m_duration_seconds_bucket{le=\"5.0\"} 2",
+        "m_duration_seconds_bucket{le=\"+Inf\"} 3 # {trace_id=\"0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c\",\
+         span_id=\"0c0c0c0c0c0c0c0c\"} 200 1795500000.000000007",
+        "# HELP m_sent of \\\"all\\\"",
+        "# TYPE m_sent counter",
+        "m_sent_total 3",
+    ] {
+        assert!(open.lines().any(|found| found == line), "{line}\n{open}");
+    }
+    assert!(open.ends_with("\n# EOF\n"));
+    let plain = text(Format::Text);
+    assert!(
+        !plain.contains(" # {") && !plain.contains("# EOF"),
+        "{plain}"
+    );
+    assert!(plain.contains("m_duration_seconds_bucket{le=\"1\"} 0\n"));
+    assert!(plain.contains("# TYPE m_sent_total counter\n"));
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::super::exchange::exchange;
 use super::*;
+use crate::config::{Globs, UnsetStatusErrnos};
 use crate::event::{Abi, ProcessKey, Queue, SendFate, Sender};
 
 const MS: u64 = 1_000_000;
@@ -58,12 +59,14 @@ pub(in crate::metrics) fn call(
 }
 
 fn metrics(max_series: usize) -> QueueMetrics {
-    QueueMetrics::with_limit(exchange().0, KEEP, max_series)
+    QueueMetrics::with_limit(exchange().0, KEEP, Forms::EXPLICIT, max_series)
 }
 
 fn counts(metrics: &QueueMetrics) -> Vec<u64> {
     let series = metrics.counted.series.iter();
-    series.map(|series| series.duration.count()).collect()
+    series
+        .map(|series| series.duration.counts.count())
+        .collect()
 }
 
 use Operation::{MqTimedreceive, MqTimedsend, MqUnlink};
@@ -90,7 +93,7 @@ fn series_are_told_by_their_attributes() {
     assert_eq!(counts(&metrics), [0, 4, 1, 1, 1, 1, 1, 1, 1]);
     let sent: u64 = metrics.counted.series.iter().map(|s| s.sent).sum();
     let consumed: u64 = metrics.counted.series.iter().map(|s| s.consumed).sum();
-    assert_eq!((sent, consumed), (6, 1));
+    assert_eq!((sent, consumed), (8, 1));
 }
 
 #[test]
@@ -121,24 +124,51 @@ fn a_full_cache_loses_no_count() {
 }
 
 #[test]
-fn outcomes_are_named_as_in_spans() {
-    let named = |ret, death_signal| {
-        let mut call = call(MqTimedreceive, "/a", 1, ret);
-        call.death_signal = death_signal;
-        Outcome::of(&call).error_type().map(Cow::into_owned)
-    };
-    for (ret, signal, expected) in [
-        (0, None, None),
-        (8_192, None, None),
-        (-110, None, Some("ETIMEDOUT")),
-        (-4, None, Some("EINTR")),
-        (-512, None, Some("EINTR")),
-        (-4_000, None, Some("errno 4000")),
-        (i64::MIN, None, Some("errno 32767")),
-        (0, Some(9), Some("SIGKILL")),
-    ] {
-        assert_eq!(named(ret, signal).as_deref(), expected, "{ret} {signal:?}");
+fn a_send_that_fails_is_an_attempt_and_one_that_goes_on_is_none() {
+    let mut metrics = metrics(MAX_SERIES);
+    for (ret, reentered) in [(0, false), (-110, false), (-512, true), (-512, false)] {
+        let mut call = call(MqTimedsend, "/a", 1, ret);
+        call.reentered = reentered;
+        metrics.call(&call);
     }
+    let mut killed = call(MqTimedsend, "/a", 1, -512);
+    killed.death_signal = Some(9);
+    metrics.call(&killed);
+    let series = metrics.counted.series.iter().skip(1).map(|series| {
+        let outcome = series.identity.as_ref().unwrap().outcome;
+        (outcome.errno(), series.duration.counts.count(), series.sent)
+    });
+    let expected = [
+        (None, 1, 1),
+        (Some("ETIMEDOUT".into()), 1, 1),
+        (None, 1, 0),
+        (Some("EINTR".into()), 1, 1),
+        (None, 1, 1),
+    ];
+    assert_eq!(series.collect::<Vec<_>>(), expected);
+}
+
+/// What is an error can change while the agent runs.
+#[test]
+fn a_failure_that_becomes_an_error_has_another_series() {
+    let mut metrics = metrics(MAX_SERIES);
+    metrics.call(&call(MqTimedreceive, "/a", 1, -110));
+    metrics.set_traces(&Traces {
+        unset_status_errnos: UnsetStatusErrnos {
+            receive: [].into(),
+            ..UnsetStatusErrnos::default()
+        },
+        ..Traces::default()
+    });
+    metrics.call(&call(MqTimedreceive, "/a", 1, -110));
+    metrics.set_traces(&Traces::default());
+    metrics.call(&call(MqTimedreceive, "/a", 1, -110));
+    let series = metrics.counted.series.iter().skip(1).map(|series| {
+        let outcome = series.identity.as_ref().unwrap().outcome;
+        (outcome.error_type(), series.duration.counts.count())
+    });
+    let expected = [(None, 2), (Some("ETIMEDOUT".into()), 1)];
+    assert_eq!(series.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -176,8 +206,11 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
     metrics.call(&receive);
     let series = &metrics.counted.series[1];
     let time_in_queue = series.time_in_queue.as_ref().unwrap();
-    assert_eq!(time_in_queue.range(), Some((0.103, 0.103)));
-    assert_eq!(series.duration.range(), Some((0.003, 0.003)));
+    assert_eq!(time_in_queue.counts.totals().range(), Some((0.103, 0.103)));
+    assert_eq!(
+        series.duration.counts.totals().range(),
+        Some((0.003, 0.003))
+    );
 }
 
 /// Reports what the kernel says of queues in the namespace of [`call`]: inode and existence.
@@ -266,7 +299,7 @@ fn series_of_what_is_gone_are_given_back_once_told() {
                 .position(|s| s == series)
                 .unwrap()
         );
-        identity.queue.as_deref().unwrap()
+        &**identity.queue.as_ref().unwrap().name().unwrap()
     });
     assert_eq!(names.collect::<Vec<_>>(), ["/b", "/c"]);
     assert_eq!(depths(&metrics), [("/b", Some(1)), ("/c", Some(1))]);
@@ -280,6 +313,58 @@ fn series_of_what_is_gone_are_given_back_once_told() {
     let anew = Some(MS + 2 * KEEP_NS);
     assert_eq!(starts.collect::<Vec<_>>(), [None, Some(MS), Some(MS), anew]);
     assert_eq!(depths(&metrics).len(), 3);
+}
+
+fn exemplars(metrics: &QueueMetrics, series: usize) -> Vec<u64> {
+    let exemplars = metrics.counted.series[series].duration.exemplars.iter();
+    exemplars.map(|exemplar| exemplar.value_ns / MS).collect()
+}
+
+#[test]
+fn spans_that_are_kept_are_exemplars_of_the_series_of_their_call() {
+    let mut metrics = metrics(MAX_SERIES);
+    let took = |ms: u64, name: &'static str, ino: u64, start_ns: u64| {
+        let mut call = call(MqTimedreceive, name, ino, 8);
+        (call.start_ns, call.end_ns) = (start_ns, start_ns + ms * MS);
+        call.sender = Some(Sender {
+            tid: 1,
+            start_ns: 1,
+            created_ns: start_ns - 5 * MS,
+            fate: SendFate::Told,
+        });
+        call
+    };
+    let ids = |n: u8| ([n; 16], [n; 8]);
+    let (a, held, b) = (
+        took(10, "/a", 1, 1_000 * MS),
+        took(30, "/a", 1, 2_000 * MS),
+        took(70, "/b", 2, 3_000 * MS),
+    );
+    for call in [&a, &held, &b] {
+        metrics.call(call);
+    }
+    // Its span was held back, and another call came in between.
+    metrics.exemplar(&held, ids(2));
+    assert_eq!(
+        (exemplars(&metrics, 1), exemplars(&metrics, 2)),
+        (vec![30], vec![])
+    );
+    metrics.exemplar(&b, ids(3));
+    assert_eq!(
+        (exemplars(&metrics, 1), exemplars(&metrics, 2)),
+        (vec![30], vec![70])
+    );
+    let in_queue = metrics.counted.series[2].time_in_queue.as_ref().unwrap();
+    let exemplar = in_queue.exemplars.iter().next().unwrap();
+    assert_eq!((exemplar.value_ns, exemplar.at_ns), (75 * MS, 3_070 * MS));
+    assert_eq!((exemplar.trace_id, exemplar.span_id), ids(3));
+    // A call that was never counted, and one whose series is gone.
+    metrics.exemplar(&took(1, "/c", 3, 4_000 * MS), ids(4));
+    metrics.publish(4_000 * MS);
+    metrics.publish(4_000 * MS + KEEP_NS);
+    assert_eq!(counts(&metrics), [0]);
+    metrics.exemplar(&b, ids(5));
+    assert_eq!(exemplars(&metrics, 0), Vec::<u64>::new());
 }
 
 /// 600 namespaces with five series each, and then a queue that outlives them.
@@ -302,4 +387,37 @@ fn namespaces_that_are_gone_leave_room() {
     assert_eq!(metrics.by_queue.len() + metrics.counted.depths.len(), 0);
     metrics.call(&call(MqTimedsend, "/live", 5_000, 0));
     assert_eq!(counts(&metrics), [overflow, 1]);
+}
+
+/// However many queues there are, those of a template are one series, and have no depth.
+#[test]
+fn queues_of_a_template_share_their_series() {
+    let mut metrics = metrics(MAX_SERIES);
+    metrics.set_traces(&Traces {
+        destination_templates: Globs::new(&["reply-*"]).unwrap(),
+        ..Traces::default()
+    });
+    for number in 0..50_000 {
+        let name = format!("/reply-{number}");
+        let mut call = call(MqTimedsend, "/reply", number, 0);
+        call.name = Some(Cow::Owned(name));
+        metrics.call(&call);
+    }
+    // A queue that happens to have the template's text as its name is in it as well.
+    metrics.call(&call(MqTimedsend, "/reply-*", 60_000, 0));
+    metrics.call(&call(MqTimedsend, "/other", 60_001, 0));
+    let QueueSnapshot { series, depths, .. } = &metrics.counted;
+    let counted: Vec<_> = series
+        .iter()
+        .filter_map(|series| Some((series.identity.as_ref()?.queue.clone()?, series.sent)))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            (QueueLabel::Template("/reply-*".into()), 50_001),
+            (QueueLabel::Name("/other".into()), 1)
+        ]
+    );
+    assert_eq!(depths.len(), 1);
+    assert!(metrics.cache.len() <= MAX_CACHED);
 }
