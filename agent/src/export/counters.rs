@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::operation::{Ending, ErrorType, ExportCounts, ExportTally, Operation};
+use super::refusal::code;
 use crate::histogram::Distribution;
 use crate::loss::{Loss, Losses};
 
@@ -16,36 +17,8 @@ pub enum RejectReason {
     PartialSuccess,
 }
 
-/// Names of gRPC status codes, indexed by number.
-pub const CODE_NAMES: [&str; 17] = [
-    "ok",
-    "cancelled",
-    "unknown",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
-    "aborted",
-    "out_of_range",
-    "unimplemented",
-    "internal",
-    "unavailable",
-    "data_loss",
-    "unauthenticated",
-];
-
-pub fn code_name(code: u8) -> &'static str {
-    CODE_NAMES
-        .get(usize::from(code))
-        .copied()
-        .unwrap_or("unknown")
-}
-
 impl RejectReason {
-    const COUNT: usize = CODE_NAMES.len() + 1;
+    const COUNT: usize = code::NAMES.len() + 1;
 
     fn index(self) -> usize {
         match self {
@@ -55,7 +28,7 @@ impl RejectReason {
     }
 
     fn name(index: usize) -> &'static str {
-        CODE_NAMES.get(index).copied().unwrap_or("partial_success")
+        code::NAMES.get(index).copied().unwrap_or("partial_success")
     }
 }
 

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::counters::code_name;
-
 /// Numbers of the gRPC status codes that the code refers to.
 pub mod code {
     pub const CANCELLED: u8 = 1;
@@ -20,6 +18,31 @@ pub mod code {
     pub const UNAVAILABLE: u8 = 14;
     pub const DATA_LOSS: u8 = 15;
     pub const UNAUTHENTICATED: u8 = 16;
+
+    /// Names of gRPC status codes, indexed by number.
+    pub const NAMES: [&str; 17] = [
+        "ok",
+        "cancelled",
+        "unknown",
+        "invalid_argument",
+        "deadline_exceeded",
+        "not_found",
+        "already_exists",
+        "permission_denied",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "out_of_range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data_loss",
+        "unauthenticated",
+    ];
+
+    pub fn name(code: u8) -> &'static str {
+        NAMES.get(usize::from(code)).copied().unwrap_or("unknown")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +61,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => {
-                write!(f, "{}: {}", code_name(refusal.code), refusal.message)?;
+                write!(f, "{}: {}", code::name(refusal.code), refusal.message)?;
                 match refusal.speaks_other {
                     true => write!(f, "; {OTHER_PROTOCOL}"),
                     false => Ok(()),
