@@ -76,7 +76,8 @@ struct call {
 	int notify_signal; /* -1: none */
 
 	long ret; /* the kernel's: a negative errno on failure */
-	const char *error_name; /* of the signal of death, or NULL: that of ret */
+	const char
+		*error_name; /* of the signal of death, or NULL: that of ret */
 	bool reentered; /* interrupted, and entered again by the kernel */
 	bool restarted;
 	int64_t start_ns, end_ns; /* CLOCK_REALTIME around the call */

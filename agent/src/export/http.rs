@@ -106,8 +106,8 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: RpcStatus) -> Refusal 
 }
 
 /// The gRPC code that the Collector's otlphttp exporter takes for a status
-/// (`exporter/otlphttpexporter/internal/httphelper`). Of these only that of 429
-/// and of 502, 503 and 504 is one to try again.
+/// (`statusutil.NewStatusFromMsgAndHTTPCode()`). Of these only that of 429 and
+/// of 502, 503 and 504 is one to try again.
 fn code_of(status: u16) -> u8 {
     match status {
         400 | 413 => code::INVALID_ARGUMENT,
