@@ -83,6 +83,7 @@ pub fn attribute_problem(name: &str, value: &Value) -> Option<String> {
         Value::Int(_) => kind == "int",
         Value::Double(_) => kind == "double",
         Value::Bool(_) => kind == "boolean",
+        Value::Strings(_) => kind == "string[]",
         _ => false,
     };
     (!is_right).then(|| format!("{name} is {value}, and not of the type {kind}"))

@@ -99,7 +99,16 @@ pub(crate) fn pids(calls: &[Call]) -> BTreeSet<i64> {
 
 /// A file of the host, also if the tests run in another root directory.
 pub(crate) fn host_file(path: &str) -> Option<String> {
-    std::fs::read_to_string(Path::new("/proc/1/root").join(path)).ok()
+    let root = Path::new("/proc/1/root");
+    let mounts = |process: &str| std::fs::read(format!("/proc/{process}/mountinfo")).ok();
+    let of_init = std::fs::read_to_string(root.join(path)).ok();
+    // Some machines let nobody look into process 1, but its mounts are told to all.
+    let is_here = mounts("1").is_some() && mounts("1") == mounts("self");
+    of_init.or_else(|| {
+        std::fs::read_to_string(Path::new("/").join(path))
+            .ok()
+            .filter(|_| is_here)
+    })
 }
 
 /// The name that the host has for a user.
