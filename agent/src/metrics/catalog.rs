@@ -54,9 +54,9 @@ macro_rules! metrics {
 }
 
 const CALL: &str = "`messaging.system`, `messaging.operation.name`, `messaging.operation.type`, `messaging.destination.name`, \
-     `posix_mq.ipc_namespace`, `posix_mq.errno`, `error.type`";
+     `messaging.destination.template`, `posix_mq.ipc_namespace`, `posix_mq.errno`, `error.type`";
 const RECEIVE: &str = "`messaging.system`, `messaging.operation.name`, `messaging.operation.type`, `messaging.destination.name`, \
-     `posix_mq.ipc_namespace`";
+     `messaging.destination.template`, `posix_mq.ipc_namespace`";
 const QUEUE: &str = "`messaging.system`, `messaging.destination.name`, `posix_mq.ipc_namespace`";
 const COMPONENT: &str = "`otel.component.type`, `otel.component.name`";
 const PROCESSED: &str = "`otel.component.type`, `otel.component.name`, `error.type`";
@@ -82,7 +82,7 @@ metrics! {
         QUEUE_MAX_MESSAGES: Gauge "{message}" = "posix_mq.queue.max_messages", QUEUE,
             "Messages that the queue can hold (mq_maxmsg).";
         BLOCKED_CALLERS: UpDownCounter "{call}" = "posix_mq.blocked_caller.count",
-            "`messaging.system`, `messaging.operation.type`, `messaging.destination.name`, `posix_mq.ipc_namespace`",
+            "`messaging.system`, `messaging.operation.type`, `messaging.destination.name`, `messaging.destination.template`, `posix_mq.ipc_namespace`",
             "Callers that are blocked in a send or a receive.";
     }
 }
