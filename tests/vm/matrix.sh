@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # matrix.sh [KERNEL[:ARGUMENT][/arm64][,BACKEND]...]: runs the cases in which the kernel has a part on every kernel and
 # backend, and ends with a table of passed cases. Every BPF program is loaded. Build first, as for e2e.sh.
-# JOBS=2: how many kernels run at once; each needs a core.
+# JOBS=2: how many kernels run at once; each needs a core. VM_CASES: a regular expression for the names of the cases to run instead.
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 cell() {
 	local kernel=${1%/*} arch=x86_64
 	[[ $1 != */* ]] || arch=${1#*/}
-	"$here/e2e.sh" --arch "$arch" "$kernel" "$2" 2>&1 | tee "$3.all" | sed -u "s|^|$1 $2: |"
+	"$here/e2e.sh" --arch "$arch" "$kernel" "$2" ${VM_CASES:+-- --filter "$VM_CASES"} 2>&1 | tee "$3.all" | sed -u "s|^|$1 $2: |"
 	# Drops what was printed before the emulator failed, because it is printed again.
 	awk '/^vm: .* from the beginning$/ { text = ""; next } { text = text $0 "\n" } END { printf "%s", text }' \
 		"$3.all" >"$3"
