@@ -95,7 +95,7 @@ fn traced() -> Result<Traced> {
                 version: "0".to_owned(),
                 ..InstrumentationScope::default()
             }),
-            schema_url: "https://opentelemetry.io/schemas/1.0.0".to_owned(),
+            schema_url: semconv::schema_url().to_owned(),
         }),
     })
 }
