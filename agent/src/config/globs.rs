@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use globset::{Error, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Error, Glob, GlobBuilder, GlobMatcher};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -10,10 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// `[a-z]`, `[!a-z]`, `{a,b}` and `\` to escape.
 ///
 /// `*` and `?` match slashes too. Two lists are equal if their patterns are.
-#[derive(Clone)]
+///
+/// The patterns are no `GlobSet`, which takes names for paths: `*.` does not
+/// match `..` there, and does in the kernel, which has [`Self::regexes`].
+#[derive(Clone, Default)]
 pub struct Globs {
     patterns: Vec<String>,
-    set: GlobSet,
+    matchers: Vec<GlobMatcher>,
 }
 
 impl Globs {
@@ -22,13 +25,13 @@ impl Globs {
     /// # Errors
     /// The first pattern that is malformed, with the reason.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, Error> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            set.add(compile(pattern.as_ref())?);
-        }
+        let compiled = |pattern: &S| Ok(compile(pattern.as_ref())?.compile_matcher());
         Ok(Self {
             patterns: patterns.iter().map(|p| p.as_ref().to_owned()).collect(),
-            set: set.build()?,
+            matchers: patterns
+                .iter()
+                .map(compiled)
+                .collect::<Result<_, Error>>()?,
         })
     }
 
@@ -42,11 +45,8 @@ impl Globs {
     /// The patterns as regular expressions over bytes, each between `(?-u)^` and `$`.
     #[must_use]
     pub fn regexes(&self) -> Vec<String> {
-        self.patterns
-            .iter()
-            .filter_map(|pattern| compile(pattern).ok())
-            .map(|glob| glob.regex().to_owned())
-            .collect()
+        let globs = self.matchers.iter().map(GlobMatcher::glob);
+        globs.map(|glob| glob.regex().to_owned()).collect()
     }
 
     /// The patterns without wildcards, with their index.
@@ -58,7 +58,7 @@ impl Globs {
     /// Whether any pattern matches the whole text.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        self.set.is_match(text)
+        self.matchers.iter().any(|matcher| matcher.is_match(text))
     }
 
     /// The patterns as they were given.
@@ -71,32 +71,17 @@ impl Globs {
     /// without its leading slash.
     #[must_use]
     pub fn first_of_queue(&self, name: &str) -> Option<usize> {
-        let first = |text| self.set.matches(text).into_iter().min();
-        let bare = name.strip_prefix('/').filter(|bare| !bare.is_empty());
-        [Some(name), bare]
-            .into_iter()
-            .flatten()
-            .filter_map(first)
-            .min()
+        let bare = name.strip_prefix('/');
+        self.matchers.iter().position(|matcher| {
+            matcher.is_match(name) || bare.is_some_and(|bare| matcher.is_match(bare))
+        })
     }
 
     /// Whether any pattern matches the name of a queue, with or without its
     /// leading slash. So `orders*` and `/orders*` mean the same.
     #[must_use]
     pub fn matches_queue(&self, name: &str) -> bool {
-        self.matches(name)
-            || name
-                .strip_prefix('/')
-                .is_some_and(|bare| self.matches(bare))
-    }
-}
-
-impl Default for Globs {
-    fn default() -> Self {
-        Self {
-            patterns: Vec::new(),
-            set: GlobSet::empty(),
-        }
+        self.first_of_queue(name).is_some()
     }
 }
 
@@ -182,6 +167,9 @@ mod tests {
             ("orders", "/orders2", false),
             ("/", "/orders", false),
             ("ORDERS", "/orders", false),
+            ("*.", "/..", true),
+            ("*.", "/.", true),
+            ("*", "/", true),
         ] {
             let globs = Globs::new(&[pattern]).unwrap();
             assert_eq!(globs.matches_queue(name), expected, "{pattern} {name}");
