@@ -41,10 +41,7 @@ def metrics(document):
 def entities(document):
     for group in document.get("groups", []):
         if group.get("type") == "entity":
-            ids = [a["ref"] for a in group["attributes"] if a.get("role") == "identifying"]
-            yield group["name"], ids
-    for entity in document.get("entities", []):
-        yield entity["type"], [a["ref"] for a in entity.get("identity", [])]
+            yield from ((group["name"], a["ref"], a.get("role", "-")) for a in group["attributes"])
 
 
 def main():
@@ -59,8 +56,8 @@ def main():
             rows.add(("attribute", entry["id"], type_name(entry["type"])))
         for name, metric in metrics(document):
             rows.add(("metric", name, metric["instrument"], metric["unit"]))
-        for name, ids in entities(document):
-            rows.add(("entity", name, ",".join(ids)))
+        for name, attribute, role in entities(document):
+            rows.add(("entity", name, attribute, role))
     print("# Names, types and units of the OpenTelemetry semantic conventions: tests/semconv.py.")
     print("schema_url", manifest["schema_url"], sep="\t")
     for row in sorted(rows):

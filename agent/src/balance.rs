@@ -64,10 +64,10 @@ impl Balance {
         let rejected = sink.rejected_total();
         let in_ring = kernel.submitted.saturating_sub(decoded.total());
         let on_their_way = (decoded.spans + sink.recovered)
-            .saturating_sub(sink.exported + rejected + sink.lost.total() + left);
+            .saturating_sub(sink.exports.exported + rejected + sink.lost.total() + left);
         Self {
             seen: kernel.seen() + sink.recovered,
-            exported: sink.exported,
+            exported: sink.exports.exported,
             filtered: kernel.filtered_entry + kernel.filtered_return + decoded.filtered,
             sampled_out: decoded.sampled_out,
             rejected,
@@ -110,6 +110,14 @@ impl fmt::Display for Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::operation::ExportCounts;
+
+    fn exported(spans: u64) -> ExportCounts {
+        ExportCounts {
+            exported: spans,
+            ..ExportCounts::default()
+        }
+    }
 
     fn kernel() -> KernelCounts {
         KernelCounts {
@@ -136,7 +144,7 @@ mod tests {
             undecodable: 1,
         };
         let sink = SinkCounts {
-            exported: 60,
+            exports: exported(60),
             rejected: vec![("invalid_argument", 4)],
             lost: Losses::from_iter([(Loss::QueueFull, 6)]),
             ..SinkCounts::default()
@@ -163,7 +171,7 @@ mod tests {
             ..Decoded::default()
         };
         let sink = SinkCounts {
-            exported: 50,
+            exports: exported(50),
             ..SinkCounts::default()
         };
         let balance = Balance::new(&kernel(), decoded, &sink, 0);
@@ -175,7 +183,7 @@ mod tests {
     #[test]
     fn spans_that_vanish_make_it_uneven() {
         let sink = SinkCounts {
-            exported: 200,
+            exports: exported(200),
             ..SinkCounts::default()
         };
         let balance = Balance::new(&kernel(), Decoded::default(), &sink, 0);

@@ -50,6 +50,15 @@ pub fn name(errno: i32) -> Option<&'static str> {
     Some(code(errno)?.name.as_str())
 }
 
+/// The symbol of a positive error number, or what stands for it if it has none.
+#[must_use]
+pub fn symbol(errno: i32) -> Cow<'static, str> {
+    match name(errno) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(format!("errno {errno}")),
+    }
+}
+
 /// The description of a positive error number in English; 512 as in [`name`].
 #[must_use]
 pub fn description(errno: i32) -> Option<&'static str> {

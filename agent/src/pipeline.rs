@@ -117,7 +117,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     ) -> Self {
         self.metrics = metrics;
         self.losses = losses;
-        self.set_errors();
+        self.share_traces();
         self
     }
 
@@ -332,7 +332,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     /// Applies other settings from the next record on.
     pub fn set_settings(&mut self, settings: PipelineSettings) {
         self.settings = settings;
-        self.set_errors();
+        self.share_traces();
         let filter = &self.settings.filter;
         let known = self.processes.iter();
         self.cgroup_verdicts = known
@@ -340,8 +340,8 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             .collect();
     }
 
-    /// Metrics have `error.type` where spans have it.
-    fn set_errors(&mut self) {
+    /// Metrics have the errors and templates of spans.
+    fn share_traces(&mut self) {
         if let Some(metrics) = &mut self.metrics {
             metrics.set_traces(&self.settings.span.traces);
         }

@@ -288,11 +288,7 @@ fn failure(call: &Call<'_>) -> Option<Cow<'static, str>> {
     if let Some(signal) = call.death_signal {
         return Some(errno::signal_name(signal));
     }
-    let number = call.errno()?;
-    Some(match errno::name(number) {
-        Some(name) => Cow::Borrowed(name),
-        None => Cow::Owned(format!("errno {number}")),
-    })
+    call.errno().map(errno::symbol)
 }
 
 #[inline(always)]

@@ -51,7 +51,7 @@ const CODES: [(Code, &str, bool); 16] = [
 
 /// How exports ended, and how many of them.
 fn endings(counters: &SinkCounts) -> Vec<(Ending, u64)> {
-    let durations = counters.durations.iter();
+    let durations = counters.exports.durations.iter();
     durations
         .map(|(ending, took)| (*ending, took.count()))
         .collect()
@@ -69,7 +69,7 @@ async fn every_code_is_retried_or_rejected() {
         let cause = format!("cause={name}: 50% ü");
         assert!(log.text().contains(&cause), "{}", log.text());
         if retried {
-            assert_eq!(counters.exported, 3, "{name}");
+            assert_eq!(counters.exports.exported, 3, "{name}");
             assert_eq!((counters.requests, counters.retries), (2, 1), "{name}");
             assert_eq!(collector.count(), 3);
             let ended = Ending {
@@ -86,7 +86,7 @@ async fn every_code_is_retried_or_rejected() {
                 error: Some(error),
             };
             assert_eq!(endings(&counters), [(ended, 1)], "{name}");
-            assert_eq!(counters.failures, [(error, 3)].into(), "{name}");
+            assert_eq!(counters.exports.failures, [(error, 3)].into(), "{name}");
         }
         let exhausted = u64::from(code == Code::ResourceExhausted);
         assert_eq!(counters.exhausted_retries, exhausted);
@@ -101,7 +101,7 @@ async fn ok_is_exported_with_the_right_head(protocol: Protocol) {
     });
     agent.push(5);
     let counters = agent.drain().await;
-    assert_eq!((counters.exported, counters.requests), (5, 1));
+    assert_eq!((counters.exports.exported, counters.requests), (5, 1));
     let header = |name: &str| collector.metadata(name).unwrap();
     assert_eq!(header("x-tenant"), "orders");
     match protocol {
@@ -130,7 +130,10 @@ async fn the_collector_says_how_long_to_wait(protocol: Protocol) {
         // A shutdown cuts the pause short, so wait for its end first.
         until(&collector, |seen| seen.came.len() == 2).await;
         let counters = agent.drain().await;
-        assert_eq!((counters.exported, counters.exhausted_retries), (1, 0));
+        assert_eq!(
+            (counters.exports.exported, counters.exhausted_retries),
+            (1, 0)
+        );
         let came = &collector.seen().came;
         let pause = came[1] - came[0];
         assert!(pause >= Duration::from_millis(150), "{pause:?}");
@@ -144,9 +147,12 @@ async fn partial_success_counts_and_is_not_retried(protocol: Protocol) {
         let mut agent = Agent::start(settings(protocol, collector.address));
         agent.push(5);
         let counters = agent.drain().await;
-        assert_eq!((counters.exported, counters.requests), (exported, 1));
+        assert_eq!(
+            (counters.exports.exported, counters.requests),
+            (exported, 1)
+        );
         assert_eq!(counters.rejected_total(), counted);
-        let failures: Vec<_> = counters.failures.clone().into_iter().collect();
+        let failures: Vec<_> = counters.exports.failures.clone().into_iter().collect();
         let expected = [(ErrorType::Rejected, counted)];
         assert_eq!(failures, expected[usize::from(counted == 0)..]);
         assert!(log.text().contains("cause=some were bad\n"));
@@ -160,7 +166,11 @@ async fn of_a_long_answer_the_beginning_is_kept(protocol: Protocol) {
         let mut agent = Agent::start(settings(protocol, collector.address));
         agent.push(3);
         let counters = agent.drain().await;
-        assert_eq!((counters.exported, counters.requests), (3, 1), "{len}");
+        assert_eq!(
+            (counters.exports.exported, counters.requests),
+            (3, 1),
+            "{len}"
+        );
         let text = log.text();
         let kept = text.split_once("cause=").map(|(_, cause)| cause.trim_end());
         assert!(kept.is_none_or(|kept| kept.bytes().all(|byte| byte == b'x')));
@@ -179,7 +189,7 @@ async fn requests_are_compressed(protocol: Protocol) {
         });
         agent.push(1_000);
         let counters = agent.drain().await;
-        assert_eq!(counters.exported, 1_000);
+        assert_eq!(counters.exports.exported, 1_000);
         assert_eq!(collector.count(), 1_000);
         let expected = match compression {
             Compression::Gzip => "gzip",
@@ -218,7 +228,7 @@ async fn what_the_collector_finds_too_large_is_split(protocol: Protocol) {
     calls.extend(numbered(1, 5_000));
     agent.push_calls(&calls);
     let counters = agent.drain().await;
-    assert_eq!(counters.exported, 100);
+    assert_eq!(counters.exports.exported, 100);
     assert_eq!(counters.lost, Losses::from_iter([(Loss::TooLarge, 1)]));
     assert!(counters.splits > 10);
     let spans = collector.spans();
@@ -251,7 +261,7 @@ async fn what_is_too_large_in_other_words_is_split_and_not_retried(protocol: Pro
         calls.extend(numbered(1, 20_000));
         agent.push_calls(&calls);
         let counters = agent.drain().await;
-        assert_eq!(counters.exported, 500, "{words}");
+        assert_eq!(counters.exports.exported, 500, "{words}");
         assert_eq!(
             counters.lost,
             Losses::from_iter([(Loss::TooLarge, 1)]),
@@ -276,7 +286,7 @@ async fn no_request_exceeds_our_own_limits(protocol: Protocol) {
     calls.extend(numbered(1, 40_000));
     agent.push_calls(&calls);
     let counters = agent.drain().await;
-    assert_eq!(counters.exported, 100);
+    assert_eq!(counters.exports.exported, 100);
     assert_eq!(counters.lost, Losses::from_iter([(Loss::TooLarge, 1)]));
     assert_eq!(counters.retries, 0);
 }

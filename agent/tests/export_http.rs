@@ -63,7 +63,11 @@ async fn every_status_is_retried_or_rejected() {
         let is_told = [502, 504].contains(&status) || log.text().contains(&cause);
         assert!(is_told, "{}", log.text());
         if retried {
-            assert_eq!((counters.exported, counters.retries), (3, 1), "{status}");
+            assert_eq!(
+                (counters.exports.exported, counters.retries),
+                (3, 1),
+                "{status}"
+            );
         } else {
             assert_eq!(counters.rejected, [(name, 3)], "{status}");
             assert_eq!((counters.requests, counters.retries), (1, 0), "{status}");
@@ -96,7 +100,7 @@ async fn any_success_is_one_whatever_its_body() {
         agent.push(5);
         let counters = agent.drain().await;
         assert_eq!(
-            (counters.exported, counters.requests),
+            (counters.exports.exported, counters.requests),
             (exported, 1),
             "{status} {kind}"
         );
@@ -115,7 +119,10 @@ async fn the_collector_says_how_long_to_wait() {
         // A shutdown cuts the pause short, so wait for its end first.
         until(&collector, |seen| seen.came.len() == 2).await;
         let counters = agent.drain().await;
-        assert_eq!((counters.exported, counters.exhausted_retries), (1, 0));
+        assert_eq!(
+            (counters.exports.exported, counters.exhausted_retries),
+            (1, 0)
+        );
         let came = &collector.seen().came;
         let pause = came[1] - came[0];
         assert!(pause >= Duration::from_millis(900), "{after}: {pause:?}");
@@ -136,7 +143,7 @@ async fn a_413_splits_the_request() {
     let mut agent = Agent::start(to(&collector));
     agent.push(8);
     let counters = agent.drain().await;
-    assert_eq!((counters.exported, counters.splits), (8, 3));
+    assert_eq!((counters.exports.exported, counters.splits), (8, 3));
 
     let collector = answering(http(413, &[], ""));
     let mut agent = Agent::start(to(&collector));
@@ -291,7 +298,7 @@ async fn requests_share_a_connection_and_go_to_the_paths_of_the_specification() 
             assert!(head.contains(&format!("\r\nhost: {address}")), "{head}");
             assert!(head.contains("\r\nauthorization: Basic dXNlcjpwYXNz"));
         }
-        assert_eq!(agent.drain().await.exported, 3);
+        assert_eq!(agent.drain().await.exports.exported, 3);
     }
 }
 
@@ -303,7 +310,7 @@ async fn connections_are_kept() {
         agent.push(1);
         until(&collector, |seen| seen.spans.len() == spans).await;
     }
-    assert_eq!(agent.drain().await.exported, 20);
+    assert_eq!(agent.drain().await.exports.exported, 20);
     let connections = collector.seen().peers.len();
     assert!(connections <= 2, "{connections} connections");
 }
@@ -322,7 +329,7 @@ async fn a_body_that_never_ends_does_no_harm() {
         heads.recv().await.unwrap();
     }
     let (counters, left) = agent.finish(Duration::ZERO).await;
-    assert_eq!((counters.exported, left.otlp_spans), (0, 1));
+    assert_eq!((counters.exports.exported, left.otlp_spans), (0, 1));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -340,7 +347,7 @@ async fn a_body_that_never_ends_does_no_harm() {
     });
     let mut agent = Agent::start(settings(Protocol::Http, address));
     agent.push(1);
-    assert_eq!(agent.drain().await.exported, 1);
+    assert_eq!(agent.drain().await.exports.exported, 1);
     let sent = tokio::time::timeout(LONG, endless).await.unwrap().unwrap();
     assert!(sent >= 256 << 10, "{sent}");
 }
@@ -361,7 +368,7 @@ async fn answers_that_are_no_http_are_tried_again() {
             heads.recv().await.unwrap();
         }
         let (counters, left) = agent.finish(Duration::ZERO).await;
-        assert_eq!((counters.exported, left.otlp_spans), (0, 1));
+        assert_eq!((counters.exports.exported, left.otlp_spans), (0, 1));
         assert_eq!(
             log.count("the collector takes no spans"),
             1,
@@ -378,7 +385,7 @@ async fn names_the_key(sends: Protocol, listens: Protocol) {
     let mut agent = Agent::start(settings(sends, collector.address));
     agent.push(1);
     let (counters, _) = agent.finish(Duration::from_millis(500)).await;
-    assert_eq!((counters.exported, collector.count()), (0, 0));
+    assert_eq!((counters.exports.exported, collector.count()), (0, 0));
     assert!(
         log.text().contains("exporters.otlp.protocol"),
         "{}",

@@ -57,17 +57,17 @@ async fn a_collector_may_come_late_go_and_come_back(protocol: Protocol) {
     let sink = agent.exporter.otlp().unwrap().clone();
     agent.push(3);
     until_counted(|| log.count(AWAY) == 1).await;
-    assert_eq!(sink.counters().exported, 0);
+    assert_eq!(sink.counters().exports.exported, 0);
 
     let first = collector_on(protocol, address);
-    until_counted(|| sink.counters().exported == 3).await;
+    until_counted(|| sink.counters().exports.exported == 3).await;
     until_counted(|| log.count("takes spans again") == 1).await;
     first.kill().await.unwrap();
 
     agent.push(4);
     until_counted(|| log.count(AWAY) == 2).await;
     let second = collector_on(protocol, address);
-    until_counted(|| sink.counters().exported == 7).await;
+    until_counted(|| sink.counters().exports.exported == 7).await;
     assert_eq!(second.count(), 4);
     agent.drain().await;
     assert!(log.text().contains("onnection refused"));
@@ -95,7 +95,7 @@ async fn a_collector_that_wants_new_connections_costs_no_span(protocol: Protocol
     let counters = agent.drain().await;
     assert!(collector.seen().peers.len() >= 10);
     assert_eq!(
-        (counters.exported, counters.lost),
+        (counters.exports.exported, counters.lost),
         (pushed, Losses::default())
     );
     assert!(collector.count() as u64 >= pushed);
@@ -127,7 +127,7 @@ async fn a_stalled_request_is_tried_again_on_a_new_connection(protocol: Protocol
     });
     agent.push(3);
     let counters = agent.drain().await;
-    assert_eq!((counters.exported, counters.retries), (3, 2));
+    assert_eq!((counters.exports.exported, counters.retries), (3, 2));
     assert!(log.text().contains("cause=no answer within the timeout\n"));
 }
 
@@ -141,7 +141,11 @@ async fn a_connection_reset_in_the_answer_is_tried_again(protocol: Protocol) {
         proxy.wait_for_resets(1, LONG).await.unwrap();
         proxy.set(Mode::Open);
         let counters = agent.drain().await;
-        assert_eq!((counters.exported, counters.retries), (3, 1), "{after}");
+        assert_eq!(
+            (counters.exports.exported, counters.retries),
+            (3, 1),
+            "{after}"
+        );
         // At least once: the collector took the first attempt too.
         assert_eq!(collector.count(), 6);
     }
@@ -154,7 +158,7 @@ async fn the_deadline_of_a_shutdown_leaves_what_it_must(protocol: Protocol) {
     }
     let (counters, left) = agent.finish(Duration::from_millis(100)).await;
     assert_eq!(left.otlp_spans, 70);
-    assert_eq!(counters.exported, 0);
+    assert_eq!(counters.exports.exported, 0);
 
     let collector = scripted(protocol, vec![Answer::Stall; 4]);
     let mut agent = Agent::start(settings(protocol, collector.address));
@@ -174,7 +178,7 @@ async fn a_shutdown_cuts_a_long_pause_short(protocol: Protocol) {
     let mut agent = Agent::start(otlp);
     agent.push(3);
     until(&collector, |seen| seen.came.len() == 1).await;
-    assert_eq!(agent.drain().await.exported, 3);
+    assert_eq!(agent.drain().await.exports.exported, 3);
 }
 
 async fn a_full_queue_gives_up_what_is_new(protocol: Protocol) {
@@ -191,10 +195,10 @@ async fn a_full_queue_gives_up_what_is_new(protocol: Protocol) {
     }
     let collector = collector_on(protocol, address);
     let counters = agent.drain().await;
-    assert!(counters.exported >= 12, "{counters:?}");
-    let lost = [(Loss::QueueFull, 80 - counters.exported)];
+    assert!(counters.exports.exported >= 12, "{counters:?}");
+    let lost = [(Loss::QueueFull, 80 - counters.exports.exported)];
     assert_eq!(counters.lost, Losses::from_iter(lost));
-    assert_eq!(collector.count() as u64, counters.exported);
+    assert_eq!(collector.count() as u64, counters.exports.exported);
 }
 
 async fn sums_balance_under_load_and_trouble(protocol: Protocol) {
@@ -213,7 +217,7 @@ async fn sums_balance_under_load_and_trouble(protocol: Protocol) {
         agent.push(spans % 17 + 2);
     }
     let counters = agent.drain().await;
-    assert!(counters.exported > 0 && counters.rejected.len() == 2 && counters.retries > 0);
+    assert!(counters.exports.exported > 0 && counters.rejected.len() == 2 && counters.retries > 0);
     let partial = counters
         .rejected
         .iter()
@@ -221,7 +225,7 @@ async fn sums_balance_under_load_and_trouble(protocol: Protocol) {
     // The mock also keeps the spans that it says it rejected.
     assert_eq!(
         collector.count() as u64,
-        counters.exported + partial.unwrap().1
+        counters.exports.exported + partial.unwrap().1
     );
 }
 
@@ -251,7 +255,7 @@ async fn the_file_gets_a_line_a_batch() {
     drop(agent.sender);
     let left = agent.exporter.shutdown(LONG).await;
     assert_eq!(left, Left::default());
-    assert_eq!(sink.counters().exported, 7);
+    assert_eq!(sink.counters().exports.exported, 7);
     let text = std::fs::read_to_string(&path).unwrap();
     let spans: Vec<_> = text
         .lines()
@@ -304,7 +308,7 @@ async fn a_queue_on_disk_keeps_spans_for_the_next_start(protocol: Protocol) {
     agent.push(5);
     let counters = agent.drain().await;
     assert_eq!(counters.recovered, 70);
-    assert_eq!((counters.exported, collector.count()), (75, 75));
+    assert_eq!((counters.exports.exported, collector.count()), (75, 75));
 
     let agent = Agent::start(on_disk(protocol, collector.address, directory.path()));
     assert_eq!(agent.drain().await.recovered, 0);
@@ -328,7 +332,7 @@ async fn child_that_is_killed() {
     }
     let sink = agent.exporter.otlp().unwrap().clone();
     // In flight means read back from disk, so everything before it was appended.
-    until_counted(|| sink.counters().in_flight == 28).await;
+    until_counted(|| sink.counters().exports.in_flight == 28).await;
     println!("appended");
     std::future::pending::<()>().await;
 }
@@ -362,6 +366,6 @@ async fn what_was_appended_survives_a_kill() {
     let agent = Agent::start(on_disk(protocol, collector.address, directory.path()));
     let counters = agent.drain().await;
     // At least what consumers had read, and in whole batches.
-    assert!(counters.exported >= 28 && counters.exported % 7 == 0);
-    assert_eq!(counters.recovered, counters.exported);
+    assert!(counters.exports.exported >= 28 && counters.exports.exported % 7 == 0);
+    assert_eq!(counters.recovered, counters.exports.exported);
 }

@@ -88,7 +88,7 @@ async fn spans_go_through_the_proxy_with_its_password(protocol: Protocol) {
     let mut agent = Agent::start(otlp);
     agent.push(3);
     let counted = agent.drain().await;
-    assert_eq!(counted.exported, 3);
+    assert_eq!(counted.exports.exported, 3);
     assert_eq!(collector.count(), 3);
     let request = requests.recv().await.unwrap();
     assert!(request.starts_with("CONNECT collector.invalid:4317 HTTP/1.1\r\n"));
@@ -112,7 +112,7 @@ async fn tls_is_with_the_collector_and_not_with_the_proxy(protocol: Protocol) {
     otlp.tls.ca_file = ca_file;
     let mut agent = Agent::start(otlp);
     agent.push(2);
-    assert_eq!(agent.drain().await.exported, 2);
+    assert_eq!(agent.drain().await.exports.exported, 2);
     let request = requests.recv().await.unwrap();
     assert!(request.starts_with("CONNECT collector.invalid:4317 "));
 }
@@ -133,5 +133,5 @@ async fn a_proxy_that_refuses_is_tried_again(protocol: Protocol) {
         requests.recv().await.unwrap();
     }
     let (counted, _) = agent.finish(Duration::ZERO).await;
-    assert_eq!((counted.exported, collector.count()), (0, 0));
+    assert_eq!((counted.exports.exported, collector.count()), (0, 0));
 }

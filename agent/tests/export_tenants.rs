@@ -65,7 +65,10 @@ async fn finish(agent: Agent, collector: &Collector, refused: u64, wanted: u64) 
     let (counters, left) = agent.finish(Duration::from_millis(100)).await;
     let accepted = collector.spans();
     assert!(accepted.iter().all(|came| came.span.name.ends_with(WANTED)));
-    assert_eq!((counters.exported, left.otlp_spans), (wanted, refused));
+    assert_eq!(
+        (counters.exports.exported, left.otlp_spans),
+        (wanted, refused)
+    );
     assert_eq!(counters.lost, Losses::default());
 }
 
@@ -126,7 +129,7 @@ async fn what_is_refused_leaves_room_for_what_is_not(protocol: Protocol) {
             until(&collector, |seen| seen.spans.len() == round).await;
         }
         let (counters, left) = agent.finish(Duration::from_millis(100)).await;
-        assert_eq!(counters.exported, 100);
+        assert_eq!(counters.exports.exported, 100);
         let given_up = counters.lost.some().map(|(reason, spans)| {
             assert!([Loss::RetriesExhausted, Loss::QueueFull].contains(&reason));
             spans
@@ -146,5 +149,5 @@ async fn nothing_is_given_up_while_all_is_refused(protocol: Protocol) {
     for _ in 0..100 {
         agent.push_calls(&calls(WANTED, 10));
     }
-    assert_eq!(agent.drain().await.exported, 1_000);
+    assert_eq!(agent.drain().await.exports.exported, 1_000);
 }

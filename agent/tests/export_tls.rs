@@ -63,7 +63,11 @@ fn agent_with_three(protocol: Protocol, collector: &Collector, tls: Tls) -> Agen
 /// Checks that the agent keeps its three spans because it rejects the collector's certificate.
 async fn ensure_untrusted(agent: Agent, log: &Log, case: impl Debug) {
     let (counters, left) = agent.finish(Duration::from_millis(300)).await;
-    assert_eq!((counters.exported, left.otlp_spans), (0, 3), "{case:?}");
+    assert_eq!(
+        (counters.exports.exported, left.otlp_spans),
+        (0, 3),
+        "{case:?}"
+    );
     let text = log.text();
     assert!(text.contains("certificate"), "{text}");
 }
@@ -83,7 +87,7 @@ async fn a_trusted_collector_gets_the_spans(protocol: Protocol) {
             ..trusting(&ca_file)
         };
         let agent = agent_with_three(protocol, &collector, tls);
-        assert_eq!(agent.drain().await.exported, 3, "{name}");
+        assert_eq!(agent.drain().await.exports.exported, 3, "{name}");
     }
 }
 
@@ -105,7 +109,7 @@ async fn a_self_signed_certificate_is_its_own_authority(protocol: Protocol) {
         let agent = agent_with_three(protocol, &collector, trusting(&ca_file));
         let case = (name, kind, trusted.is_some());
         if works {
-            assert_eq!(agent.drain().await.exported, 3, "{case:?}");
+            assert_eq!(agent.drain().await.exports.exported, 3, "{case:?}");
         } else {
             ensure_untrusted(agent, &log, case).await;
         }
@@ -143,7 +147,7 @@ async fn the_collector_may_ask_for_a_certificate(protocol: Protocol) {
         ..trusting(&ca_file)
     };
     let agent = agent_with_three(protocol, &collector, tls);
-    assert_eq!(agent.drain().await.exported, 3);
+    assert_eq!(agent.drain().await.exports.exported, 3);
 
     let agent = agent_with_three(protocol, &collector, trusting(&ca_file));
     let (_, left) = agent.finish(Duration::from_millis(300)).await;
@@ -192,7 +196,7 @@ async fn a_server_without_alpn_is_spoken_to_in_http_1() {
         ..settings(Protocol::Http, address)
     });
     agent.push(3);
-    assert_eq!(agent.drain().await.exported, 3);
+    assert_eq!(agent.drain().await.exports.exported, 3);
     let head = server.await.unwrap();
     assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
 }
@@ -212,7 +216,7 @@ async fn changed_files_are_taken_up(protocol: Protocol) {
     std::fs::write(&ca_file, "half a cert").unwrap();
     std::fs::write(&ca_file, authority.pem()).unwrap();
     until(&collector, |seen| seen.spans.len() == 3).await;
-    assert_eq!(agent.drain().await.exported, 3);
+    assert_eq!(agent.drain().await.exports.exported, 3);
 }
 
 async fn files_that_cannot_be_used_are_errors_at_the_start(protocol: Protocol) {

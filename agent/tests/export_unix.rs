@@ -59,7 +59,7 @@ async fn spans_go_to_the_socket(protocol: Protocol) {
     agent.push(3);
     until(&collector, |seen| seen.spans.len() == 3).await;
     agent.push(2);
-    assert_eq!(agent.drain().await.exported, 5);
+    assert_eq!(agent.drain().await.exports.exported, 5);
     assert_eq!(collector.count(), 5);
     if protocol == Protocol::Http {
         assert_eq!(collector.metadata("host").unwrap(), "localhost");
@@ -81,7 +81,7 @@ async fn a_socket_may_come_late(protocol: Protocol) {
     assert!(text.contains(&format!("endpoint=unix://{path} ")), "{text}");
     assert!(text.contains(&format!("{path}: No such file")), "{text}");
     listen(&socket, collector.address);
-    assert_eq!(agent.drain().await.exported, 3);
+    assert_eq!(agent.drain().await.exports.exported, 3);
 }
 
 async fn a_socket_that_is_none_is_named(protocol: Protocol) {
@@ -92,7 +92,7 @@ async fn a_socket_that_is_none_is_named(protocol: Protocol) {
     let mut agent = Agent::start(over(protocol, &file));
     agent.push(1);
     let (counters, left) = agent.finish(Duration::from_millis(200)).await;
-    assert_eq!((counters.exported, left.otlp_spans), (0, 1));
+    assert_eq!((counters.exports.exported, left.otlp_spans), (0, 1));
     let refused = format!("{}: Connection refused", file.display());
     assert!(log.text().contains(&refused), "{}", log.text());
 }

@@ -535,12 +535,18 @@ async fn what_an_exchanged_exporter_counted_stays_in_the_sums() {
         exporter.shutdown(Duration::from_secs(5)).await;
     }
     let state = SinkState::read("file", &sinks).unwrap();
-    assert_eq!((state.counters.exported, state.counters.processed), (5, 5));
+    assert_eq!(
+        (state.counters.exports.exported, state.counters.processed),
+        (5, 5)
+    );
     let [(destination, exported)] = state.exporters.as_slice() else {
         panic!("{state:?}");
     };
-    assert_eq!((destination, exported.exported), (&Destination::file(), 5));
-    let durations = exported.durations.iter();
+    assert_eq!(
+        (destination, exported.exports.exported),
+        (&Destination::file(), 5)
+    );
+    let durations = exported.exports.durations.iter();
     let ended: u64 = durations
         .map(|(ending, took)| {
             assert_eq!(*ending, Ending::default());
@@ -566,10 +572,10 @@ async fn each_protocol_is_an_exporter_of_its_own() {
         agent.drain().await;
     }
     let state = SinkState::read("otlp", &sinks).unwrap();
-    assert_eq!(state.counters.exported, 6);
+    assert_eq!(state.counters.exports.exported, 6);
     let exported = state.exporters.iter();
     let exported: Vec<_> = exported
-        .map(|(destination, counts)| (destination.exporter, counts.exported))
+        .map(|(destination, counts)| (destination.exporter, counts.exports.exported))
         .collect();
     // Each of the three collectors has an address of its own.
     let wanted = [

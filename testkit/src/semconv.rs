@@ -15,8 +15,8 @@ struct Registry {
     attributes: HashMap<&'static str, &'static str>,
     /// Instrument and unit by name.
     metrics: HashMap<&'static str, (&'static str, &'static str)>,
-    /// Identifying attributes by type.
-    entities: HashMap<&'static str, Vec<&'static str>>,
+    /// Type, attribute and role.
+    entities: Vec<(&'static str, &'static str, &'static str)>,
 }
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
@@ -24,7 +24,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         schema_url: "",
         attributes: HashMap::new(),
         metrics: HashMap::new(),
-        entities: HashMap::new(),
+        entities: Vec::new(),
     };
     for line in include_str!("semconv.tsv").lines() {
         let fields: Vec<_> = line.split('\t').collect();
@@ -34,10 +34,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
             ["metric", name, instrument, unit] => {
                 registry.metrics.insert(name, (instrument, unit));
             }
-            ["entity", name, ids] => {
-                let ids = ids.split(',').filter(|id| !id.is_empty()).collect();
-                registry.entities.insert(name, ids);
-            }
+            ["entity", name, attribute, role] => registry.entities.push((name, attribute, role)),
             _ => assert!(line.starts_with('#'), "semconv.tsv: {line:?}"),
         }
     }
@@ -49,9 +46,15 @@ pub fn schema_url() -> &'static str {
     REGISTRY.schema_url
 }
 
-/// The attributes that identify an entity of this type. `None` for an unknown type.
-pub fn entity_ids(name: &str) -> Option<&'static [&'static str]> {
-    REGISTRY.entities.get(name).map(Vec::as_slice)
+/// Type of an entity, one of its attributes, and the attribute's role: `identifying`,
+/// `descriptive`, or `-` where none is given.
+pub fn entities() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    REGISTRY.entities.iter().copied()
+}
+
+/// The type of an attribute. `None` for an unknown one.
+pub fn attribute_type(name: &str) -> Option<&'static str> {
+    REGISTRY.attributes.get(name).copied()
 }
 
 /// Named by the "Metrics SDK" specification, "Cardinality limits", and not by the conventions.
@@ -74,8 +77,7 @@ pub fn attribute_problem(name: &str, value: &Value) -> Option<String> {
             .filter_map(|kind| kind.strip_prefix("template[")?.strip_suffix(']'))
             .next_back()
     };
-    let kind = REGISTRY.attributes.get(name).copied();
-    let Some(kind) = kind.or_else(of_template) else {
+    let Some(kind) = attribute_type(name).or_else(of_template) else {
         return Some(format!("{name} is not in {}", schema_url()));
     };
     let is_right = match value {
@@ -104,6 +106,8 @@ pub fn metric_problem(name: &str, instrument: &str, unit: &str) -> Option<String
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -142,9 +146,12 @@ mod tests {
             let problem = metric_problem(name, instrument, unit);
             assert_eq!(problem.is_none(), is_right, "{problem:?}");
         }
+        let of_process = entities().filter(|(entity, ..)| *entity == "process");
+        let identifying = of_process.filter(|(.., role)| *role == "identifying");
+        let ids: BTreeSet<_> = identifying.map(|(_, attribute, _)| attribute).collect();
         assert_eq!(
-            entity_ids("process"),
-            Some(&["process.pid", "process.creation.time"][..])
+            ids,
+            BTreeSet::from(["process.creation.time", "process.pid"])
         );
     }
 }

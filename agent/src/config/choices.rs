@@ -94,7 +94,7 @@ choice! {
 choice! {
     /// How requests go to the collector (`exporters.otlp.protocol`).
     Protocol {
-        /// OTLP over gRPC.
+        /// HTTP/2 with the frames and statuses of gRPC.
         Grpc = "grpc",
         /// OTLP over HTTP, with protobuf.
         HttpProtobuf = "http/protobuf",
@@ -104,7 +104,7 @@ choice! {
 choice! {
     /// The buckets of histograms over OTLP (`metrics.histograms`).
     Histograms {
-        /// Fixed bounds.
+        /// From 1 µs to 100 s, those of the conventions among them.
         Explicit = "explicit",
         /// Bounds that grow by a factor, which fits the range of the values.
         Exponential = "exponential",

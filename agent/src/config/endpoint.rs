@@ -18,7 +18,8 @@ use crate::percent::percent_decode;
 /// The forms of an endpoint, for error messages.
 const FORM: &str = "`http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:///PATH`";
 
-/// The usual ports of OTLP.
+/// Where collectors listen by default ("OTLP/gRPC" and "OTLP/HTTP" in the
+/// specification).
 const GRPC_PORT: u16 = 4317;
 const HTTP_PORT: u16 = 4318;
 
@@ -29,16 +30,14 @@ const OF_SPANS: &str = "/v1/traces";
 /// `struct sockaddr_un` in `include/uapi/linux/un.h`.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// Where a server listens.
+/// What to connect to: a port above 0, or a socket by its absolute path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Tcp {
         /// Name or address; an IPv6 address is in brackets.
         host: String,
-        /// At least 1.
         port: u16,
     },
-    /// An absolute path.
     Unix(PathBuf),
 }
 

@@ -107,24 +107,15 @@ pub fn entities<'a>(
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use mqspan_testkit::semconv::entities as registry_entities;
 
-    /// Entity, attribute and role, as the registry has them.
-    fn registry() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-        include_str!("../../tests/semconv/entities-1.44.0.tsv")
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(|line| {
-                let fields: Vec<_> = line.split('\t').collect();
-                (fields[0], fields[1], fields[2])
-            })
-    }
+    use super::*;
 
     #[test]
     fn keys_have_the_roles_of_the_registry() {
         for kind in &KINDS {
             let with = |role: &str| -> BTreeSet<&str> {
-                registry()
+                registry_entities()
                     .filter(|(entity, _, its)| *entity == kind.name && *its == role)
                     .map(|(_, attribute, _)| attribute)
                     .collect()

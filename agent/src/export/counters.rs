@@ -1,12 +1,10 @@
 //! Counts spans by outcome. For each sink, at rest:
 //! `given + recovered = exported + rejected + lost + left`.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::operation::{Ending, ErrorType, ExportCounts, ExportTally, Operation};
+use super::operation::{ErrorType, ExportCounts, ExportTally, Operation};
 use super::refusal::code;
-use crate::histogram::Distribution;
 use crate::loss::{Loss, Losses};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +26,9 @@ impl RejectReason {
     }
 
     fn name(index: usize) -> &'static str {
-        code::NAMES.get(index).copied().unwrap_or("partial_success")
+        code::NAMES
+            .get(index)
+            .map_or("partial_success", |names| names.0)
     }
 }
 
@@ -55,12 +55,8 @@ pub struct Counters {
 pub struct SinkCounts {
     /// Found on disk at startup.
     pub recovered: u64,
-    /// Accepted by the collector, or written to the file.
-    pub exported: u64,
-    /// Handed to the exporter and not exported, by cause.
-    pub failures: BTreeMap<ErrorType, u64>,
-    /// Of the exports that have ended.
-    pub durations: BTreeMap<Ending, Distribution>,
+    /// What became of those handed to the exporter.
+    pub exports: ExportCounts,
     /// Refused by the collector, by reason; zeros are left out.
     pub rejected: Vec<(&'static str, u64)>,
     /// Given up by the agent, by reason.
@@ -71,8 +67,6 @@ pub struct SinkCounts {
     pub processed: u64,
     /// Records on disk whose number of spans is unknown.
     pub corrupt_records: u64,
-    /// In requests that are being sent or wait between tries.
-    pub in_flight: u64,
     /// Requests, including retries.
     pub requests: u64,
     /// Requests that were a second or later try.
@@ -87,12 +81,7 @@ impl SinkCounts {
     /// Adds the counts of another sink.
     pub fn add(&mut self, other: &Self) {
         self.recovered += other.recovered;
-        let mut exports = self.exports();
-        exports.add(&other.exports());
-        self.exported = exports.exported;
-        self.in_flight = exports.in_flight;
-        self.failures = exports.failures;
-        self.durations = exports.durations;
+        self.exports.add(&other.exports);
         for &(code, spans) in &other.rejected {
             match self.rejected.iter_mut().find(|(known, _)| *known == code) {
                 Some((_, sum)) => *sum += spans,
@@ -107,16 +96,6 @@ impl SinkCounts {
         self.retries += other.retries;
         self.exhausted_retries += other.exhausted_retries;
         self.splits += other.splits;
-    }
-
-    /// The part that is the exporter's.
-    pub fn exports(&self) -> ExportCounts {
-        ExportCounts {
-            exported: self.exported,
-            in_flight: self.in_flight,
-            failures: self.failures.clone(),
-            durations: self.durations.clone(),
-        }
     }
 
     pub fn rejected_total(&self) -> u64 {
@@ -136,12 +115,9 @@ impl Counters {
             let counts = counters.iter().map(|counter| counter.load(Relaxed));
             Loss::ALL.iter().copied().zip(counts).collect()
         };
-        let exports = self.exports.snapshot();
         SinkCounts {
             recovered: self.recovered.load(Relaxed),
-            exported: exports.exported,
-            failures: exports.failures,
-            durations: exports.durations,
+            exports: self.exports.snapshot(),
             rejected: (self.rejected.iter().enumerate())
                 .filter_map(rejected)
                 .collect(),
@@ -149,7 +125,6 @@ impl Counters {
             dropped: losses(&self.dropped),
             processed: self.processed.load(Relaxed),
             corrupt_records: self.corrupt_records.load(Relaxed),
-            in_flight: exports.in_flight,
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             exhausted_retries: self.exhausted_retries.load(Relaxed),

@@ -253,17 +253,15 @@ impl Exporter {
         while let Some(ended) = self.consumers.join_next().await {
             in_hand += ended.unwrap_or(0);
         }
-        let file_spans = self
-            .file
-            .as_ref()
-            .filter(|_| !finished)
-            .map_or(0, |sink| sink.queue().spans + sink.counters().in_flight);
+        let file_spans = self.file.as_ref().filter(|_| !finished).map_or(0, |sink| {
+            sink.queue().spans + sink.counters().exports.in_flight
+        });
         let mut otlp_kept = false;
         let mut otlp_spans = in_hand;
         if let Some(sink) = &self.otlp {
             if !sink.queue.is_kept() {
                 // Spans in the hands of a consumer that panicked.
-                otlp_spans += sink.counters().in_flight;
+                otlp_spans += sink.counters().exports.in_flight;
             }
             let queue = Arc::clone(&sink.queue);
             let finish = tokio::task::spawn_blocking(move || queue.finish());

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::answer::PartialSuccess;
 use super::destination::Destination;
-use super::refusal::{Failure, Refusal};
+use super::refusal::{Failure, Refusal, code};
 use crate::config::Protocol;
 use crate::histogram::{Distribution, Forms};
 use crate::loss::Loss;
@@ -53,7 +53,7 @@ impl ErrorType {
 
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Self::Grpc(code) => grpc_name(code),
+            Self::Grpc(code) => code::symbol(code),
             Self::Http(status) => return status.to_string().into(),
             Self::Rejected => "rejected",
             Self::Timeout => "timeout",
@@ -88,30 +88,6 @@ fn status(refusal: &Refusal) -> Answer {
         Some(status) => Answer::Http(status),
         None => Answer::Grpc(refusal.code),
     }
-}
-
-/// `rpc.response.status_code` of a gRPC status.
-pub fn grpc_name(code: u8) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(usize::from(code)).copied().unwrap_or("UNKNOWN")
 }
 
 /// How an operation ended.
@@ -277,7 +253,6 @@ pub fn by_destination<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::refusal::code;
     use super::*;
 
     fn refused(code: u8, http_status: Option<u16>) -> Failure {

@@ -19,29 +19,39 @@ pub mod code {
     pub const DATA_LOSS: u8 = 15;
     pub const UNAUTHENTICATED: u8 = 16;
 
-    /// Names of gRPC status codes, indexed by number.
-    pub const NAMES: [&str; 17] = [
-        "ok",
-        "cancelled",
-        "unknown",
-        "invalid_argument",
-        "deadline_exceeded",
-        "not_found",
-        "already_exists",
-        "permission_denied",
-        "resource_exhausted",
-        "failed_precondition",
-        "aborted",
-        "out_of_range",
-        "unimplemented",
-        "internal",
-        "unavailable",
-        "data_loss",
-        "unauthenticated",
+    /// Names of gRPC status codes, indexed by number: ours, and the specification's.
+    pub const NAMES: [(&str, &str); 17] = [
+        ("ok", "OK"),
+        ("cancelled", "CANCELLED"),
+        ("unknown", "UNKNOWN"),
+        ("invalid_argument", "INVALID_ARGUMENT"),
+        ("deadline_exceeded", "DEADLINE_EXCEEDED"),
+        ("not_found", "NOT_FOUND"),
+        ("already_exists", "ALREADY_EXISTS"),
+        ("permission_denied", "PERMISSION_DENIED"),
+        ("resource_exhausted", "RESOURCE_EXHAUSTED"),
+        ("failed_precondition", "FAILED_PRECONDITION"),
+        ("aborted", "ABORTED"),
+        ("out_of_range", "OUT_OF_RANGE"),
+        ("unimplemented", "UNIMPLEMENTED"),
+        ("internal", "INTERNAL"),
+        ("unavailable", "UNAVAILABLE"),
+        ("data_loss", "DATA_LOSS"),
+        ("unauthenticated", "UNAUTHENTICATED"),
     ];
 
+    fn names(code: u8) -> (&'static str, &'static str) {
+        let known = NAMES.get(usize::from(code)).copied();
+        known.unwrap_or(("unknown", "UNKNOWN"))
+    }
+
     pub fn name(code: u8) -> &'static str {
-        NAMES.get(usize::from(code)).copied().unwrap_or("unknown")
+        names(code).0
+    }
+
+    /// `rpc.response.status_code`.
+    pub fn symbol(code: u8) -> &'static str {
+        names(code).1
     }
 }
 

@@ -36,8 +36,8 @@ pub struct Hook {
     pub target: HookTarget,
     /// The backend it belongs to; `None` if all backends need it.
     pub backend: Option<Backend>,
-    /// Has the same body as another program, and stands in where the kernel
-    /// skips that one.
+    /// Runs the same code as another program, for the events that the kernel
+    /// does not run that one for.
     pub spare: bool,
 }
 

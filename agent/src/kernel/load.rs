@@ -170,7 +170,8 @@ fn prepare(
         let section = program.section().to_string_lossy().into_owned();
         let needed = Hook::of_program(&name, &section)
             .filter(|hook| is_needed(hook, backend, form, settings, spares))
-            // Without task storage (Linux 5.10) the iterator calls every queue gone.
+            // Without task storage (Linux 5.10) an iterator over the table called every
+            // queue gone. The program in its place has not been tried there.
             .filter(|hook| task_storage || hook.purpose() != Purpose::Queues);
         let mut load = false;
         if let Some(hook) = needed {

@@ -28,7 +28,7 @@ pub struct Waiting {
 pub struct WaitingCalls(Vec<u8>);
 
 /// Reads the whole output of an iterator.
-pub(super) fn run_iterator(link: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+fn run_iterator(link: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     // SAFETY: the call has no memory of ours to touch; it gives a descriptor
     // that nobody has yet, or a negative errno.
     let mut written = unsafe {

@@ -75,7 +75,7 @@ impl Outcome {
     /// `posix_mq.errno`, as in the span.
     pub fn errno(self) -> Option<Cow<'static, str>> {
         match self.end {
-            End::Errno(errno) => Some(errno_name(errno)),
+            End::Errno(errno) => Some(errno::symbol(errno.into())),
             End::Success | End::Signal(_) | End::Reentered => None,
         }
     }
@@ -83,7 +83,7 @@ impl Outcome {
     /// `error.type`, as in the span.
     pub fn error_type(self) -> Option<Cow<'static, str>> {
         match self.end {
-            End::Errno(errno) => self.is_error.then(|| errno_name(errno)),
+            End::Errno(errno) => self.is_error.then(|| errno::symbol(errno.into())),
             End::Signal(signal) => Some(errno::signal_name(signal.into())),
             End::Success | End::Reentered => None,
         }
@@ -104,13 +104,6 @@ impl Outcome {
 
 fn number(number: impl TryInto<u16>) -> u16 {
     number.try_into().unwrap_or(MAX_NUMBER).min(MAX_NUMBER)
-}
-
-fn errno_name(errno: u16) -> Cow<'static, str> {
-    match errno::name(errno.into()) {
-        Some(name) => Cow::Borrowed(name),
-        None => Cow::Owned(format!("errno {errno}")),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::common::v1::KeyValue as ProtoKeyValue;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::transform::common::tonic::Attributes;
 use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, OTEL_COMPONENT_NAME, OTEL_COMPONENT_TYPE,
     OTEL_SPAN_SAMPLING_RESULT, RPC_RESPONSE_STATUS_CODE, SERVER_ADDRESS, SERVER_PORT,
@@ -22,7 +23,8 @@ use crate::config::Histograms;
 use crate::export::counters::SinkCounts;
 use crate::export::destination::Destination;
 use crate::export::logs::LogCounts;
-use crate::export::operation::{Answer, Ending, ErrorType, ExportCounts, grpc_name};
+use crate::export::operation::{Answer, Ending, ErrorType, ExportCounts};
+use crate::export::refusal::code as grpc_code;
 use crate::loss::Loss;
 
 /// `otel.component.type` of what queues spans, and of what queues log records.
@@ -83,12 +85,13 @@ fn queues(observed: &Observed) {
 fn exporters(observed: &Observed) {
     observed.counter(catalog::SPANS_EXPORTED, |state, observer| {
         for (destination, counts) in of_spans(state) {
-            exported(destination, &counts.exports(), observer);
+            exported(destination, &counts.exports, observer);
         }
     });
     observed.up_down_counter(catalog::SPANS_IN_FLIGHT, |state, observer| {
         for (destination, counts) in of_spans(state) {
-            observer.observe(signed(counts.in_flight), &exporter(destination));
+            let in_flight = signed(counts.exports.in_flight);
+            observer.observe(in_flight, &exporter(destination));
         }
     });
 }
@@ -217,7 +220,8 @@ fn exporter(destination: &Destination) -> Vec<KeyValue> {
 /// The durations of exports. The SDK does not accept histograms that were summed
 /// elsewhere.
 pub(super) fn export_durations(state: &OwnState, form: Histograms, period: Period) -> Metric {
-    let spans = of_spans(state).map(|(destination, counts)| (destination, &counts.durations));
+    let spans =
+        of_spans(state).map(|(destination, counts)| (destination, &counts.exports.durations));
     let logs = state
         .log_records
         .iter()
@@ -239,17 +243,10 @@ pub(super) fn export_durations(state: &OwnState, form: Histograms, period: Perio
 }
 
 fn ending_attributes(destination: &Destination, ending: Ending) -> Vec<ProtoKeyValue> {
-    let kind = destination.exporter;
-    let mut attributes = vec![
-        text(OTEL_COMPONENT_TYPE, kind),
-        text(OTEL_COMPONENT_NAME, format!("{kind}/0")),
-    ];
-    let address = destination.address.as_deref();
-    attributes.extend(address.map(|address| text(SERVER_ADDRESS, address)));
-    attributes.extend(destination.port.map(|port| int(SERVER_PORT, port.into())));
+    let mut attributes = Attributes::from(exporter(destination)).0;
     match ending.answer {
         Some(Answer::Grpc(code)) => {
-            attributes.push(text(RPC_RESPONSE_STATUS_CODE, grpc_name(code)));
+            attributes.push(text(RPC_RESPONSE_STATUS_CODE, grpc_code::symbol(code)));
         }
         Some(Answer::Http(status)) => {
             attributes.push(int(HTTP_RESPONSE_STATUS_CODE, status.into()));

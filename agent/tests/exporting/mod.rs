@@ -222,15 +222,18 @@ impl Agent {
         let counters = sink.counters();
         assert_eq!(
             self.pushed + counters.recovered,
-            counters.exported + counters.rejected_total() + counters.lost.total() + left.otlp_spans,
+            counters.exports.exported
+                + counters.rejected_total()
+                + counters.lost.total()
+                + left.otlp_spans,
             "{counters:?} {left:?}"
         );
-        assert_eq!(counters.in_flight, 0);
+        assert_eq!(counters.exports.in_flight, 0);
         // The metrics of processor and exporter tell the same, by stage.
-        let failed: u64 = counters.failures.values().sum();
+        let failed: u64 = counters.exports.failures.values().sum();
         let lost = counters.lost.total() - counters.dropped.total();
         assert_eq!(failed, counters.rejected_total() + lost, "{counters:?}");
-        let unsent = counters.processed - counters.exported - failed;
+        let unsent = counters.processed - counters.exports.exported - failed;
         assert!(unsent <= left.otlp_spans, "{counters:?} {left:?}");
         (counters, left)
     }

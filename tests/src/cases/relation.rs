@@ -2,13 +2,14 @@
 
 use anyhow::{Result, ensure};
 use mqspan_testkit::collector::Collector;
-use mqspan_testkit::span::{Value as AttributeValue, attributes};
+use mqspan_testkit::span::{Traced, Value as AttributeValue, attributes};
 use serde_json::{Value, json};
 
 use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::Agent;
 use crate::compare::{Comparison, Correlation, is_of};
+use crate::truth::Call;
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -28,11 +29,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn compared(
-    bench: &Bench,
-    config: Value,
-    adjust: impl FnOnce(Comparison<'_>) -> Comparison<'_>,
-) -> Result<()> {
+/// Runs a few round trips under this configuration.
+async fn traced(bench: &Bench, config: Value) -> Result<(Workload, Vec<Call>, Vec<Traced>)> {
     let workload = Workload::new(bench.workload()?, &["pingpong", "50"])?;
     let collector = Collector::start()?;
     let agent = Agent::sending_to(bench, &collector, config).await?;
@@ -41,7 +39,16 @@ async fn compared(
         .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
         .await?;
     agent.stop_well(bench).await?;
-    adjust(comparison(bench, &workload)).check(&calls, &collector.spans())
+    Ok((workload, calls, collector.spans()))
+}
+
+async fn compared(
+    bench: &Bench,
+    config: Value,
+    adjust: impl FnOnce(Comparison<'_>) -> Comparison<'_>,
+) -> Result<()> {
+    let (workload, calls, spans) = traced(bench, config).await?;
+    adjust(comparison(bench, &workload)).check(&calls, &spans)
 }
 
 /// Receives relate to their sends as `traces.correlation` says.
@@ -67,18 +74,11 @@ async fn payload(bench: &'static Bench) -> Result<()> {
 
 /// A template stands for the queues that match it in the names of their spans, and in nothing else.
 async fn destination_templates(bench: &'static Bench) -> Result<()> {
-    let workload = Workload::new(bench.workload()?, &["pingpong", "50"])?;
-    let collector = Collector::start()?;
     let config =
         json!({"traces": {"destination_templates": ["no-such-*", "*.ping*"], "body_size": true}});
-    let agent = Agent::sending_to(bench, &collector, config).await?;
-    let calls = workload.run(bench).await?;
-    collector
-        .wait_for_spans(calls.len(), bench.bound(30), is_of(&calls))
-        .await?;
-    agent.stop_well(bench).await?;
+    let (_, calls, spans) = traced(bench, config).await?;
     let mut templated = 0;
-    for traced in collector.spans_that(is_of(&calls)) {
+    for traced in spans.iter().filter(|traced| is_of(&calls)(traced)) {
         let (got, _) = attributes(&traced.span.attributes);
         let text = |key: &str| match got.get(key) {
             Some(AttributeValue::Str(text)) => text.clone(),

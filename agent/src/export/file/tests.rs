@@ -96,10 +96,10 @@ fn a_pipe_without_a_reader_does_not_hold_up_the_start_and_spans_wait() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let handle = runtime.handle().clone();
     let writer = std::thread::spawn(move || sink.run(&handle));
-    while counters.snapshot().in_flight == 0 {
+    while counters.snapshot().exports.in_flight == 0 {
         std::thread::yield_now();
     }
-    assert_eq!(counters.snapshot().exported, 0);
+    assert_eq!(counters.snapshot().exports.exported, 0);
     let mut line = String::new();
     File::open(&path)
         .unwrap()
@@ -107,7 +107,7 @@ fn a_pipe_without_a_reader_does_not_hold_up_the_start_and_spans_wait() {
         .unwrap();
     writer.join().unwrap();
     assert!(line.ends_with("}\n"), "{line:?}");
-    assert_eq!(counters.snapshot().exported, 3);
+    assert_eq!(counters.snapshot().exports.exported, 3);
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn a_pipe_that_never_has_a_reader_does_not_hold_up_the_end() {
     stop.cancel();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     sink.run(runtime.handle());
-    let left = queue.level().spans + counters.snapshot().in_flight;
-    assert_eq!((left, counters.snapshot().exported), (3, 0));
+    let left = queue.level().spans + counters.snapshot().exports.in_flight;
+    assert_eq!((left, counters.snapshot().exports.exported), (3, 0));
 }
 
 /// Writes `batches` batches and calls `between` after each but the last.
@@ -166,7 +166,7 @@ fn full_files_are_renamed_and_the_oldest_removed() {
     let names = ["spans", "spans.1", "spans.2", "spans.3"];
     assert_eq!(names.map(lines), [Some(2), Some(2), Some(2), None]);
     assert_eq!(mode(&path), 0o600);
-    assert_eq!(counters.snapshot().exported, 9);
+    assert_eq!(counters.snapshot().exports.exported, 9);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_file_that_cannot_be_renamed_grows_on() {
     write(sink, &queue, 3, |_| {});
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
     assert!(link.is_symlink());
-    assert_eq!(counters.snapshot().exported, 3);
+    assert_eq!(counters.snapshot().exports.exported, 3);
 }
 
 #[test]
@@ -200,5 +200,5 @@ fn a_renamed_file_is_left_alone_once_it_is_to_be_opened_anew() {
         assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 1);
         assert_eq!(mode(file), 0o600);
     }
-    assert_eq!(counters.snapshot().exported, 2);
+    assert_eq!(counters.snapshot().exports.exported, 2);
 }

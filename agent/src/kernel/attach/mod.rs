@@ -233,30 +233,14 @@ impl Tracer {
                 })?;
                 knows_processes = true;
             }
-            if hook.target == HookTarget::Agent {
-                self.hooks.push(HookStatus {
-                    hook,
-                    state: HookState::Attached,
-                });
-                continue;
-            }
-            let link = self.attach(&hook).map_err(|source| AttachError::Hook {
-                backend: self.backend,
-                program: hook.program.clone(),
-                symbol: hook.target.symbol().to_owned(),
-                source,
-            })?;
-            match hook.purpose() {
-                Purpose::FindBlocked => {
-                    find_blocked(&link);
-                    self.blocked = Some(link);
-                }
-                Purpose::Waiting => self.waiting = Some(link),
-                Purpose::Processes => self.processes = Some(link),
-                Purpose::Followed => self.followed = Some(link),
-                Purpose::CatchUp => self.catch_up.push(link),
-                _ if is_entry(&hook) => self.entry_links.push(link),
-                _ => self.other_links.push(link),
+            if hook.target != HookTarget::Agent {
+                let link = self.attach(&hook).map_err(|source| AttachError::Hook {
+                    backend: self.backend,
+                    program: hook.program.clone(),
+                    symbol: hook.target.symbol().to_owned(),
+                    source,
+                })?;
+                self.keep(link, &hook);
             }
             self.hooks.push(HookStatus {
                 hook,
@@ -265,6 +249,22 @@ impl Tracer {
         }
         self.set_found_all(true);
         Ok(())
+    }
+
+    /// Keeps a link for as long as its purpose needs it.
+    fn keep(&mut self, link: Link, hook: &Hook) {
+        match hook.purpose() {
+            Purpose::FindBlocked => {
+                find_blocked(&link);
+                self.blocked = Some(link);
+            }
+            Purpose::Waiting => self.waiting = Some(link),
+            Purpose::Processes => self.processes = Some(link),
+            Purpose::Followed => self.followed = Some(link),
+            Purpose::CatchUp => self.catch_up.push(link),
+            _ if is_entry(hook) => self.entry_links.push(link),
+            _ => self.other_links.push(link),
+        }
     }
 
     /// Tells the programs whether every wanted call in flight has a record. If

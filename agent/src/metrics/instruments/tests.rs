@@ -11,7 +11,7 @@ use super::*;
 use crate::balance::Balance;
 use crate::export::counters::SinkCounts;
 use crate::export::destination::Destination;
-use crate::export::operation::ErrorType;
+use crate::export::operation::{ErrorType, ExportCounts};
 use crate::export::queue::Level;
 use crate::loss::{Loss, Losses};
 
@@ -100,9 +100,12 @@ fn to_collector(counters: SinkCounts) -> SinkState {
 #[test]
 fn what_was_dropped_before_the_exporter_is_the_processors() {
     let counters = SinkCounts {
-        exported: 9,
+        exports: ExportCounts {
+            exported: 9,
+            failures: [(ErrorType::Grpc(3), 2), (ErrorType::Timeout, 3)].into(),
+            ..ExportCounts::default()
+        },
         processed: 14,
-        failures: [(ErrorType::Grpc(3), 2), (ErrorType::Timeout, 3)].into(),
         dropped: Losses::from_iter([(Loss::QueueFull, 5), (Loss::Closed, 1)]),
         ..SinkCounts::default()
     };
