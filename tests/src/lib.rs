@@ -23,6 +23,7 @@ mod compare;
 mod expect;
 mod oracle;
 mod pipeline;
+mod scrape;
 mod server;
 mod signal;
 mod spawn;

@@ -72,7 +72,13 @@ impl Server {
     }
 
     pub(crate) fn log(&self) -> Result<String> {
-        Ok(std::fs::read_to_string(self.directory.path().join("log"))?)
+        self.read("log")
+    }
+
+    /// Reads a file that it has written into its directory.
+    pub(crate) fn read(&self, name: &str) -> Result<String> {
+        let path = self.directory.path().join(name);
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {

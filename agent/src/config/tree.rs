@@ -376,6 +376,9 @@ section! {
         /// Buckets of histograms over OTLP: explicit, with fixed bounds, or exponential, up to 160 that fit the range of the values. /metrics for
         /// Prometheus always has explicit ones. OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION.
         histograms: Histograms = Histograms::Explicit,
+        /// How long series without calls stay when their queue is gone, or cannot be seen to be there. They stay longer where one more export
+        /// has to tell them. The series of a queue that is there stay.
+        series_timeout: HumanDuration = HumanDuration::seconds(60),
     }
 }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
@@ -221,8 +221,23 @@ fn value_text(value: Option<&AnyValue>) -> Cow<'_, str> {
         Some(Value::IntValue(number)) => number.to_string().into(),
         Some(Value::DoubleValue(number)) => number.to_string().into(),
         Some(Value::BoolValue(yes)) => yes.to_string().into(),
+        Some(Value::ArrayValue(array)) => json(array).to_string().into(),
+        // Resources have no other kinds of values.
         _ => "".into(),
     }
+}
+
+/// An array as the specification writes it where a value has to be text ("AnyValue representation for non-OTLP protocols").
+fn json(array: &ArrayValue) -> serde_json::Value {
+    let one = |value: &AnyValue| match &value.value {
+        Some(Value::StringValue(text)) => text.as_str().into(),
+        Some(Value::IntValue(number)) => (*number).into(),
+        Some(Value::DoubleValue(number)) => (*number).into(),
+        Some(Value::BoolValue(yes)) => (*yes).into(),
+        Some(Value::ArrayValue(inner)) => json(inner),
+        _ => serde_json::Value::Null,
+    };
+    array.values.iter().map(one).collect()
 }
 
 fn write_label(out: &mut String, first: bool, key: &str, value: &str) {

@@ -8,13 +8,13 @@ use mqspan_testkit::collector::Collector;
 use mqspan_testkit::free_address;
 use serde_json::json;
 
-use super::metrics::{scrape, sum, wait_for_metrics};
 use super::{Case, case, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::balance::Balance;
 use crate::compare::is_of;
+use crate::scrape::{scrape, sum, wait_for_metrics};
 use crate::workload::Workload;
 
 pub(super) fn cases() -> Vec<Case> {

@@ -14,13 +14,13 @@ use mqspan_testkit::span::Traced;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::balance::Balance;
 use crate::cgroup::MemoryLimit;
 use crate::compare::is_of;
+use crate::scrape::{sum, wait_for_metrics};
 use crate::spawn::cannot_run;
 use crate::workload::Workload;
 

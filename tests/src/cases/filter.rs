@@ -9,11 +9,11 @@ use mqspan_testkit::span::{Traced, attributes};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::metrics::{scrape_anew, sum};
 use super::{Case, case, comparison, defaults};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
+use crate::scrape::{scrape_anew, sum};
 use crate::spawn::cannot_run;
 use crate::truth::Call;
 use crate::workload::Workload;

@@ -16,7 +16,6 @@ use mqspan_testkit::free_address;
 use mqspan_testkit::http;
 use serde_json::json;
 
-use super::metrics::{scrape, sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -24,6 +23,7 @@ use crate::attack::Attack;
 use crate::balance::Balance;
 use crate::cgroup::{CHART_MEMORY, MemoryLimit};
 use crate::compare::{Comparison, Correlation, ReadFrom, is_of};
+use crate::scrape::{scrape, sum, wait_for_metrics};
 use crate::truth::Call;
 use crate::workload::{Held, Workload};
 

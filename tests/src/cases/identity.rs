@@ -14,12 +14,12 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, defaults};
 use crate::Bench;
 use crate::agent::Agent;
 use crate::attack::Attack;
 use crate::compare::is_of;
+use crate::scrape::{sum, wait_for_metrics};
 use crate::truth::{host_file, user_name};
 use crate::workload::Workload;
 

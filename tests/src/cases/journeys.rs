@@ -9,11 +9,11 @@ use mqspan_testkit::free_address;
 use mqspan_testkit::span::Traced;
 use serde_json::{Value, json};
 
-use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::{Comparison, is_of};
+use crate::scrape::{sum, wait_for_metrics};
 use crate::truth::Call;
 use crate::workload::Workload;
 

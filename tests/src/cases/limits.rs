@@ -9,7 +9,6 @@ use mqspan_testkit::free_address;
 use mqspan_testkit::span::{Traced, Value};
 use serde_json::json;
 
-use super::metrics::{sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
 use crate::agent::Agent;
@@ -17,6 +16,7 @@ use crate::attack::Attack;
 use crate::bpf_map::BpfMap;
 use crate::cgroup::ContainerGroups;
 use crate::compare::is_of;
+use crate::scrape::{sum, wait_for_metrics};
 use crate::workload::Workload;
 
 /// The user that fills the room.

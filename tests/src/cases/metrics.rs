@@ -16,6 +16,7 @@ use super::limits::kernel_version;
 use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
+use crate::scrape::{scrape, sum, wait_for_metrics};
 use crate::spawn::cannot_run;
 use crate::truth::Call;
 use crate::workload::Workload;
@@ -30,68 +31,6 @@ pub(super) fn cases() -> Vec<Case> {
         case!("metrics_asked_for", asked_for),
         case!("metrics_queues_that_are_gone", queues_that_are_gone),
     ]
-}
-
-/// The sum of a metric's samples that have all these labels, in Prometheus text format.
-pub(super) fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
-    text.lines()
-        .filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-        })
-        .filter(|line| labels.iter().all(|label| line.contains(label)))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
-}
-
-pub(super) async fn scrape(address: SocketAddr) -> Result<String> {
-    let response = http::get(address, "/metrics").await?;
-    ensure!(
-        response.status == 200,
-        "/metrics: {}: {}",
-        response.status,
-        response.body
-    );
-    Ok(response.body)
-}
-
-/// What tells the collection of this text from others: no two have the same CPU time.
-pub(super) fn collection(text: &str) -> String {
-    let cpu_time = text
-        .lines()
-        .filter(|line| line.starts_with("process_cpu_time_seconds_total{"));
-    cpu_time.collect()
-}
-
-/// Like [`scrape`], but from a collection that began after this call. Scrapes within a second share
-/// an answer.
-pub(super) async fn scrape_anew(address: SocketAddr) -> Result<String> {
-    let shared = collection(&scrape(address).await?);
-    loop {
-        let text = scrape(address).await?;
-        if collection(&text) != shared {
-            return Ok(text);
-        }
-        tokio::time::sleep(agent::POLL).await;
-    }
-}
-
-/// Waits until `wrong` finds nothing. The metrics lag a little behind the calls.
-pub(super) async fn wait_for_metrics(
-    bench: &Bench,
-    address: SocketAddr,
-    seconds: u64,
-    wrong: impl Fn(&str) -> Option<String>,
-) -> Result<()> {
-    let give_up = tokio::time::Instant::now() + bench.bound(seconds);
-    loop {
-        let text = scrape(address).await?;
-        let Some(wrong) = wrong(&text) else {
-            return Ok(());
-        };
-        ensure!(tokio::time::Instant::now() < give_up, "{wrong}:\n{text}");
-        tokio::time::sleep(agent::POLL).await;
-    }
 }
 
 /// Files that users of Prometheus and Grafana get.
@@ -419,11 +358,15 @@ async fn start_filtered(
 }
 
 /// A queue has a depth as long as it exists, whoever removes it: here `rm`, and the end of its IPC
-/// namespace.
+/// namespace. Its series stay for `metrics.series_timeout` after that.
 async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
     let prometheus = free_address()?;
     let collector = Collector::start()?;
-    let config = json!({"metrics": {"prometheus": {"address": prometheus.to_string()}}});
+    let config = json!({"metrics": {
+        "prometheus": {"address": prometheus.to_string()},
+        "otlp": {"interval": "1s"},
+        "series_timeout": "15s",
+    }});
     let agent = Agent::sending_to(bench, &collector, config).await?;
     let removed = Workload::new(bench.workload()?, &["left"])?;
     removed.run(bench).await?;
@@ -456,6 +399,11 @@ async fn queues_that_are_gone(bench: &'static Bench) -> Result<()> {
         })
         .await?;
     }
+    wait_for_metrics(bench, prometheus, 40, |text| {
+        let sent = sum(text, "messaging_client_sent_messages_total", &[".left\""]);
+        (sent != 0.0).then(|| format!("{sent} sends to queues that are gone are still told"))
+    })
+    .await?;
     agent.stop_well(bench).await
 }
 
@@ -498,23 +446,4 @@ async fn wait_for_callers(
         (!wanted.contains(&callers)).then(|| format!("{callers} blocked callers, not {wanted:?}"))
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_the_samples_of_one_name() {
-        let text = "# TYPE a counter\na{q=\"/x\"} 2\na{q=\"/y\"} 3\nab{q=\"/x\"} 5\na 7\n";
-        let table = [
-            ("a", vec![], 12.0),
-            ("a", vec!["q=\"/x\""], 2.0),
-            ("b", vec![], 0.0),
-        ];
-        for (name, labels, want) in table {
-            let got = sum(text, name, &labels);
-            assert!((got - want).abs() < f64::EPSILON, "{name}: {got}");
-        }
-    }
 }

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::hostile::{FIRST_HOSTILE_USER, GOOD_USER, LOST_BY_OWNER, of_user};
-use super::metrics::{scrape_anew, sum, wait_for_metrics};
 use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::compare::is_of;
+use crate::scrape::{scrape_anew, sum, wait_for_metrics};
 use crate::workload::Workload;
 
 /// How long the attack goes on while the good user makes its calls.

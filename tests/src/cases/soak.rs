@@ -18,12 +18,12 @@ use tokio::process::Command;
 use super::clock::{CLOCK_WAS_SET, set_clock, unix_seconds};
 use super::filter::RELOADED;
 use super::hostile::{FIRST_HOSTILE_USER, memory_of};
-use super::metrics::scrape;
 use super::{Case, case};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::attack::Attack;
 use crate::cgroup::{CHART_MEMORY, MemoryLimit};
+use crate::scrape::scrape;
 
 /// Time from one disturbance to the next.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -19,11 +19,11 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::metrics::{collection, scrape, sum};
 use super::{Case, case, defaults, ensure_contains};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::is_of;
+use crate::scrape::{collection, scrape, sum};
 use crate::workload::Workload;
 
 const NOBODY: u32 = 65534;

@@ -8,10 +8,12 @@
 //! ```
 //!
 //! The Collector and the agent have the configurations of `config/examples`, and Jaeger has its
-//! built-in one. All ports are the ones that users have, so this needs a machine or a network
-//! namespace of its own.
+//! built-in one. Then another Collector samples what it gets and writes it down ([`collector`]).
+//! All ports are the ones that users have, so this needs a machine or a network namespace of its
+//! own.
 
 mod checks;
+mod collector;
 mod jaeger;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +22,9 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use collector::Speech;
 use jaeger::{Jaeger, Trace};
+use regex::Regex;
 use tokio::process::Command;
 
 use crate::agent::{Agent, POLL};
@@ -41,7 +45,7 @@ struct Args {
     /// Its configuration: config/examples/mqspan.yaml
     #[arg(long)]
     agent_config: PathBuf,
-    /// One that follows messages
+    /// One that follows messages, for what Jaeger has to show
     #[arg(long, value_enum)]
     backend: Backend,
     #[arg(long)]
@@ -49,6 +53,12 @@ struct Args {
     /// The Collector's configuration: config/examples/collector.yaml
     #[arg(long)]
     otelcol_config: PathBuf,
+    /// The configuration of the Collector that writes down what it gets: tests/pipeline/collector.yaml
+    #[arg(long)]
+    otelcol_writing: PathBuf,
+    /// The Collector's load generator
+    #[arg(long)]
+    telemetrygen: PathBuf,
     #[arg(long)]
     jaeger: PathBuf,
     /// mqwork of this machine's native ABI
@@ -62,6 +72,9 @@ struct Args {
     orders: PathBuf,
     #[arg(long)]
     warehouse: PathBuf,
+    /// Run only the checks in whose name this regular expression is found
+    #[arg(long, value_name = "REGEX")]
+    filter: Option<Regex>,
     /// Multiplies every bound on waiting: for emulated machines
     #[arg(long, default_value_t = 1)]
     slow_factor: u32,
@@ -194,6 +207,12 @@ impl Pipeline {
     }
 
     async fn run(&self, route: Route) -> Result<()> {
+        let backend = self.bench.backend;
+        ensure!(
+            backend.sees_messages(),
+            "{} does not follow messages",
+            backend.name()
+        );
         let (_jaeger, query) = self.start_jaeger().await?;
         let collector = match route {
             Route::Collector | Route::CollectorHttp => Some(self.start_collector().await?),
@@ -240,11 +259,6 @@ impl Pipeline {
 /// When it cannot be run at all. A check that fails makes a failing exit code.
 pub async fn pipeline() -> Result<ExitCode> {
     let args = Args::parse();
-    ensure!(
-        args.backend.sees_messages(),
-        "{} does not follow messages",
-        args.backend.name()
-    );
     let bench = Bench {
         own_machine: true,
         workload: Some(absolute(&args.workload)?),
@@ -254,13 +268,29 @@ pub async fn pipeline() -> Result<ExitCode> {
     };
     let pipeline = Pipeline { args, bench };
     let (mut passed, mut failed) = (0, 0);
+    let is_wanted = |name: &str| {
+        let filter = pipeline.args.filter.as_ref();
+        filter.is_none_or(|filter| filter.is_match(name))
+    };
+    let mut count = |name: &str, result: Result<()>| match result {
+        Ok(()) => passed += 1,
+        Err(error) => {
+            failed += 1;
+            println!("{name}: FAILED: {error:#}");
+        }
+    };
     for route in [Route::Collector, Route::CollectorHttp, Route::Direct] {
-        match pipeline.run(route).await {
-            Ok(()) => passed += 1,
-            Err(error) => {
-                failed += 1;
-                println!("{}: FAILED: {error:#}", route.name());
-            }
+        if is_wanted(route.name()) {
+            count(route.name(), pipeline.run(route).await);
+        }
+    }
+    for (protocol, histograms) in [("grpc", "exponential"), ("http/protobuf", "explicit")] {
+        let speech = Speech {
+            protocol,
+            histograms,
+        };
+        if is_wanted(&speech.name()) {
+            count(&speech.name(), collector::check(&pipeline, speech).await);
         }
     }
     println!("{passed} passed, {failed} failed");

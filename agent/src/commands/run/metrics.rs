@@ -12,10 +12,6 @@ use crate::metrics::exchange::exchange;
 use crate::metrics::{MetricsExporter, MetricsSource, QueueMetrics};
 use crate::pipeline::PipelineCounts;
 
-/// How long series of removed queues are kept after their last call. A
-/// Prometheus server that scrapes more often misses nothing.
-const SERIES_TIMEOUT: Duration = Duration::from_secs(60);
-
 pub(super) struct Metrics {
     pub(super) source: Arc<MetricsSource>,
     otlp: Option<(Arc<MetricsExporter>, JoinHandle<()>)>,
@@ -51,7 +47,7 @@ impl Metrics {
         } else {
             Duration::ZERO
         };
-        let keep = SERIES_TIMEOUT.max(heard);
+        let keep = metrics.series_timeout.0.max(heard);
         let is_scraped = metrics.prometheus.address.0.is_some();
         let is_explicit = metrics.histograms == Histograms::Explicit;
         let forms = Forms {

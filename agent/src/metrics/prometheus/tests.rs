@@ -9,6 +9,7 @@ use crate::metrics::catalog::{Definition, MetricKind};
 use crate::metrics::proto::{
     DurationPoint, Period, durations, int, number, numbers, text as label,
 };
+use crate::resource::AttributeValue;
 
 /// Values as text, by name and labels.
 type Samples = BTreeMap<(String, Vec<(String, String)>), String>;
@@ -143,6 +144,16 @@ fn any_queue_name_comes_back_and_breaks_no_line() {
         let value = get(&samples, "q_depth", &[("messaging_destination_name", name)]);
         assert_eq!(value, at.to_string());
     }
+}
+
+#[test]
+fn an_array_becomes_json_in_its_label() {
+    let addresses = ["10.0.0.1", "fe80::1\"\n"].map(str::to_owned);
+    let attributes = vec![("host.ip".into(), AttributeValue::Strings(addresses.into()))];
+    let resource = Resource { attributes };
+    let samples = parse(&text(&[], &resource, Format::Text));
+    let label = ("host_ip", r#"["10.0.0.1","fe80::1\"\n"]"#);
+    assert_eq!(get(&samples, "target_info", &[label]), "1");
 }
 
 #[test]
