@@ -98,13 +98,16 @@ int it_blocked(struct bpf_iter__task *ctx)
 	thread->call.flags = CALL_START_UNKNOWN | CALL_UNDECIDED;
 	thread->call.start_ns = bpf_ktime_get_boot_ns();
 	thread->call.ipc_ns = BPF_CORE_READ(task, nsproxy, ipc_ns, ns.inum);
+	thread->call.pid = task->tgid;
+	thread->call.tid = task->pid;
+	root_is_own(thread);
 	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
 		       task_file(task, args.arg[0]));
 	if (caller_verdict(task, thread) != WANTED ||
 	    queue_verdict(thread) != WANTED) {
 		/* Any program that runs next is at another call's entry. */
 		thread->entered_by = ~0;
-		call_filtered(thread);
+		call_filtered(thread, op);
 		return 0;
 	}
 	if (stopped) {

@@ -168,6 +168,25 @@ static __always_inline bool is_time_to_look(__u64 ns)
 	return !(ns * 0x9e3779b97f4a7c15ULL >> 32 & look_mask);
 }
 
+/* What later calls have to know of this one, and whether it has a span. */
+static __always_inline void call_is_over(struct task_struct *task,
+					 struct thread_record *thread,
+					 enum send_fate fate)
+{
+	struct call_event *call = &thread->call;
+
+	send_returned(thread, fate);
+	if (is_send(call->op))
+		send_forgives(task, thread);
+	else if (is_receive(call->op) && call->ret >= 0 &&
+		 !(call->flags & CALL_DIED)) {
+		if (fate == SEND_TOLD && chains.mode)
+			chain_begins(task, thread);
+		else
+			chain_breaks(thread);
+	}
+}
+
 /* Sends the finished record to the agent, and frees it for the next call. */
 static __always_inline void call_submit(struct task_struct *task,
 					struct thread_record *thread)
@@ -178,7 +197,7 @@ static __always_inline void call_submit(struct task_struct *task,
 	thread->state = THREAD_IDLE;
 	if (!wanted_at_return(call)) {
 		COUNT(filtered_return);
-		send_returned(thread, SEND_UNTOLD);
+		call_is_over(task, thread, SEND_UNTOLD);
 		return;
 	}
 	comm_read(task, (__u64 *)call->comm);
@@ -202,7 +221,7 @@ static __always_inline void call_submit(struct task_struct *task,
 	}
 	if (ring_pressure && !ring_share_take(size)) {
 		call_lost();
-		send_returned(thread, SEND_UNTOLD);
+		call_is_over(task, thread, SEND_UNTOLD);
 		return;
 	}
 	/* Never true; the verifier needs the bound. */
@@ -211,10 +230,10 @@ static __always_inline void call_submit(struct task_struct *task,
 		size = CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max;
 	if (bpf_ringbuf_output(&events, call, size, flags)) {
 		call_lost();
-		send_returned(thread, SEND_UNTOLD);
+		call_is_over(task, thread, SEND_UNTOLD);
 	} else {
 		COUNT(submitted);
-		send_returned(thread, SEND_TOLD);
+		call_is_over(task, thread, SEND_TOLD);
 	}
 }
 
@@ -327,12 +346,17 @@ static __always_inline void call_missed(struct thread_record *thread)
 {
 	thread->state = THREAD_IDLE;
 	await_no_more(thread);
+	/* It may have been a receive that took a message. */
+	chain_breaks(thread);
 	COUNT(return_missed);
 }
 
-static __always_inline void call_filtered(struct thread_record *thread)
+static __always_inline void call_filtered(struct thread_record *thread, __u8 op)
 {
 	thread->state = THREAD_FILTERED;
+	/* What it takes is not known, but the next send may come of it. */
+	if (is_receive(op))
+		chain_breaks(thread);
 	COUNT(filtered_entry);
 }
 
@@ -417,7 +441,7 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 	}
 
 	if (!caller_wanted()) {
-		call_filtered(thread);
+		call_filtered(thread, op);
 		return;
 	}
 	thread->call.flags = 0;
@@ -433,7 +457,7 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 		/* The name's page is not present yet; at the return it is. */
 		thread->call.flags |= CALL_UNDECIDED;
 	} else if (!queue_wanted()) {
-		call_filtered(thread);
+		call_filtered(thread, op);
 		return;
 	}
 	if (thread->timeout_ptr)
@@ -447,6 +471,10 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 		thread->interrupted_start_ns = 0;
 	}
 	thread->call.start_ns = now;
+	if (is_send(op))
+		cause_find(task, thread);
+	else if (is_receive(op))
+		root_is_own(thread);
 	COUNT(entered);
 }
 

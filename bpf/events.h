@@ -95,6 +95,10 @@ enum call_flag {
 	CALL_REENTERED = 1 << 18,
 	/* Nothing names the queue any more. */
 	CALL_UNLINKED = 1 << 19,
+	/* A send: cause_* and root_* are valid. */
+	CALL_CAUSE = 1 << 20,
+	/* The call is in the trace of its cause, as its child. */
+	CALL_CHILD = 1 << 21,
 };
 
 /*
@@ -130,10 +134,17 @@ struct call_event {
 	__u32 mode; /* mq_open */
 	__s32 notify; /* mq_notify: sigev_notify */
 	__s32 signo; /* mq_notify: sigev_signo */
-	__u64 sender_start_ns; /* receive: start_ns of the send of this message */
+	/*
+	 * start_ns of what the call comes of: for a receive with CALL_MESSAGE
+	 * the send of its message, for a send with CALL_CAUSE the receive.
+	 */
+	__u64 cause_start_ns;
 	__u64 message_created_ns; /* when the message was made, CLOCK_BOOTTIME */
 	__u64 interrupted_start_ns; /* start_ns of the call this one restarts */
-	__u32 sender_tid; /* receive: tid of the send of this message */
+	__u64 root_start_ns; /* start_ns of the first call in the cause's trace */
+	__u32 root_tid; /* tid of that call */
+	__u32 cause_tid;
+	__u32 padding;
 	__u32 name_len; /* bytes of name with its slash, without zero bytes */
 	char comm[COMM_SIZE]; /* of the thread, at the return */
 	char name[QUEUE_NAME_SIZE]; /* with its leading slash */
@@ -141,8 +152,8 @@ struct call_event {
 
 #define CALL_FIXED_SIZE __builtin_offsetof(struct call_event, name)
 
-_Static_assert(CALL_FIXED_SIZE == 176, "layout of call_event");
-_Static_assert(sizeof(struct call_event) == 176 + QUEUE_NAME_SIZE,
+_Static_assert(CALL_FIXED_SIZE == 192, "layout of call_event");
+_Static_assert(sizeof(struct call_event) == 192 + QUEUE_NAME_SIZE,
 	       "layout of call_event");
 
 /*

@@ -58,6 +58,23 @@ struct filter_settings {
 };
 struct filter_settings filter;
 
+/* traces.chains.mode */
+enum chain_mode {
+	CHAINS_NONE = 0,
+	CHAINS_LINK = 1,
+	CHAINS_PROVEN = 2,
+	CHAINS_THREAD = 3,
+};
+
+/* Set by the agent, may change at run time. */
+struct chain_settings {
+	__u64 max_age_ns; /* of a chain and of a cause; 0: no limit */
+	__u32 max_hops; /* calls in a row */
+	__u16 mode; /* enum chain_mode */
+	__u16 joins_receives; /* a receive is the child of its send */
+};
+struct chain_settings chains;
+
 /* The verdict of a whole filter or of one criterion. */
 enum verdict { UNKNOWN = 0, WANTED = 1, UNWANTED = 2 };
 
@@ -125,6 +142,24 @@ enum program { FIRST = 1, SECOND = 2, THIRD = 4, FOURTH = 8 };
 /* How a record is counted in followed and in the shares of its owner. */
 enum counted_as { FOLLOWED = 1, FOLLOWED_WITH_LITTLE = 2 };
 
+/* The call that began a trace, and how far a later call is from it. */
+struct trace_root {
+	__u64 start_ns;
+	__u32 tid;
+	__u32 pid; /* thread group */
+	__u32 hops; /* calls up to the later one, both included */
+	__u32 is_away; /* another process has had a part in the trace */
+};
+
+/* The last message that the thread has taken; see chain.bpf.h. */
+struct chain {
+	__u64 cause_start_ns; /* start_ns of its receive; 0: there is none */
+	struct trace_root root; /* of the receive */
+	__u64 taken_ns; /* end_ns of the receive */
+	__u64 waits; /* of the thread, at the return of the receive */
+	__u64 reads;
+};
+
 /*
  * A thread's call in flight. The record stays between calls, so that the next
  * call on the same descriptor finds the name and the limits of the queue in it.
@@ -161,6 +196,8 @@ struct thread_record {
 	__u8 goes_back; /* the next entry can restart the interrupted call */
 	__u8 is_awaited; /* is counted in found_blocked */
 	__u64 comm[2]; /* the name that comm_verdict is about */
+	struct chain chain;
+	struct trace_root root; /* of the call */
 	struct call_event call; /* copied to the ring as it is */
 };
 
@@ -266,6 +303,7 @@ struct message_origin {
 	__u64 created_ns;
 	__u32 tid; /* of the send */
 	__u32 fate; /* enum send_fate */
+	struct trace_root root; /* of the send */
 };
 
 /*
@@ -420,6 +458,7 @@ enum event_kind layout_of_event_kind;
 enum call_op layout_of_call_op;
 enum call_abi layout_of_call_abi;
 enum call_flag layout_of_call_flag;
+enum chain_mode layout_of_chain_mode;
 enum verdict layout_of_verdict;
 enum name_kind layout_of_name_kind;
 enum id_kind layout_of_id_kind;

@@ -29,6 +29,7 @@ static __always_inline void message_made(__u64 message)
 	origin.start_ns = thread->call.start_ns;
 	origin.tid = thread->call.tid;
 	origin.created_ns = bpf_ktime_get_boot_ns();
+	origin.root = thread->root;
 	thread->call.message_created_ns = origin.created_ns;
 	thread->call.flags |= CALL_MESSAGE;
 	if (bpf_map_update_elem(&messages, &message, &origin, BPF_ANY))
@@ -77,10 +78,13 @@ static __always_inline void message_delivered(__u64 message, long type)
 	origin = bpf_map_lookup_elem(&messages, &message);
 	if (!origin)
 		return;
-	thread->call.sender_start_ns = origin->start_ns;
-	thread->call.sender_tid = origin->tid;
+	thread->call.cause_start_ns = origin->start_ns;
+	thread->call.cause_tid = origin->tid;
 	thread->call.message_created_ns = origin->created_ns;
 	thread->call.flags |= CALL_MESSAGE | sender_flags(origin);
+	root_tell(&thread->call, &origin->root);
+	if (chains.joins_receives && origin->fate != SEND_UNTOLD)
+		root_is_of(thread, &origin->root);
 	/*
 	 * A message is received only once. Delete it here as well as in
 	 * free_msg(), of which a backend may miss a run: a later message at the

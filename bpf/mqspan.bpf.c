@@ -35,6 +35,7 @@
 #include "queue.bpf.h"
 #include "process.bpf.h"
 #include "lost.bpf.h"
+#include "chain.bpf.h"
 #include "message.bpf.h"
 #include "call.bpf.h"
 #include "lifecycle.bpf.h"

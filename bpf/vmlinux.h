@@ -335,6 +335,11 @@ struct k_sigaction {
 	struct sigaction sa;
 };
 
+/* include/linux/task_io_accounting.h */
+struct task_io_accounting {
+	u64 syscr;
+};
+
 /* include/linux/sched.h */
 struct seccomp {
 	int mode;
@@ -342,6 +347,8 @@ struct seccomp {
 
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned long nvcsw;
+	struct task_io_accounting ioac;
 	unsigned int __state;
 	unsigned int ptrace;
 	struct seccomp seccomp;

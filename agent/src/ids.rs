@@ -5,6 +5,8 @@
 //! kernel reports separately, therefore get the same trace without shared
 //! state, and a span that is sent twice has the same id both times.
 
+use crate::event::CallKey;
+
 /// 16 bytes, never all zero (W3C Trace Context).
 pub type TraceId = [u8; 16];
 /// 8 bytes, never all zero (W3C Trace Context).
@@ -27,20 +29,21 @@ impl Ids {
     }
 
     /// The id of the trace that starts with this call.
-    pub fn trace_id(&self, tid: u32, start_ns: u64) -> TraceId {
-        let high = self.hash(0, tid, start_ns);
-        let low = self.hash(1, tid, start_ns).max(1);
+    pub fn trace_id(&self, root: CallKey) -> TraceId {
+        let high = self.hash(0, root);
+        let low = self.hash(1, root).max(1);
         ((u128::from(high) << 64) | u128::from(low)).to_be_bytes()
     }
 
     /// The id of the span of this call.
-    pub fn span_id(&self, tid: u32, start_ns: u64) -> SpanId {
-        self.hash(2, tid, start_ns).max(1).to_be_bytes()
+    pub fn span_id(&self, call: CallKey) -> SpanId {
+        self.hash(2, call).max(1).to_be_bytes()
     }
 
     /// Two rounds of the finalizer of SplitMix64 (Steele, Lea, Flood 2014),
     /// keyed by the seed.
-    fn hash(&self, stream: u64, tid: u32, start_ns: u64) -> u64 {
+    fn hash(&self, stream: u64, call: CallKey) -> u64 {
+        let CallKey { tid, start_ns } = call;
         let [key0, key1] = self.seed;
         let first = mix(start_ns ^ key0.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         mix(first ^ u64::from(tid) ^ key1.rotate_left(stream as u32))
@@ -66,16 +69,21 @@ mod tests {
         let mut spans = HashSet::new();
         for tid in 0..300 {
             for start_ns in 1_000_000..1_000_300 {
-                assert!(traces.insert(ids.trace_id(tid, start_ns)));
-                assert!(spans.insert(ids.span_id(tid, start_ns)));
+                assert!(traces.insert(ids.trace_id(CallKey { tid, start_ns })));
+                assert!(spans.insert(ids.span_id(CallKey { tid, start_ns })));
             }
         }
     }
 
+    const CALL: CallKey = CallKey {
+        tid: 7,
+        start_ns: 8,
+    };
+
     #[test]
     fn ids_depend_on_the_seed() {
-        assert_ne!(Ids::new(1).trace_id(7, 8), Ids::new(2).trace_id(7, 8));
-        assert_ne!(Ids::new(1).span_id(7, 8), Ids::new(1 << 64).span_id(7, 8));
-        assert_eq!(Ids::new(1).span_id(7, 8), Ids::new(1).span_id(7, 8));
+        assert_ne!(Ids::new(1).trace_id(CALL), Ids::new(2).trace_id(CALL));
+        assert_ne!(Ids::new(1).span_id(CALL), Ids::new(1 << 64).span_id(CALL));
+        assert_eq!(Ids::new(1).span_id(CALL), Ids::new(1).span_id(CALL));
     }
 }

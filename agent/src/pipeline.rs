@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading, Times};
-use crate::config::{Config, Correlation};
-use crate::event::{Call, Event, MessageKey};
+use crate::config::Config;
+use crate::event::{Call, CallKey, Event};
 use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::{CgroupVerdict, KernelFilter, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
-use crate::sampling::whole::{OtherEnd, WholeTraces};
+use crate::sampling::whole::WholeTraces;
 use crate::sampling::{Decision, Sampling};
 use crate::sends::{CallRecord, Parent, Sends};
 use crate::sink::SpanSink;
@@ -144,43 +144,44 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         let process = self.processes.of_call(call, &self.anchors);
         if !self.settings.filter.wants(call, &process) {
             PipelineCounts::add(&self.counts.filtered, 1);
-            self.is_untold(MessageKey::of_send(call));
+            self.is_untold(call);
             return;
         }
         if let Some(metrics) = &mut self.metrics {
             metrics.call(call);
         }
         let times = self.anchors.times(call.start_ns, call.end_ns);
-        let parent = match &call.sender {
-            Some(sender) if self.settings.span.traces.correlation == Correlation::Parent => {
-                for message in self.sink.take_untold() {
-                    self.is_untold(Some(message));
-                }
-                self.sends.parent(sender)
-            }
-            _ => Parent::There,
-        };
-        let (Parent::InDoubt, Some(sender)) = (parent, &call.sender) else {
+        for lost in self.sink.take_untold() {
+            self.lost_cause(lost);
+        }
+        let parent = self.sends.parent(call);
+        let (Parent::InDoubt, Some(cause)) = (parent, call.parent()) else {
             self.span(call, record, &process, times, parent);
             return;
         };
         let receive = CallRecord {
+            key: call.key(),
             record: record.into(),
             process,
             times,
         };
-        let without_room = self.sends.hold(self.now, sender.message(), receive);
+        let without_room = self.sends.hold(self.now, cause.call, receive);
         self.go_on(without_room, Parent::NotThere);
     }
 
-    /// Notes that the send of this message has no span, and releases the
-    /// receive that waits for it.
-    fn is_untold(&mut self, message: Option<MessageKey>) {
-        if let Some(message) = message {
-            self.sends.untold(message);
-            let receive = self.sends.take_held(&message);
-            self.go_on(receive, Parent::NotThere);
+    /// Notes that this call has no span.
+    fn is_untold(&mut self, call: &Call<'_>) {
+        if call.can_be_a_cause() {
+            self.lost_cause(call.key());
         }
+    }
+
+    /// Notes that a call that others may come of has no span, and releases the
+    /// receive that waits for it.
+    fn lost_cause(&mut self, call: CallKey) {
+        self.sends.untold(call);
+        let receive = self.sends.take_held(&call);
+        self.go_on(receive, Parent::NotThere);
     }
 
     /// Makes the span of a receive that was held.
@@ -192,6 +193,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
                 record,
                 process,
                 times,
+                ..
             } = &receive;
             self.span(&call, record, process, *times, parent);
         }
@@ -207,7 +209,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
     ) {
         let mut span = Span::new(call, &self.settings.span, times);
         if parent == Parent::NotThere {
-            span.become_root(&self.settings.span.ids);
+            span.become_root();
         }
         if self.is_kept(&mut span, record, process) {
             self.sink.span(process, &span);
@@ -218,11 +220,11 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         } else {
             self.sampled_out(1, self.whole_traces.undecided());
         }
-        if let Some(message) = MessageKey::of_send(call) {
+        if call.operation.is_send() && call.can_be_a_cause() {
             // If the send is sampled out, so is its trace, and the receive with
             // it.
-            self.sends.told(message);
-            let receive = self.sends.take_held(&message);
+            self.sends.told(call.key());
+            let receive = self.sends.take_held(&call.key());
             self.go_on(receive, Parent::There);
         }
     }
@@ -238,48 +240,53 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         PipelineCounts::add(&counts.sampled_out, decided);
     }
 
-    /// Whether the span is kept. With a slow receive, the send of its message
-    /// is sent after all if it was dropped before.
+    /// Whether the span is kept. With a slow or failed call, what was dropped of
+    /// its trace before is sent after all.
     fn is_kept(&mut self, span: &mut Span<'_>, record: &[u8], process: &Arc<Process>) -> bool {
         let sampling = &self.settings.sampling;
-        let decision = sampling.decide(span);
-        let is_send = span.call.operation.is_send();
-        let shares_a_trace = self.settings.span.traces.correlation == Correlation::Parent
-            && (is_send || span.parent_span_id.is_some());
-        if decision == Decision::Keep {
-            span.trace_state = sampling.trace_state();
+        let call = span.call;
+        if !self.settings.span.traces.empty_receives && call.is_empty_receive() {
+            return false;
         }
-        if decision.is_final() || !sampling.keeps_slow() || !shares_a_trace {
-            return decision != Decision::Drop;
-        }
-        let Some(message) = MessageKey::of(span.call) else {
-            return decision != Decision::Drop;
-        };
-        if decision == Decision::KeepSlow {
-            let may_come = is_send || !span.call.sender.is_some_and(|sender| sender.is_behind());
-            match self.whole_traces.keep(message) {
-                OtherEnd::Dropped(send) => self.send_after_all(&send),
-                OtherEnd::Unknown if !may_come => span.become_root(&self.settings.span.ids),
-                OtherEnd::Kept | OtherEnd::Unknown => {}
+        match sampling.decide(span) {
+            Decision::Keep => {
+                span.trace_state = sampling.trace_state();
+                true
             }
-            return true;
+            // Nothing else is in the trace, and nothing will be.
+            Decision::KeepAlways if call.parent().is_none() && !call.can_be_a_cause() => true,
+            Decision::KeepAlways => {
+                let kept = self.whole_traces.keep(call);
+                for call in &kept.after_all {
+                    self.send_after_all(call);
+                }
+                let is_behind = call.sender.is_none_or(|sender| sender.is_behind());
+                if !kept.is_whole && is_behind {
+                    span.become_root();
+                }
+                true
+            }
+            Decision::Drop if !sampling.keeps_some() => false,
+            Decision::Drop if self.whole_traces.is_kept(call) => true,
+            Decision::Drop => {
+                if call.parent().is_some() || call.can_be_a_cause() {
+                    let dropped = CallRecord {
+                        key: call.key(),
+                        record: record.into(),
+                        process: Arc::clone(process),
+                        times: span.times,
+                    };
+                    self.whole_traces.drop_call(call.root(), dropped);
+                }
+                false
+            }
         }
-        let is_kept = self.whole_traces.is_kept(&message);
-        if !is_kept && is_send {
-            let send = CallRecord {
-                record: record.into(),
-                process: Arc::clone(process),
-                times: span.times,
-            };
-            self.whole_traces.drop_send(message, send);
-        }
-        is_kept
     }
 
-    fn send_after_all(&mut self, send: &CallRecord) {
-        if let Ok(Event::Call(call)) = Event::parse(&send.record) {
-            let span = Span::new(&call, &self.settings.span, send.times);
-            self.sink.span(&send.process, &span);
+    fn send_after_all(&mut self, dropped: &CallRecord) {
+        if let Ok(Event::Call(call)) = Event::parse(&dropped.record) {
+            let span = Span::new(&call, &self.settings.span, dropped.times);
+            self.sink.span(&dropped.process, &span);
             if let Some(metrics) = &mut self.metrics {
                 metrics.exemplar(&call, (span.trace_id, span.span_id));
             }

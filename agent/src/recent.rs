@@ -24,8 +24,8 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         }
     }
 
-    pub fn count(&self) -> usize {
-        self.entries.len()
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(value, _)| value)
     }
 
     pub fn contains(&self, key: &K) -> bool {
@@ -43,20 +43,36 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         if self.contains(&key) {
             return;
         }
-        self.entries.insert(key, (value, weight));
-        self.order.push_back(key);
-        self.weight += weight;
-        while self.weight > self.max_weight {
-            match self.order.pop_front() {
-                Some(first) => drop(self.remove(&first)),
-                None => break,
-            }
-        }
-        // Keys whose entry is gone must not pile up either.
-        if self.order.len() > 2 * self.entries.len() + 16 {
-            let Self { entries, order, .. } = self;
+        self.grow(key, weight, || value);
+        while self.pop_excess().is_some() {}
+    }
+
+    /// Adds weight to an entry, which `new` makes if it is missing. The caller has
+    /// to call [`Recent::pop_excess`] until it returns `None`.
+    pub fn grow(&mut self, key: K, weight: usize, new: impl FnOnce() -> V) -> &mut V {
+        let Self { entries, order, .. } = self;
+        // Keys whose entry is gone must not pile up.
+        if order.len() > 2 * entries.len() + 16 {
             order.retain(|key| entries.contains_key(key));
         }
+        self.weight += weight;
+        let (value, weight_so_far) = entries.entry(key).or_insert_with(|| {
+            order.push_back(key);
+            (new(), 0)
+        });
+        *weight_so_far += weight;
+        value
+    }
+
+    /// Drops the oldest entry if the map is too heavy.
+    pub fn pop_excess(&mut self) -> Option<V> {
+        while self.weight > self.max_weight {
+            let first = self.order.pop_front()?;
+            if let Some(value) = self.remove(&first) {
+                return Some(value);
+            }
+        }
+        None
     }
 }
 

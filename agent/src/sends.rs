@@ -1,7 +1,8 @@
-//! Knows which sends have a span, so that no receive names a parent that is not
+//! Knows which calls have a span, so that no span names a parent that is not
 //! exported.
 //!
-//! The kernel reports with each receive what has become of the send. Sends that
+//! The kernel reports with each receive what has become of the send, and names
+//! as the cause of a send only a receive whose record it has sent. Calls that
 //! the agent itself drops afterwards are remembered here. A receive that
 //! overtook its send waits for it if the send may still be dropped.
 
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Times;
-use crate::event::{MessageKey, SendFate, Sender};
+use crate::event::{Call, CallKey, SendFate};
 use crate::process::Process;
 use crate::recent::Recent;
 
-/// Dropped sends remembered: twice the maximum number of messages in queues
+/// Dropped calls remembered: twice the maximum number of messages in queues
 /// with a known send.
 const MAX_UNTOLD: usize = 131_072;
 /// Sends to look back at when a receive in doubt arrives.
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A call that becomes a span later.
 #[derive(Debug)]
 pub struct CallRecord {
+    pub key: CallKey,
     /// The bytes from the ring.
     pub record: Box<[u8]>,
     pub process: Arc<Process>,
@@ -47,10 +49,10 @@ pub enum Parent {
 
 #[derive(Debug)]
 pub struct Sends {
-    untold: Recent<MessageKey, ()>,
-    told: Vec<MessageKey>,
+    untold: Recent<CallKey, ()>,
+    told: Vec<CallKey>,
     next_told: usize,
-    held: VecDeque<(Instant, MessageKey, CallRecord)>,
+    held: VecDeque<(Instant, CallKey, CallRecord)>,
 }
 
 impl Default for Sends {
@@ -65,22 +67,33 @@ impl Default for Sends {
 }
 
 impl Sends {
-    /// Whether this sender's span will exist. A message is received only once.
-    pub fn parent(&mut self, sender: &Sender) -> Parent {
-        let message = sender.message();
-        if self.untold.remove(&message).is_some() {
+    /// Whether the span of this call's parent will exist. Without a parent, it
+    /// will.
+    pub fn parent(&mut self, call: &Call<'_>) -> Parent {
+        let Some(parent) = call.parent().map(|cause| cause.call) else {
+            return Parent::There;
+        };
+        let Some(sender) = call.sender else {
+            // Other sends may come of the same receive.
+            return match self.untold.contains(&parent) {
+                true => Parent::NotThere,
+                false => Parent::There,
+            };
+        };
+        // A message is received only once.
+        if self.untold.remove(&parent).is_some() {
             return Parent::NotThere;
         }
         match sender.fate {
             SendFate::Told | SendFate::InCall => Parent::There,
             SendFate::Untold => Parent::NotThere,
-            SendFate::InDoubt if self.told.contains(&message) => Parent::There,
+            SendFate::InDoubt if self.told.contains(&parent) => Parent::There,
             SendFate::InDoubt => Parent::InDoubt,
         }
     }
 
     /// Notes that the send of this message has a span.
-    pub fn told(&mut self, message: MessageKey) {
+    pub fn told(&mut self, message: CallKey) {
         match self.told.get_mut(self.next_told) {
             Some(place) => *place = message,
             None => self.told.push(message),
@@ -88,9 +101,9 @@ impl Sends {
         self.next_told = (self.next_told + 1) % LAST_TOLD;
     }
 
-    /// Notes that the send of this message has no span.
-    pub fn untold(&mut self, message: MessageKey) {
-        self.untold.insert(message, (), 1);
+    /// Notes that this call has no span.
+    pub fn untold(&mut self, call: CallKey) {
+        self.untold.insert(call, (), 1);
     }
 
     /// Holds a receive until its send comes. Returns the oldest one if there
@@ -98,7 +111,7 @@ impl Sends {
     pub fn hold(
         &mut self,
         now: Instant,
-        message: MessageKey,
+        message: CallKey,
         receive: CallRecord,
     ) -> Option<CallRecord> {
         self.held.push_back((now + PATIENCE, message, receive));
@@ -110,7 +123,7 @@ impl Sends {
     }
 
     /// The receive that waits for the send of this message.
-    pub fn take_held(&mut self, message: &MessageKey) -> Option<CallRecord> {
+    pub fn take_held(&mut self, message: &CallKey) -> Option<CallRecord> {
         let at = self
             .held
             .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::event::MessageKey;
+use crate::event::CallKey;
 use crate::process::Process;
 use crate::span::Span;
 
@@ -10,9 +10,9 @@ use crate::span::Span;
 pub trait SpanSink {
     fn span(&mut self, process: &Process, span: &Span<'_>);
 
-    /// Messages whose send found no room since the last call, so that its span
-    /// will not exist.
-    fn take_untold(&mut self) -> Vec<MessageKey> {
+    /// Calls that others may come of and that found no room since the last call,
+    /// so that their spans will not exist.
+    fn take_untold(&mut self) -> Vec<CallKey> {
         Vec::new()
     }
 

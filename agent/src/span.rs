@@ -10,9 +10,9 @@ use std::sync::Arc;
 use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::clock::Times;
-use crate::config::{Correlation, Traces};
+use crate::config::{Correlation, ReceiveStart, Traces};
 use crate::errno;
-use crate::event::{Call, Notify, OpenArguments};
+use crate::event::{Call, CallKey, Cause, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
 use crate::rfc3339::Rfc3339;
 use crate::stack_text::StackText;
@@ -59,14 +59,19 @@ pub struct Span<'a> {
     pub call: &'a Call<'a>,
     pub trace_id: TraceId,
     pub span_id: SpanId,
-    /// The send of the message, with [`Correlation::Parent`].
+    /// Of a receive the send of its message, of a send the receive that it comes
+    /// of; see [`Cause::is_parent`].
     pub parent_span_id: Option<SpanId>,
     /// The send of the message, unless [`Correlation::None`]. "Messaging spans" of
     /// the semantic conventions asks for it beside a parent, too.
     pub sender_link: Option<Link>,
+    /// Of a send the receive that it may come of, unless that is its parent.
+    pub receive_link: Option<Link>,
     /// The interrupted call that this one restarts.
     pub restart_link: Option<Link>,
     pub times: Times,
+    /// By how much the span starts after the call; see [`ReceiveStart`].
+    pub idle_ns: u64,
     /// `STATUS_CODE_ERROR`; else the status is unset.
     pub is_error: bool,
     /// Why the call failed: the symbol of its errno, or the name of the signal that
@@ -92,24 +97,41 @@ pub trait AttributeSink {
 impl<'a> Span<'a> {
     pub fn new(call: &'a Call<'a>, settings: &SpanSettings, times: impl Into<Times>) -> Self {
         let ids = &settings.ids;
-        let sender = call.sender.map(|sender| Link {
-            trace_id: ids.trace_id(sender.tid, sender.start_ns),
-            span_id: ids.span_id(sender.tid, sender.start_ns),
-        });
-        let parent = sender.filter(|_| settings.traces.correlation == Correlation::Parent);
+        let trace_id = ids.trace_id(call.root());
+        let parent = call.parent();
+        let link = |cause: Cause| Link {
+            trace_id: ids.trace_id(cause.root),
+            span_id: ids.span_id(cause.call),
+        };
+        let mut times = times.into();
+        let idle_ns = idle_ns(call, settings.traces.receive_start);
+        times.start_unix_ns = times.start_unix_ns.saturating_add(idle_ns);
+        let links_to_sender = settings.traces.correlation != Correlation::None;
         Self {
-            trace_id: match parent {
-                Some(parent) => parent.trace_id,
-                None => ids.trace_id(call.tid, call.start_ns),
-            },
-            span_id: ids.span_id(call.tid, call.start_ns),
-            parent_span_id: parent.map(|parent| parent.span_id),
-            sender_link: sender.filter(|_| settings.traces.correlation != Correlation::None),
-            restart_link: call.restarts.map(|start_ns| Link {
-                trace_id: ids.trace_id(call.tid, start_ns),
-                span_id: ids.span_id(call.tid, start_ns),
+            trace_id,
+            span_id: ids.span_id(call.key()),
+            parent_span_id: parent.map(|cause| ids.span_id(cause.call)),
+            sender_link: call
+                .sender
+                .filter(|_| links_to_sender)
+                .map(|sender| link(sender.cause)),
+            receive_link: call
+                .receive_before
+                .filter(|cause| !cause.is_parent)
+                .map(link),
+            restart_link: call.restarts.map(|start_ns| {
+                let interrupted = CallKey {
+                    start_ns,
+                    ..call.key()
+                };
+                Link {
+                    // If it had a parent, that is also the parent of this one.
+                    trace_id: parent.map_or_else(|| ids.trace_id(interrupted), |_| trace_id),
+                    span_id: ids.span_id(interrupted),
+                }
             }),
-            times: times.into(),
+            times,
+            idle_ns,
             is_error: is_error(call, &settings.traces),
             failure: failure(call),
             trace_state: None,
@@ -122,12 +144,10 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// For a send without a span: begins a trace of its own. The link to the send
-    /// stays.
-    pub fn become_root(&mut self, ids: &Ids) {
-        if self.parent_span_id.take().is_some() {
-            self.trace_id = ids.trace_id(self.call.tid, self.call.start_ns);
-        }
+    /// For a parent without a span. The trace stays the same: what comes of this
+    /// call is in it. So does the link to a send.
+    pub fn become_root(&mut self) {
+        self.parent_span_id = None;
     }
 
     /// The two parts of the name, to be joined by a space: the operation, and
@@ -147,6 +167,11 @@ impl<'a> Span<'a> {
         } else {
             SpanKind::Internal
         }
+    }
+
+    /// Start of the call in Unix nanoseconds.
+    pub fn call_start_unix_ns(&self) -> u64 {
+        self.times.start_unix_ns.saturating_sub(self.idle_ns)
     }
 
     /// Seconds from the return to the timeout; negative past it.
@@ -254,6 +279,9 @@ impl<'a> Span<'a> {
                 sink.int("posix_mq.abs_timeout_nsec", timeout.nsec);
             }
         }
+        if self.idle_ns > 0 {
+            sink.double("posix_mq.idle", self.idle_ns as f64 / 1e9);
+        }
         if let Some(margin) = self.deadline_margin() {
             sink.double("posix_mq.deadline_margin", margin);
         }
@@ -262,6 +290,9 @@ impl<'a> Span<'a> {
         }
         if call.is_queue_full() {
             sink.bool("posix_mq.queue.full", true);
+        }
+        if self.receive_link.is_some() {
+            sink.text("posix_mq.cause", "same_thread");
         }
         if let Some(seconds) = self.time_in_queue() {
             sink.double("posix_mq.time_in_queue", seconds);
@@ -273,6 +304,17 @@ impl<'a> Span<'a> {
                 (payload.len() as u64) < size.cast_unsigned(),
             );
         }
+    }
+}
+
+/// How long a receive waited before its message was made.
+fn idle_ns(call: &Call<'_>, start: ReceiveStart) -> u64 {
+    match call.sender {
+        Some(sender) if start == ReceiveStart::Message && call.ret >= 0 => {
+            let until = sender.created_ns.min(call.end_ns);
+            until.saturating_sub(call.start_ns)
+        }
+        _ => 0,
     }
 }
 

@@ -2,8 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout};
+use crate::event::{
+    Abi, Call, CallKey, Cause, Operation, ProcessKey, Queue, SendFate, Sender, Timeout,
+};
 use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
+
+/// The send of the message that [`receive`] takes.
+pub(crate) const SEND: CallKey = CallKey {
+    tid: 99,
+    start_ns: 800_000,
+};
 
 /// A 32-bit receive of five bytes whose sender was seen.
 pub(crate) fn receive() -> Call<'static> {
@@ -41,11 +49,15 @@ pub(crate) fn receive() -> Call<'static> {
         notify: None,
         made_message: false,
         sender: Some(Sender {
-            tid: 99,
-            start_ns: 800_000,
+            cause: Cause {
+                call: SEND,
+                root: SEND,
+                is_parent: true,
+            },
             created_ns: 810_000,
             fate: SendFate::Told,
         }),
+        receive_before: None,
         restarts: None,
         reentered: false,
         unlinked: false,

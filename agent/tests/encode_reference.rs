@@ -11,7 +11,7 @@ use mqspan::internals::clock::{Anchors, Reading};
 use mqspan::internals::config::Correlation;
 use mqspan::internals::encode::{self, Batch, Push, SCHEMA_URL, json};
 use mqspan::internals::event::{
-    Abi, Call, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
+    Abi, Call, CallKey, Cause, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
 };
 use mqspan::internals::span::Span;
 use mqspan::internals::trace_state::TraceState;
@@ -85,12 +85,23 @@ prop_compose! {
     }
 }
 
+fn any_cause() -> impl Strategy<Value = Cause> {
+    let key = |(tid, start_ns)| CallKey { tid, start_ns };
+    let keys = (any::<(u32, u64)>(), any::<(u32, u64)>(), any::<bool>());
+    keys.prop_map(move |(call, root, is_parent)| Cause {
+        call: key(call),
+        root: key(root),
+        is_parent,
+    })
+}
+
 prop_compose! {
     fn any_arguments()(
         timeout in option::of((any_i64(), prop_oneof![any_i64(), 0_i64..1_000_000_000])),
         open in option::of((any::<u32>(), any::<u32>())),
         notify in option::of((-2_i32..5, any::<i32>())),
-        sender in option::of((any::<u32>(), any::<u64>(), any::<u64>())),
+        sender in option::of((any_cause(), any::<u64>())),
+        receive_before in option::of(any_cause()),
         restarts in option::of(any::<u64>()),
         death_signal in option::weighted(0.1, 0_u32..70),
         payload in option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..300)),
@@ -103,7 +114,8 @@ prop_compose! {
                 -2 => Notify::Unregister,
                 _ => Notify::Register { notify, signo },
             }),
-            sender: sender.map(|(tid, start_ns, created_ns)| Sender { tid, start_ns, created_ns, fate: SendFate::Told }),
+            sender: sender.map(|(cause, created_ns)| Sender { cause, created_ns, fate: SendFate::Told }),
+            receive_before,
             restarts,
             death_signal,
             payload: payload.clone().map(|bytes| &*bytes.leak()),

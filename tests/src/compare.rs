@@ -108,35 +108,57 @@ fn end_ns(traced: &Traced) -> i64 {
     i64::try_from(traced.span.end_time_unix_nano).unwrap_or(i64::MAX)
 }
 
+/// Each call with its span: the first of a thread with its first, and so on.
+///
+/// # Errors
+/// If a thread has another number of spans than of calls.
+pub(crate) fn pairs<'a>(
+    calls: &'a [Call],
+    spans: &'a [Traced],
+) -> Result<Vec<(&'a Call, &'a Traced)>> {
+    let mut report = Report::default();
+    let pairs = paired(calls, spans, &mut report);
+    report.result().map(|()| pairs)
+}
+
+fn paired<'a>(
+    calls: &'a [Call],
+    spans: &'a [Traced],
+    report: &mut Report,
+) -> Vec<(&'a Call, &'a Traced)> {
+    let ours = is_of(calls);
+    let mut by_thread: BTreeMap<i64, (Vec<&Call>, Vec<&Traced>)> = BTreeMap::new();
+    for call in calls {
+        by_thread.entry(call.tid).or_default().0.push(call);
+    }
+    for traced in spans.iter().filter(|traced| ours(traced)) {
+        let tid = traced.tid().unwrap_or(-1);
+        by_thread.entry(tid).or_default().1.push(traced);
+    }
+    let mut pairs = Vec::new();
+    for (tid, (mut calls, mut spans)) in by_thread {
+        // The truth of a thread that died in its call comes later than that of others.
+        calls.sort_by_key(|call| call.realtime_start_ns);
+        spans.sort_by_key(|traced| start_ns(traced));
+        if calls.len() != spans.len() {
+            report.add(
+                &format!("thread {tid}: {} calls, {} spans", calls.len(), spans.len()),
+                &first_divergence(&calls, &spans),
+            );
+            continue;
+        }
+        pairs.extend(calls.into_iter().zip(spans));
+    }
+    pairs
+}
+
 impl Comparison<'_> {
     /// Checks that each call has exactly one span of its thread, in order, and that there are no
     /// others.
     pub(crate) fn check(&self, calls: &[Call], spans: &[Traced]) -> Result<()> {
         let ipc_namespace = ipc_namespace()?;
-        let ours = is_of(calls);
         let mut report = Report::default();
-        let mut by_thread: BTreeMap<i64, (Vec<&Call>, Vec<&Traced>)> = BTreeMap::new();
-        for call in calls {
-            by_thread.entry(call.tid).or_default().0.push(call);
-        }
-        for traced in spans.iter().filter(|traced| ours(traced)) {
-            let tid = traced.tid().unwrap_or(-1);
-            by_thread.entry(tid).or_default().1.push(traced);
-        }
-        let mut pairs = Vec::new();
-        for (tid, (mut calls, mut spans)) in by_thread {
-            // The truth of a thread that died in its call comes later than that of others.
-            calls.sort_by_key(|call| call.realtime_start_ns);
-            spans.sort_by_key(|traced| start_ns(traced));
-            if calls.len() != spans.len() {
-                report.add(
-                    &format!("thread {tid}: {} calls, {} spans", calls.len(), spans.len()),
-                    &first_divergence(&calls, &spans),
-                );
-                continue;
-            }
-            pairs.extend(calls.into_iter().zip(spans));
-        }
+        let pairs = paired(calls, spans, &mut report);
         for (call, traced) in &pairs {
             let mut expected = Expected::new(call, self.backend, end_ns(traced), ipc_namespace);
             let mut differences = compare_span(call, traced, &expected);
@@ -183,9 +205,13 @@ impl Comparison<'_> {
             .filter_map(|(call, traced)| Some((call.message?, *traced)))
             .collect();
         let mut last_of_thread: HashMap<i64, &Traced> = HashMap::new();
+        let mut last_received: HashMap<i64, &Traced> = HashMap::new();
         for (call, traced) in pairs {
             let mut differences = Vec::new();
             let previous = last_of_thread.insert(call.tid, traced);
+            if call.is_receive() && call.ret >= 0 {
+                last_received.insert(call.tid, traced);
+            }
             let delivers = call.is_receive() && call.ret >= 0 && self.backend.sees_messages();
             let sender = call
                 .message
@@ -200,14 +226,22 @@ impl Comparison<'_> {
             if let Some(sender) = sender.filter(|_| self.correlation != Correlation::None) {
                 differences.extend(time_in_queue(sender, traced));
             }
-            let parent = sender.filter(|_| self.correlation == Correlation::Parent);
-            let linked = sender.filter(|_| self.correlation != Correlation::None);
+            // A send comes of the last receive of its thread, or may come of it.
+            let before = last_received.get(&call.tid).filter(|_| call.is_send());
+            let is_child = !traced.span.parent_span_id.is_empty();
+            let parent = sender
+                .filter(|_| self.correlation == Correlation::Parent)
+                .or(before.filter(|_| is_child));
+            let linked = sender
+                .filter(|_| self.correlation != Correlation::None)
+                .or(before.filter(|_| !is_child));
             differences.extend(wrong_parent(traced, parent.copied()));
             let interrupted = previous.filter(|_| call.restarted);
             differences.extend(wrong_links(
                 traced,
                 linked.copied().into_iter().chain(interrupted),
             ));
+            differences.extend(wrong_cause(traced, before.is_some() && !is_child));
             report.add(&title(call), &differences);
         }
     }
@@ -385,6 +419,14 @@ fn wrong_links<'a>(traced: &Traced, targets: impl Iterator<Item = &'a Traced>) -
         .then(|| format!("links: to {got:02x?}, not {want:02x?}"))
 }
 
+/// Checks that a send that may come of a receive says on what grounds.
+fn wrong_cause(traced: &Traced, must_be_there: bool) -> Option<String> {
+    let (got, _) = attributes(&traced.span.attributes);
+    let cause = got.get("posix_mq.cause");
+    let want = must_be_there.then(|| Value::from("same_thread"));
+    (cause != want.as_ref()).then(|| format!("posix_mq.cause: {cause:?}, must be {want:?}"))
+}
+
 /// Checks the beginning of a message, of which the truth knows the first eight bytes.
 fn wrong_payload(call: &Call, traced: &Traced, max_bytes: usize) -> Option<String> {
     let (got, _) = attributes(&traced.span.attributes);
@@ -442,7 +484,12 @@ fn compare_span(call: &Call, traced: &Traced, expected: &Expected) -> Vec<String
     let earliest = call.realtime_start_ns - CLOCK_TOLERANCE_NS;
     let latest = call.realtime_end_ns + CLOCK_TOLERANCE_NS;
     let (start, end) = (start_ns(traced), end_ns(traced));
-    if start < earliest || start > end || end > latest {
+    let idle = match attributes(&span.attributes).0.get("posix_mq.idle") {
+        #[allow(clippy::cast_possible_truncation)]
+        Some(Value::Double(seconds)) => (seconds * 1e9) as i64,
+        _ => 0,
+    };
+    if start - idle < earliest || start > end || end > latest {
         differences.push(format!(
             "times: starts {} µs after the call began, ends {} µs before it was over",
             (start - call.realtime_start_ns) / 1000,

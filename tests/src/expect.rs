@@ -224,6 +224,12 @@ impl Expected {
             self.optional
                 .insert("posix_mq.queue.full", Want::Is(Value::Bool(true)));
         }
+        if call.is_send() {
+            self.optional
+                .insert("posix_mq.cause", Want::Is("same_thread".into()));
+        } else if call.ret >= 0 && backend.sees_messages() {
+            self.optional.insert("posix_mq.idle", Want::Any);
+        }
         // From user memory, a received priority is known only if the caller asked for it.
         if call.is_send() || call.priority_asked || backend.sees_messages() {
             self.is_if_known("posix_mq.priority", call.priority);

@@ -32,6 +32,9 @@ pub(crate) struct Call {
     pub(crate) priority: Option<i64>,
     pub(crate) priority_asked: bool,
     pub(crate) message: Option<i64>,
+    /// A send: the message for whose sake it is made.
+    #[serde(default)]
+    pub(crate) cause: Option<i64>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) ret: i64,
     #[serde(rename = "errno_name")]

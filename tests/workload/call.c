@@ -11,6 +11,8 @@
 
 #include "mqwork.h"
 
+_Thread_local uint64_t send_cause;
+
 int64_t realtime_ns(void)
 {
 	struct timespec now;
@@ -164,6 +166,7 @@ long call_send(struct queue *queue, const void *body, size_t body_size,
 					timeout) :
 			   mq_send(queue->mqdes, body, body_size, priority));
 	call.transfers = true;
+	call.cause = send_cause;
 	call.msg_len = body_size;
 	call.priority_known = true;
 	call.priority = priority;

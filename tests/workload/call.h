@@ -56,6 +56,8 @@ struct call {
 	uint64_t
 		message; /* identity of the message: the first eight bytes of its body */
 
+	uint64_t cause; /* a send: the message it is for the sake of, or 0 */
+
 	/* Only where the call takes or returns a descriptor. */
 	bool has_mqdes;
 	int mqdes;
@@ -82,6 +84,9 @@ struct call {
 	bool restarted;
 	int64_t start_ns, end_ns; /* CLOCK_REALTIME around the call */
 };
+
+/* The message for whose sake the thread's next send is made, or 0. */
+extern _Thread_local uint64_t send_cause;
 
 int64_t realtime_ns(void);
 pid_t thread_id(void);

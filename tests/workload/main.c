@@ -28,6 +28,7 @@ static const struct {
 	{ "paced", scenario_paced },
 	{ "pingpong", scenario_pingpong },
 	{ "exchange", scenario_exchange },
+	{ "shape", scenario_shape },
 	{ "consume", scenario_consume },
 	{ "flood", scenario_flood },
 	{ "getppid", scenario_getppid },

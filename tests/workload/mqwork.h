@@ -17,6 +17,7 @@ int scenario_waits(int argc, char **argv);
 int scenario_paced(int argc, char **argv);
 int scenario_pingpong(int argc, char **argv);
 int scenario_exchange(int argc, char **argv);
+int scenario_shape(int argc, char **argv);
 int scenario_consume(int argc, char **argv);
 int scenario_getppid(int argc, char **argv);
 int scenario_jumped(int argc, char **argv);
@@ -51,6 +52,13 @@ void wait_for_process(pid_t child);
 extern const char *truth_path;
 void truth_open(const char *path);
 void truth_print(const struct call *call);
+
+/*
+ * Keeps the lines of this thread in memory instead: writing to a file that
+ * others write to can make it sleep. truth_give() writes them.
+ */
+void truth_keep(void);
+void truth_give(void);
 
 /* Returns once the thread sleeps in a system call; fails after half a minute. */
 void await_blocked(pid_t pid, pid_t tid);

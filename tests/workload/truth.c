@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,10 +91,54 @@ static const char *error_name(const struct call *call)
 		       strerrorname_np((int)-call->ret);
 }
 
+static void write_all(const char *text, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = write(truth_fd, text + done, size - done);
+
+		if (n < 0 && errno != EINTR)
+			fail("writing the truth: %s", strerror(errno));
+		if (n > 0)
+			done += (size_t)n;
+	}
+}
+
+static _Thread_local struct {
+	char *text;
+	size_t used, size;
+} kept;
+
+void truth_keep(void)
+{
+	kept.size = 1 << 20;
+	kept.text = malloc(kept.size);
+	kept.used = 0;
+}
+
+void truth_give(void)
+{
+	write_all(kept.text, kept.used);
+	free(kept.text);
+	kept.text = NULL;
+}
+
+static void keep(const struct line *line)
+{
+	if (kept.size - kept.used < line->used) {
+		kept.size *= 2;
+		kept.text = realloc(kept.text, kept.size);
+	}
+	if (!kept.text)
+		fail("no memory for the truth");
+	memcpy(kept.text + kept.used, line->text, line->used);
+	kept.used += line->used;
+}
+
 void truth_print(const struct call *call)
 {
 	struct line line = { .used = 0 };
-	size_t done = 0;
 
 	append(&line, "{\"op\":\"%s\",\"abi\":\"%s\"", call->op, call->abi);
 	append_number(&line, "pid", true, call->pid);
@@ -106,6 +151,7 @@ void truth_print(const struct call *call)
 	append_bool(&line, "priority_asked", call->priority_asked);
 	append_number(&line, "message", call->message_known,
 		      (int64_t)call->message);
+	append_number(&line, "cause", call->cause, (int64_t)call->cause);
 	if (call->timed)
 		append(&line,
 		       ",\"timeout\":{\"sec\":%" PRId64 ",\"nsec\":%" PRId64
@@ -134,12 +180,8 @@ void truth_print(const struct call *call)
 	       "}\n",
 	       call->start_ns, call->end_ns);
 
-	while (done < line.used) {
-		ssize_t n = write(truth_fd, line.text + done, line.used - done);
-
-		if (n < 0 && errno != EINTR)
-			fail("writing the truth: %s", strerror(errno));
-		if (n > 0)
-			done += (size_t)n;
-	}
+	if (kept.text)
+		keep(&line);
+	else
+		write_all(line.text, line.used);
 }

@@ -45,6 +45,14 @@ pub(super) fn check(config: &mut Config, page_size: u64) -> Findings {
     findings.selector("filter.include", &config.filter.include);
     findings.selector("filter.exclude", &config.filter.exclude);
     findings.share("sampling.ratio", config.sampling.ratio);
+    findings.require(
+        config.traces.chains.max_hops >= 1,
+        "traces.chains.max_hops",
+        || {
+            "found 0, expected a whole number from 1 on; traces.chains.mode: none turns chains off"
+                .to_owned()
+        },
+    );
     let kubernetes = &config.enrich.kubernetes;
     findings.require(
         !kubernetes.enabled || !kubernetes.node_name.is_empty(),

@@ -92,6 +92,30 @@ choice! {
 }
 
 choice! {
+    /// When the span of a receive starts (`traces.receive_start`).
+    ReceiveStart {
+        /// With the message, if that was made after the call began.
+        Message = "message",
+        /// With the call.
+        Call = "call",
+    }
+}
+
+choice! {
+    /// When a send is in the trace of the message that its thread has received before (`traces.chains.mode`).
+    ChainMode {
+        /// When nothing else can have reached the thread in between; else the two are linked.
+        Proven = "proven",
+        /// Always.
+        Thread = "thread",
+        /// Never; the two are linked.
+        Link = "link",
+        /// Never.
+        None = "none",
+    }
+}
+
+choice! {
     /// How requests go to the collector (`exporters.otlp.protocol`).
     Protocol {
         /// HTTP/2 with the frames and statuses of gRPC.

@@ -36,8 +36,8 @@ mod yaml;
 mod tests;
 
 pub use choices::{
-    Abi, BackendChoice, Compression, Correlation, Histograms, LogFormat, LogLevel, Protocol,
-    Syscall,
+    Abi, BackendChoice, ChainMode, Compression, Correlation, Histograms, LogFormat, LogLevel,
+    Protocol, ReceiveStart, Syscall,
 };
 pub use endpoint::{Address, Endpoint};
 pub use env::Env;

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    Abi, BackendChoice, Compression, Correlation, Histograms, LogFormat, LogLevel, Protocol,
-    Syscall,
+    Abi, BackendChoice, ChainMode, Compression, Correlation, Histograms, LogFormat, LogLevel,
+    Protocol, ReceiveStart, Syscall,
 };
 use super::endpoint::Endpoint;
 use super::globs::Globs;
@@ -165,6 +165,13 @@ section! {
         /// How the span of a receive refers to that of the send which made the message: parent makes it a child, link a root with a link, none
         /// a root without one.
         correlation: Correlation = Correlation::Parent,
+        /// When the span of a receive starts: message, with the message that it takes, if that was made after the call began, and
+        /// posix_mq.idle tells how long the call had waited until then; or call. Metrics have the whole call.
+        receive_start: ReceiveStart = ReceiveStart::Message,
+        /// Whether receives that get nothing (EAGAIN, ETIMEDOUT) have spans. Without this they count as sampled out. Metrics count them.
+        empty_receives: bool = true,
+        /// What a thread sends after it has received a message.
+        chains: Chains = Chains::default(),
         /// Error codes that leave the span's status unset, because they are part of normal work. A send that finds its queue full until the
         /// deadline is an error, a receive that finds it empty is not.
         unset_status_errnos: UnsetStatusErrnos = UnsetStatusErrnos::default(),
@@ -173,6 +180,22 @@ section! {
         /// Globs on queues' names, such as "/reply-*", for programs that make a queue for each process or request. The first that matches stands
         /// for the queue in the span's name and in metrics; the span still has the queue's own name as messaging.destination.name.
         destination_templates: Globs = Globs::default(),
+    }
+}
+
+section! {
+    /// `traces.chains`
+    Chains {
+        /// When a send is a child of the receive before it in its thread, and so in the trace of that message: proven, when the message's send
+        /// is known, it is no reply that has come home, and the thread has neither slept nor read anything in between; thread, always; link,
+        /// never; or none. A send that is no child has a link, unless this is none. proven needs correlation: parent, and a backend that
+        /// follows messages.
+        mode: ChainMode = ChainMode::Proven,
+        /// How many calls a trace may have in a row, at least 1. What comes then begins a trace with a link to the old one.
+        #[cfg_attr(test, schemars(range(min = 1)))]
+        max_hops: u32 = 32,
+        /// How old a trace may be when a send goes on with it, and a receive when a send links to it; 0s is no limit.
+        max_age: HumanDuration = HumanDuration::seconds(60),
     }
 }
 

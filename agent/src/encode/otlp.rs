@@ -56,6 +56,10 @@ pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter
         let flags = SAMPLED_RANDOM | HAS_IS_REMOTE | IS_REMOTE;
         writer = link(writer, sender, "sender", flags);
     }
+    if let Some(receive) = &span.receive_link {
+        let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
+        writer = link(writer, receive, "receive", flags);
+    }
     if let Some(interrupted) = &span.restart_link {
         let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
         writer = link(writer, interrupted, "interrupted", flags);
@@ -103,7 +107,9 @@ fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
         room[34] = 4 << 3 | 2;
         room[35] = 8;
         room[36..44].copy_from_slice(parent);
-        flags |= IS_REMOTE;
+        if span.call.sender.is_some() {
+            flags |= IS_REMOTE;
+        }
         used = 44;
     }
     // Field 16, a tag of two bytes.

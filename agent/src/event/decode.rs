@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::mem::offset_of;
 
 use super::{
-    Abi, Call, DecodeError, EnvironmentSeen, Event, Notify, OpenArguments, Operation, PathKind,
-    PathSeen, PidLevel, ProcessKey, ProcessSeen, Queue, SendFate, Sender, Timeout, lossy,
+    Abi, Call, CallKey, Cause, DecodeError, EnvironmentSeen, Event, Notify, OpenArguments,
+    Operation, PathKind, PathSeen, PidLevel, ProcessKey, ProcessSeen, Queue, SendFate, Sender,
+    Timeout, lossy,
 };
 use crate::owner::Owner;
 use crate::skel::types::{
@@ -56,6 +57,17 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         None
     };
     let comm_at = offset_of!(call_event, comm);
+    let cause = Cause {
+        call: CallKey {
+            tid: raw.cause_tid,
+            start_ns: raw.cause_start_ns,
+        },
+        root: CallKey {
+            tid: raw.root_tid,
+            start_ns: raw.root_start_ns,
+        },
+        is_parent: has(call_flag::CALL_CHILD),
+    };
     Ok(Call {
         operation,
         abi: Abi::from_raw(raw.abi).ok_or(DecodeError::UnknownKind(raw.abi))?,
@@ -94,8 +106,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         notify: parse_notify(operation, &raw),
         made_message: operation.is_send() && has(call_flag::CALL_MESSAGE),
         sender: (operation.is_receive() && has(call_flag::CALL_MESSAGE)).then_some(Sender {
-            tid: raw.sender_tid,
-            start_ns: raw.sender_start_ns,
+            cause,
             created_ns: raw.message_created_ns,
             fate: match (
                 has(call_flag::CALL_SENDER_IN_CALL),
@@ -107,6 +118,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
                 (true, true) => SendFate::InDoubt,
             },
         }),
+        receive_before: (operation.is_send() && has(call_flag::CALL_CAUSE)).then_some(cause),
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
         reentered: has(call_flag::CALL_REENTERED),
         unlinked: has(call_flag::CALL_UNLINKED),

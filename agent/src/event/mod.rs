@@ -183,6 +183,8 @@ pub struct Call<'a> {
     pub made_message: bool,
     /// Receive: the send that made the message, if it was seen.
     pub sender: Option<Sender>,
+    /// Send: the receive that it may come of.
+    pub receive_before: Option<Cause>,
     /// Start of the interrupted call that this one restarts.
     pub restarts: Option<u64>,
     /// A signal ended the wait, and the kernel enters the call again by itself:
@@ -201,6 +203,36 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    pub fn key(&self) -> CallKey {
+        CallKey {
+            tid: self.tid,
+            start_ns: self.start_ns,
+        }
+    }
+
+    /// What it comes of, if that is known.
+    pub fn cause(&self) -> Option<Cause> {
+        self.sender
+            .map(|sender| sender.cause)
+            .or(self.receive_before)
+    }
+
+    /// The cause whose child it is.
+    pub fn parent(&self) -> Option<Cause> {
+        self.cause().filter(|cause| cause.is_parent)
+    }
+
+    /// The first call in its trace.
+    pub fn root(&self) -> CallKey {
+        self.parent().map_or(self.key(), |cause| cause.root)
+    }
+
+    /// Whether calls may refer to it as what they come of: a send whose message was
+    /// seen, or a receive that took one.
+    pub fn can_be_a_cause(&self) -> bool {
+        self.ret >= 0 && (self.made_message || self.operation.is_receive())
+    }
+
     /// The positive error number that the program sees. `None` for success, for
     /// a wait that the kernel enters again, and where the thread died.
     pub fn errno(&self) -> Option<i32> {
@@ -209,6 +241,11 @@ impl Call<'_> {
         }
         let number = i32::try_from(self.ret.unsigned_abs()).unwrap_or(i32::MAX);
         Some(errno::as_seen_by_user_space(number))
+    }
+
+    /// Whether it is a receive that found no message, at once or until its deadline.
+    pub fn is_empty_receive(&self) -> bool {
+        self.operation.is_receive() && matches!(self.errno(), Some(libc::EAGAIN | libc::ETIMEDOUT))
     }
 
     /// Whether a send or receive left the queue full.
@@ -281,12 +318,22 @@ pub enum Notify {
     },
 }
 
+/// What a call comes of: a receive of the send of its message, a send of the
+/// receive before it in its thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cause {
+    pub call: CallKey,
+    /// The first call in the trace of `call`.
+    pub root: CallKey,
+    /// Whether the call is in that trace, as the child of `call`; else it begins a
+    /// trace.
+    pub is_parent: bool,
+}
+
 /// The send that made a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
-    pub tid: u32,
-    /// Entry of the send, in `CLOCK_BOOTTIME` nanoseconds.
-    pub start_ns: u64,
+    pub cause: Cause,
     /// When the message was made, in `CLOCK_BOOTTIME` nanoseconds.
     pub created_ns: u64,
     /// State of the send when the message was received.
@@ -297,13 +344,6 @@ impl Sender {
     /// Whether the send's record, if there is one, came before the receive's.
     pub fn is_behind(&self) -> bool {
         matches!(self.fate, SendFate::Told | SendFate::Untold)
-    }
-
-    pub fn message(&self) -> MessageKey {
-        MessageKey {
-            tid: self.tid,
-            start_ns: self.start_ns,
-        }
     }
 }
 
@@ -321,38 +361,13 @@ pub enum SendFate {
     InDoubt,
 }
 
-/// Identifies a message by the send that made it: thread and start of the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MessageKey {
-    tid: u32,
-    start_ns: u64,
-}
-
-impl MessageKey {
-    /// The call itself, whether it made a message or not.
-    pub fn of_call(call: &Call<'_>) -> Self {
-        Self {
-            tid: call.tid,
-            start_ns: call.start_ns,
-        }
-    }
-
-    /// The message of a successful send, if it was seen.
-    pub fn of_send(call: &Call<'_>) -> Option<Self> {
-        (call.made_message && call.ret >= 0).then_some(Self {
-            tid: call.tid,
-            start_ns: call.start_ns,
-        })
-    }
-
-    /// The message of a send, or of a receive whose sender is known.
-    pub fn of(call: &Call<'_>) -> Option<Self> {
-        if call.operation.is_send() {
-            Self::of_send(call)
-        } else {
-            call.sender.map(|sender| sender.message())
-        }
-    }
+/// Identifies a call: its thread and the time of its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey {
+    /// Thread id in the initial PID namespace.
+    pub tid: u32,
+    /// In `CLOCK_BOOTTIME` nanoseconds.
+    pub start_ns: u64,
 }
 
 /// What the kernel knows of a process. The events for its paths and its

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config;
 use crate::encode::{Batch, EncodedResource, Push};
-use crate::event::{MessageKey, ProcessKey};
+use crate::event::{CallKey, ProcessKey};
 use crate::span::Span;
 
 use super::Sink;
@@ -28,13 +28,13 @@ pub struct SpanSender {
     owners: Arc<OwnerLosses>,
     /// Average bytes of a span in the previous batch.
     span_bytes: u64,
-    /// Messages whose send is in the batch.
-    sends: Vec<MessageKey>,
-    /// Messages whose send was lost.
-    untold: Vec<MessageKey>,
+    /// Calls in the batch that others may come of.
+    causes: Vec<CallKey>,
+    /// Such calls whose span was lost.
+    untold: Vec<CallKey>,
 }
 
-/// Limit on the lost sends that are remembered until a receive asks.
+/// Limit on the lost calls that are remembered until one that comes of them asks.
 const MAX_UNTOLD: usize = 65_536;
 /// Assumed bytes of a span before the first batch.
 const SPAN_BYTES: u64 = 640;
@@ -50,7 +50,7 @@ impl SpanSender {
             shares: QueueShares::default(),
             owners: Arc::default(),
             span_bytes: SPAN_BYTES,
-            sends: Vec::new(),
+            causes: Vec::new(),
             untold: Vec::new(),
         }
     }
@@ -70,13 +70,13 @@ impl SpanSender {
         resource: &Arc<EncodedResource>,
         span: &Span<'_>,
     ) {
-        let sent = MessageKey::of_send(span.call);
+        let cause = span.call.can_be_a_cause().then(|| span.call.key());
         if !self.shares.take(owner, self.span_bytes) {
             self.owners.add(owner, Loss::QueueFull, 1);
             for sink in &self.sinks {
                 sink.counters.dropped(Loss::QueueFull, 1);
             }
-            self.is_untold(sent);
+            self.is_untold(cause);
             return;
         }
         let mut pushed = self.batch.push(process, resource, span);
@@ -89,26 +89,26 @@ impl SpanSender {
                 if self.since.is_none() {
                     self.since = Some(now);
                 }
-                self.sends.extend(sent);
+                self.causes.extend(cause);
             }
             Push::Full | Push::TooLarge => {
                 for sink in &self.sinks {
                     sink.counters.dropped(Loss::TooLarge, 1);
                 }
-                self.is_untold(sent);
+                self.is_untold(cause);
             }
         }
     }
 
-    /// Remembers a lost send. Bounded, because nobody may ever ask for it.
-    fn is_untold(&mut self, sent: impl IntoIterator<Item = MessageKey>) {
+    /// Remembers a lost call. Bounded, because nobody may ever ask for it.
+    fn is_untold(&mut self, causes: impl IntoIterator<Item = CallKey>) {
         if self.untold.len() < MAX_UNTOLD {
-            self.untold.extend(sent);
+            self.untold.extend(causes);
         }
     }
 
-    /// Messages whose send was lost since the last call.
-    pub fn take_untold(&mut self) -> Vec<MessageKey> {
+    /// Calls that others may come of and whose span was lost since the last call.
+    pub fn take_untold(&mut self) -> Vec<CallKey> {
         std::mem::take(&mut self.untold)
     }
 
@@ -140,12 +140,12 @@ impl SpanSender {
                 is_lost = true;
             }
         }
-        let mut sends = std::mem::take(&mut self.sends);
+        let mut causes = std::mem::take(&mut self.causes);
         if is_lost {
-            self.is_untold(sends.drain(..));
+            self.is_untold(causes.drain(..));
         }
-        sends.clear();
-        self.sends = sends;
+        causes.clear();
+        self.causes = causes;
         self.look();
     }
 

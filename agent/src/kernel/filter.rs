@@ -4,9 +4,10 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags};
 
 use super::processes::ProcessTable;
 use super::settings::{KernelFilter, KernelSettings};
-use crate::config::{Abi, Syscall};
+use crate::config::{Abi, ChainMode, Syscall};
 use crate::skel::types::{
-    self, bss, call_op, cgroup_verdict, filter_settings, id_key, id_kind, name_kind,
+    self, bss, call_op, cgroup_verdict, chain_mode, chain_settings, filter_settings, id_key,
+    id_kind, name_kind,
 };
 
 /// Whether calls from a cgroup are wanted.
@@ -107,7 +108,29 @@ pub(super) fn store(settings: &KernelSettings, generation: u32, bss: &mut bss) {
     std::sync::atomic::fence(std::sync::atomic::Ordering::Release);
     // SAFETY: the page is the kernel's map, mapped writable and as long as the
     // skeleton; programs read it while it is written.
-    unsafe { (&raw mut bss.filter).write_volatile(filter_of(settings, generation)) };
+    unsafe {
+        (&raw mut bss.chains).write_volatile(chains_of(settings));
+        (&raw mut bss.filter).write_volatile(filter_of(settings, generation));
+    };
+}
+
+fn chains_of(settings: &KernelSettings) -> chain_settings {
+    let chains = &settings.chains;
+    let mode = match chains.mode {
+        ChainMode::None => chain_mode::CHAINS_NONE,
+        ChainMode::Link => chain_mode::CHAINS_LINK,
+        // Where messages do not carry traces on, it is not known which are replies.
+        ChainMode::Proven if !settings.joins_receives => chain_mode::CHAINS_LINK,
+        ChainMode::Proven => chain_mode::CHAINS_PROVEN,
+        ChainMode::Thread => chain_mode::CHAINS_THREAD,
+    };
+    let max_age = chains.max_age.unless_zero();
+    chain_settings {
+        max_age_ns: max_age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+        max_hops: chains.max_hops,
+        mode: u16::try_from(mode.0).unwrap_or(0),
+        joins_receives: settings.joins_receives.into(),
+    }
 }
 
 /// Fills the map with the verdicts on the named processes and their children in

@@ -1,13 +1,17 @@
 //! The part of a configuration that the kernel acts on.
 
 use super::name_table::NameTable;
-use crate::config::{Abi, Capture, Config, Filter, Globs, Selector};
+use crate::config::{Abi, Capture, Chains, Config, Correlation, Filter, Globs, Selector};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelSettings {
     /// What to hook, and sizes and limits.
     pub capture: Capture,
     pub filter: KernelFilter,
+    /// `traces.chains`
+    pub chains: Chains,
+    /// Whether a receive is the child of its send.
+    pub joins_receives: bool,
     /// Whether to send the environments of processes.
     pub environments: bool,
 }
@@ -20,6 +24,8 @@ impl KernelSettings {
         Self {
             capture: config.capture.clone(),
             filter: KernelFilter::new(&config.filter),
+            chains: config.traces.chains.clone(),
+            joins_receives: config.traces.correlation == Correlation::Parent,
             environments: config.enrich.process,
         }
     }

@@ -16,7 +16,7 @@ use super::queue_label::QueueLabel;
 use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::clock::Reading;
 use crate::config::Traces;
-use crate::event::{Call, MessageKey, Operation};
+use crate::event::{Call, CallKey, Operation};
 use crate::hash::{KeyHasher, hash_bytes};
 use crate::histogram::Forms;
 use crate::ids::{SpanId, TraceId};
@@ -65,7 +65,7 @@ pub struct QueueMetrics {
     counted: QueueSnapshot,
     max_series: usize,
     /// The call that was counted last, and its series.
-    last: Option<(MessageKey, usize)>,
+    last: Option<(CallKey, usize)>,
     /// How long a series without calls is kept, unless the queue exists.
     keep_ns: u64,
     publisher: Publisher<QueueSnapshot>,
@@ -122,7 +122,7 @@ impl QueueMetrics {
             return;
         };
         series.record(call, outcome);
-        self.last = Some((MessageKey::of_call(call), at));
+        self.last = Some((call.key(), at));
         let Some(depth) = series
             .queue
             .and_then(|queue| self.counted.depths.get_mut(queue))
@@ -151,7 +151,7 @@ impl QueueMetrics {
     #[inline]
     pub fn exemplar(&mut self, call: &Call<'_>, ids: (TraceId, SpanId)) {
         let at = match self.last {
-            Some((last, at)) if last == MessageKey::of_call(call) => at,
+            Some((last, at)) if last == call.key() => at,
             _ => {
                 let key = Key::of(call, Outcome::of(call, &self.counted.traces));
                 match self.cache.get(&key) {

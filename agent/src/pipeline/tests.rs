@@ -21,7 +21,7 @@ struct Got {
 #[derive(Default)]
 struct Recorder {
     spans: Vec<Got>,
-    untold: Vec<MessageKey>,
+    untold: Vec<CallKey>,
     /// How many of the spans tell the share of traces.
     with_trace_state: usize,
 }
@@ -36,7 +36,7 @@ impl SpanSink for Recorder {
         });
     }
 
-    fn take_untold(&mut self) -> Vec<MessageKey> {
+    fn take_untold(&mut self) -> Vec<CallKey> {
         std::mem::take(&mut self.untold)
     }
 
@@ -68,19 +68,29 @@ fn record(op: call_op, flags: u32, change: impl FnOnce(&mut call_event)) -> Vec<
 fn send(number: u64, comm: &str) -> Vec<u8> {
     record(call_op::CALL_TIMEDSEND, 0, |raw| {
         raw.start_ns = number;
-        for (to, byte) in raw.comm.iter_mut().zip(comm.bytes()) {
-            *to = byte.cast_signed();
-        }
+        name_thread(raw, comm);
     })
 }
 
+fn name_thread(raw: &mut call_event, comm: &str) {
+    for (to, byte) in raw.comm.iter_mut().zip(comm.bytes()) {
+        *to = byte.cast_signed();
+    }
+}
+
 fn receive(number: u64, flags: u32) -> Vec<u8> {
+    let flags = flags | call_flag::CALL_CHILD.0;
     record(call_op::CALL_TIMEDRECEIVE, flags, |raw| {
-        (raw.sender_tid, raw.sender_start_ns) = (1, number);
+        (raw.cause_tid, raw.cause_start_ns) = (1, number);
+        (raw.root_tid, raw.root_start_ns) = (1, number);
         raw.tid = 2;
         raw.start_ns = number + 1;
         raw.end_ns = number + 1_000_000_000;
     })
+}
+
+fn key(tid: u32, start_ns: u64) -> CallKey {
+    CallKey { tid, start_ns }
 }
 
 /// Processes with the enrichment of process and container off.
@@ -230,6 +240,70 @@ fn a_slow_receive_brings_its_send_or_is_a_root() {
     assert_eq!(spans_of(slow(), &records), [ROOT_WITH_LINK]);
 }
 
+/// The send of message `number + 2` by the thread that has received message `number`; both come of
+/// it.
+fn send_on(number: u64, is_child: bool) -> Vec<u8> {
+    let child = if is_child { call_flag::CALL_CHILD.0 } else { 0 };
+    record(
+        call_op::CALL_TIMEDSEND,
+        call_flag::CALL_CAUSE.0 | child,
+        |raw| {
+            raw.tid = 2;
+            (raw.start_ns, raw.end_ns) = (number + 2, number + 2_000_000_000);
+            (raw.cause_tid, raw.cause_start_ns) = (2, number + 1);
+            (raw.root_tid, raw.root_start_ns) = (1, number);
+        },
+    )
+}
+
+const SENT_ON: Got = Got {
+    is_send: true,
+    has_parent: true,
+    links: false,
+};
+
+#[test]
+fn a_send_is_the_child_of_the_receive_it_comes_of_if_that_is_there() {
+    let records = [
+        Some(send(7, "x")),
+        Some(receive(7, 0)),
+        Some(send_on(7, true)),
+    ];
+    assert_eq!(spans_of(all(), &records), [SENT, CHILD, SENT_ON]);
+    let records = [
+        Some(send(7, "x")),
+        Some(receive(7, 0)),
+        Some(send_on(7, false)),
+    ];
+    assert_eq!(spans_of(all(), &records), [SENT, CHILD, SENT]);
+    let dropped = record(call_op::CALL_TIMEDRECEIVE, 0, |raw| {
+        (raw.tid, raw.start_ns) = (2, 8);
+        name_thread(raw, "dropped");
+    });
+    // Several sends may come of it.
+    let records = [
+        Some(dropped),
+        Some(send_on(7, true)),
+        Some(send_on(7, true)),
+    ];
+    assert_eq!(spans_of(all(), &records), [SENT, SENT]);
+}
+
+#[test]
+fn a_slow_send_brings_the_whole_chain() {
+    let slow = || Sampling::new(0.0, false, Some(std::time::Duration::from_millis(1_500)));
+    let chain = [
+        Some(send(7, "x")),
+        Some(receive(7, 0)),
+        Some(send_on(7, true)),
+    ];
+    assert_eq!(spans_of(slow(), &chain), [SENT, CHILD, SENT_ON]);
+    let mut records: Vec<_> = chain.into_iter().take(2).collect();
+    records.extend((100..20_000).map(|number| Some(send(number, "x"))));
+    records.push(Some(send_on(7, true)));
+    assert_eq!(spans_of(slow(), &records), [SENT]);
+}
+
 #[test]
 fn what_the_sink_had_no_room_for_is_no_parent() {
     let settings = |ids| SpanSettings::new(ids, crate::config::Traces::default());
@@ -243,7 +317,7 @@ fn what_the_sink_had_no_room_for_is_no_parent() {
             .is_none()
     );
     let sink = Recorder {
-        untold: vec![MessageKey::of_send(&call).unwrap()],
+        untold: vec![call.key()],
         ..Recorder::default()
     };
     let counts = PipelineCounts::default();
@@ -290,10 +364,10 @@ fn exemplars_are_spans_that_are_kept() {
         exemplars.map(|exemplar| (exemplar.trace_id, exemplar.span_id, exemplar.value_ns))
     });
     let ids = Ids::new(1);
-    let trace_id = ids.trace_id(1, 7);
+    let trace_id = ids.trace_id(key(1, 7));
     let mut expected = [
-        (trace_id, ids.span_id(2, 8), 1_000_000_000 - 1),
-        (trace_id, ids.span_id(1, 7), 2_000 - 7),
+        (trace_id, ids.span_id(key(2, 8)), 1_000_000_000 - 1),
+        (trace_id, ids.span_id(key(1, 7)), 2_000 - 7),
     ];
     let mut exemplars: Vec<_> = exemplars.collect();
     exemplars.sort_unstable();

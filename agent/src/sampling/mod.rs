@@ -1,7 +1,7 @@
 //! Sample: which traces are kept.
 //!
-//! The trace id decides. A send and the receive of its message share it, so
-//! they are both kept or both dropped without coordination.
+//! The trace id decides. The calls of a trace share it, so they are all kept or
+//! all dropped without coordination.
 
 pub mod whole;
 
@@ -60,11 +60,8 @@ impl Sampling {
             .is_some_and(|limit| call.end_ns.saturating_sub(call.start_ns) > limit);
         if random >= self.threshold {
             Decision::Keep
-        } else if is_slow {
-            Decision::KeepSlow
-        } else if self.keep_errors && span.failure.is_some() {
-            // A failed call has no message, so nothing else is in its trace.
-            Decision::KeepFailed
+        } else if is_slow || self.keep_errors && span.failure.is_some() {
+            Decision::KeepAlways
         } else {
             Decision::Drop
         }
@@ -75,9 +72,9 @@ impl Sampling {
         self.trace_state
     }
 
-    /// Whether [`Decision::KeepSlow`] can occur.
-    pub fn keeps_slow(&self) -> bool {
-        self.keep_slower_than_ns.is_some()
+    /// Whether [`Decision::KeepAlways`] can occur.
+    pub fn keeps_some(&self) -> bool {
+        self.keep_errors || self.keep_slower_than_ns.is_some()
     }
 }
 
@@ -85,18 +82,9 @@ impl Sampling {
 pub enum Decision {
     /// In the share that is kept, like everything in its trace.
     Keep,
-    /// Kept because it failed.
-    KeepFailed,
-    /// Kept because it was slow. Others of its trace may not have been.
-    KeepSlow,
+    /// Kept because it was slow or failed, with what is left of its trace.
+    KeepAlways,
     Drop,
-}
-
-impl Decision {
-    /// Whether nothing else of the trace can change it.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Keep | Self::KeepFailed)
-    }
 }
 
 #[cfg(test)]
@@ -148,7 +136,7 @@ mod tests {
             sent.sender = None;
             sent.start_ns = start_ns;
             if let Some(sender) = &mut received.sender {
-                (sender.tid, sender.start_ns) = (sent.tid, start_ns);
+                (sender.cause.call, sender.cause.root) = (sent.key(), sent.key());
             }
             assert_eq!(
                 sampling.decide(&Span::new(&sent, &settings, (0, 0))),

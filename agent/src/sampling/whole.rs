@@ -1,35 +1,35 @@
-//! Whole traces: if a slow call is kept, so is the other end of its message,
+//! Whole traces: if a slow or a failed call is kept, so is the rest of its trace,
 //! whatever the share.
 //!
-//! Either end can come first, and what has been dropped is gone. So decisions
-//! on messages are remembered for a while: the ones kept, and the sends that
-//! were dropped and may still be wanted. Both are bounded. A forgotten decision
-//! leaves a trace with one end.
+//! What has been dropped is gone. So decisions on traces are remembered for a
+//! while: the ones kept, and the calls that were dropped and may still be
+//! wanted. Both are bounded. What is forgotten leaves a hole in the trace.
 
-use crate::event::MessageKey;
+use crate::event::{Call, CallKey};
 use crate::recent::Recent;
 use crate::sends::CallRecord;
 
-/// Messages remembered as kept.
+/// Traces remembered as kept.
 const MAX_KEPT: usize = 16_384;
-/// Bytes of records of dropped sends.
+/// Bytes of records of dropped calls.
 const MAX_DROPPED_BYTES: usize = 2 << 20;
 
-/// What is known of one end of a message when the other is kept.
-#[derive(Debug)]
-pub enum OtherEnd {
-    /// It is a dropped send, which can still be kept.
-    Dropped(CallRecord),
-    Kept,
-    /// It has not come yet, or has been forgotten.
-    Unknown,
-}
-
-/// Recent decisions on messages.
+/// Recent decisions on traces, by the first call in each.
 #[derive(Debug)]
 pub struct WholeTraces {
-    kept: Recent<MessageKey, ()>,
-    dropped: Recent<MessageKey, CallRecord>,
+    /// Whether everything of the trace is kept.
+    kept: Recent<CallKey, bool>,
+    dropped: Recent<CallKey, Vec<CallRecord>>,
+    dropped_count: usize,
+}
+
+/// What keeping a call means for the rest of its trace.
+#[derive(Debug)]
+pub struct Kept {
+    /// Calls that were dropped, in their order, and are to be kept after all.
+    pub after_all: Vec<CallRecord>,
+    /// Whether each earlier call of the trace is kept.
+    pub is_whole: bool,
 }
 
 impl Default for WholeTraces {
@@ -37,36 +37,48 @@ impl Default for WholeTraces {
         Self {
             kept: Recent::new(MAX_KEPT),
             dropped: Recent::new(MAX_DROPPED_BYTES),
+            dropped_count: 0,
         }
     }
 }
 
 impl WholeTraces {
-    /// Notes that one end of this message is kept. Returns what is known of the
-    /// other end.
-    pub fn keep(&mut self, message: MessageKey) -> OtherEnd {
-        let is_kept = self.kept.contains(&message);
-        self.kept.insert(message, (), 1);
-        match self.dropped.remove(&message) {
-            Some(send) => OtherEnd::Dropped(send),
-            None if is_kept => OtherEnd::Kept,
-            None => OtherEnd::Unknown,
+    /// Keeps the trace of this call, and the call.
+    pub fn keep(&mut self, call: &Call<'_>) -> Kept {
+        let root = call.root();
+        if let Some(is_whole) = self.kept.get(&root) {
+            return Kept {
+                after_all: Vec::new(),
+                is_whole: *is_whole,
+            };
+        }
+        let after_all = self.dropped.remove(&root).unwrap_or_default();
+        self.dropped_count -= after_all.len();
+        let is_whole = root == call.key() || after_all.iter().any(|record| record.key == root);
+        self.kept.insert(root, is_whole, 1);
+        Kept {
+            after_all,
+            is_whole,
         }
     }
 
-    /// Whether the other end of this message has been kept.
-    pub fn is_kept(&self, message: &MessageKey) -> bool {
-        self.kept.contains(message)
+    /// Whether the trace of this call has been kept.
+    pub fn is_kept(&self, call: &Call<'_>) -> bool {
+        self.kept.contains(&call.root())
     }
 
-    /// Number of dropped sends that may still be wanted.
+    /// Number of dropped calls that may still be wanted.
     pub fn undecided(&self) -> usize {
-        self.dropped.count()
+        self.dropped_count
     }
 
-    /// Drops a send, unless it is wanted later.
-    pub fn drop_send(&mut self, message: MessageKey, send: CallRecord) {
-        let weight = send.record.len();
-        self.dropped.insert(message, send, weight);
+    /// Drops a call, unless its trace is wanted later.
+    pub fn drop_call(&mut self, root: CallKey, call: CallRecord) {
+        let weight = call.record.len();
+        self.dropped.grow(root, weight, Vec::new).push(call);
+        self.dropped_count += 1;
+        while let Some(forgotten) = self.dropped.pop_excess() {
+            self.dropped_count -= forgotten.len();
+        }
     }
 }

@@ -11,7 +11,7 @@ use mqspan::internals::encode::{
     self, Batch, EncodedBatch, Push, SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION,
 };
 use mqspan::internals::event::{
-    Abi, Call, Operation, ProcessKey, Queue, SendFate, Sender, Timeout,
+    Abi, Call, CallKey, Cause, Operation, ProcessKey, Queue, SendFate, Sender, Timeout,
 };
 use mqspan::internals::ids::Ids;
 use mqspan::internals::resource::{AttributeValue, Resource};
@@ -57,6 +57,7 @@ pub(crate) fn receive() -> Call<'static> {
         notify: None,
         made_message: false,
         sender: None,
+        receive_before: None,
         restarts: None,
         reentered: false,
         unlinked: false,
@@ -66,6 +67,11 @@ pub(crate) fn receive() -> Call<'static> {
         payload: None,
     }
 }
+
+const SEND: CallKey = CallKey {
+    tid: 4_300,
+    start_ns: 4_999_999_990_000,
+};
 
 /// A receive with a timeout, whose sender is known.
 pub(crate) fn full_receive() -> Call<'static> {
@@ -77,8 +83,11 @@ pub(crate) fn full_receive() -> Call<'static> {
         has_timeout: true,
         nonblocking: Some(true),
         sender: Some(Sender {
-            tid: 4_300,
-            start_ns: 4_999_999_990_000,
+            cause: Cause {
+                call: SEND,
+                root: SEND,
+                is_parent: true,
+            },
             created_ns: 4_999_999_995_000,
             fate: SendFate::Told,
         }),
@@ -182,6 +191,10 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
             .map(|link| proto_link(link, "sender", 0x303)),
     );
     links.extend(
+        span.receive_link
+            .map(|link| proto_link(link, "receive", 0x103)),
+    );
+    links.extend(
         span.restart_link
             .map(|link| proto_link(link, "interrupted", 0x103)),
     );
@@ -189,10 +202,9 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
         trace_id: span.trace_id.to_vec(),
         span_id: span.span_id.to_vec(),
         parent_span_id: span.parent_span_id.map(Vec::from).unwrap_or_default(),
-        flags: if span.parent_span_id.is_some() {
-            0x303
-        } else {
-            0x103
+        flags: match span.parent_span_id {
+            Some(_) if span.call.sender.is_some() => 0x303,
+            _ => 0x103,
         },
         name: match span.name() {
             (operation, Some(queue)) => format!("{operation} {queue}"),

@@ -3,6 +3,7 @@
 mod balance;
 mod blocking;
 mod calls;
+mod chains;
 mod clock;
 mod command;
 mod config;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Case> {
         filter::cases(),
         relation::cases(),
         journeys::cases(),
+        chains::cases(),
         metrics::cases(),
         balance::cases(),
         top::cases(),

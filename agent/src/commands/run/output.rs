@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::metrics::Metrics;
 use crate::config::{Config, Exporters};
-use crate::event::MessageKey;
+use crate::event::CallKey;
 use crate::export::counters::SinkCounts;
 use crate::export::logs::LogsExporter;
 use crate::export::{Exporter, Left, Sink, SpanSender};
@@ -234,7 +234,7 @@ impl SpanSink for ExportSink {
         );
     }
 
-    fn take_untold(&mut self) -> Vec<MessageKey> {
+    fn take_untold(&mut self) -> Vec<CallKey> {
         self.sender.take_untold()
     }
 

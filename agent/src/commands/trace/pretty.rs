@@ -80,8 +80,8 @@ fn write_span(
     let mut time = Rfc3339::default();
     let clock = time
         .format(Timeout {
-            sec: (span.times.start_unix_ns / 1_000_000_000).cast_signed(),
-            nsec: (span.times.start_unix_ns % 1_000_000_000).cast_signed(),
+            sec: (span.call_start_unix_ns() / 1_000_000_000).cast_signed(),
+            nsec: (span.call_start_unix_ns() % 1_000_000_000).cast_signed(),
         })
         .unwrap_or(UNKNOWN_TIME);
     let (date, clock) = clock.split_at_checked(DATE_BYTES).unwrap_or(("", clock));
@@ -191,7 +191,7 @@ fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Re
         Nanoseconds(
             span.times
                 .end_unix_ns
-                .saturating_sub(span.times.start_unix_ns)
+                .saturating_sub(span.call_start_unix_ns())
         )
     )
 }
@@ -206,12 +206,14 @@ fn write_journey(
     let (Some(sender), Some(seconds)) = (span.call.sender, span.time_in_queue()) else {
         return Ok(());
     };
-    let name = names.get(&sender.tid).map_or("?", String::as_str);
+    let name = names
+        .get(&sender.cause.call.tid)
+        .map_or("?", String::as_str);
     write!(
         line,
         "  {}\u{2190} {} after {}{}",
         colours.of_journey(),
-        Thread(name, sender.tid),
+        Thread(name, sender.cause.call.tid),
         Nanoseconds((seconds * 1e9) as u64),
         colours.plain()
     )

@@ -84,7 +84,7 @@ impl Table {
             let ns = span
                 .times
                 .end_unix_ns
-                .saturating_sub(span.times.start_unix_ns);
+                .saturating_sub(span.call_start_unix_ns());
             row.durations.record(ns);
         }
     }

@@ -188,7 +188,7 @@ filter:
   min_duration: 37ms
   errors_only: true
 sampling: {ratio: 0.41, always_keep: {errors: false, slower_than: 42ms}}
-traces: {correlation: link, unset_status_errnos: {send: [EPERM, EBADF], receive: [EPERM], other: [EBADF]}, body_size: true, destination_templates: [/t48-*]}
+traces: {correlation: link, receive_start: call, empty_receives: false, chains: {mode: link, max_hops: 47, max_age: 47s}, unset_status_errnos: {send: [EPERM, EBADF], receive: [EPERM], other: [EBADF]}, body_size: true, destination_templates: [/t48-*]}
 enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51, labels: true}}
 resource: {attributes: {a61: v62}}
 exporters:
@@ -205,7 +205,7 @@ exporters:
     sending_queue: {queue_size: 84MiB, num_consumers: 85, storage: {directory: /d86, max_size: 87MiB}}
     batch: {flush_timeout: 88ms, max_size: 71MiB}
   file: {path: /f89, max_size: 90MiB, max_files: 94}
-metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}, histograms: exponential, series_timeout: 93s}
+metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}, histograms: exponential, series_timeout: 49s}
 health: {address: "10.0.0.2:93"}
 logs: {level: trace, format: json, otlp: {enabled: true}}
 "#;

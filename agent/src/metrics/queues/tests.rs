@@ -5,11 +5,21 @@ use std::borrow::Cow;
 use super::super::exchange::exchange;
 use super::*;
 use crate::config::{Globs, UnsetStatusErrnos};
-use crate::event::{Abi, ProcessKey, Queue, SendFate, Sender};
+use crate::event::{Abi, CallKey, Cause, ProcessKey, Queue, SendFate, Sender};
 
 const MS: u64 = 1_000_000;
 const KEEP: Duration = Duration::from_secs(60);
 const KEEP_NS: u64 = 60_000 * MS;
+
+const SENT: CallKey = CallKey {
+    tid: 1,
+    start_ns: 1,
+};
+const SEND: Cause = Cause {
+    call: SENT,
+    root: SENT,
+    is_parent: true,
+};
 
 pub(in crate::metrics) fn call(
     operation: Operation,
@@ -49,6 +59,7 @@ pub(in crate::metrics) fn call(
         made_message: false,
         sender: None,
         payload: None,
+        receive_before: None,
         restarts: None,
         reentered: false,
         unlinked: false,
@@ -198,8 +209,7 @@ fn time_in_queue_is_of_receives_that_met_their_send() {
     metrics.call(&receive);
     assert_eq!(metrics.counted.series[1].time_in_queue, None);
     receive.sender = Some(Sender {
-        tid: 1,
-        start_ns: 1,
+        cause: SEND,
         created_ns: 900 * MS,
         fate: SendFate::Told,
     });
@@ -327,8 +337,7 @@ fn spans_that_are_kept_are_exemplars_of_the_series_of_their_call() {
         let mut call = call(MqTimedreceive, name, ino, 8);
         (call.start_ns, call.end_ns) = (start_ns, start_ns + ms * MS);
         call.sender = Some(Sender {
-            tid: 1,
-            start_ns: 1,
+            cause: SEND,
             created_ns: start_ns - 5 * MS,
             fate: SendFate::Told,
         });
