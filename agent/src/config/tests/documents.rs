@@ -205,7 +205,7 @@ exporters:
     sending_queue: {queue_size: 84MiB, num_consumers: 85, storage: {directory: /d86, max_size: 87MiB}}
     batch: {flush_timeout: 88ms, max_size: 71MiB}
   file: {path: /f89, max_size: 90MiB, max_files: 94}
-metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}, histograms: exponential, series_timeout: 93s}
+metrics: {otlp: {enabled: false, interval: 91ms}, prometheus: {address: "10.0.0.1:92"}, histograms: exponential, series_timeout: 49s}
 health: {address: "10.0.0.2:93"}
 logs: {level: trace, format: json, otlp: {enabled: true}}
 "#;
