@@ -32,8 +32,8 @@ const MODEST: u64 = 4;
 /// What modest users leave for each flood: one part in this many of an equal one.
 const FLOOD_PART: u64 = 4;
 /// What a user asks for is averaged while one part in this many of the capacity
-/// leaves the queue.
-const ASKED_OVER: u64 = 8;
+/// leaves the queue: the collector may pause for seconds.
+const ASKED_OVER: u64 = 2;
 /// Levels are set each time that one part in this many of the capacity came or
 /// went.
 const SET_LEVELS: u64 = 64;
