@@ -12,8 +12,8 @@
 
 #define SHARE_TENANT_FACTOR 4
 #define SHARE_USER_FACTOR 8
-/* A user who has little may have at most this part of what is free: 1/4. */
-#define SHARE_LITTLE 4
+/* A user who has little may have at most this part of what is free: 1/2. */
+#define SHARE_LITTLE 2
 
 static __always_inline struct share *
 share_find_or_make(const struct owner *owner)

@@ -1,7 +1,10 @@
-//! Shares the queue by max-min fairness: whoever asks for less than their part
-//! gets it all, and the others get equal parts of what is left.
+//! Shares the queue so that a flood costs those who make it. Tenants share by
+//! max-min fairness: whoever asks for less than their part gets it all, and the
+//! others get equal parts of what is left. So do the users of a tenant, except
+//! that one who asks for up to [`MODEST`] equal parts still gets it all, at the
+//! cost of those who ask for more.
 //!
-//! First among tenants, then among the users of each. The parts are bytes in the
+//! The parts are bytes in the
 //! queue. It leaves in the order in which it came, so who has a tenth of it has
 //! a tenth of what the collector takes. The levels up to which each may fill it
 //! are computed anew each time that some of it has moved. They do not depend on
@@ -18,12 +21,19 @@ const SPARE: u64 = 8;
 /// Floods keep to within one part in this many below their level, so a user
 /// there does not count as one with little.
 const NEARLY: u64 = 8;
-/// A tenant may exceed its level by one part in this many, for its users with
-/// less than half of theirs.
+/// A tenant may exceed its level by one part in this many for its modest users, and
+/// has to stay as much below it for the others.
 const SLACK: u64 = 32;
 /// A tenant's users with little may take one part in this many of the capacity
 /// from the spare room, before more has left the queue.
 const LITTLE: u64 = 32;
+/// A user may ask for this many equal parts without being taken for a flood.
+const MODEST: u64 = 4;
+/// What modest users leave for each flood: one part in this many of an equal one.
+const FLOOD_PART: u64 = 4;
+/// What a user asks for is averaged while one part in this many of the capacity
+/// leaves the queue: the collector may pause for seconds.
+const ASKED_OVER: u64 = 2;
 /// Levels are set each time that one part in this many of the capacity came or
 /// went.
 const SET_LEVELS: u64 = 64;
@@ -101,9 +111,34 @@ struct UserShare {
     /// A refused user counts as wanting more than it has until a whole capacity
     /// has left the queue: this position.
     wants_until: u64,
+    /// Bytes that it has asked for since the levels were set.
+    asked: u64,
+    /// Bytes that it would have in a full queue if it were never refused.
+    demand: u64,
 }
 
 impl UserShare {
+    /// Takes into account that `left` bytes have left a queue of `capacity` while it
+    /// asked. As long as none do, what it asks for adds up.
+    fn measure(&mut self, left: u64, capacity: u64) {
+        if left == 0 {
+            return;
+        }
+        let scaled = |bytes: u64, by: u64, of: u64| {
+            u64::try_from(u128::from(bytes) * u128::from(by) / u128::from(of.max(1)))
+                .unwrap_or(u64::MAX)
+        };
+        let now = scaled(self.asked, capacity, left);
+        let memory = capacity / ASKED_OVER;
+        let total = left + memory;
+        self.demand = scaled(now, left, total).saturating_add(scaled(self.demand, memory, total));
+        self.asked = 0;
+    }
+
+    fn demand(&self) -> u64 {
+        self.demand.max(self.asked)
+    }
+
     fn wants_more(&self, at: Positions) -> bool {
         at.consumed < self.wants_until
     }
@@ -116,7 +151,9 @@ struct TenantShares {
     for_little: u64,
     users: HashMap<u32, UserShare>,
     other_users: UserShare,
-    /// Bytes that each user may have.
+    /// Bytes that each user may have who asks for no more.
+    modest: u64,
+    /// Bytes that each other user may have.
     level: u64,
 }
 
@@ -136,14 +173,35 @@ impl TenantShares {
         users.any(|user| user.wants_more(at))
     }
 
-    /// Sets the level of the users so that they have `bytes` together.
-    fn set_level(&mut self, bytes: u64, at: Positions, wants: &mut Vec<u64>) {
-        wants.clear();
-        for user in self.users.values_mut().chain([&mut self.other_users]) {
-            wants.push(wanted(user.share.bytes(at), user.wants_more(at)));
-        }
-        self.level = fair_level(bytes, wants);
+    /// Sets the levels of the users so that they have `bytes` together.
+    fn set_levels(&mut self, bytes: u64, demands: &mut Vec<u64>) {
+        demands.clear();
+        let users = self.users.values().chain([&self.other_users]);
+        demands.extend(users.map(UserShare::demand).filter(|demand| *demand > 0));
+        (self.modest, self.level) = levels(bytes, demands);
     }
+}
+
+/// The most that each may have who asks for no more, and what each other may have,
+/// so that all together have `total`.
+fn levels(total: u64, demands: &mut [u64]) -> (u64, u64) {
+    demands.sort_unstable();
+    let mut others = demands.len() as u64;
+    let part = total / others.max(1);
+    let (mut left, mut largest) = (total, 0);
+    for demand in &*demands {
+        let equal = left / others;
+        let leaves = left.saturating_sub(*demand);
+        let is_modest = *demand <= part * MODEST && leaves >= (others - 1) * (part / FLOOD_PART);
+        if *demand > equal && (others == 1 || !is_modest) {
+            return (equal.max(largest), equal);
+        }
+        left -= demand;
+        others -= 1;
+        largest = *demand;
+    }
+    // All have what they want. Anyone may want the rest, too.
+    (left + largest, left + largest)
 }
 
 fn wanted(bytes: u64, wants_more: bool) -> u64 {
@@ -228,22 +286,26 @@ impl QueueShares {
         });
         let (level, capacity) = (self.level, self.capacity);
         let tenant = self.tenants.entry(key).or_insert_with(|| TenantShares {
+            modest: level,
             level,
             for_little: (capacity / LITTLE).min(free / 4),
             ..TenantShares::default()
         });
         let (users, of_all) = (tenant.users.len(), tenant.all.bytes(at));
-        let (level, for_little) = (tenant.level, tenant.for_little);
+        let (modest, flood, for_little) = (tenant.modest, tenant.level, tenant.for_little);
         let id = owner.map_or(0, |owner| owner.user);
         let user = tenant.user(id, is_room && users < MAX_USERS);
+        user.asked += bytes;
+        let is_modest = user.demand() <= modest;
+        let level = if is_modest { modest } else { flood };
         let new = user.share.bytes(at) + bytes;
         let spare = self.capacity / SPARE / 4 * 3;
-        let slack = if new <= level / 2 {
-            self.level / SLACK
+        let for_all = if is_modest {
+            self.level + self.level / SLACK
         } else {
-            0
+            self.level - self.level / SLACK
         };
-        let fits = new <= level && of_all + bytes <= self.level + slack && bytes + spare <= free;
+        let fits = new <= level && of_all + bytes <= for_all && bytes + spare <= free;
         let is_little = !fits && new <= level - level / NEARLY && bytes <= for_little.min(free);
         if fits || is_little {
             user.share.add(bytes, at);
@@ -265,7 +327,11 @@ impl QueueShares {
         let left = at.consumed.saturating_sub(self.levels_at.consumed);
         self.levels_at = at;
         self.users = 0;
+        let capacity = self.capacity;
         self.tenants.retain(|_, tenant| {
+            for user in tenant.users.values_mut().chain([&mut tenant.other_users]) {
+                user.measure(left, capacity);
+            }
             tenant
                 .users
                 .retain(|_, user| user.wants_more(at) || user.share.last > at.consumed);
@@ -284,7 +350,7 @@ impl QueueShares {
         let for_little = left / self.tenants.len().max(1) as u64;
         for tenant in self.tenants.values_mut() {
             tenant.for_little = (tenant.for_little + for_little).min(self.capacity / LITTLE);
-            tenant.set_level(self.level, at, &mut wants);
+            tenant.set_levels(self.level, &mut wants);
         }
     }
 }
@@ -415,6 +481,53 @@ mod tests {
                 refused * 100 <= all,
                 "{new_users} new users: {refused} of {all}"
             );
+        }
+    }
+
+    /// Six users flood a queue that is emptied 1 MB at a time, and one asks for more than a seventh
+    /// of that.
+    #[test]
+    fn floods_pay_for_one_who_asks_for_more_than_an_equal_part() {
+        let mut shares = QueueShares::default();
+        let (mut refused, mut all) = (0, 0);
+        for round in 0..400 {
+            shares.look(shares.used.saturating_sub(1 << 20), 64 << 20);
+            for turn in 0..1500 {
+                for user in 0..6 {
+                    shares.take(owner(0, user), 1000);
+                }
+                if turn % 6 == 0 {
+                    let is_refused = !shares.take(owner(0, 77), 1000);
+                    // Before there is a queue, nobody is known.
+                    if round >= 100 {
+                        refused += u32::from(is_refused);
+                        all += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused * 100 <= all, "{refused} of {all}");
+    }
+
+    #[test]
+    fn the_levels_of_users_are_for_all_of_them() {
+        for (demands, expected) in [
+            (vec![], (100, 100)),
+            (vec![10, 20], (90, 90)),
+            (vec![1_000], (100, 100)),
+            (vec![1_000, 2_000], (50, 50)),
+            // 30 is more than a fourth of 100, and leaves more than a sixteenth to each flood.
+            (vec![30, 1_000, 1_000, 1_000], (30, 23)),
+            (vec![40, 45, 1_000, 1_000], (45, 7)),
+            // More than four equal parts.
+            (
+                vec![
+                    5, 45, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000,
+                ],
+                (10, 10),
+            ),
+        ] {
+            assert_eq!(levels(100, &mut demands.clone()), expected, "{demands:?}");
         }
     }
 
