@@ -128,9 +128,15 @@ mutant every-second agent/src/pipeline.rs 's/counts.spans, 1\)/counts.spans, 2)/
 mutant kernel-copy bpf/message.bpf.h 's/thread->call.timeout_sec = copy.tv_sec;//' fentry tocttou_64
 mutant identity bpf/message.bpf.h 's/origin.start_ns = thread->call.start_ns;/origin.start_ns = thread->call.start_ns + 1;/' fentry exchange_32
 mutant stale-identity bpf/message.bpf.h 's/if \(bpf_map_update_elem\(&messages, &message, &origin, BPF_ANY\)\)/if (bpf_map_update_elem(&messages, &message, &origin, BPF_NOEXIST))/; s/bpf_map_delete_elem\(&messages, &message\);//g' fentry exchange_64
-mutant whole agent/src/pipeline.rs 's/self.send_after_all\(&send\)/drop(send)/' fentry journeys_slow_ones
+mutant whole agent/src/pipeline.rs 's/self.send_after_all\(call\)/drop(call)/' fentry journeys_slow_ones
 mutant parents bpf/message.bpf.h 's/origin->fate = fate;/origin->fate = SEND_TOLD;/' fentry journeys_min_duration
-mutant parents-filtered agent/src/sends.rs 's/self.untold.insert\(message, \(\), 1\);//' fentry journeys_filtered_by_the_agent
+mutant parents-filtered agent/src/sends.rs 's/self.untold.insert\(call, \(\), 1\);//' fentry journeys_filtered_by_the_agent
+mutant chain-waits bpf/chain.bpf.h 's/chain->waits == waits_of\(task\) &&//' fentry chains_socket_and_timer
+mutant chain-reads bpf/chain.bpf.h 's/chain->reads == reads_of\(task\)/true/' fentry chains_event_loop
+mutant chain-home bpf/chain.bpf.h 's/root_is_home\(&chain->root, call\)/false/' fentry chains_request_and_reply
+mutant chain-hops bpf/chain.bpf.h 's/chain->root.hops \+ 2 > chains.max_hops/false/' fentry chains_ping_pong
+mutant chain-unknown bpf/chain.bpf.h 's/chain->root.hops > 1 &&//' e2e chains_request_and_reply
+mutant receive-start agent/src/span.rs 's/until.saturating_sub\(call.start_ns\)/0/' fentry pingpong_64
 mutant stopped bpf/blocked.bpf.h 's/if \(stopped\) \{/if (0) {/' e2e stopped_before_attach_64
 mutant children bpf/lifecycle.bpf.h 's/COUNT\(child_lost\)/COUNT(message_lost)/' e2e limits_children
 mutant verdicts agent/src/filter.rs 's/\n\s*\|\| self.matches_container\(process\)\n/\n/' e2e limits_cgroups

@@ -125,8 +125,12 @@ impl<'a> Span<'a> {
                     ..call.key()
                 };
                 Link {
-                    // If it had a parent, that is also the parent of this one.
-                    trace_id: parent.map_or_else(|| ids.trace_id(interrupted), |_| trace_id),
+                    // An interrupted receive has no message, so it begins a trace. A send's
+                    // parent is that of its restart.
+                    trace_id: match parent {
+                        Some(_) if call.operation.is_send() => trace_id,
+                        _ => ids.trace_id(interrupted),
+                    },
                     span_id: ids.span_id(interrupted),
                 }
             }),

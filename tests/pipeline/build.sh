@@ -14,6 +14,7 @@ telemetrygen=v0.161.0
 # Jaeger v2.13.0. Its commit also has the tag v1.76.0, by which Go knows the module.
 jaeger_module=v1.76.0
 jaeger_release=v2.20.0
+jaeger_version=github.com/jaegertracing/jaeger/internal/version.latestVersion
 
 [ $# -gt 0 ] || { sed -n '3,6s/^# //p' "$0" >&2 && exit 2; }
 mkdir -p "$directory"
@@ -38,13 +39,13 @@ build_otelcol() {
 	mv "$directory/otelcol.build/otelcol" "$directory/otelcol"
 }
 
-# tool PROGRAM MODULE VERSION: in a module of its own, because Go installs no module that has a replace directive.
+# tool PROGRAM MODULE VERSION [LDFLAGS]: in a module of its own, because Go installs no module that has a replace directive.
 tool() {
 	mkdir -p "$directory/$1.build"
 	cd "$directory/$1.build"
 	logged "$1" go mod init "example.com/$1"
 	logged "$1" go get -tool "$2@$3"
-	logged "$1" go build -trimpath -ldflags "-s -w" -o "$directory/$1" "$2"
+	logged "$1" go build -trimpath -ldflags "-s -w ${4:-}" -o "$directory/$1" "$2"
 	cd "$root"
 }
 
@@ -54,12 +55,12 @@ build_telemetrygen() {
 
 build_jaeger() {
 	if [ -z "${JAEGER_REPOSITORY:-}" ]; then
-		tool jaeger github.com/jaegertracing/jaeger/cmd/jaeger "$jaeger_module"
+		tool jaeger github.com/jaegertracing/jaeger/cmd/jaeger "$jaeger_module" "-X $jaeger_version=v2.13.0"
 		return
 	fi
 	logged jaeger git clone --quiet --depth 1 --branch "$jaeger_release" "$JAEGER_REPOSITORY" "$directory/jaeger.build"
 	cd "$directory/jaeger.build"
-	logged jaeger go build -trimpath -ldflags "-s -w" -o "$directory/jaeger" ./cmd/jaeger
+	logged jaeger go build -trimpath -ldflags "-s -w -X $jaeger_version=$jaeger_release" -o "$directory/jaeger" ./cmd/jaeger
 	cd "$root"
 }
 

@@ -225,6 +225,9 @@ impl Comparison<'_> {
             }
             if let Some(sender) = sender.filter(|_| self.correlation != Correlation::None) {
                 differences.extend(time_in_queue(sender, traced));
+                if start_ns(traced) < start_ns(sender) - CLOCK_TOLERANCE_NS {
+                    differences.push("starts before its message was sent".to_owned());
+                }
             }
             // A send comes of the last receive of its thread, or may come of it.
             let before = last_received.get(&call.tid).filter(|_| call.is_send());

@@ -437,12 +437,11 @@ static void mixed(struct queue *from, struct queue *to)
 		take(from, &message);
 		if (is_end(&message))
 			break;
-		/* The byte is there already as a rule: nobody sleeps for it. */
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		give(to, 'n', NULL);
 		if (read(sockets[0], &byte, 1) != 1)
 			fail("read: %s", strerror(errno));
 		give(to, 's', NULL);
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
-		give(to, 'n', NULL);
 	}
 	give(to, END, &message);
 	close(sockets[0]);

@@ -48,9 +48,13 @@ pub(super) fn cases() -> Vec<Case> {
             |call| call.op == "mq_open" || call.op == "mq_notify"
         )),
         case!("filter_min_duration", min_duration),
+        // With chains, a failed send keeps what it comes of, or is linked to it.
         case!("sampling_keeps_errors", |b| kept(
             b,
-            json!({"sampling": {"ratio": 0.0, "always_keep": {"errors": true}}}),
+            json!({
+                "sampling": {"ratio": 0.0, "always_keep": {"errors": true}},
+                "traces": {"chains": {"mode": "none"}},
+            }),
             |call| call.ret < 0
         )),
         case!("abis_native_only", |b| kept_of_32(

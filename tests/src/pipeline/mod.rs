@@ -25,6 +25,7 @@ use clap::Parser;
 use collector::Speech;
 use jaeger::{Jaeger, Trace};
 use regex::Regex;
+use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::agent::{Agent, POLL};
@@ -177,6 +178,27 @@ impl Pipeline {
             Route::Direct => variables.push(("OTLP_ENDPOINT", &jaeger)),
         }
         Agent::start_file(&self.bench, &self.args.agent_config, &variables, HEALTH).await
+    }
+
+    /// Whether Jaeger compares hosts before it speaks of clocks: from 2.17 on.
+    async fn jaeger_knows_hosts(&self) -> Result<bool> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            git_version: String,
+        }
+        let output = Command::new(&self.args.jaeger)
+            .arg("version")
+            .output()
+            .await
+            .map_err(cannot_run(&self.args.jaeger))?;
+        let version: Version = serde_json::from_slice(&output.stdout).context("jaeger version")?;
+        let mut numbers = version.git_version.trim_start_matches('v').split('.');
+        let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+        match (next(), next()) {
+            (Some(major), Some(minor)) => Ok((major, minor) >= (2, 17)),
+            _ => bail!("Jaeger's version is {:?}", version.git_version),
+        }
     }
 
     /// Runs the demo, which a user would look at in Jaeger, and programs that record what they do.
