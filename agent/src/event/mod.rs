@@ -10,6 +10,10 @@ use crate::owner::Owner;
 use crate::skel::types::{call_abi, call_op};
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every event is a call, and none outlives its record"
+)]
 pub enum Event<'a> {
     /// One call, from entry to return.
     Call(Call<'a>),

@@ -186,10 +186,15 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
     let mut attributes = Collect::default();
     span.attributes(&mut attributes);
     let mut links = Vec::new();
-    links.extend(
-        span.sender_link
-            .map(|link| proto_link(link, "sender", 0x303)),
-    );
+    links.extend(span.sender_link.map(|link| {
+        let mut proto = proto_link(link, "sender", 0x303);
+        if span.parent_span_id == Some(link.span_id) {
+            let mut attributes = Collect::default();
+            attributes.text("opentracing.ref_type", "child_of");
+            proto.attributes.extend(attributes.0);
+        }
+        proto
+    }));
     links.extend(
         span.receive_link
             .map(|link| proto_link(link, "receive", 0x103)),
