@@ -13,11 +13,31 @@ use crate::span::{Origin, Traced, attributes, flatten};
 pub fn traces_data_lines(text: &str) -> Result<Vec<Traced>> {
     let mut spans = Vec::new();
     for line in text.lines() {
-        let data: TracesData =
-            serde_json::from_str(line).with_context(|| format!("not OTLP/JSON: {line}"))?;
+        let context = || format!("not OTLP/JSON: {line}");
+        let mut data: Value = serde_json::from_str(line).with_context(context)?;
+        fill_entity_refs(&mut data);
+        let data: TracesData = serde_json::from_value(data).with_context(context)?;
         spans.extend(flatten(data.resource_spans));
     }
     Ok(spans)
+}
+
+/// Writers may leave out what is empty; opentelemetry-proto wants the lists of an entity all the same.
+fn fill_entity_refs(data: &mut Value) {
+    let resources = data.get_mut("resourceSpans").and_then(Value::as_array_mut);
+    let entities = resources
+        .into_iter()
+        .flatten()
+        .filter_map(|resource| resource.pointer_mut("/resource/entityRefs"))
+        .filter_map(Value::as_array_mut)
+        .flatten();
+    for entity in entities.filter_map(Value::as_object_mut) {
+        for key in ["idKeys", "descriptionKeys"] {
+            entity
+                .entry(key)
+                .or_insert_with(|| Value::Array(Vec::new()));
+        }
+    }
 }
 
 /// Parses the output of `mqspan trace --output json`: one span per line, with its `resource` next
