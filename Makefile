@@ -145,4 +145,4 @@ lint: ## clippy, shellcheck
 	cargo clippy -p mqspan -- -D warnings
 	git ls-files -z '*.sh' .ci/run tests/vm/init | xargs -0 shellcheck
 
-.PHONY: help alerts bench build chart cluster deb demo deny fresh fuzz image instructions pipeline test unit e2e hostile oracle sbom kubernetes mutants nightly vm kernels programs programs-arm64 fmt lint
+.PHONY: help alerts bench build chart cluster deb demo deny fresh fuzz generate hostile image instructions pipeline test unit e2e oracle sbom kubernetes mutants nightly soak vm kernels programs programs-arm64 fmt lint

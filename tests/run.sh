@@ -131,7 +131,7 @@ check "a test kernel's warning is a failure" refuses tests/vm/run.sh -- sh -c 'e
 counted "in a test kernel that preempts" tests/vm/e2e.sh 6.1:preempt=full kprobe -- --filter '^(balance_hidden|balance_contended_64|blocked_arriving_32)$'
 # The part of `make kernels` in which kernel and backend differ most from those of this machine. On slow machines a case that starts an agent of
 # its own takes most of a minute there; those that share one agent take a second.
-export VM_CASES='^(basic|pingpong|exchange|odd_..$|time64|tocttou|interrupted|killed_|exec_|closed)|^(blocked_arriving_32|blocked_before_attach_64|detached_while_blocked_32|correlation_link|journeys_across|filter_in_kernel|limits_messages|limits_kretprobes|identity_pid_namespace)$'
+export VM_CASES='^(basic|pingpong|exchange|odd_..$|time64|tocttou|interrupted|killed_|exec_|closed)|^(blocked_arriving_32|blocked_before_attach_64|detached_while_blocked_32|chains_request_and_reply|journeys_across|filter_in_kernel|limits_messages|limits_kretprobes|identity_pid_namespace)$'
 counted "end to end in test kernels" tests/vm/matrix.sh 6.1,fentry 5.10,kprobe
 
 [ ! -s "$failures" ] || section "what failed"

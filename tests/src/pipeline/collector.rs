@@ -69,10 +69,19 @@ pub(super) async fn check(pipeline: &Pipeline, speech: Speech) -> Result<()> {
     let at = addresses();
     let collector = start_collector(pipeline, &at).await?;
     let agent = start_agent(pipeline, speech, &at).await?;
-    let made = pipeline.work().await?;
+    let mut seen = BTreeSet::new();
+    let work = pipeline.work();
+    tokio::pin!(work);
+    let made = loop {
+        tokio::select! {
+            made = &mut work => break made?,
+            () = tokio::time::sleep(POLL) => seen.extend(shapes(&scrape(at.agent).await?)),
+        }
+    };
     ensure!(!made.is_empty(), "nothing was run");
     let generated = generate(pipeline, speech, &at).await?;
-    let scraped = scrape_anew(at.agent).await?;
+    let last = shapes(&scrape_anew(at.agent).await?);
+    seen.extend(last.iter().cloned());
     let balance = agent.stop_balanced(&pipeline.bench).await?;
     ensure!(
         balance.exported > 0 && balance.sampled_out > 0,
@@ -83,7 +92,11 @@ pub(super) async fn check(pipeline: &Pipeline, speech: Speech) -> Result<()> {
     say(sampled(pipeline, &collector, &balance).await?);
     match speech.histograms {
         "exponential" => say(exponential(&collector, &balance)?),
-        _ => say(same_names(&scraped, &scrape(at.prometheus).await?)?),
+        _ => say(same_names(
+            &seen,
+            &last,
+            &shapes(&scrape(at.prometheus).await?),
+        )?),
     }
     Ok(())
 }
@@ -338,17 +351,22 @@ fn shapes(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Prometheus finds the same names, with the same labels, at the agent and at the Collector.
-fn same_names(of_agent: &str, of_collector: &str) -> Result<String> {
-    let (ours, theirs) = (shapes(of_agent), shapes(of_collector));
-    let difference: Vec<_> = ours.symmetric_difference(&theirs).collect();
+/// Prometheus finds the same names, with the same labels, at the agent and at the Collector. The
+/// Collector goes on telling what has ended, and has not been told what ended within a second.
+fn same_names(
+    seen: &BTreeSet<String>,
+    last: &BTreeSet<String>,
+    of_collector: &BTreeSet<String>,
+) -> Result<String> {
+    let of_agent_only: Vec<_> = last.difference(of_collector).collect();
+    let of_collector_only: Vec<_> = of_collector.difference(seen).collect();
     ensure!(
-        difference.is_empty() && !ours.is_empty(),
-        "only the agent or only the Collector's exporter to Prometheus has {difference:#?}"
+        of_agent_only.is_empty() && of_collector_only.is_empty() && !last.is_empty(),
+        "only the agent has {of_agent_only:#?}, only the Collector's exporter to Prometheus has {of_collector_only:#?}"
     );
     Ok(format!(
         "{} names with labels are the same at the agent's /metrics and at the Collector's exporter to Prometheus",
-        ours.len()
+        of_collector.len()
     ))
 }
 
@@ -366,10 +384,14 @@ mod tests {
 
     #[test]
     fn another_name_or_label_is_found() {
-        let one = "a{q=\"1\"} 3\n";
-        assert!(same_names(one, "a{q=\"2\",job=\"x\"} 4\n").is_ok());
+        let one = shapes("a{q=\"1\"} 3\n");
+        let check = |text: &str| same_names(&one, &one, &shapes(text));
+        assert!(check("a{q=\"2\",job=\"x\"} 4\n").is_ok());
         for other in ["a{r=\"1\"} 3\n", "b{q=\"1\"} 3\n", "a 3\n", ""] {
-            assert!(same_names(one, other).is_err(), "{other}");
+            assert!(check(other).is_err(), "{other}");
         }
+        let more = shapes("a{q=\"1\"} 3\nb 1\n");
+        assert!(same_names(&more, &one, &more).is_ok());
+        assert!(same_names(&more, &more, &one).is_err());
     }
 }
