@@ -14,7 +14,7 @@ use crate::ids::Ids;
 use crate::kernel::{CgroupVerdict, KernelFilter, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
-use crate::sampling::whole::WholeTraces;
+use crate::sampling::whole::{Kept, WholeTraces};
 use crate::sampling::{Decision, Sampling};
 use crate::sends::{CallRecord, Parent, Sends};
 use crate::sink::SpanSink;
@@ -164,6 +164,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             record: record.into(),
             process,
             times,
+            has_parent: true,
         };
         let without_room = self.sends.hold(self.now, cause.call, receive);
         self.go_on(without_room, Parent::NotThere);
@@ -211,7 +212,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if parent == Parent::NotThere {
             span.become_root();
         }
-        if self.is_kept(&mut span, record, process) {
+        if self.is_kept(&mut span, record, process, times) {
             self.sink.span(process, &span);
             if let Some(metrics) = &mut self.metrics {
                 metrics.exemplar(call, (span.trace_id, span.span_id));
@@ -242,7 +243,13 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     /// Whether the span is kept. With a slow or failed call, what was dropped of
     /// its trace before is sent after all.
-    fn is_kept(&mut self, span: &mut Span<'_>, record: &[u8], process: &Arc<Process>) -> bool {
+    fn is_kept(
+        &mut self,
+        span: &mut Span<'_>,
+        record: &[u8],
+        process: &Arc<Process>,
+        times: Times,
+    ) -> bool {
         let sampling = &self.settings.sampling;
         let call = span.call;
         if !self.settings.span.traces.empty_receives && call.is_empty_receive() {
@@ -255,37 +262,40 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             }
             // Nothing else is in the trace, and nothing will be.
             Decision::KeepAlways if call.parent().is_none() && !call.can_be_a_cause() => true,
-            Decision::KeepAlways => {
-                let kept = self.whole_traces.keep(call);
-                for call in &kept.after_all {
-                    self.send_after_all(call);
-                }
-                let is_behind = call.sender.is_none_or(|sender| sender.is_behind());
-                if !kept.is_whole && is_behind {
-                    span.become_root();
-                }
-                true
-            }
             Decision::Drop if !sampling.keeps_some() => false,
-            Decision::Drop if self.whole_traces.is_kept(call) => true,
-            Decision::Drop => {
+            Decision::Drop if !self.whole_traces.is_kept(call) => {
                 if call.parent().is_some() || call.can_be_a_cause() {
                     let dropped = CallRecord {
                         key: call.key(),
                         record: record.into(),
                         process: Arc::clone(process),
-                        times: span.times,
+                        times,
+                        has_parent: span.parent_span_id.is_some(),
                     };
                     self.whole_traces.drop_call(call.root(), dropped);
                 }
                 false
             }
+            Decision::KeepAlways | Decision::Drop => {
+                let kept = self.whole_traces.keep(call);
+                for dropped in &kept.after_all {
+                    self.send_after_all(dropped, &kept);
+                }
+                let is_behind = call.sender.is_none_or(|sender| sender.is_behind());
+                if is_behind && !kept.has_parent_of(call) {
+                    span.become_root();
+                }
+                true
+            }
         }
     }
 
-    fn send_after_all(&mut self, dropped: &CallRecord) {
+    fn send_after_all(&mut self, dropped: &CallRecord, kept: &Kept) {
         if let Ok(Event::Call(call)) = Event::parse(&dropped.record) {
-            let span = Span::new(&call, &self.settings.span, dropped.times);
+            let mut span = Span::new(&call, &self.settings.span, dropped.times);
+            if !dropped.has_parent || !kept.has_parent_of(&call) {
+                span.become_root();
+            }
             self.sink.span(&dropped.process, &span);
             if let Some(metrics) = &mut self.metrics {
                 metrics.exemplar(&call, (span.trace_id, span.span_id));

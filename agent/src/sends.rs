@@ -33,7 +33,10 @@ pub struct CallRecord {
     /// The bytes from the ring.
     pub record: Box<[u8]>,
     pub process: Arc<Process>,
+    /// Of the call.
     pub times: Times,
+    /// Whether its parent was there, if it has one.
+    pub has_parent: bool,
 }
 
 /// Whether the parent of a receive is exported.

@@ -305,6 +305,23 @@ fn a_slow_send_brings_the_whole_chain() {
 }
 
 #[test]
+fn what_is_sent_after_all_names_no_parent_that_is_not_there() {
+    let slow = || Sampling::new(0.0, false, Some(std::time::Duration::from_millis(1_500)));
+    // The root is forgotten, but not the receive.
+    let mut records = vec![Some(send(7, "x"))];
+    records.extend((100..20_000).map(|number| Some(send(number, "x"))));
+    records.extend([Some(receive(7, 0)), Some(send_on(7, true))]);
+    assert_eq!(spans_of(slow(), &records), [ROOT_WITH_LINK, SENT_ON]);
+    // The root is left out, and what comes later of a trace that is kept has no parent either.
+    let records = [
+        Some(send(7, "dropped")),
+        Some(receive(7, 0)),
+        Some(send_on(7, true)),
+    ];
+    assert_eq!(spans_of(slow(), &records), [ROOT_WITH_LINK, SENT_ON]);
+}
+
+#[test]
 fn what_the_sink_had_no_room_for_is_no_parent() {
     let settings = |ids| SpanSettings::new(ids, crate::config::Traces::default());
     let bytes = send(7, "x");

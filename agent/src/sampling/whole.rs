@@ -32,6 +32,14 @@ pub struct Kept {
     pub is_whole: bool,
 }
 
+impl Kept {
+    /// Whether the parent of this call is kept, which came before it.
+    pub fn has_parent_of(&self, call: &Call<'_>) -> bool {
+        let is_here = |parent| self.after_all.iter().any(|dropped| dropped.key == parent);
+        self.is_whole || call.parent().is_none_or(|cause| is_here(cause.call))
+    }
+}
+
 impl Default for WholeTraces {
     fn default() -> Self {
         Self {
