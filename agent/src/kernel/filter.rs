@@ -114,7 +114,8 @@ pub(super) fn store(settings: &KernelSettings, generation: u32, bss: &mut bss) {
     };
 }
 
-fn chains_of(settings: &KernelSettings) -> chain_settings {
+/// `traces.chains` and `traces.correlation` for the programs.
+pub(super) fn chains_of(settings: &KernelSettings) -> chain_settings {
     let chains = &settings.chains;
     let mode = match chains.mode {
         ChainMode::None => chain_mode::CHAINS_NONE,

@@ -44,7 +44,10 @@ impl Tracer {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             let environments = settings.environments.into();
             // SAFETY: as in filter::store().
-            unsafe { (&raw mut bss.send_environment).write_volatile(environments) };
+            unsafe {
+                (&raw mut bss.send_environment).write_volatile(environments);
+                (&raw mut bss.chains).write_volatile(filter::chains_of(settings));
+            }
         }
         if self.filter == settings.filter {
             return Ok(());
