@@ -81,6 +81,7 @@ static __always_inline void chain_begins(struct task_struct *task,
 	chain->taken_ns = thread->call.end_ns;
 	chain->waits = waits_of(task);
 	chain->reads = reads_of(task);
+	chain->generation = filter.generation;
 }
 
 /* Has the reply come to where the request came from? */
@@ -130,6 +131,7 @@ static __always_inline void cause_find(struct task_struct *task,
 
 	root_is_own(thread);
 	if (!chains.mode || !chain->cause_start_ns ||
+	    chain->generation != filter.generation ||
 	    is_too_old(chain->taken_ns, call))
 		return;
 	call->cause_start_ns = chain->cause_start_ns;

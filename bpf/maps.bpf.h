@@ -158,6 +158,7 @@ struct chain {
 	__u64 taken_ns; /* end_ns of the receive */
 	__u64 waits; /* of the thread, at the return of the receive */
 	__u64 reads;
+	__u32 generation; /* of the filter: another one may leave calls out */
 };
 
 /*

@@ -152,7 +152,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
         let times = self.anchors.times(call.start_ns, call.end_ns);
         for lost in self.sink.take_untold() {
-            self.lost_cause(lost);
+            self.lost_parent(lost);
         }
         let parent = self.sends.parent(call);
         let (Parent::InDoubt, Some(cause)) = (parent, call.parent()) else {
@@ -172,14 +172,14 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     /// Notes that this call has no span.
     fn is_untold(&mut self, call: &Call<'_>) {
-        if call.can_be_a_cause() {
-            self.lost_cause(call.key());
+        if self.settings.span.can_have_children(call) {
+            self.lost_parent(call.key());
         }
     }
 
-    /// Notes that a call that others may come of has no span, and releases the
-    /// receive that waits for it.
-    fn lost_cause(&mut self, call: CallKey) {
+    /// Notes that a call that others can be children of has no span, and releases
+    /// the receive that waits for it.
+    fn lost_parent(&mut self, call: CallKey) {
         self.sends.untold(call);
         let receive = self.sends.take_held(&call);
         self.go_on(receive, Parent::NotThere);
@@ -221,7 +221,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         } else {
             self.sampled_out(1, self.whole_traces.undecided());
         }
-        if call.operation.is_send() && call.can_be_a_cause() {
+        if call.operation.is_send() && span.can_have_children {
             // If the send is sampled out, so is its trace, and the receive with
             // it.
             self.sends.told(call.key());
@@ -251,6 +251,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         times: Times,
     ) -> bool {
         let sampling = &self.settings.sampling;
+        let joins_sends = self.settings.span.traces.joins_sends();
         let call = span.call;
         if !self.settings.span.traces.empty_receives && call.is_empty_receive() {
             return false;
@@ -261,10 +262,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
                 true
             }
             // Nothing else is in the trace, and nothing will be.
-            Decision::KeepAlways if call.parent().is_none() && !call.can_be_a_cause() => true,
-            Decision::Drop if !sampling.keeps_some() => false,
+            Decision::KeepAlways if call.parent().is_none() && !span.can_have_children => true,
+            Decision::Drop if !sampling.keeps_some(joins_sends) => false,
             Decision::Drop if !self.whole_traces.is_kept(call) => {
-                if call.parent().is_some() || call.can_be_a_cause() {
+                if call.parent().is_some() || span.can_have_children {
                     let dropped = CallRecord {
                         key: call.key(),
                         record: record.into(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use opentelemetry_semantic_conventions::attribute as semconv;
 
 use crate::clock::Times;
-use crate::config::{Correlation, ReceiveStart, Traces};
+use crate::config::{ChainMode, Correlation, ReceiveStart, Traces};
 use crate::errno;
 use crate::event::{Call, CallKey, Cause, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
@@ -36,6 +36,22 @@ impl SpanSettings {
             traces,
             templates,
         }
+    }
+
+    /// Whether calls can be children of this one: of a send the receive of its
+    /// message, of a receive the sends that come of it.
+    pub fn can_have_children(&self, call: &Call<'_>) -> bool {
+        if call.ret < 0 {
+            return false;
+        }
+        if call.operation.is_receive() {
+            return match self.traces.chain_mode() {
+                ChainMode::Proven => call.parent().is_some(),
+                ChainMode::Thread => true,
+                ChainMode::Link | ChainMode::None => false,
+            };
+        }
+        call.made_message && self.traces.correlation == Correlation::Parent
     }
 }
 
@@ -81,6 +97,8 @@ pub struct Span<'a> {
     pub trace_state: Option<TraceState>,
     /// What stands for the queue in the name.
     pub template: Option<Arc<str>>,
+    /// Whether other spans can name it as their parent.
+    pub can_have_children: bool,
     /// `traces.body_size`.
     tells_body_size: bool,
 }
@@ -143,6 +161,7 @@ impl<'a> Span<'a> {
                 .name
                 .as_deref()
                 .and_then(|name| settings.templates.of_queue(name)),
+            can_have_children: settings.can_have_children(call),
             tells_body_size: settings.traces.body_size,
             call,
         }

@@ -288,6 +288,31 @@ static void shape_batch(void)
 	unmake(queues, 2);
 }
 
+static void combine(struct queue *first, struct queue *second, struct queue *to)
+{
+	struct message message;
+
+	do {
+		take(first, &message);
+		take(second, &message);
+		give(to, is_end(&message) ? END : '.', &message);
+	} while (!is_end(&message));
+}
+
+/* A message of each of two queues becomes one, for the sake of the second. */
+static void shape_combine(void)
+{
+	struct queue queues[3];
+
+	make(queues, 3);
+	PROCESS(combine(&queues[0], &queues[1], &queues[2]));
+	PROCESS(sink(&queues[2], 1));
+	PROCESS(source(&queues[0], 1));
+	PROCESS(source(&queues[1], 1));
+	wait_for_all();
+	unmake(queues, 3);
+}
+
 static int timer_every(long ns)
 {
 	struct itimerspec when = { { 0, ns }, { 0, ns } };
@@ -468,8 +493,9 @@ static const struct {
 	{ "pipeline", shape_pipeline }, { "pool", shape_pool },
 	{ "fanout", shape_fanout },	{ "fanin", shape_fanin },
 	{ "request", shape_request },	{ "pingpong", shape_pingpong },
-	{ "batch", shape_batch },	{ "loop", shape_loop },
-	{ "handover", shape_handover }, { "mixed", shape_mixed },
+	{ "batch", shape_batch },	{ "combine", shape_combine },
+	{ "loop", shape_loop },		{ "handover", shape_handover },
+	{ "mixed", shape_mixed },
 };
 
 /* shape NAME [N]: N messages through one of the shapes above. */

@@ -183,13 +183,29 @@ section! {
     }
 }
 
+impl Traces {
+    /// `chains.mode`, as far as `correlation` lets it be: where messages do not carry traces
+    /// on, it is not known which are replies.
+    pub fn chain_mode(&self) -> ChainMode {
+        match self.chains.mode {
+            ChainMode::Proven if self.correlation != Correlation::Parent => ChainMode::Link,
+            mode => mode,
+        }
+    }
+
+    /// Whether a send can be the child of a receive.
+    pub fn joins_sends(&self) -> bool {
+        matches!(self.chain_mode(), ChainMode::Proven | ChainMode::Thread)
+    }
+}
+
 section! {
     /// `traces.chains`
     Chains {
         /// When a send is a child of the receive before it in its thread, and so in the trace of that message: proven, when the message's send
         /// is known, it is no reply that has come home, and the thread has neither slept nor read anything in between; thread, always; link,
-        /// never; or none. A send that is no child has a link, unless this is none. proven needs correlation: parent, and a backend that
-        /// follows messages.
+        /// never; or none. A send that is no child has a link, unless this is none. proven needs correlation: parent, every capture.abis, and
+        /// a backend that follows messages.
         mode: ChainMode = ChainMode::Proven,
         /// How many calls a trace may have in a row, at least 1. What comes then begins a trace with a link to the old one.
         #[cfg_attr(test, schemars(range(min = 1)))]

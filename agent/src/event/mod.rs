@@ -231,12 +231,6 @@ impl Call<'_> {
         self.parent().map_or(self.key(), |cause| cause.root)
     }
 
-    /// Whether calls may refer to it as what they come of: a send whose message was
-    /// seen, or a receive that took one.
-    pub fn can_be_a_cause(&self) -> bool {
-        self.ret >= 0 && (self.made_message || self.operation.is_receive())
-    }
-
     /// The positive error number that the program sees. `None` for success, for
     /// a wait that the kernel enters again, and where the thread died.
     pub fn errno(&self) -> Option<i32> {

@@ -28,8 +28,8 @@ pub struct SpanSender {
     owners: Arc<OwnerLosses>,
     /// Average bytes of a span in the previous batch.
     span_bytes: u64,
-    /// Calls in the batch that others may come of.
-    causes: Vec<CallKey>,
+    /// Calls in the batch that others can be children of.
+    parents: Vec<CallKey>,
     /// Such calls whose span was lost.
     untold: Vec<CallKey>,
 }
@@ -50,7 +50,7 @@ impl SpanSender {
             shares: QueueShares::default(),
             owners: Arc::default(),
             span_bytes: SPAN_BYTES,
-            causes: Vec::new(),
+            parents: Vec::new(),
             untold: Vec::new(),
         }
     }
@@ -70,13 +70,13 @@ impl SpanSender {
         resource: &Arc<EncodedResource>,
         span: &Span<'_>,
     ) {
-        let cause = span.call.can_be_a_cause().then(|| span.call.key());
+        let parent = span.can_have_children.then(|| span.call.key());
         if !self.shares.take(owner, self.span_bytes) {
             self.owners.add(owner, Loss::QueueFull, 1);
             for sink in &self.sinks {
                 sink.counters.dropped(Loss::QueueFull, 1);
             }
-            self.is_untold(cause);
+            self.is_untold(parent);
             return;
         }
         let mut pushed = self.batch.push(process, resource, span);
@@ -89,25 +89,26 @@ impl SpanSender {
                 if self.since.is_none() {
                     self.since = Some(now);
                 }
-                self.causes.extend(cause);
+                self.parents.extend(parent);
             }
             Push::Full | Push::TooLarge => {
                 for sink in &self.sinks {
                     sink.counters.dropped(Loss::TooLarge, 1);
                 }
-                self.is_untold(cause);
+                self.is_untold(parent);
             }
         }
     }
 
     /// Remembers a lost call. Bounded, because nobody may ever ask for it.
-    fn is_untold(&mut self, causes: impl IntoIterator<Item = CallKey>) {
+    fn is_untold(&mut self, parents: impl IntoIterator<Item = CallKey>) {
         if self.untold.len() < MAX_UNTOLD {
-            self.untold.extend(causes);
+            self.untold.extend(parents);
         }
     }
 
-    /// Calls that others may come of and whose span was lost since the last call.
+    /// Calls that others can be children of, and whose span was lost since the last
+    /// time.
     pub fn take_untold(&mut self) -> Vec<CallKey> {
         std::mem::take(&mut self.untold)
     }
@@ -140,12 +141,12 @@ impl SpanSender {
                 is_lost = true;
             }
         }
-        let mut causes = std::mem::take(&mut self.causes);
+        let mut parents = std::mem::take(&mut self.parents);
         if is_lost {
-            self.is_untold(causes.drain(..));
+            self.is_untold(parents.drain(..));
         }
-        causes.clear();
-        self.causes = causes;
+        parents.clear();
+        self.parents = parents;
         self.look();
     }
 

@@ -4,12 +4,12 @@
 //! that one who asks for up to [`MODEST`] equal parts still gets it all, at the
 //! cost of those who ask for more.
 //!
-//! The parts are bytes in the
-//! queue. It leaves in the order in which it came, so who has a tenth of it has
-//! a tenth of what the collector takes. The levels up to which each may fill it
-//! are computed anew each time that some of it has moved. They do not depend on
-//! how much is free at the moment, as the ring's shares in `bpf/share.bpf.h` do:
-//! requests end in bursts, and each would belong to whoever calls most.
+//! The parts are bytes in the queue. It leaves in the order in which it came, so
+//! who has a tenth of it has a tenth of what the collector takes. The levels up
+//! to which each may fill it are computed anew each time that some of it has
+//! moved. They do not depend on how much is free at the moment, as the ring's
+//! shares in `bpf/share.bpf.h` do: requests end in bursts, and each would belong
+//! to whoever calls most.
 
 use std::collections::HashMap;
 

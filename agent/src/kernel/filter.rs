@@ -120,8 +120,6 @@ pub(super) fn chains_of(settings: &KernelSettings) -> chain_settings {
     let mode = match chains.mode {
         ChainMode::None => chain_mode::CHAINS_NONE,
         ChainMode::Link => chain_mode::CHAINS_LINK,
-        // Where messages do not carry traces on, it is not known which are replies.
-        ChainMode::Proven if !settings.joins_receives => chain_mode::CHAINS_LINK,
         ChainMode::Proven => chain_mode::CHAINS_PROVEN,
         ChainMode::Thread => chain_mode::CHAINS_THREAD,
     };

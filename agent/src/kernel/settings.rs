@@ -1,14 +1,16 @@
 //! The part of a configuration that the kernel acts on.
 
 use super::name_table::NameTable;
-use crate::config::{Abi, Capture, Chains, Config, Correlation, Filter, Globs, Selector};
+use crate::config::{
+    Abi, Capture, ChainMode, Chains, Config, Correlation, Filter, Globs, Selector,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelSettings {
     /// What to hook, and sizes and limits.
     pub capture: Capture,
     pub filter: KernelFilter,
-    /// `traces.chains`
+    /// `traces.chains`, with the mode that is possible.
     pub chains: Chains,
     /// Whether a receive is the child of its send.
     pub joins_receives: bool,
@@ -24,7 +26,7 @@ impl KernelSettings {
         Self {
             capture: config.capture.clone(),
             filter: KernelFilter::new(&config.filter),
-            chains: config.traces.chains.clone(),
+            chains: chains_of(config),
             joins_receives: config.traces.correlation == Correlation::Parent,
             environments: config.enrich.process,
         }
@@ -54,6 +56,24 @@ impl KernelSettings {
         } else {
             0
         }
+    }
+}
+
+fn chains_of(config: &Config) -> Chains {
+    let mode = match config.traces.chain_mode() {
+        // A thread can change its ABI, and what it receives by another one is not seen.
+        ChainMode::Proven
+            if Abi::ALL
+                .iter()
+                .any(|abi| !config.capture.abis.contains(abi)) =>
+        {
+            ChainMode::Link
+        }
+        mode => mode,
+    };
+    Chains {
+        mode,
+        ..config.traces.chains.clone()
     }
 }
 
@@ -163,5 +183,23 @@ impl KernelFilter {
 
     pub(super) fn by_process(&self) -> bool {
         !self.include_pids.is_empty() || !self.exclude_pids.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_proven_only_where_every_abi_is_seen() {
+        let mut config = Config::default();
+        assert_eq!(KernelSettings::new(&config).chains.mode, ChainMode::Proven);
+        config.capture.abis = [Abi::Native].into();
+        assert_eq!(KernelSettings::new(&config).chains.mode, ChainMode::Link);
+        config.traces.chains.mode = ChainMode::Thread;
+        assert_eq!(KernelSettings::new(&config).chains.mode, ChainMode::Thread);
+        config = Config::default();
+        config.traces.correlation = Correlation::Link;
+        assert_eq!(KernelSettings::new(&config).chains.mode, ChainMode::Link);
     }
 }

@@ -276,7 +276,9 @@ fn a_send_is_the_child_of_the_receive_it_comes_of_if_that_is_there() {
         Some(send_on(7, false)),
     ];
     assert_eq!(spans_of(all(), &records), [SENT, CHILD, SENT]);
-    let dropped = record(call_op::CALL_TIMEDRECEIVE, 0, |raw| {
+    let child = call_flag::CALL_CHILD.0;
+    let dropped = record(call_op::CALL_TIMEDRECEIVE, child, |raw| {
+        (raw.cause_tid, raw.cause_start_ns) = (1, 7);
         (raw.tid, raw.start_ns) = (2, 8);
         name_thread(raw, "dropped");
     });
@@ -287,6 +289,75 @@ fn a_send_is_the_child_of_the_receive_it_comes_of_if_that_is_there() {
         Some(send_on(7, true)),
     ];
     assert_eq!(spans_of(all(), &records), [SENT, SENT]);
+}
+
+#[test]
+fn only_what_can_have_children_is_held_for_a_failed_call() {
+    use crate::config::{ChainMode, Correlation, Traces};
+    for (mode, correlation, held) in [
+        (ChainMode::Proven, Correlation::Parent, 2),
+        (ChainMode::Thread, Correlation::Parent, 2),
+        (ChainMode::Thread, Correlation::Link, 1),
+        (ChainMode::Proven, Correlation::Link, 0),
+        (ChainMode::Link, Correlation::Parent, 0),
+        (ChainMode::None, Correlation::Parent, 0),
+    ] {
+        let mut traces = Traces {
+            correlation,
+            ..Traces::default()
+        };
+        traces.chains.mode = mode;
+        let settings = PipelineSettings {
+            span: SpanSettings::new(Ids::new(1), traces),
+            filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
+            sampling: Sampling::new(0.0, true, None),
+        };
+        let counts = PipelineCounts::default();
+        let processes = untold_processes();
+        let mut pipeline = Pipeline::new(settings, processes, Recorder::default(), &counts);
+        pipeline.record(&send(7, "x"));
+        let flags = match correlation {
+            Correlation::Parent => call_flag::CALL_CHILD.0,
+            _ => 0,
+        };
+        pipeline.record(&record(call_op::CALL_TIMEDRECEIVE, flags, |raw| {
+            (raw.cause_tid, raw.cause_start_ns) = (1, 7);
+            (raw.root_tid, raw.root_start_ns) = (1, 7);
+            (raw.tid, raw.start_ns) = (2, 8);
+        }));
+        let decoded = counts.decoded();
+        assert_eq!(decoded.undecided, held, "{mode} {correlation}");
+    }
+}
+
+#[test]
+fn an_empty_receive_is_a_span_unless_that_is_off() {
+    for (errno, empty_receives, spans) in [
+        (libc::EAGAIN, true, 1),
+        (libc::EAGAIN, false, 0),
+        (libc::ETIMEDOUT, false, 0),
+        (libc::EBADF, false, 1),
+    ] {
+        let settings = PipelineSettings {
+            span: SpanSettings::new(
+                Ids::new(1),
+                crate::config::Traces {
+                    empty_receives,
+                    ..Default::default()
+                },
+            ),
+            filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
+            sampling: Sampling::new(1.0, true, None),
+        };
+        let counts = PipelineCounts::default();
+        let processes = untold_processes();
+        let mut pipeline = Pipeline::new(settings, processes, Recorder::default(), &counts);
+        pipeline.record(&record(call_op::CALL_TIMEDRECEIVE, 0, |raw| {
+            raw.ret = -i64::from(errno);
+        }));
+        let decoded = counts.decoded();
+        assert_eq!((decoded.spans, decoded.sampled_out), (spans, 1 - spans));
+    }
 }
 
 #[test]

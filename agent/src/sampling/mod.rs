@@ -72,9 +72,11 @@ impl Sampling {
         self.trace_state
     }
 
-    /// Whether [`Decision::KeepAlways`] can occur.
-    pub fn keeps_some(&self) -> bool {
-        self.keep_errors || self.keep_slower_than_ns.is_some()
+    /// Whether what is dropped can be kept after all, because of another call of
+    /// its trace. A failed call is alone in its trace, unless sends are joined to
+    /// receives.
+    pub fn keeps_some(&self, joins_sends: bool) -> bool {
+        self.keep_errors && joins_sends || self.keep_slower_than_ns.is_some()
     }
 }
 

@@ -11,6 +11,7 @@ use mqspan_testkit::collector::Collector;
 use mqspan_testkit::span::Traced;
 use serde_json::{Value, json};
 
+use super::filter::RELOADED;
 use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::{self, Agent};
@@ -31,6 +32,8 @@ pub(super) fn cases() -> Vec<Case> {
         case!("chains_hand_over", hand_over),
         case!("chains_socket_and_timer", |b| shape(b, "mixed", json!({}))),
         case!("chains_modes", modes),
+        case!("chains_receive_left_out", receive_left_out),
+        case!("chains_combine", |b| most(b, "combine")),
     ]
 }
 
@@ -121,33 +124,38 @@ async fn shape(bench: &'static Bench, name: &str, config: Value) -> Result<()> {
     found(bench, name, config).await.map(drop)
 }
 
-async fn found(bench: &'static Bench, name: &str, config: Value) -> Result<Found> {
-    let config_mode = config
-        .pointer("/traces/chains/mode")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
-    let messages = (bench.messages / 2).max(50).to_string();
-    let workload = Workload::new(bench.workload()?, &["shape", name, &messages])?;
-    let collector = Collector::start()?;
+fn over(config: Value) -> Value {
     let mut over = json!({
         "capture": {"ring_buffer_size": "64MiB"},
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     });
     agent::merge(&mut over, config);
-    let agent = Agent::sending_to(bench, &collector, over).await?;
+    over
+}
+
+fn workload(bench: &Bench, name: &str) -> Result<Workload> {
+    let messages = (bench.messages / 2).max(50).to_string();
+    Workload::new(bench.workload()?, &["shape", name, &messages])
+}
+
+async fn found(bench: &'static Bench, name: &str, config: Value) -> Result<Found> {
+    let workload = workload(bench, name)?;
+    let collector = Collector::start()?;
+    let agent = Agent::sending_to(bench, &collector, over(config)).await?;
     let calls = workload.run(bench).await?;
     collector
         .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
         .await?;
     agent.stop_balanced(bench).await?;
     let spans = collector.spans();
-    // With chains off, sends are not even linked.
-    if config_mode.as_deref() != Some("none") {
-        comparison(bench, &workload).check(&calls, &spans)?;
-    }
-    let found = Traces::new(pairs(&calls, &spans)?).judge()?;
+    comparison(bench, &workload).check(&calls, &spans)?;
+    judged(name, &calls, &spans)
+}
+
+fn judged(what: &str, calls: &[Call], spans: &[Traced]) -> Result<Found> {
+    let found = Traces::new(pairs(calls, spans)?).judge()?;
     println!(
-        "    {name}: {} sends come of a message: {} children, {} linked, none wrong; the longest trace has {} spans",
+        "    {what}: {} sends come of a message: {} children, {} linked, none wrong; the longest trace has {} spans",
         found.due, found.children, found.linked, found.longest
     );
     Ok(found)
@@ -203,20 +211,72 @@ async fn hand_over(bench: &'static Bench) -> Result<()> {
     Ok(())
 }
 
-/// `traces.chains.mode`
+/// `traces.chains.mode`, and that a reload changes it.
 async fn modes(bench: &'static Bench) -> Result<()> {
-    for (mode, are_children, are_linked) in [
+    let collector = Collector::start()?;
+    let endpoint = collector.endpoint();
+    let config = |mode| {
+        let mode = json!({"traces": {"chains": {"mode": mode}}});
+        agent::config(bench, &endpoint, over(mode))
+    };
+    let agent = Agent::start(bench, config("none")).await?;
+    for (reloads, (mode, are_children, are_linked)) in [
+        ("none", false, false),
         ("thread", true, false),
         ("link", false, true),
-        ("none", false, false),
-    ] {
-        let config = json!({"traces": {"chains": {"mode": mode}}});
-        let found = found(bench, "pipeline", config).await?;
+        ("thread", true, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if reloads > 0 {
+            agent.reload(config(mode))?;
+            agent
+                .wait_for_logs(RELOADED, reloads, bench.bound(10))
+                .await?;
+        }
+        let calls = workload(bench, "pipeline")?.run(bench).await?;
+        collector
+            .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
+            .await?;
+        let found = judged(mode, &calls, &collector.spans())?;
         let expected = |wanted: bool| if wanted { found.due } else { 0 };
         ensure!(
-            found.children == expected(are_children) && found.linked == expected(are_linked),
+            found.due > 0
+                && found.children == expected(are_children)
+                && found.linked == expected(are_linked),
             "traces.chains.mode {mode}: {found:?}"
         );
     }
+    agent.stop_balanced(bench).await?;
+    Ok(())
+}
+
+/// A thread takes a message, then one from a queue that is left out, and sends: that is not for the
+/// sake of the first, even if every send is taken to be the child of the receive before it.
+async fn receive_left_out(bench: &'static Bench) -> Result<()> {
+    let collector = Collector::start()?;
+    let config = json!({
+        "filter": {"exclude": {"queues": ["*.sb"]}},
+        "traces": {"chains": {"mode": "thread"}},
+    });
+    let agent = Agent::sending_to(bench, &collector, over(config)).await?;
+    let mut calls = workload(bench, "combine")?.run(bench).await?;
+    let all = calls.len();
+    calls.retain(|call| {
+        call.queue
+            .as_deref()
+            .is_none_or(|name| !name.ends_with(".sb"))
+    });
+    collector
+        .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
+        .await?;
+    agent.stop_balanced(bench).await?;
+    let found = judged("combine", &calls, &collector.spans())?;
+    ensure!(calls.len() < all, "nothing is left out");
+    ensure!(
+        found.children == 0 && found.linked == 0,
+        "{found:?} of what is left out"
+    );
     Ok(())
 }
