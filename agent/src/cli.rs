@@ -112,6 +112,9 @@ pub struct TraceArgs {
     /// In the end, print calls, errors and durations of each operation and queue to standard error
     #[arg(long)]
     pub summary: bool,
+    /// Print each chain as a tree, a second after its last call: which sends came of which messages
+    #[arg(long, conflicts_with_all = ["output", "summary"])]
+    pub chains: bool,
     /// How to hook: auto (the default), fentry, kprobe or tracepoint
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,

@@ -54,6 +54,8 @@ pub(super) fn cases() -> Vec<Case> {
         case!("trace_exit_codes", trace_exit_codes),
         case!("trace_pid_namespace", trace_pid_namespace),
         case!("trace_journeys", trace_journeys),
+        case!("trace_chains", trace_chains),
+        case!("trace_causes", trace_causes),
         case!("doctor", doctor),
         case!("doctor_mends", doctor_mends),
         case!("wrong_usage", wrong_usage),
@@ -153,6 +155,86 @@ async fn trace_journeys(bench: &'static Bench) -> Result<()> {
     ensure!(
         wanted.contains(&told) && receives >= 40,
         "{told} of {receives} receives tell their sender: {text}"
+    );
+    Ok(())
+}
+
+/// `--chains` prints every call that others come of, in a tree of its trace, and counts the others.
+async fn trace_chains(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["shape", "pipeline", "20"])?;
+    let line = trace_line(bench, &["--chains"], &workload.command_line());
+    let output = agent::command(bench, &line).await?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if !bench.backend.sees_messages() {
+        ensure!(output.status.code() == Some(1), "{}", output.status);
+        return ensure_contains(&stderr, "fentry and kprobe do", "trace --chains");
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.code() == Some(0),
+        "{}: {stderr}",
+        output.status
+    );
+    let number_before = |line: &str, what: &str| {
+        let (before, _) = line.split_once(what)?;
+        before.split_whitespace().last()?.parse::<usize>().ok()
+    };
+    let chains: Vec<usize> = text
+        .lines()
+        .filter_map(|line| number_before(line, " calls in "))
+        .collect();
+    let alone = stderr
+        .lines()
+        .find_map(|line| number_before(line, " calls belong to no chain"));
+    let truth = workload.truth()?;
+    let told = chains.iter().sum::<usize>() + alone.unwrap_or(0);
+    ensure!(
+        told == truth.len() || agent::says_that_it_misses(&stderr) && told < truth.len(),
+        "{told} of {} calls: {text}\n{stderr}",
+        truth.len()
+    );
+    let lines = text.lines().filter(|line| line.contains("(/")).count();
+    ensure!(
+        lines == chains.iter().sum::<usize>(),
+        "{lines} lines of calls in {chains:?}: {text}"
+    );
+    // Twenty messages and the last; in each hop a thread may be made to wait.
+    let whole = chains.iter().filter(|&&calls| calls == 6).count();
+    ensure!(
+        whole > 10,
+        "{whole} of 21 chains have all six calls: {text}"
+    );
+    ensure_contains(&text, "\u{2514}\u{2500} ", "trace --chains")
+}
+
+/// A send of a thread that has received tells what it comes of, or may come of.
+async fn trace_causes(bench: &'static Bench) -> Result<()> {
+    let workload = Workload::new(bench.workload()?, &["shape", "pipeline", "20"])?;
+    let line = trace_line(bench, &[], &workload.command_line());
+    let output = agent::command(bench, &line).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(0), "{}: {text}", output.status);
+    let (mut proven, mut possible) = (0, 0);
+    for line in text.lines().filter(|line| line.contains(" mq_timedsend")) {
+        let Some((_, cause)) = line.split_once("\u{2190} /") else {
+            continue;
+        };
+        ensure_contains(cause, " after ", "trace")?;
+        match cause.contains("? after ") {
+            true => possible += 1,
+            false => proven += 1,
+        }
+    }
+    let truth = workload.truth()?;
+    let due = truth.iter().filter(|call| call.cause.is_some()).count();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        due > 0 && proven + possible == due || agent::says_that_it_misses(&stderr),
+        "{proven} + {possible} of {due} sends tell their cause: {text}"
+    );
+    ensure!(
+        (proven > possible) == bench.backend.sees_messages(),
+        "{proven} proven, {possible} possible"
     );
     Ok(())
 }

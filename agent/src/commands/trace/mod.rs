@@ -1,5 +1,6 @@
 //! `mqspan trace`: live spans on the terminal.
 
+mod chains;
 mod child;
 mod colours;
 mod json;
@@ -46,7 +47,14 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
         .map_err(|error| super::explain::attach_error(&error))?;
     live::demand_known_pids(&tracer)?;
     let meters = tracer.meters().context("cannot keep the counters open")?;
-    say!("tracing by {}", tracer.backend());
+    let backend = tracer.backend();
+    if args.chains && !backend.knows_messages() {
+        return Err(anyhow!(
+            "--chains: the {backend} backend does not see which message is which; fentry and kprobe do"
+        )
+        .into());
+    }
+    say!("tracing by {backend}");
     if let Some(warning) = tracer.backend().warning() {
         say!("{warning}; use --backend kprobe");
     }
@@ -61,6 +69,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
     };
     let colours = Colours::new(args.color);
     let code = match (args.output, args.summary) {
+        _ if args.chains => traced.follow(chains::Chains::new(out, colours)),
         (Output::Pretty, false) => traced.follow(pretty::Printer::new(out, colours)),
         (Output::Pretty, true) => traced.follow(Summary::new(pretty::Printer::new(out, colours))),
         (Output::Json, false) => traced.follow(json::Lines::new(out)),

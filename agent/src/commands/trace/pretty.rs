@@ -16,15 +16,30 @@ use crate::span::{AttributeSink, Span};
 
 /// Shorter calls are padded to this column, so that results line up.
 const RESULT_COLUMN: usize = 66;
-/// Thread names remembered, to name the senders of messages.
-const MAX_NAMES: usize = 4096;
+/// Threads remembered, to tell what messages and sends come of.
+const MAX_THREADS: usize = 4096;
 
 pub(super) struct Printer<W> {
     out: LineOutput<W>,
     line: String,
     colours: Colours,
-    /// Names by thread id, from all calls: a receive can end before its send does.
-    names: HashMap<u32, String>,
+    /// By thread id, from all calls: a receive can end before its send does.
+    threads: HashMap<u32, Known>,
+}
+
+/// What is remembered of a thread.
+#[derive(Debug, Default)]
+struct Known {
+    comm: String,
+    received: Option<Received>,
+}
+
+/// The last receive that took a message.
+#[derive(Debug)]
+struct Received {
+    start_ns: u64,
+    end_ns: u64,
+    queue: Option<String>,
 }
 
 impl<W: Write> Printer<W> {
@@ -33,21 +48,25 @@ impl<W: Write> Printer<W> {
             out: LineOutput::new(out),
             line: String::new(),
             colours,
-            names: HashMap::new(),
+            threads: HashMap::new(),
         }
     }
 
     fn remember(&mut self, call: &Call<'_>) {
-        if let Some(name) = self.names.get_mut(&call.tid) {
-            if *name != call.comm {
-                call.comm.as_ref().clone_into(name);
-            }
-            return;
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&call.tid) {
+            self.threads.clear();
         }
-        if self.names.len() >= MAX_NAMES {
-            self.names.clear();
+        let known = self.threads.entry(call.tid).or_default();
+        if known.comm != call.comm {
+            call.comm.as_ref().clone_into(&mut known.comm);
         }
-        self.names.insert(call.tid, call.comm.clone().into_owned());
+        if call.operation.is_receive() && call.ret >= 0 {
+            known.received = Some(Received {
+                start_ns: call.start_ns,
+                end_ns: call.end_ns,
+                queue: call.name.as_deref().map(str::to_owned),
+            });
+        }
     }
 }
 
@@ -55,7 +74,7 @@ impl<W: Write> SpanSink for Printer<W> {
     fn span(&mut self, _process: &Process, span: &Span<'_>) {
         self.remember(span.call);
         self.line.clear();
-        if write_span(&mut self.line, span, self.colours, &self.names).is_ok() {
+        if write_span(&mut self.line, span, self.colours, &self.threads).is_ok() {
             self.line.push('\n');
             self.out.line(self.line.as_bytes());
         }
@@ -74,22 +93,15 @@ fn write_span(
     line: &mut String,
     span: &Span<'_>,
     colours: Colours,
-    names: &HashMap<u32, String>,
+    threads: &HashMap<u32, Known>,
 ) -> fmt::Result {
     let call = span.call;
     let mut time = Rfc3339::default();
-    let clock = time
-        .format(Timeout {
-            sec: (span.call_start_unix_ns() / 1_000_000_000).cast_signed(),
-            nsec: (span.call_start_unix_ns() % 1_000_000_000).cast_signed(),
-        })
-        .unwrap_or(UNKNOWN_TIME);
-    let (date, clock) = clock.split_at_checked(DATE_BYTES).unwrap_or(("", clock));
+    let (date, clock) = date_and_clock(&mut time, span.call_start_unix_ns());
     write!(
         line,
-        "{}{}{} {:<22} {:<7} ",
+        "{}{clock}{} {:<22} {:<7} ",
         colours.dim(),
-        clock.get(..15).unwrap_or(clock),
         colours.plain(),
         Thread(&call.comm, call.tid).to_string(),
         call.abi.name(),
@@ -102,7 +114,20 @@ fn write_span(
         line.push(' ');
     }
     write_result(line, span, colours)?;
-    write_journey(line, span, colours, names)
+    write_journey(line, span, colours, threads)?;
+    write_cause(line, span, colours, threads)
+}
+
+/// The day with its `T`, and the time of day in microseconds.
+pub(super) fn date_and_clock(time: &mut Rfc3339, unix_ns: u64) -> (&str, &str) {
+    let text = time
+        .format(Timeout {
+            sec: (unix_ns / 1_000_000_000).cast_signed(),
+            nsec: (unix_ns % 1_000_000_000).cast_signed(),
+        })
+        .unwrap_or(UNKNOWN_TIME);
+    let (date, clock) = text.split_at_checked(DATE_BYTES).unwrap_or(("", text));
+    (date, clock.get(..15).unwrap_or(clock))
 }
 
 /// Length of the date and its `T` in RFC 3339.
@@ -110,7 +135,7 @@ const DATE_BYTES: usize = "2026-11-24T".len();
 const UNKNOWN_TIME: &str = "????-??-??T??:??:??.??????";
 
 /// Displayed as `comm/tid`.
-struct Thread<'a>(&'a str, u32);
+pub(super) struct Thread<'a>(pub(super) &'a str, pub(super) u32);
 
 impl fmt::Display for Thread<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,13 +185,8 @@ fn write_arguments(line: &mut String, span: &Span<'_>, date: &str) -> fmt::Resul
 
 fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Result {
     let call = span.call;
-    let (colour, plain) = (colours.of_outcome(span), colours.plain());
-    match (&span.failure, call.death_signal) {
-        (Some(signal), Some(_)) => write!(line, " = {colour}killed by {signal}{plain}")?,
-        (Some(error), None) => write!(line, " = {colour}-1 {error}{plain}")?,
-        (None, _) if call.reentered => write!(line, " = {colour}? interrupted{plain}")?,
-        (None, _) => write!(line, " = {colour}{}{plain}", call.ret)?,
-    }
+    line.push_str(" = ");
+    write_outcome(line, span, colours)?;
     if call.operation.is_receive()
         && call.ret >= 0
         && let Some(priority) = call.priority
@@ -196,25 +216,64 @@ fn write_result(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Re
     )
 }
 
+/// Writes the return value, or how the call failed.
+pub(super) fn write_outcome(line: &mut String, span: &Span<'_>, colours: Colours) -> fmt::Result {
+    let (colour, plain) = (colours.of_outcome(span), colours.plain());
+    match (&span.failure, span.call.death_signal) {
+        (Some(signal), Some(_)) => write!(line, "{colour}killed by {signal}{plain}"),
+        (Some(error), None) => write!(line, "{colour}-1 {error}{plain}"),
+        (None, _) if span.call.reentered => write!(line, "{colour}? interrupted{plain}"),
+        (None, _) => write!(line, "{colour}{}{plain}", span.call.ret),
+    }
+}
+
 /// Writes who sent a received message, and how long it was in the queue.
 fn write_journey(
     line: &mut String,
     span: &Span<'_>,
     colours: Colours,
-    names: &HashMap<u32, String>,
+    threads: &HashMap<u32, Known>,
 ) -> fmt::Result {
     let (Some(sender), Some(seconds)) = (span.call.sender, span.time_in_queue()) else {
         return Ok(());
     };
-    let name = names
-        .get(&sender.cause.call.tid)
-        .map_or("?", String::as_str);
+    let sent_by = threads.get(&sender.cause.call.tid);
+    let name = sent_by.map_or("?", |known| known.comm.as_str());
     write!(
         line,
         "  {}\u{2190} {} after {}{}",
         colours.of_journey(),
         Thread(name, sender.cause.call.tid),
         Nanoseconds((seconds * 1e9) as u64),
+        colours.plain()
+    )
+}
+
+/// Writes which receive a send comes of, with a question mark if that is not proven.
+fn write_cause(
+    line: &mut String,
+    span: &Span<'_>,
+    colours: Colours,
+    threads: &HashMap<u32, Known>,
+) -> fmt::Result {
+    let call = span.call;
+    let Some(cause) = call.receive_before else {
+        return Ok(());
+    };
+    let received = threads
+        .get(&call.tid)
+        .and_then(|known| known.received.as_ref())
+        .filter(|received| received.start_ns == cause.call.start_ns);
+    let Some(received) = received else {
+        return Ok(());
+    };
+    write!(
+        line,
+        "  {}\u{2190} {}{} after {}{}",
+        colours.of_journey(),
+        Escaped(received.queue.as_deref().unwrap_or("?")),
+        if cause.is_parent { "" } else { "?" },
+        Nanoseconds(call.start_ns.saturating_sub(received.end_ns)),
         colours.plain()
     )
 }
@@ -255,9 +314,10 @@ impl AttributeSink for Arguments {
 mod tests {
     use super::*;
     use crate::config::Traces;
+    use crate::event::{CallKey, Cause, Operation};
     use crate::ids::Ids;
     use crate::span::SpanSettings;
-    use crate::test_calls::receive;
+    use crate::test_calls::{SEND, receive};
 
     /// 2026-11-24T06:00:00Z, the second of the timeout in `receive`.
     const TIMEOUT_SECOND: u64 = 1_795_500_000;
@@ -265,9 +325,21 @@ mod tests {
     fn line(call: &Call<'_>, start_unix_ns: u64, colours: bool) -> String {
         let settings = SpanSettings::new(Ids::new(7), Traces::default());
         let span = Span::new(call, &settings, (start_unix_ns, start_unix_ns + 1_500));
-        let names = HashMap::from([(99, "shop\x1b".to_owned())]);
+        let known = |comm: &str, received| Known {
+            comm: comm.to_owned(),
+            received,
+        };
+        let received = Received {
+            start_ns: 400_000,
+            end_ns: 990_000,
+            queue: Some("/in\x1b".to_owned()),
+        };
+        let threads = HashMap::from([
+            (99, known("shop\x1b", None)),
+            (101, known("orders", Some(received))),
+        ]);
         let mut line = String::new();
-        write_span(&mut line, &span, Colours(colours), &names).unwrap();
+        write_span(&mut line, &span, Colours(colours), &threads).unwrap();
         line
     }
 
@@ -313,18 +385,52 @@ mod tests {
     }
 
     #[test]
+    fn a_send_tells_which_receive_it_comes_of() {
+        let mut call = receive();
+        call.operation = Operation::MqTimedsend;
+        (call.ret, call.sender) = (0, None);
+        let mut cause = Cause {
+            call: CallKey {
+                tid: 101,
+                start_ns: 400_000,
+            },
+            root: SEND,
+            is_parent: true,
+        };
+        call.receive_before = Some(cause);
+        let proven = line(&call, 0, false);
+        assert!(
+            proven.ends_with("1.5 µs  \u{2190} /in\\u{1b} after 10.0 µs"),
+            "{proven}"
+        );
+        cause.is_parent = false;
+        call.receive_before = Some(cause);
+        let possible = line(&call, 0, false);
+        assert!(
+            possible.ends_with("\u{2190} /in\\u{1b}? after 10.0 µs"),
+            "{possible}"
+        );
+        cause.call.start_ns -= 1;
+        call.receive_before = Some(cause);
+        assert!(!line(&call, 0, false).contains('\u{2190}'));
+    }
+
+    #[test]
     fn names_of_threads_are_bounded_and_renewed() {
         let mut printer = Printer::new(Vec::new(), Colours(false));
         let mut call = receive();
-        for tid in 0..MAX_NAMES as u32 + 10 {
+        for tid in 0..MAX_THREADS as u32 + 10 {
             call.tid = tid;
             printer.remember(&call);
         }
-        assert_eq!(printer.names.len(), 10);
+        assert_eq!(printer.threads.len(), 10);
         call.comm = "renamed".into();
         printer.remember(&call);
         assert_eq!(
-            printer.names.get(&call.tid).map(String::as_str),
+            printer
+                .threads
+                .get(&call.tid)
+                .map(|known| known.comm.as_str()),
             Some("renamed")
         );
     }
