@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# screens.sh [top|trace]: prints what README.md shows: the screen of `mqspan top` beside the two programs of the demo, on a terminal of 80x24 that
-# tmux makes, or what `mqspan trace` says of them in a test kernel. As root; build first: make build, make -C tests/demo.
+# screens.sh [top|trace|chains]: prints what the documents show: the screen of `mqspan top` beside the two programs of the demo, on a terminal of
+# 80x24 that tmux makes, or in a test kernel what `mqspan trace` says of them, or the chains of four programs that pass three messages on. As root;
+# build first: make build, make -C tests/demo, make -C tests/workload.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -11,7 +12,11 @@ trace)
 	exec tests/vm/run.sh --add target/demo/orders --add target/demo/warehouse -- \
 		target/release/mqspan trace --color never --summary -- "$PWD/target/demo/orders" "$PWD/target/demo/warehouse"
 	;;
-*) sed -n '3,4s/^# //p' "$0" >&2 && exit 2 ;;
+chains)
+	exec tests/vm/run.sh --add target/workload/mqwork-x86_64 -- \
+		target/release/mqspan trace --color never --chains -- "$PWD/target/workload/mqwork-x86_64" --truth /dev/null shape pipeline 3
+	;;
+*) sed -n '3,5s/^# //p' "$0" >&2 && exit 2 ;;
 esac
 dir=$(mktemp -d)
 in_tmux() {
