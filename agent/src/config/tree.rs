@@ -172,6 +172,10 @@ section! {
         empty_receives: bool = true,
         /// What a thread sends after it has received a message.
         chains: Chains = Chains::default(),
+        /// Whether there are spans of what threads do with the messages they take: children of the message's send, from the receive's return
+        /// to the return of the last send that is proven to come of it, or, if there is none, to the thread's next receive, if it has waited
+        /// for nothing until then. Such sends are their children. messaging.process.duration has the same without this.
+        process_spans: bool = false,
         /// Error codes that leave the span's status unset, because they are part of normal work. A send that finds its queue full until the
         /// deadline is an error, a receive that finds it empty is not.
         unset_status_errnos: UnsetStatusErrnos = UnsetStatusErrnos::default(),
