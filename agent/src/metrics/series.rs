@@ -151,10 +151,9 @@ impl Series {
     pub(super) fn set_told(&mut self) {
         self.is_told = true;
         self.duration.exemplars.set_told();
-        for durations in [&mut self.time_in_queue, &mut self.processing] {
-            if let Some(durations) = durations {
-                durations.exemplars.set_told();
-            }
+        let others = [&mut self.time_in_queue, &mut self.processing];
+        for durations in others.into_iter().flatten() {
+            durations.exemplars.set_told();
         }
     }
 

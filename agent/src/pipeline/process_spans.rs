@@ -51,11 +51,16 @@ impl<S: SpanSink> Pipeline<'_, S> {
         let settings = &self.settings;
         let (times, end_ns) = (processing.times, processing.end_ns);
         let mut span = Span::of_processing(receive, &settings.span, times, end_ns);
-        let joins_sends = settings.span.traces.joins_sends();
+        let (has_sender, has_receive) = match processing.receive_span {
+            ReceiveSpan::Exported { is_child } => (is_child, true),
+            ReceiveSpan::Held | ReceiveSpan::Dropped { .. } => (false, false),
+        };
         if settings.sampling.keeps(span.trace_id) {
             span.trace_state = settings.sampling.trace_state();
-        } else if !processing.is_promised && !self.whole_traces.is_kept(receive) {
-            if settings.sampling.keeps_some(joins_sends) {
+        } else if !processing.is_promised && !has_receive && !self.whole_traces.is_kept(receive) {
+            let joins_sends = settings.span.traces.joins_sends();
+            let has_others = receive.parent().is_some() || settings.span.can_have_children(receive);
+            if has_others && settings.sampling.keeps_some(joins_sends) {
                 let dropped = CallRecord {
                     key: receive.key(),
                     record: processing.record.as_slice().into(),
@@ -68,10 +73,6 @@ impl<S: SpanSink> Pipeline<'_, S> {
             }
             return;
         }
-        let (has_sender, has_receive) = match processing.receive_span {
-            ReceiveSpan::Exported { is_child } => (is_child, true),
-            ReceiveSpan::Held | ReceiveSpan::Dropped { .. } => (false, false),
-        };
         self.set_parent(&mut span, has_sender, has_receive);
         span.has_room = processing.is_promised;
         self.sink.span(&processing.process, &span);
@@ -137,3 +138,6 @@ impl<S: SpanSink> Pipeline<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,12 @@
 //! Ends of processing, call by call.
 
 use super::*;
-use crate::event::{Cause, Operation, ProcessKey};
-use crate::test_calls::{receive, untold_process};
+use crate::clock::{Anchors, Reading};
+use crate::config::{Enrich, Resource};
+use crate::event::{Cause, Operation};
+use crate::host::Host;
+use crate::process::Processes;
+use crate::test_calls::receive;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -12,18 +16,18 @@ fn message(tid: u32, start_ns: u64) -> Call<'static> {
     call
 }
 
+fn key(tid: u32, start_ns: u64) -> CallKey {
+    CallKey { tid, start_ns }
+}
+
 /// What a thread sends because of the message that it took at `of_ns`.
 fn send(tid: u32, start_ns: u64, of_ns: u64, no_wait: bool) -> Call<'static> {
-    let cause = CallKey {
-        tid,
-        start_ns: of_ns,
-    };
     Call {
         operation: Operation::MqTimedsend,
         sender: None,
         receive_before: Some(Cause {
-            call: cause,
-            root: cause,
+            call: key(tid, of_ns),
+            root: key(tid, of_ns),
             is_parent: true,
         }),
         no_wait,
@@ -39,10 +43,16 @@ struct Threads {
 
 impl Threads {
     fn new() -> Self {
+        let enrich = Enrich {
+            process: false,
+            container: false,
+            ..Enrich::default()
+        };
+        let mut processes = Processes::new(Host::read(), &Resource::default(), &enrich);
         Self {
             all: Processings::default(),
             now: Instant::now(),
-            process: untold_process(ProcessKey::default()),
+            process: processes.of_call(&receive(), &Anchors::new(Reading::now())),
         }
     }
 
@@ -96,14 +106,12 @@ fn without_a_send_it_ends_with_the_next_receive_unless_the_thread_has_waited() {
         // Of the one that just began nothing is known.
         assert!(threads.all.take_all().is_empty());
     }
-    // The first one counts, if it gets a message or not.
+    // The first one counts, whether it gets a message or not.
     threads.call(&message(1, 100));
     let mut empty = message(1, 200);
     (empty.ret, empty.no_wait) = (-110, true);
     threads.call(&empty);
-    let mut next = message(1, 300);
-    next.no_wait = false;
-    assert_eq!(threads.call(&next), [200]);
+    assert_eq!(threads.call(&message(1, 300)), [200]);
     // Something new has begun before the next receive.
     threads.call(&message(1, 400));
     let mut new = send(1, 450, 400, true);
@@ -134,31 +142,20 @@ fn it_ends_when_the_thread_makes_no_call_any_more() {
 #[test]
 fn threads_are_bounded_and_the_oldest_is_given_up() {
     let mut threads = Threads::new();
-    let mut ended = Vec::new();
+    let mut given_up = Vec::new();
     for tid in 0..10_000 {
-        threads.call(&message(tid, 100));
-        ended.extend(threads.call(&send(tid, 200 + u64::from(tid), 100, true)));
+        given_up.extend(threads.call(&message(tid, 100)));
+        let last = send(tid, 200 + u64::from(tid), 100, true);
+        assert!(threads.call(&last).is_empty());
     }
     assert_eq!(threads.all.pending.len(), MAX_THREADS);
-    // They were given up when the next ones began.
-    assert!(ended.is_empty());
-    assert!(!threads.all.promise(
-        CallKey {
-            tid: 0,
-            start_ns: 100
-        },
-        |_| true
-    ));
-    assert!(threads.all.promise(
-        CallKey {
-            tid: 9_999,
-            start_ns: 100
-        },
-        |_| true
-    ));
-    for round in 0..10_000 {
+    assert_eq!(given_up.len(), 10_000 - MAX_THREADS);
+    assert!(given_up.is_sorted());
+    assert!(!threads.all.promise(key(0, 100), |_| true));
+    assert!(threads.all.promise(key(9_999, 100), |_| true));
+    for round in 0..20_000 {
         threads.call(&message(1, 1_000 + round));
-        threads.now += S / 100;
+        threads.now += S / 1_000;
         threads.due();
     }
     assert!(threads.all.due.len() <= 2 * MAX_THREADS + 1);
@@ -170,14 +167,11 @@ fn threads_are_bounded_and_the_oldest_is_given_up() {
 fn room_is_asked_for_until_there_is_some() {
     let mut threads = Threads::new();
     threads.call(&message(1, 100));
-    let receive = CallKey {
-        tid: 1,
-        start_ns: 100,
-    };
+    threads.call(&send(1, 120, 100, true));
+    let receive = key(1, 100);
     assert!(!threads.all.promise(receive, |_| false));
     assert!(threads.all.promise(receive, |_| true));
     assert!(threads.all.promise(receive, |_| false));
-    threads.call(&send(1, 120, 100, true));
     let all = threads.all.take_all();
     assert!(all.len() == 1 && all[0].is_promised);
     assert!(!threads.all.promise(receive, |_| true));
