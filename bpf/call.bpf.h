@@ -180,7 +180,7 @@ static __always_inline void call_is_over(struct task_struct *task,
 		send_forgives(task, thread);
 	else if (is_receive(call->op) && call->ret >= 0 &&
 		 !(call->flags & CALL_DIED)) {
-		if (fate == SEND_TOLD && chains.mode)
+		if (fate == SEND_TOLD)
 			chain_begins(task, thread);
 		else
 			chain_breaks(thread);
@@ -471,8 +471,10 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 		thread->interrupted_start_ns = 0;
 	}
 	thread->call.start_ns = now;
+	if (is_transfer(op))
+		wait_tell(task, thread);
 	if (is_send(op))
-		cause_find(task, thread);
+		cause_find(thread);
 	else if (is_receive(op))
 		root_is_own(thread);
 	COUNT(entered);

@@ -101,9 +101,20 @@ static __always_inline bool is_too_old(__u64 ns, const struct call_event *call)
 	return chains.max_age_ns && call->start_ns - ns > chains.max_age_ns;
 }
 
+/* Notes whether anything can have reached the thread since its last receive. */
+static __always_inline void wait_tell(struct task_struct *task,
+				      struct thread_record *thread)
+{
+	const struct chain *chain = &thread->chain;
+
+	if (READS_ARE_COUNTED && chain->cause_start_ns &&
+	    chain->generation == filter.generation &&
+	    chain->waits == waits_of(task) && chain->reads == reads_of(task))
+		thread->call.flags |= CALL_NO_WAIT;
+}
+
 /* May the send that now begins be the child of the thread's last receive? */
-static __always_inline bool chain_goes_on(struct task_struct *task,
-					  const struct thread_record *thread)
+static __always_inline bool chain_goes_on(const struct thread_record *thread)
 {
 	const struct chain *chain = &thread->chain;
 	const struct call_event *call = &thread->call;
@@ -118,13 +129,11 @@ static __always_inline bool chain_goes_on(struct task_struct *task,
 	if (chains.mode == CHAINS_THREAD)
 		return true;
 	/* A message from nobody knows where may be a reply. */
-	return READS_ARE_COUNTED && chain->root.hops > 1 &&
-	       chain->waits == waits_of(task) && chain->reads == reads_of(task);
+	return chain->root.hops > 1 && (call->flags & CALL_NO_WAIT);
 }
 
 /* Finds what the send that now begins comes of. Its start_ns is set. */
-static __always_inline void cause_find(struct task_struct *task,
-				       struct thread_record *thread)
+static __always_inline void cause_find(struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
 	struct chain *chain = &thread->chain;
@@ -138,7 +147,7 @@ static __always_inline void cause_find(struct task_struct *task,
 	call->cause_tid = call->tid;
 	call->flags |= CALL_CAUSE;
 	root_tell(call, &chain->root);
-	if (chain_goes_on(task, thread))
+	if (chain_goes_on(thread))
 		root_is_of(thread, &chain->root);
 }
 
@@ -146,7 +155,7 @@ static __always_inline void cause_find(struct task_struct *task,
 static __always_inline void send_forgives(struct task_struct *task,
 					  struct thread_record *thread)
 {
-	if (thread->call.flags & CALL_CHILD)
+	if (thread->call.flags & CALL_NO_WAIT)
 		thread->chain.waits = waits_of(task);
 }
 

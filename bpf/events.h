@@ -99,6 +99,11 @@ enum call_flag {
 	CALL_CAUSE = 1 << 20,
 	/* The call is in the trace of its cause, as its child. */
 	CALL_CHILD = 1 << 21,
+	/*
+	 * A send or receive: from the return of the thread's last receive with
+	 * a message to this entry, it has neither slept nor read anything.
+	 */
+	CALL_NO_WAIT = 1 << 22,
 };
 
 /*

@@ -40,6 +40,11 @@ impl Ids {
         self.hash(2, call).max(1).to_be_bytes()
     }
 
+    /// The id of the span of what follows a receive: the processing of its message.
+    pub fn process_id(&self, receive: CallKey) -> SpanId {
+        self.hash(3, receive).max(1).to_be_bytes()
+    }
+
     /// Two rounds of the finalizer of SplitMix64 (Steele, Lea, Flood 2014),
     /// keyed by the seed.
     fn hash(&self, stream: u64, call: CallKey) -> u64 {
@@ -71,6 +76,7 @@ mod tests {
             for start_ns in 1_000_000..1_000_300 {
                 assert!(traces.insert(ids.trace_id(CallKey { tid, start_ns })));
                 assert!(spans.insert(ids.span_id(CallKey { tid, start_ns })));
+                assert!(spans.insert(ids.process_id(CallKey { tid, start_ns })));
             }
         }
     }

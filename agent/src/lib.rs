@@ -49,6 +49,7 @@ mod filter;
 mod host;
 mod kubernetes;
 mod process;
+mod processing;
 mod sends;
 
 mod export;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading, Times};
-use crate::config::Config;
+use crate::config::{Abi, Config};
 use crate::event::{Call, CallKey, Event};
 use crate::filter::NameFilter;
 use crate::host::Host;
@@ -14,7 +14,8 @@ use crate::ids::Ids;
 use crate::kernel::{CgroupVerdict, KernelFilter, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
-use crate::sampling::whole::{Kept, WholeTraces};
+use crate::processing::Processings;
+use crate::sampling::whole::WholeTraces;
 use crate::sampling::{Decision, Sampling};
 use crate::sends::{CallRecord, Parent, Sends};
 use crate::sink::SpanSink;
@@ -57,6 +58,9 @@ pub struct PipelineSettings {
     pub span: SpanSettings,
     pub filter: NameFilter,
     pub sampling: Sampling,
+    /// Every receive is seen, so that the kernel knows when a thread has waited for
+    /// nothing else.
+    pub sees_receives: bool,
 }
 
 impl PipelineSettings {
@@ -65,6 +69,7 @@ impl PipelineSettings {
             span: SpanSettings::new(Ids::new(host.boot_seed()), config.traces.clone()),
             filter: NameFilter::new(&config.filter, &KernelFilter::new(&config.filter)),
             sampling: Sampling::of(config),
+            sees_receives: Abi::ALL.iter().all(|abi| config.capture.abis.contains(abi)),
         }
     }
 }
@@ -81,6 +86,7 @@ pub struct Pipeline<'a, S> {
     cgroup_verdicts: Vec<CgroupVerdict>,
     whole_traces: WholeTraces,
     sends: Sends,
+    processings: Processings,
     /// Time at the end of the last round.
     now: Instant,
 }
@@ -103,6 +109,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             cgroup_verdicts: Vec::new(),
             whole_traces: WholeTraces::default(),
             sends: Sends::default(),
+            processings: Processings::default(),
             now: Instant::now(),
         }
     }
@@ -145,6 +152,10 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if !self.settings.filter.wants(call, &process) {
             PipelineCounts::add(&self.counts.filtered, 1);
             self.is_untold(call);
+            // It goes on with what has no span.
+            if call.operation.is_receive() {
+                self.processed_before(call);
+            }
             return;
         }
         if let Some(metrics) = &mut self.metrics {
@@ -153,6 +164,13 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         let times = self.anchors.times(call.start_ns, call.end_ns);
         for lost in self.sink.take_untold() {
             self.lost_parent(lost);
+        }
+        self.processed_before(call);
+        if call.takes_message() && self.follows_processing() {
+            let oldest = self
+                .processings
+                .begin(self.now, call, record, &process, times);
+            self.processed(oldest);
         }
         let parent = self.sends.parent(call);
         let (Parent::InDoubt, Some(cause)) = (parent, call.parent()) else {
@@ -165,6 +183,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             process,
             times,
             has_parent: true,
+            processed_ns: None,
         };
         let without_room = self.sends.hold(self.now, cause.call, receive);
         self.go_on(without_room, Parent::NotThere);
@@ -212,7 +231,12 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         if parent == Parent::NotThere {
             span.become_root();
         }
-        if self.is_kept(&mut span, record, process, times) {
+        let is_kept = self.is_kept(&mut span, record, process, times);
+        if call.takes_message() {
+            self.receive_becomes(&span, is_kept);
+        }
+        if is_kept {
+            self.join_processing(&mut span, false);
             self.sink.span(process, &span);
             if let Some(metrics) = &mut self.metrics {
                 metrics.exemplar(call, (span.trace_id, span.span_id));
@@ -272,6 +296,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
                         process: Arc::clone(process),
                         times,
                         has_parent: span.parent_span_id.is_some(),
+                        processed_ns: None,
                     };
                     self.whole_traces.drop_call(call.root(), dropped);
                 }
@@ -279,31 +304,13 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
             }
             Decision::KeepAlways | Decision::Drop => {
                 let kept = self.whole_traces.keep(call);
-                for dropped in &kept.after_all {
-                    self.send_after_all(dropped, &kept);
-                }
+                self.send_all_after_all(&kept);
                 let is_behind = call.sender.is_none_or(|sender| sender.is_behind());
                 if is_behind && !kept.has_parent_of(call) {
                     span.become_root();
                 }
                 true
             }
-        }
-    }
-
-    fn send_after_all(&mut self, dropped: &CallRecord, kept: &Kept) {
-        if let Ok(Event::Call(call)) = Event::parse(&dropped.record) {
-            let mut span = Span::new(&call, &self.settings.span, dropped.times);
-            if !dropped.has_parent || !kept.has_parent_of(&call) {
-                span.become_root();
-            }
-            self.sink.span(&dropped.process, &span);
-            if let Some(metrics) = &mut self.metrics {
-                metrics.exemplar(&call, (span.trace_id, span.span_id));
-            }
-            let undecided = self.whole_traces.undecided() as u64;
-            self.counts.undecided.store(undecided, Ordering::Relaxed);
-            PipelineCounts::add(&self.counts.spans, 1);
         }
     }
 
@@ -323,6 +330,9 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         while let Some(receive) = self.sends.take_due(Some(now)) {
             self.go_on(Some(receive), Parent::NotThere);
         }
+        while let Some(due) = self.processings.take_due(now) {
+            self.processed(Some(due));
+        }
         self.sink.tick(now);
         self.processes.tick(now);
         if let Some(metrics) = &mut self.metrics {
@@ -340,6 +350,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         while let Some(receive) = self.sends.take_due(None) {
             self.go_on(Some(receive), Parent::NotThere);
         }
+        self.end_processings();
         self.sampled_out(0, 0);
         self.sink.finish();
         if let Some(metrics) = &mut self.metrics {
@@ -349,6 +360,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     /// Applies other settings from the next record on.
     pub fn set_settings(&mut self, settings: PipelineSettings) {
+        self.end_processings();
         self.settings = settings;
         self.share_traces();
         let filter = &self.settings.filter;
@@ -396,5 +408,7 @@ fn cgroup_verdict(filter: &NameFilter, process: &Process) -> Option<CgroupVerdic
     })
 }
 
+mod after_all;
+mod process_spans;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,8 @@ pub struct CallRecord {
     pub times: Times,
     /// Whether its parent was there, if it has one.
     pub has_parent: bool,
+    /// Of the processing of the message that the call, a receive, took: its end.
+    pub processed_ns: Option<u64>,
 }
 
 /// Whether the parent of a receive is exported.
@@ -93,6 +95,11 @@ impl Sends {
             SendFate::InDoubt if self.told.contains(&parent) => Parent::There,
             SendFate::InDoubt => Parent::InDoubt,
         }
+    }
+
+    /// Whether this call is known to have no span.
+    pub fn is_untold(&self, call: CallKey) -> bool {
+        self.untold.contains(&call)
     }
 
     /// Notes that the send of this message has a span.

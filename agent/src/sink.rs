@@ -10,6 +10,12 @@ use crate::span::Span;
 pub trait SpanSink {
     fn span(&mut self, process: &Process, span: &Span<'_>);
 
+    /// Sets room aside for a span that others are about to name as their parent. It
+    /// comes later, with [`Span::has_room`].
+    fn reserve(&mut self, _process: &Process) -> bool {
+        true
+    }
+
     /// Calls that others may come of and that found no room since the last call,
     /// so that their spans will not exist.
     fn take_untold(&mut self) -> Vec<CallKey> {

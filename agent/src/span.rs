@@ -61,6 +61,7 @@ pub enum SpanKind {
     Internal = 1,
     Client = 3,
     Producer = 4,
+    Consumer = 5,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,11 @@ pub struct Span<'a> {
     pub template: Option<Arc<str>>,
     /// Whether other spans can name it as their parent.
     pub can_have_children: bool,
+    /// Whether the span is not of the call, a receive, but of what follows it: the
+    /// processing of the message.
+    pub is_process: bool,
+    /// Whether the sink has room set aside for it.
+    pub has_room: bool,
     /// `traces.body_size`.
     tells_body_size: bool,
 }
@@ -162,8 +168,37 @@ impl<'a> Span<'a> {
                 .as_deref()
                 .and_then(|name| settings.templates.of_queue(name)),
             can_have_children: settings.can_have_children(call),
+            is_process: false,
+            has_room: false,
             tells_body_size: settings.traces.body_size,
             call,
+        }
+    }
+
+    /// The processing of the message that `receive` took, from its return to `end_ns`
+    /// since boot. It has no parent yet.
+    pub fn of_processing(
+        receive: &'a Call<'a>,
+        settings: &SpanSettings,
+        times: Times,
+        end_ns: u64,
+    ) -> Self {
+        let start_unix_ns = times.end_unix_ns;
+        let end_unix_ns = start_unix_ns.saturating_add(end_ns.saturating_sub(receive.end_ns));
+        let of_receive = Self::new(receive, settings, times);
+        Self {
+            span_id: settings.ids.process_id(receive.key()),
+            parent_span_id: None,
+            receive_link: Some(Link {
+                trace_id: of_receive.trace_id,
+                span_id: of_receive.span_id,
+            }),
+            restart_link: None,
+            times: (start_unix_ns, end_unix_ns).into(),
+            idle_ns: 0,
+            can_have_children: false,
+            is_process: true,
+            ..of_receive
         }
     }
 
@@ -177,19 +212,35 @@ impl<'a> Span<'a> {
     /// the queue, or its template, if known.
     pub fn name(&self) -> (&'static str, Option<&str>) {
         let queue = self.template.as_deref().or(self.call.name.as_deref());
-        (self.call.operation.name(), queue)
+        (self.operation_name(), queue)
     }
 
-    /// Send `PRODUCER`, receive `CLIENT`, others `INTERNAL`.
+    fn operation_name(&self) -> &'static str {
+        if self.is_process {
+            "process"
+        } else {
+            self.call.operation.name()
+        }
+    }
+
+    /// Send `PRODUCER`, receive `CLIENT`, processing `CONSUMER`, others `INTERNAL`.
     pub fn kind(&self) -> SpanKind {
         let operation = self.call.operation;
-        if operation.is_send() {
+        if self.is_process {
+            SpanKind::Consumer
+        } else if operation.is_send() {
             SpanKind::Producer
         } else if operation.is_receive() {
             SpanKind::Client
         } else {
             SpanKind::Internal
         }
+    }
+
+    /// Whether the parent is in another thread: its context came with the message.
+    pub fn has_remote_parent(&self) -> bool {
+        let is_receive = self.receive_link.map(|link| link.span_id) == self.parent_span_id;
+        self.call.sender.is_some() && self.parent_span_id.is_some() && !is_receive
     }
 
     /// Start of the call in Unix nanoseconds.
@@ -217,8 +268,10 @@ impl<'a> Span<'a> {
         let call = self.call;
         let operation = call.operation;
         sink.text(semconv::MESSAGING_SYSTEM, "posix_mq");
-        sink.text(semconv::MESSAGING_OPERATION_NAME, operation.name());
-        if operation.is_send() {
+        sink.text(semconv::MESSAGING_OPERATION_NAME, self.operation_name());
+        if self.is_process {
+            sink.text(semconv::MESSAGING_OPERATION_TYPE, "process");
+        } else if operation.is_send() {
             sink.text(semconv::MESSAGING_OPERATION_TYPE, "send");
         } else if operation.is_receive() {
             sink.text(semconv::MESSAGING_OPERATION_TYPE, "receive");
@@ -232,6 +285,19 @@ impl<'a> Span<'a> {
         if call.unlinked {
             sink.bool(semconv::MESSAGING_DESTINATION_TEMPORARY, true);
         }
+        if !self.is_process {
+            self.call_attributes(sink);
+        }
+        sink.int("posix_mq.ipc_namespace", call.ipc_namespace.into());
+        sink.int(semconv::THREAD_ID, call.tid.into());
+        sink.text(semconv::THREAD_NAME, &call.comm);
+    }
+
+    /// The attributes of what is a call.
+    #[inline(always)]
+    fn call_attributes(&self, sink: &mut impl AttributeSink) {
+        let call = self.call;
+        let operation = call.operation;
         sink.text("posix_mq.abi", call.abi.name());
         if let Some(mqdes) = call.mqdes {
             sink.int("posix_mq.mqdes", mqdes.into());
@@ -275,9 +341,6 @@ impl<'a> Span<'a> {
         if let Some(step_ns) = self.times.clock_step_ns {
             sink.double("posix_mq.clock_step", step_ns as f64 / 1e9);
         }
-        sink.int("posix_mq.ipc_namespace", call.ipc_namespace.into());
-        sink.int(semconv::THREAD_ID, call.tid.into());
-        sink.text(semconv::THREAD_NAME, &call.comm);
     }
 
     /// The attributes of sends and receives only.

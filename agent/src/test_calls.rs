@@ -58,6 +58,7 @@ pub(crate) fn receive() -> Call<'static> {
             fate: SendFate::Told,
         }),
         receive_before: None,
+        no_wait: false,
         restarts: None,
         reentered: false,
         unlinked: false,

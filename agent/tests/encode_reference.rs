@@ -249,6 +249,55 @@ proptest! {
     }
 }
 
+/// Processing is a span like others, but no call: it is in no count.
+#[test]
+fn spans_of_processing_are_encoded_and_not_counted() {
+    let call = reference::full_receive();
+    let settings = reference::settings(Correlation::Parent);
+    let received = Span::new(&call, &settings, (1_000, 2_000));
+    let of_processing = |parent| {
+        let end_ns = call.end_ns + 500;
+        let mut span = Span::of_processing(&call, &settings, received.times, end_ns);
+        span.parent_span_id = parent;
+        span
+    };
+    let spans = [
+        received.clone(),
+        of_processing(received.parent_span_id),
+        of_processing(Some(received.span_id)),
+        of_processing(None),
+    ];
+    let resource = Arc::new(encode::resource(&reference::resource(1)));
+    let mut batch = Batch::new(1 << 20);
+    for span in &spans {
+        assert_eq!(
+            batch.push(reference::process(1), &resource, span),
+            Push::Added
+        );
+    }
+    let encoded = batch.take();
+    assert_eq!(encoded.spans, 1);
+    assert_eq!(encode::split::count_spans(&encoded.bytes), Ok(1));
+    let read = ExportTraceServiceRequest::decode(encoded.bytes.clone()).unwrap();
+    let read: Vec<_> = spans_of(&read).into_iter().map(|(_, span)| span).collect();
+    let expected: Vec<_> = spans.iter().map(reference::proto_span).collect();
+    assert_eq!(read, expected);
+    assert_eq!(read[1].kind, 5);
+    assert_eq!(
+        (read[1].start_time_unix_nano, read[1].end_time_unix_nano),
+        (2_000, 2_500)
+    );
+    let (first, second) = encoded.split().unwrap().unwrap();
+    assert_eq!((first.spans, second.spans), (1, 0));
+    // A batch of nothing else is not empty.
+    assert_eq!(
+        batch.push(reference::process(1), &resource, &spans[1]),
+        Push::Added
+    );
+    assert!(!batch.is_empty());
+    assert_eq!(batch.take().spans, 0);
+}
+
 #[test]
 fn a_changed_resource_starts_a_group() {
     let call = reference::receive();

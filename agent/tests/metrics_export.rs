@@ -9,6 +9,7 @@ mod reference;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,14 @@ fn exporter(protocol: Protocol, address: SocketAddr) -> MetricsExporter {
 
 /// What the metrics count for these calls, as a reader gets it.
 async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<QueueSnapshot> {
+    counted_with(calls, 0..0).await
+}
+
+/// Likewise, where each message that was received is processed once for each of these ms.
+async fn counted_with<'a>(
+    calls: impl IntoIterator<Item = Call<'a>>,
+    processed_ms: Range<u64>,
+) -> Arc<QueueSnapshot> {
     let (publisher, reader) = exchange();
     let mut metrics = QueueMetrics::new(publisher, Duration::MAX, Forms::BOTH);
     for call in calls {
@@ -98,6 +107,13 @@ async fn counted<'a>(calls: impl IntoIterator<Item = Call<'a>>) -> Arc<QueueSnap
         // Of calls that succeed the spans are kept.
         if call.ret >= 0 {
             metrics.exemplar(&call, ids_of(&call));
+        }
+        if call.takes_message() {
+            for ms in processed_ms.clone() {
+                let end_ns = call.end_ns + ms * MS;
+                metrics.processed(&call, end_ns);
+                metrics.process_exemplar(&call, end_ns, ids_of(&call));
+            }
         }
     }
     metrics.finish();
@@ -660,9 +676,40 @@ fn exports(exporter: &'static str) -> Exports {
     }
 }
 
+/// Receives by programs of two ABIs are of two operations, their processing is of one.
+#[tokio::test]
+async fn processing_has_one_series_a_queue() {
+    let call = |operation, start_ns| Call {
+        operation,
+        start_ns,
+        end_ns: start_ns + MS,
+        ..reference::receive()
+    };
+    let calls = [
+        call(Operation::MqTimedreceive, 5 * MS),
+        call(Operation::MqTimedreceiveTime32, 7 * MS),
+    ];
+    let snapshot = counted_with(calls, 1..4).await;
+    for form in [Histograms::Explicit, Histograms::Exponential] {
+        let metrics = of_queues(&snapshot, form);
+        let named = |name: &str| metrics.iter().find(|metric| metric.name == name).unwrap();
+        let counts = |metric: &Metric| match metric.data.as_ref().unwrap() {
+            metric::Data::Histogram(all) => all.data_points.iter().map(|p| p.count).collect(),
+            metric::Data::ExponentialHistogram(all) => {
+                all.data_points.iter().map(|p| p.count).collect()
+            }
+            other => panic!("{other:?}"),
+        };
+        let processed: Vec<u64> = counts(named("messaging.process.duration"));
+        assert_eq!(processed, [6]);
+        let received: Vec<u64> = counts(named("messaging.client.operation.duration"));
+        assert_eq!(received, [1, 1]);
+    }
+}
+
 #[tokio::test]
 async fn scrapes_and_collectors_call_every_metric_the_same() {
-    let snapshot = counted(some_calls()).await;
+    let snapshot = counted_with(some_calls(), 1..2).await;
     let mut own = OwnState {
         probes: vec![ProbeStats {
             program: "fe_recv".into(),

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use mqspan_testkit::semconv;
 use mqspan_testkit::span::{Origin, Traced, Value, attributes};
+use opentelemetry_proto::tonic::trace::v1::span::{Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use crate::Backend;
@@ -100,12 +101,17 @@ pub(crate) fn is_of(calls: &[Call]) -> impl Fn(&Traced) -> bool + use<> {
     }
 }
 
-fn start_ns(traced: &Traced) -> i64 {
+pub(crate) fn start_ns(traced: &Traced) -> i64 {
     i64::try_from(traced.span.start_time_unix_nano).unwrap_or(i64::MAX)
 }
 
-fn end_ns(traced: &Traced) -> i64 {
+pub(crate) fn end_ns(traced: &Traced) -> i64 {
     i64::try_from(traced.span.end_time_unix_nano).unwrap_or(i64::MAX)
+}
+
+/// Whether a span is not of a call, but of what its thread did with a message.
+pub(crate) fn is_process(traced: &Traced) -> bool {
+    traced.span.kind() == SpanKind::Consumer
 }
 
 /// Each call with its span: the first of a thread with its first, and so on.
@@ -131,7 +137,8 @@ fn paired<'a>(
     for call in calls {
         by_thread.entry(call.tid).or_default().0.push(call);
     }
-    for traced in spans.iter().filter(|traced| ours(traced)) {
+    let of_calls = |traced: &&Traced| ours(traced) && !is_process(traced);
+    for traced in spans.iter().filter(of_calls) {
         let tid = traced.tid().unwrap_or(-1);
         by_thread.entry(tid).or_default().1.push(traced);
     }
@@ -170,7 +177,7 @@ impl Comparison<'_> {
             report.add(&title(call), &differences);
         }
         self.identities(&pairs, &mut report);
-        self.relations(&pairs, &mut report);
+        self.relations(&pairs, &received(spans), &mut report);
         self.origins(&pairs, &mut report);
         report.result()
     }
@@ -198,7 +205,15 @@ impl Comparison<'_> {
 
     /// Checks that receives relate to the sends of their messages as the correlation says, that
     /// restarted calls link to what they continue, and that nothing else is related.
-    fn relations(&self, pairs: &[(&Call, &Traced)], report: &mut Report) {
+    ///
+    /// A send that is the child of a process span counts as the child of the receive that
+    /// `received` has for it.
+    fn relations(
+        &self,
+        pairs: &[(&Call, &Traced)],
+        received: &HashMap<&[u8], &[u8]>,
+        report: &mut Report,
+    ) {
         let senders: HashMap<i64, &Traced> = pairs
             .iter()
             .filter(|(call, _)| call.is_send())
@@ -238,7 +253,7 @@ impl Comparison<'_> {
             let linked = sender
                 .filter(|_| self.correlation != Correlation::None)
                 .or(before.filter(|_| !is_child));
-            differences.extend(wrong_parent(traced, parent.copied()));
+            differences.extend(wrong_parent(traced, parent.copied(), received));
             let interrupted = previous.filter(|_| call.restarted);
             differences.extend(wrong_links(
                 traced,
@@ -391,16 +406,32 @@ fn difference(key: &str, want: &Want, got: Option<&Value>) -> Option<String> {
     }
 }
 
-fn wrong_parent(traced: &Traced, parent: Option<&Traced>) -> Option<String> {
+/// The receives that process spans link to, by the process spans.
+fn received(spans: &[Traced]) -> HashMap<&[u8], &[u8]> {
+    let receive = |traced: &Traced, link: &Link| link.trace_id == traced.span.trace_id;
+    spans
+        .iter()
+        .filter(|traced| is_process(traced))
+        .filter_map(|traced| {
+            let mut links = traced.span.links.iter();
+            let link = links.rfind(|link| receive(traced, link))?;
+            Some((traced.span.span_id.as_slice(), link.span_id.as_slice()))
+        })
+        .collect()
+}
+
+fn wrong_parent(
+    traced: &Traced,
+    parent: Option<&Traced>,
+    received: &HashMap<&[u8], &[u8]>,
+) -> Option<String> {
     let span = &traced.span;
+    let id = span.parent_span_id.as_slice();
+    let id = received.get(id).copied().unwrap_or(id);
     match parent.map(|parent| &parent.span) {
         None if span.parent_span_id.is_empty() => None,
         None => Some(format!("parent: {:02x?}, not none", span.parent_span_id)),
-        Some(parent)
-            if span.parent_span_id == parent.span_id && span.trace_id == parent.trace_id =>
-        {
-            None
-        }
+        Some(parent) if id == parent.span_id && span.trace_id == parent.trace_id => None,
         Some(parent) => Some(format!(
             "parent: trace {:02x?} span {:02x?}, not the sender's, trace {:02x?} span {:02x?}",
             span.trace_id, span.parent_span_id, parent.trace_id, parent.span_id

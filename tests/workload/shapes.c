@@ -447,7 +447,8 @@ static void mixed(struct queue *from, struct queue *to)
 {
 	int sockets[2];
 	struct message message;
-	struct timespec nap = { .tv_nsec = 1000 };
+	/* Of a shorter one a slow machine may find that it is over already. */
+	struct timespec nap = { .tv_nsec = 1000000 };
 	pid_t writer;
 	char byte;
 

@@ -172,6 +172,10 @@ section! {
         empty_receives: bool = true,
         /// What a thread sends after it has received a message.
         chains: Chains = Chains::default(),
+        /// Whether what threads do with the messages they take has spans: children of the message's send, from the receive's return to the
+        /// return of the last send that is proven to come of it, which is then their child, or, without one, to the thread's next receive, if
+        /// the thread waited for nothing until then. messaging.process.duration tells the same times without this. Needs every capture.abis.
+        process_spans: bool = false,
         /// Error codes that leave the span's status unset, because they are part of normal work. A send that finds its queue full until the
         /// deadline is an error, a receive that finds it empty is not.
         unset_status_errnos: UnsetStatusErrnos = UnsetStatusErrnos::default(),

@@ -28,6 +28,7 @@ pub enum Push {
 pub struct Batch {
     max_bytes: usize,
     size_bytes: usize,
+    /// Of calls.
     spans: u32,
     /// The first `open` groups are in use; the rest are kept for reuse.
     groups: Vec<Group>,
@@ -119,7 +120,7 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.spans == 0
+        self.size_bytes == 0
     }
 
     /// Adds a span under the resource of its process. If the process's resource
@@ -147,7 +148,7 @@ impl Batch {
                 return Push::Full;
             }
             self.size_bytes += group.buffer.len - before;
-            self.spans += 1;
+            self.spans += u32::from(!span.is_process);
             return Push::Added;
         }
         self.push_first(process, resource, span)
@@ -172,7 +173,7 @@ impl Batch {
             })
         });
         let Some(group) = self.groups.get_mut(self.open).filter(|_| fits) else {
-            return if self.spans == 0 {
+            return if self.is_empty() {
                 Push::TooLarge
             } else {
                 Push::Full
@@ -180,7 +181,7 @@ impl Batch {
         };
         group.resource = Some(Arc::clone(resource));
         self.size_bytes += group.buffer.len;
-        self.spans += 1;
+        self.spans += u32::from(!span.is_process);
         self.by_process.insert(process, self.open);
         self.open += 1;
         Push::Added

@@ -7,5 +7,7 @@ use bytes::Bytes;
 pub struct EncodedBatch {
     /// An `ExportTraceServiceRequest`.
     pub bytes: Bytes,
+    /// Of calls. What is no call is in no balance, so spans of processing do not
+    /// count.
     pub spans: u32,
 }

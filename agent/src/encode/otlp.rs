@@ -61,7 +61,8 @@ pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter
     }
     if let Some(receive) = &span.receive_link {
         let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
-        writer = link(writer, receive, "receive", false, flags);
+        let is_parent = span.parent_span_id == Some(receive.span_id);
+        writer = link(writer, receive, "receive", is_parent, flags);
     }
     if let Some(interrupted) = &span.restart_link {
         let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
@@ -110,7 +111,7 @@ fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
         room[34] = 4 << 3 | 2;
         room[35] = 8;
         room[36..44].copy_from_slice(parent);
-        if span.call.sender.is_some() {
+        if span.has_remote_parent() {
             flags |= IS_REMOTE;
         }
         used = 44;

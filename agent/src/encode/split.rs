@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::encoded::EncodedBatch;
-use super::wire::{Fields, Malformed, push_bytes};
+use super::wire::{FieldValue, Fields, Malformed, push_bytes};
+use crate::span::SpanKind;
 
 impl EncodedBatch {
     /// Splits into two requests with half of the spans each; `None` for fewer
@@ -35,13 +36,33 @@ struct Group<'a> {
     spans: Vec<&'a [u8]>,
 }
 
-/// Counts the spans in a request.
+/// Counts the spans of calls in a request.
 ///
 /// # Errors
 /// [`Malformed`] bytes.
 pub fn count_spans(request: &[u8]) -> Result<u32, Malformed> {
-    let spans: usize = groups(request)?.iter().map(|group| group.spans.len()).sum();
+    let groups = groups(request)?;
+    let spans: usize = groups.iter().map(|group| calls(&group.spans)).sum();
     u32::try_from(spans).map_err(|_| Malformed)
+}
+
+/// How many of these are spans of calls. Processing is a `CONSUMER`, and no call is.
+fn calls(spans: &[&[u8]]) -> usize {
+    spans.iter().filter(|span| !is_consumer(span)).count()
+}
+
+/// Looks for `Span.kind` in a span with tag and length.
+fn is_consumer(span: &[u8]) -> bool {
+    let message = Fields::new(span).next();
+    let Some(Ok(message)) = message else {
+        return false;
+    };
+    let kind = Fields::new(message.value.bytes())
+        .map_while(Result::ok)
+        .find(|field| field.number == 6);
+    kind.is_some_and(
+        |kind| matches!(kind.value, FieldValue::Varint(kind) if kind == SpanKind::Consumer as u64),
+    )
 }
 
 /// Splits a request into the first and the second half of its spans, in order;
@@ -165,7 +186,7 @@ impl Half {
         let mut resource = group.resource.clone();
         push_bytes(&mut resource, 2, &scope);
         push_bytes(&mut self.bytes, 1, &resource);
-        self.spans += spans.len();
+        self.spans += calls(spans);
     }
 }
 

@@ -119,6 +119,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
             },
         }),
         receive_before: (operation.is_send() && has(call_flag::CALL_CAUSE)).then_some(cause),
+        no_wait: has(call_flag::CALL_NO_WAIT),
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
         reentered: has(call_flag::CALL_REENTERED),
         unlinked: has(call_flag::CALL_UNLINKED),
@@ -143,6 +144,27 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
             None
         },
     })
+}
+
+/// Copies the record of a call without the bytes of the message.
+pub fn copy_without_payload(record: &[u8], to: &mut Vec<u8>) {
+    const FLAGS: usize = offset_of!(call_event, flags);
+    const NAME_LEN: usize = offset_of!(call_event, name_len);
+    let word = |at: usize| {
+        let bytes = record.get(at..at + 4)?;
+        bytes.try_into().ok().map(u32::from_ne_bytes)
+    };
+    let flags = word(FLAGS).unwrap_or_default();
+    let name_len = match flags & call_flag::CALL_NAME.0 {
+        0 => 0,
+        _ => word(NAME_LEN).unwrap_or_default() as usize,
+    };
+    let len = record.len().min(offset_of!(call_event, name) + name_len);
+    to.clear();
+    to.extend_from_slice(record.get(..len).unwrap_or_default());
+    if let Some(bytes) = to.get_mut(FLAGS..FLAGS + 4) {
+        bytes.copy_from_slice(&(flags & !call_flag::CALL_PAYLOAD.0).to_ne_bytes());
+    }
 }
 
 fn parse_notify(operation: Operation, raw: &call_event) -> Option<Notify> {

@@ -5,6 +5,8 @@ mod decode;
 
 use std::borrow::Cow;
 
+pub use decode::copy_without_payload;
+
 use crate::errno;
 use crate::owner::Owner;
 use crate::skel::types::{call_abi, call_op};
@@ -189,6 +191,9 @@ pub struct Call<'a> {
     pub sender: Option<Sender>,
     /// Send: the receive that it may come of.
     pub receive_before: Option<Cause>,
+    /// Send or receive: the thread has neither slept nor read anything since its
+    /// last receive with a message.
+    pub no_wait: bool,
     /// Start of the interrupted call that this one restarts.
     pub restarts: Option<u64>,
     /// A signal ended the wait, and the kernel enters the call again by itself:
@@ -224,6 +229,18 @@ impl Call<'_> {
     /// The cause whose child it is.
     pub fn parent(&self) -> Option<Cause> {
         self.cause().filter(|cause| cause.is_parent)
+    }
+
+    /// Of a send the receive that nothing came after before it: it is not only taken
+    /// to come of it.
+    pub fn proven_cause(&self) -> Option<Cause> {
+        self.receive_before
+            .filter(|cause| cause.is_parent && self.no_wait)
+    }
+
+    /// Whether it is a receive that got a message.
+    pub fn takes_message(&self) -> bool {
+        self.operation.is_receive() && self.ret >= 0 && self.death_signal.is_none()
     }
 
     /// The first call in its trace.

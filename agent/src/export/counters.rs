@@ -165,6 +165,11 @@ impl Counters {
     /// Counts spans that are lost before they are handed to the exporter.
     pub(crate) fn dropped(&self, reason: Loss, spans: u64) {
         self.lost(reason, spans);
+        self.dropped_beside(reason, spans);
+    }
+
+    /// Likewise of spans that are of no call, and so in no balance.
+    pub(crate) fn dropped_beside(&self, reason: Loss, spans: u64) {
         if let Some(counter) = self.dropped.get(reason as usize) {
             counter.fetch_add(spans, Relaxed);
         }

@@ -28,6 +28,8 @@ pub struct SpanSender {
     owners: Arc<OwnerLosses>,
     /// Average bytes of a span in the previous batch.
     span_bytes: u64,
+    /// Spans in the batch that are of no call.
+    others: u64,
     /// Calls in the batch that others can be children of.
     parents: Vec<CallKey>,
     /// Such calls whose span was lost.
@@ -50,6 +52,7 @@ impl SpanSender {
             shares: QueueShares::default(),
             owners: Arc::default(),
             span_bytes: SPAN_BYTES,
+            others: 0,
             parents: Vec::new(),
             untold: Vec::new(),
         }
@@ -71,11 +74,11 @@ impl SpanSender {
         span: &Span<'_>,
     ) {
         let parent = span.can_have_children.then(|| span.call.key());
-        if !self.shares.take(owner, self.span_bytes) {
-            self.owners.add(owner, Loss::QueueFull, 1);
-            for sink in &self.sinks {
-                sink.counters.dropped(Loss::QueueFull, 1);
+        if !span.has_room && !self.shares.take(owner, self.span_bytes) {
+            if !span.is_process {
+                self.owners.add(owner, Loss::QueueFull, 1);
             }
+            self.dropped(span, Loss::QueueFull);
             self.is_untold(parent);
             return;
         }
@@ -90,12 +93,26 @@ impl SpanSender {
                     self.since = Some(now);
                 }
                 self.parents.extend(parent);
+                self.others += u64::from(span.is_process);
             }
             Push::Full | Push::TooLarge => {
-                for sink in &self.sinks {
-                    sink.counters.dropped(Loss::TooLarge, 1);
-                }
+                self.dropped(span, Loss::TooLarge);
                 self.is_untold(parent);
+            }
+        }
+    }
+
+    /// Sets room aside for a span of this owner.
+    pub fn reserve(&mut self, owner: Option<Owner>) -> bool {
+        self.shares.take(owner, self.span_bytes)
+    }
+
+    fn dropped(&self, span: &Span<'_>, reason: Loss) {
+        for sink in &self.sinks {
+            if span.is_process {
+                sink.counters.dropped_beside(reason, 1);
+            } else {
+                sink.counters.dropped(reason, 1);
             }
         }
     }
@@ -133,11 +150,14 @@ impl SpanSender {
             return;
         }
         let batch = self.batch.take();
-        self.span_bytes = batch.bytes.len() as u64 / u64::from(batch.spans.max(1));
+        let others = std::mem::take(&mut self.others);
+        let spans = u64::from(batch.spans) + others;
+        self.span_bytes = batch.bytes.len() as u64 / spans.max(1);
         let mut is_lost = false;
         for sink in &self.sinks {
             if let Err(reason) = sink.queue.push(batch.clone()) {
                 sink.counters.dropped(reason, batch.spans.into());
+                sink.counters.dropped_beside(reason, others);
                 is_lost = true;
             }
         }

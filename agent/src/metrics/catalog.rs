@@ -57,6 +57,8 @@ const CALL: &str = "`messaging.system`, `messaging.operation.name`, `messaging.o
      `messaging.destination.template`, `posix_mq.ipc_namespace`, `posix_mq.errno`, `error.type`";
 const RECEIVE: &str = "`messaging.system`, `messaging.operation.name`, `messaging.operation.type`, `messaging.destination.name`, \
      `messaging.destination.template`, `posix_mq.ipc_namespace`";
+const PROCESS: &str = "`messaging.system`, `messaging.operation.name`, `messaging.destination.name`, `messaging.destination.template`, \
+     `posix_mq.ipc_namespace`";
 const QUEUE: &str = "`messaging.system`, `messaging.destination.name`, `posix_mq.ipc_namespace`";
 const COMPONENT: &str = "`otel.component.type`, `otel.component.name`";
 const PROCESSED: &str = "`otel.component.type`, `otel.component.name`, `error.type`";
@@ -77,6 +79,9 @@ metrics! {
             "Messages that receives took from queues.";
         TIME_IN_QUEUE: Histogram "s" = "posix_mq.time_in_queue", RECEIVE,
             "Time from the creation of a message in its sender to its delivery, where both were seen: backends fentry and kprobe.";
+        PROCESS_DURATION: Histogram "s" = semconv::MESSAGING_PROCESS_DURATION, PROCESS,
+            "Time from a receive's return to the return of the last send proven to come of its message, or, without one, to the thread's next \
+             receive if it waited for nothing until then.";
         QUEUE_DEPTH: Gauge "{message}" = "posix_mq.queue.depth", QUEUE,
             "Messages in the queue at the latest return of a call that reported them.";
         QUEUE_MAX_MESSAGES: Gauge "{message}" = "posix_mq.queue.max_messages", QUEUE,

@@ -5,6 +5,7 @@
 //! conventions for messaging client metrics".
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -16,15 +17,15 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 
 use super::catalog::{
-    BLOCKED_CALLERS, CONSUMED_MESSAGES, Definition, OPERATION_DURATION, QUEUE_DEPTH,
-    QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
+    BLOCKED_CALLERS, CONSUMED_MESSAGES, Definition, OPERATION_DURATION, PROCESS_DURATION,
+    QUEUE_DEPTH, QUEUE_MAX_MESSAGES, SENT_MESSAGES, TIME_IN_QUEUE,
 };
 use super::exemplars::Exemplars;
 use super::proto::{DurationPoint, Period, durations, int, number, numbers, overflow, text};
 use super::queue_label::QueueLabel;
 use super::series::{Depth, Identity, MAX_SERIES, QueueSnapshot, Series};
 use crate::config::Histograms;
-use crate::histogram::bucket;
+use crate::histogram::{Distribution, bucket};
 use crate::kernel::Waiting;
 
 /// The metrics of all queues. `waiting` are the callers blocked now, `form` are
@@ -71,17 +72,84 @@ pub fn queue_metrics(
             exemplars: exemplars(&series.duration.exemplars, &unix_ns),
         });
     }
+    let processings = processings(snapshot, period, &unix_ns);
+    let processing = processings.values().map(Processings::point);
     vec![
         durations(&OPERATION_DURATION, form, duration),
         numbers(&SENT_MESSAGES, sent),
         numbers(&CONSUMED_MESSAGES, consumed),
         durations(&TIME_IN_QUEUE, form, time_in_queue),
+        durations(&PROCESS_DURATION, form, processing),
         gauge(snapshot, period, &QUEUE_DEPTH, |depth| depth.messages),
         gauge(snapshot, period, &QUEUE_MAX_MESSAGES, |depth| {
             depth.max_messages
         }),
         blocked_callers(snapshot, waiting, period),
     ]
+}
+
+/// What threads did with the messages of one queue.
+struct Processings {
+    period: Period,
+    attributes: Vec<KeyValue>,
+    durations: Distribution,
+    exemplars: Vec<ProtoExemplar>,
+}
+
+impl Processings {
+    fn point(&self) -> DurationPoint<'_> {
+        DurationPoint {
+            period: self.period,
+            attributes: self.attributes.clone(),
+            durations: &self.durations,
+            exemplars: self.exemplars.clone(),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.durations.add(&other.durations);
+        let start_unix_ns = &mut self.period.start_unix_ns;
+        *start_unix_ns = other.period.start_unix_ns.min(*start_unix_ns);
+    }
+}
+
+/// By queue: the receives of one queue can be of several operations. `None` is the
+/// overflow series.
+fn processings(
+    snapshot: &QueueSnapshot,
+    period: Period,
+    unix_ns: impl Fn(u64) -> u64,
+) -> BTreeMap<Option<(Option<QueueLabel>, u32)>, Processings> {
+    let mut by_queue = BTreeMap::new();
+    for series in &snapshot.series {
+        let Some(durations) = &series.processing else {
+            continue;
+        };
+        let identity = series.identity.as_ref();
+        let queue = identity.map(|id| (id.queue.clone(), id.ipc_namespace));
+        let more = Processings {
+            period: Period {
+                start_unix_ns: series.start_ns.map_or(period.start_unix_ns, &unix_ns),
+                ..period
+            },
+            attributes: queue.as_ref().map_or_else(
+                || vec![overflow()],
+                |(queue, inode)| {
+                    let mut attributes = vec![system(), text(MESSAGING_OPERATION_NAME, "process")];
+                    attributes.extend(queue.as_ref().map(QueueLabel::attribute));
+                    attributes.push(namespace(*inode));
+                    attributes
+                },
+            ),
+            durations: durations.counts.clone(),
+            exemplars: exemplars(&durations.exemplars, &unix_ns),
+        };
+        match by_queue.entry(queue) {
+            Entry::Vacant(place) => drop(place.insert(more)),
+            Entry::Occupied(mut place) => place.get_mut().add(more),
+        }
+    }
+    by_queue
 }
 
 /// Of several in one explicit bucket the newest.

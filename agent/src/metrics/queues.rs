@@ -112,15 +112,11 @@ impl QueueMetrics {
     /// seen recently.
     #[inline]
     pub fn call(&mut self, call: &Call<'_>) {
-        let outcome = Outcome::of(call, &self.counted.traces);
-        let key = Key::of(call, outcome);
-        let at = match self.cache.get(&key) {
-            Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,
-            _ => self.look_up(key, call, outcome),
-        };
+        let at = self.place_of(call);
         let Some(series) = self.counted.series.get_mut(at) else {
             return;
         };
+        let outcome = Outcome::of(call, &self.counted.traces);
         series.record(call, outcome);
         self.last = Some((call.key(), at));
         let Some(depth) = series
@@ -162,6 +158,32 @@ impl QueueMetrics {
         };
         if let Some(series) = self.counted.series.get_mut(at) {
             series.exemplar(call, ids);
+        }
+    }
+
+    /// Counts the processing of the message that a receive took, which was counted
+    /// before.
+    pub fn processed(&mut self, receive: &Call<'_>, end_ns: u64) {
+        let at = self.place_of(receive);
+        if let Some(series) = self.counted.series.get_mut(at) {
+            series.processed(receive, end_ns);
+        }
+    }
+
+    /// Takes the span of a counted processing, which is kept, as an exemplar.
+    pub fn process_exemplar(&mut self, receive: &Call<'_>, end_ns: u64, ids: (TraceId, SpanId)) {
+        let at = self.place_of(receive);
+        if let Some(series) = self.counted.series.get_mut(at) {
+            series.process_exemplar(receive, end_ns, ids);
+        }
+    }
+
+    fn place_of(&mut self, call: &Call<'_>) -> usize {
+        let outcome = Outcome::of(call, &self.counted.traces);
+        let key = Key::of(call, outcome);
+        match self.cache.get(&key) {
+            Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,
+            _ => self.look_up(key, call, outcome),
         }
     }
 

@@ -54,6 +54,9 @@ pub struct Series {
     /// From the creation of a message to its receipt. `None` until a receive
     /// has met a send that was seen.
     pub time_in_queue: Option<Box<Durations>>,
+    /// From a receive to the end of what came of its message. `None` until there
+    /// was such a processing.
+    pub processing: Option<Box<Durations>>,
     /// Messages that programs tried to send.
     pub sent: u64,
     /// Messages that receives took from queues.
@@ -76,6 +79,7 @@ impl Series {
             identity,
             duration: Durations::new(forms),
             time_in_queue: None,
+            processing: None,
             sent: 0,
             consumed: 0,
             start_ns,
@@ -92,6 +96,35 @@ impl Series {
             .time_in_queue
             .get_or_insert_with(|| Box::new(Durations::new(forms)));
         &mut durations.counts
+    }
+
+    fn processing(&mut self) -> &mut Durations {
+        let forms = self.forms;
+        self.processing
+            .get_or_insert_with(|| Box::new(Durations::new(forms)))
+    }
+
+    /// Counts the processing of the message that a receive took.
+    pub(super) fn processed(&mut self, receive: &Call<'_>, end_ns: u64) {
+        let duration_ns = end_ns.saturating_sub(receive.end_ns);
+        self.processing().counts.record(duration_ns);
+        self.last_ns = self.last_ns.max(end_ns);
+        self.is_told = false;
+    }
+
+    /// Takes the span of a counted processing as an exemplar.
+    pub(super) fn process_exemplar(
+        &mut self,
+        receive: &Call<'_>,
+        end_ns: u64,
+        (trace_id, span_id): (TraceId, SpanId),
+    ) {
+        self.processing().exemplars.offer(Exemplar {
+            value_ns: end_ns.saturating_sub(receive.end_ns),
+            at_ns: end_ns,
+            trace_id,
+            span_id,
+        });
     }
 
     /// Takes the span of a call that was recorded here as an exemplar.
@@ -118,7 +151,8 @@ impl Series {
     pub(super) fn set_told(&mut self) {
         self.is_told = true;
         self.duration.exemplars.set_told();
-        if let Some(durations) = &mut self.time_in_queue {
+        let others = [&mut self.time_in_queue, &mut self.processing];
+        for durations in others.into_iter().flatten() {
             durations.exemplars.set_told();
         }
     }

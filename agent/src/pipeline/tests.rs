@@ -45,7 +45,7 @@ impl SpanSink for Recorder {
     fn finish(&mut self) {}
 }
 
-fn record(op: call_op, flags: u32, change: impl FnOnce(&mut call_event)) -> Vec<u8> {
+pub(super) fn record(op: call_op, flags: u32, change: impl FnOnce(&mut call_event)) -> Vec<u8> {
     let mut raw = call_event {
         kind: u8::try_from(event_kind::EVENT_CALL.0).unwrap(),
         op: u8::try_from(op.0).unwrap(),
@@ -65,20 +65,20 @@ fn record(op: call_op, flags: u32, change: impl FnOnce(&mut call_event)) -> Vec<
 }
 
 /// The send of message `number`, by a thread named `comm`.
-fn send(number: u64, comm: &str) -> Vec<u8> {
+pub(super) fn send(number: u64, comm: &str) -> Vec<u8> {
     record(call_op::CALL_TIMEDSEND, 0, |raw| {
         raw.start_ns = number;
         name_thread(raw, comm);
     })
 }
 
-fn name_thread(raw: &mut call_event, comm: &str) {
+pub(super) fn name_thread(raw: &mut call_event, comm: &str) {
     for (to, byte) in raw.comm.iter_mut().zip(comm.bytes()) {
         *to = byte.cast_signed();
     }
 }
 
-fn receive(number: u64, flags: u32) -> Vec<u8> {
+pub(super) fn receive(number: u64, flags: u32) -> Vec<u8> {
     let flags = flags | call_flag::CALL_CHILD.0;
     record(call_op::CALL_TIMEDRECEIVE, flags, |raw| {
         (raw.cause_tid, raw.cause_start_ns) = (1, number);
@@ -94,7 +94,7 @@ fn key(tid: u32, start_ns: u64) -> CallKey {
 }
 
 /// Processes with the enrichment of process and container off.
-fn untold_processes() -> Processes {
+pub(super) fn untold_processes() -> Processes {
     let enrich = Enrich {
         process: false,
         container: false,
@@ -111,6 +111,7 @@ fn spans_of(sampling: Sampling, records: &[Option<Vec<u8>>]) -> Vec<Got> {
         span: SpanSettings::new(Ids::new(1), crate::config::Traces::default()),
         filter: NameFilter::new(&filter, &KernelFilter::default()),
         sampling,
+        sees_receives: true,
     };
     let processes = untold_processes();
     let counts = PipelineCounts::default();
@@ -149,6 +150,7 @@ fn only_the_share_of_traces_tells_its_threshold() {
             span: SpanSettings::new(Ids::new(1), crate::config::Traces::default()),
             filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
             sampling: Sampling::new(ratio, errors, None),
+            sees_receives: true,
         };
         let counts = PipelineCounts::default();
         let mut pipeline =
@@ -242,7 +244,7 @@ fn a_slow_receive_brings_its_send_or_is_a_root() {
 
 /// The send of message `number + 2` by the thread that has received message `number`; both come of
 /// it.
-fn send_on(number: u64, is_child: bool) -> Vec<u8> {
+pub(super) fn send_on(number: u64, is_child: bool) -> Vec<u8> {
     let child = if is_child { call_flag::CALL_CHILD.0 } else { 0 };
     record(
         call_op::CALL_TIMEDSEND,
@@ -311,6 +313,7 @@ fn only_what_can_have_children_is_held_for_a_failed_call() {
             span: SpanSettings::new(Ids::new(1), traces),
             filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
             sampling: Sampling::new(0.0, true, None),
+            sees_receives: true,
         };
         let counts = PipelineCounts::default();
         let processes = untold_processes();
@@ -348,6 +351,7 @@ fn an_empty_receive_is_a_span_unless_that_is_off() {
             ),
             filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
             sampling: Sampling::new(1.0, true, None),
+            sees_receives: true,
         };
         let counts = PipelineCounts::default();
         let processes = untold_processes();
@@ -414,6 +418,7 @@ fn what_the_sink_had_no_room_for_is_no_parent() {
             span: settings(Ids::new(1)),
             filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
             sampling: all(),
+            sees_receives: true,
         },
         untold_processes(),
         sink,
@@ -432,6 +437,7 @@ fn exemplars_are_spans_that_are_kept() {
         span: SpanSettings::new(Ids::new(1), crate::config::Traces::default()),
         filter: NameFilter::new(&Filter::default(), &KernelFilter::default()),
         sampling: Sampling::new(0.0, false, Some(std::time::Duration::from_millis(1))),
+        sees_receives: true,
     };
     let counts = PipelineCounts::default();
     let mut pipeline = Pipeline::new(settings, untold_processes(), Recorder::default(), &counts)

@@ -8,6 +8,7 @@ pub mod whole;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::ids::TraceId;
 use crate::span::Span;
 use crate::trace_state::{RANDOM_BITS, TraceState};
 
@@ -52,13 +53,18 @@ impl Sampling {
         }
     }
 
+    /// Whether the trace is in the share that is kept.
+    pub fn keeps(&self, trace: TraceId) -> bool {
+        let random = u128::from_be_bytes(trace) as u64 & ((1 << RANDOM_BITS) - 1);
+        random >= self.threshold
+    }
+
     pub fn decide(&self, span: &Span<'_>) -> Decision {
-        let random = u128::from_be_bytes(span.trace_id) as u64 & ((1 << RANDOM_BITS) - 1);
         let call = span.call;
         let is_slow = self
             .keep_slower_than_ns
             .is_some_and(|limit| call.end_ns.saturating_sub(call.start_ns) > limit);
-        if random >= self.threshold {
+        if self.keeps(span.trace_id) {
             Decision::Keep
         } else if is_slow || self.keep_errors && span.failure.is_some() {
             Decision::KeepAlways

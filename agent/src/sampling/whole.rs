@@ -35,8 +35,19 @@ pub struct Kept {
 impl Kept {
     /// Whether the parent of this call is kept, which came before it.
     pub fn has_parent_of(&self, call: &Call<'_>) -> bool {
-        let is_here = |parent| self.after_all.iter().any(|dropped| dropped.key == parent);
-        self.is_whole || call.parent().is_none_or(|cause| is_here(cause.call))
+        self.is_whole || call.parent().is_none_or(|cause| self.has(cause.call))
+    }
+
+    /// Whether the span of this call is among those that are kept after all.
+    pub fn has(&self, call: CallKey) -> bool {
+        let mut all = self.after_all.iter();
+        all.any(|dropped| dropped.key == call && dropped.processed_ns.is_none())
+    }
+
+    /// Likewise that of the processing of the message which this call took.
+    pub fn has_processing_of(&self, receive: CallKey) -> bool {
+        let mut all = self.after_all.iter();
+        all.any(|dropped| dropped.key == receive && dropped.processed_ns.is_some())
     }
 }
 
@@ -61,7 +72,7 @@ impl WholeTraces {
             };
         }
         let after_all = self.dropped.remove(&root).unwrap_or_default();
-        self.dropped_count -= after_all.len();
+        self.dropped_count -= calls(&after_all);
         let is_whole = root == call.key() || after_all.iter().any(|record| record.key == root);
         self.kept.insert(root, is_whole, 1);
         Kept {
@@ -80,13 +91,21 @@ impl WholeTraces {
         self.dropped_count
     }
 
-    /// Drops a call, unless its trace is wanted later.
+    /// Drops a call, or what followed one, unless its trace is wanted later.
     pub fn drop_call(&mut self, root: CallKey, call: CallRecord) {
         let weight = call.record.len();
+        self.dropped_count += usize::from(call.processed_ns.is_none());
         self.dropped.grow(root, weight, Vec::new).push(call);
-        self.dropped_count += 1;
         while let Some(forgotten) = self.dropped.pop_excess() {
-            self.dropped_count -= forgotten.len();
+            self.dropped_count -= calls(&forgotten);
         }
     }
+}
+
+/// How many of these are calls themselves.
+fn calls(records: &[CallRecord]) -> usize {
+    let calls = records
+        .iter()
+        .filter(|record| record.processed_ns.is_none());
+    calls.count()
 }

@@ -58,6 +58,7 @@ pub(crate) fn receive() -> Call<'static> {
         made_message: false,
         sender: None,
         receive_before: None,
+        no_wait: false,
         restarts: None,
         reentered: false,
         unlinked: false,
@@ -186,19 +187,25 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
     let mut attributes = Collect::default();
     span.attributes(&mut attributes);
     let mut links = Vec::new();
-    links.extend(span.sender_link.map(|link| {
-        let mut proto = proto_link(link, "sender", 0x303);
+    let with_parent = |link: Link, role, flags| {
+        let mut proto = proto_link(link, role, flags);
         if span.parent_span_id == Some(link.span_id) {
             let mut attributes = Collect::default();
             attributes.text("opentracing.ref_type", "child_of");
             proto.attributes.extend(attributes.0);
         }
         proto
-    }));
+    };
+    links.extend(
+        span.sender_link
+            .map(|link| with_parent(link, "sender", 0x303)),
+    );
     links.extend(
         span.receive_link
-            .map(|link| proto_link(link, "receive", 0x103)),
+            .map(|link| with_parent(link, "receive", 0x103)),
     );
+    let is_in_receive =
+        span.is_process && span.parent_span_id == span.receive_link.map(|link| link.span_id);
     links.extend(
         span.restart_link
             .map(|link| proto_link(link, "interrupted", 0x103)),
@@ -208,7 +215,7 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
         span_id: span.span_id.to_vec(),
         parent_span_id: span.parent_span_id.map(Vec::from).unwrap_or_default(),
         flags: match span.parent_span_id {
-            Some(_) if span.call.sender.is_some() => 0x303,
+            Some(_) if span.call.sender.is_some() && !is_in_receive => 0x303,
             _ => 0x103,
         },
         name: match span.name() {

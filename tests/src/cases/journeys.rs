@@ -259,7 +259,7 @@ async fn lost_sends(bench: &'static Bench) -> Result<()> {
     ensure_parents_there(&collector.spans())
 }
 
-fn ensure_parents_there(spans: &[Traced]) -> Result<()> {
+pub(super) fn ensure_parents_there(spans: &[Traced]) -> Result<()> {
     let ids: HashSet<&[u8]> = spans
         .iter()
         .map(|traced| traced.span.span_id.as_slice())

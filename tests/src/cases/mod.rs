@@ -18,6 +18,7 @@ mod journeys;
 mod limits;
 mod logs;
 mod metrics;
+mod process_spans;
 mod relation;
 mod scenarios;
 mod screen;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> Vec<Case> {
         relation::cases(),
         journeys::cases(),
         chains::cases(),
+        process_spans::cases(),
         metrics::cases(),
         balance::cases(),
         top::cases(),

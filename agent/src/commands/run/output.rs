@@ -234,6 +234,10 @@ impl SpanSink for ExportSink {
         );
     }
 
+    fn reserve(&mut self, process: &Process) -> bool {
+        self.sender.reserve(process.owner)
+    }
+
     fn take_untold(&mut self) -> Vec<CallKey> {
         self.sender.take_untold()
     }

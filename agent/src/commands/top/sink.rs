@@ -61,6 +61,9 @@ impl TopSink {
 
 impl SpanSink for TopSink {
     fn span(&mut self, process: &Process, span: &Span<'_>) {
+        if span.is_process {
+            return;
+        }
         let error = span.failure.as_deref();
         self.tally.call(span.call, error, &process.name);
     }

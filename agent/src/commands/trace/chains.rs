@@ -138,16 +138,22 @@ impl<W: Write> SpanSink for Chains<W> {
 impl Node {
     fn new(span: &Span<'_>, colours: Colours) -> Result<Self, fmt::Error> {
         let call = span.call;
-        let operation = call.operation;
+        let (operation, _) = span.name();
         let queue = Escaped(call.name.as_deref().unwrap_or("?"));
         let mut result = String::new();
-        write_outcome(&mut result, span, colours)?;
+        if !span.is_process {
+            result.push_str("= ");
+            write_outcome(&mut result, span, colours)?;
+            result.push_str("  ");
+        }
         let length_ns = span
             .times
             .end_unix_ns
             .saturating_sub(span.times.start_unix_ns);
-        write!(result, "  {}", Nanoseconds(length_ns))?;
-        if let Some(seconds) = span.time_in_queue() {
+        write!(result, "{}", Nanoseconds(length_ns))?;
+        if !span.is_process
+            && let Some(seconds) = span.time_in_queue()
+        {
             let waited = Nanoseconds((seconds * 1e9) as u64);
             let (colour, plain) = (colours.of_journey(), colours.plain());
             write!(result, "  {colour}in the queue {waited}{plain}")?;
@@ -157,11 +163,7 @@ impl Node {
             parent: span.parent_span_id,
             start_unix_ns: span.times.start_unix_ns,
             end_unix_ns: span.times.end_unix_ns,
-            call: format!(
-                "{} {}({queue})",
-                Thread(&call.comm, call.tid),
-                operation.name()
-            ),
+            call: format!("{} {operation}({queue})", Thread(&call.comm, call.tid)),
             result,
         })
     }
@@ -212,7 +214,7 @@ impl Chain {
             for _ in width.iter().sum()..RESULT_COLUMN {
                 text.push(' ');
             }
-            writeln!(text, " = {}", node.result)?;
+            writeln!(text, " {}", node.result)?;
             let below = match (is_root, is_last) {
                 (true, _) => "",
                 (false, true) => "   ",

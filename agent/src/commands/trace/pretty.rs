@@ -72,6 +72,10 @@ impl<W: Write> Printer<W> {
 
 impl<W: Write> SpanSink for Printer<W> {
     fn span(&mut self, _process: &Process, span: &Span<'_>) {
+        // What follows a call has no line of its own.
+        if span.is_process {
+            return;
+        }
         self.remember(span.call);
         self.line.clear();
         if write_span(&mut self.line, span, self.colours, &self.threads).is_ok() {

@@ -34,7 +34,9 @@ impl<S> Summary<S> {
 impl<S: SpanSink> SpanSink for Summary<S> {
     fn span(&mut self, process: &Process, span: &Span<'_>) {
         self.sink.span(process, span);
-        self.table.add(span);
+        if !span.is_process {
+            self.table.add(span);
+        }
     }
 
     fn tick(&mut self, now: Instant) {

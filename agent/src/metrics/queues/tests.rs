@@ -60,6 +60,7 @@ pub(in crate::metrics) fn call(
         sender: None,
         payload: None,
         receive_before: None,
+        no_wait: false,
         restarts: None,
         reentered: false,
         unlinked: false,
