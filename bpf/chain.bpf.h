@@ -8,7 +8,9 @@
  * that trace on. Otherwise the two are linked at most.
  *
  * A chain ends where it began: once the reply to a request is back in the
- * process that sent the request, what comes next is something new. It also ends
+ * process that sent the request, what comes next is something new. Where the
+ * one that replies has waited for something, its reply begins a trace of its
+ * own, and the message also carries who may have asked for it. A chain also ends
  * by its length and by its age.
  */
 #ifndef MQSPAN_CHAIN_BPF_H
@@ -49,6 +51,8 @@ static __always_inline void root_is_own(struct thread_record *thread)
 	root->pid = thread->call.pid;
 	root->hops = 1;
 	root->is_away = 0;
+	for (int i = 0; i < MAX_ASKED; i++)
+		root->asked[i] = 0;
 }
 
 /* The call is the child of one that has this root. */
@@ -96,6 +100,52 @@ static __always_inline bool root_is_home(const struct trace_root *root,
 	       root->start_ns >= call->process_start_ns;
 }
 
+/* Where in asked the thread or its process is, or MAX_ASKED. */
+static __always_inline int place_in_asked(const struct trace_root *root,
+					  const struct call_event *call)
+{
+	int place = MAX_ASKED;
+
+#pragma clang loop unroll(full)
+	for (int i = 0; i < MAX_ASKED; i++) {
+		__u32 asked = root->asked[i];
+
+		if (asked && (asked == call->pid || asked == call->tid))
+			place = i;
+	}
+	return place;
+}
+
+/*
+ * The call begins a trace that may go on with the one of this root. Whoever
+ * waits there then waits for what comes of this trace, unless the reply has come
+ * to them with the message.
+ */
+static __always_inline void asked_of(struct thread_record *thread,
+				     const struct trace_root *before)
+{
+	const struct call_event *call = &thread->call;
+	__u32 *asked = thread->root.asked;
+	int place = place_in_asked(before, call);
+	bool is_full = before->asked[MAX_ASKED - 1];
+	__u32 last = before->pid == call->pid ? before->tid : before->pid;
+
+	if (place < MAX_ASKED || root_is_home(before, call) ||
+	    before->hops == 1)
+		last = 0;
+#pragma clang loop unroll(full)
+	for (int i = 0; i < MAX_ASKED; i++) {
+		asked[i] = i < place ? before->asked[i] : 0;
+		/* The first one is forgotten if there are too many. */
+		if (last && is_full && i + 1 < MAX_ASKED)
+			asked[i] = before->asked[i + 1];
+		if (last && (!asked[i] || (is_full && i + 1 == MAX_ASKED))) {
+			asked[i] = last;
+			last = 0;
+		}
+	}
+}
+
 static __always_inline bool is_too_old(__u64 ns, const struct call_event *call)
 {
 	return chains.max_age_ns && call->start_ns - ns > chains.max_age_ns;
@@ -119,7 +169,8 @@ static __always_inline bool chain_goes_on(const struct thread_record *thread)
 	const struct chain *chain = &thread->chain;
 	const struct call_event *call = &thread->call;
 
-	if (chains.mode == CHAINS_LINK || root_is_home(&chain->root, call))
+	if (chains.mode == CHAINS_LINK || root_is_home(&chain->root, call) ||
+	    place_in_asked(&chain->root, call) < MAX_ASKED)
 		return false;
 	/* Its receive is to be within the limit, too. */
 	if (chain->root.hops + 2 > chains.max_hops)
@@ -149,6 +200,8 @@ static __always_inline void cause_find(struct thread_record *thread)
 	root_tell(call, &chain->root);
 	if (chain_goes_on(thread))
 		root_is_of(thread, &chain->root);
+	else
+		asked_of(thread, &chain->root);
 }
 
 /* A wait for room in the queue brings nothing new to the thread. */

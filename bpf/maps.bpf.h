@@ -142,6 +142,9 @@ enum program { FIRST = 1, SECOND = 2, THIRD = 4, FOURTH = 8 };
 /* How a record is counted in followed and in the shares of its owner. */
 enum counted_as { FOLLOWED = 1, FOLLOWED_WITH_LITTLE = 2 };
 
+/* How many may be waited for one behind the other; see asked_of(). */
+#define MAX_ASKED 4
+
 /* The call that began a trace, and how far a later call is from it. */
 struct trace_root {
 	__u64 start_ns;
@@ -149,6 +152,12 @@ struct trace_root {
 	__u32 pid; /* thread group */
 	__u32 hops; /* calls up to the later one, both included */
 	__u32 is_away; /* another process has had a part in the trace */
+	/*
+	 * Who may wait for what comes of traces that this one may go on with,
+	 * the last at the end: processes, and threads of the process that took
+	 * their message. 0: nobody.
+	 */
+	__u32 asked[MAX_ASKED];
 };
 
 /* The last message that the thread has taken; see chain.bpf.h. */

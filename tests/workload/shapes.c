@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "call.h"
@@ -236,6 +237,46 @@ static void shape_request(void)
 	PROCESS(ask(&queues[0], &queues[1]));
 	wait_for_all();
 	unmake(queues, 2);
+}
+
+/* Asks somebody else, and has to think before it answers. */
+static void answer_late(struct queue *requests, struct queue *replies,
+			struct queue *asks, struct queue *answers)
+{
+	const struct timespec thought = { 0, 100000 };
+	struct message message;
+
+	for (;;) {
+		take(requests, &message);
+		if (is_end(&message))
+			break;
+		nanosleep(&thought, NULL);
+		if (asks) {
+			give(asks, '.', &message);
+			take(answers, &message);
+			nanosleep(&thought, NULL);
+		}
+		give(replies, '.', &message);
+	}
+	if (asks)
+		give(asks, END, &message);
+}
+
+/*
+ * As before, but those that answer have waited for something else, so that their
+ * answers begin traces. The next request is not for the sake of the last reply
+ * there either.
+ */
+static void shape_late(void)
+{
+	struct queue queues[4];
+
+	make(queues, 4);
+	PROCESS(answer_late(&queues[2], &queues[3], NULL, NULL));
+	PROCESS(answer_late(&queues[0], &queues[1], &queues[2], &queues[3]));
+	PROCESS(ask(&queues[0], &queues[1]));
+	wait_for_all();
+	unmake(queues, 4);
 }
 
 static void bounce(struct queue *from, struct queue *to, bool begins)
@@ -494,9 +535,9 @@ static const struct {
 	{ "pipeline", shape_pipeline }, { "pool", shape_pool },
 	{ "fanout", shape_fanout },	{ "fanin", shape_fanin },
 	{ "request", shape_request },	{ "pingpong", shape_pingpong },
-	{ "batch", shape_batch },	{ "combine", shape_combine },
-	{ "loop", shape_loop },		{ "handover", shape_handover },
-	{ "mixed", shape_mixed },
+	{ "late", shape_late },		{ "batch", shape_batch },
+	{ "combine", shape_combine },	{ "loop", shape_loop },
+	{ "handover", shape_handover }, { "mixed", shape_mixed },
 };
 
 /* shape NAME [N]: N messages through one of the shapes above. */

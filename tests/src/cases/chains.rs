@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("chains_fan_out", |b| most(b, "fanout")),
         case!("chains_fan_in", |b| most(b, "fanin")),
         case!("chains_request_and_reply", |b| most(b, "request")),
+        case!("chains_late_replies", |b| shape(b, "late", json!({}))),
         case!("chains_ping_pong", ping_pong),
         case!("chains_batch", |b| most(b, "batch")),
         case!("chains_event_loop", |b| shape(b, "loop", json!({}))),
