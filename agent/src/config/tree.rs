@@ -170,6 +170,9 @@ section! {
         receive_start: ReceiveStart = ReceiveStart::Message,
         /// Whether receives that get nothing (EAGAIN, ETIMEDOUT) have spans. Without this they count as sampled out. Metrics count them.
         empty_receives: bool = true,
+        /// Whether to join the traces of programs whose OpenTelemetry SDK publishes its contexts (OTEP 4719 and 4947). Calls of a thread that
+        /// works for a sampled span are children of that span, and the resource is the SDK's. Takes CAP_SYS_PTRACE for other users' programs.
+        application_context: bool = true,
         /// What a thread sends after it has received a message.
         chains: Chains = Chains::default(),
         /// Error codes that leave the span's status unset, because they are part of normal work. A send that finds its queue full until the

@@ -53,6 +53,10 @@ impl Sampling {
     }
 
     pub fn decide(&self, span: &Span<'_>) -> Decision {
+        // As the specification's sampler ParentBased: the trace's own root has decided.
+        if span.application_trace.is_some() {
+            return Decision::Keep;
+        }
         let random = u128::from_be_bytes(span.trace_id) as u64 & ((1 << RANDOM_BITS) - 1);
         let call = span.call;
         let is_slow = self
@@ -67,9 +71,11 @@ impl Sampling {
         }
     }
 
-    /// The `tracestate` of spans with [`Decision::Keep`].
-    pub fn trace_state(&self) -> Option<TraceState> {
+    /// The `tracestate` of a span with [`Decision::Keep`]. Of an application's trace
+    /// the share is not known.
+    pub fn trace_state(&self, span: &Span<'_>) -> Option<TraceState> {
         self.trace_state
+            .filter(|_| span.application_trace.is_none())
     }
 
     /// Whether what is dropped can be kept after all, because of another call of
@@ -82,7 +88,8 @@ impl Sampling {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// In the share that is kept, like everything in its trace.
+    /// In the share that is kept, or in a trace that an application keeps, like
+    /// everything in its trace.
     Keep,
     /// Kept because it was slow or failed, with what is left of its trace.
     KeepAlways,

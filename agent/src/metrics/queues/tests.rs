@@ -18,6 +18,7 @@ const SENT: CallKey = CallKey {
 const SEND: Cause = Cause {
     call: SENT,
     root: SENT,
+    application_trace: None,
     is_parent: true,
 };
 
