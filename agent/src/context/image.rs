@@ -11,8 +11,7 @@ use object::pod;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
 
 use super::elf::Abi;
-use super::memory::{Memory, Refused};
-use super::read_u32;
+use super::memory::{Memory, Refused, read_u32};
 
 /// The variable of OTEP 4947, and its end as a string.
 const NAME: &[u8] = b"otel_thread_ctx_v1";

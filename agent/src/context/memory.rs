@@ -41,6 +41,21 @@ pub(super) trait Memory {
     fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Refused>;
 }
 
+/// Reads a value of `N` bytes.
+pub(super) fn read_array<const N: usize>(
+    memory: &impl Memory,
+    at: u64,
+) -> Result<[u8; N], Refused> {
+    let mut bytes = [0; N];
+    memory.read(at, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a number of 32 bits.
+pub(super) fn read_u32(memory: &impl Memory, at: u64) -> Result<u32, Refused> {
+    read_array(memory, at).map(u32::from_ne_bytes)
+}
+
 pub(super) struct ProcessMemory {
     pid: Pid,
     bytes: Cell<usize>,

@@ -20,8 +20,8 @@ mod tls;
 use std::time::Instant;
 
 use self::maps::Maps;
+use self::memory::ProcessMemory;
 pub use self::memory::Refused;
-use self::memory::{Memory, ProcessMemory};
 use self::published::Published;
 use crate::kernel::ContextRecipe;
 use crate::resource::AttributeValue;
@@ -60,17 +60,6 @@ pub fn discover(pid: u32, deadline: Instant) -> Result<Option<Found>, Refused> {
         recipe,
         resource: published.resource,
     }))
-}
-
-/// Reads a value of `N` bytes.
-fn read_array<const N: usize>(memory: &impl Memory, at: u64) -> Result<[u8; N], Refused> {
-    let mut bytes = [0; N];
-    memory.read(at, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn read_u32(memory: &impl Memory, at: u64) -> Result<u32, Refused> {
-    read_array(memory, at).map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]

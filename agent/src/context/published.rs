@@ -6,8 +6,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
-use super::memory::{Memory, Refused};
-use super::read_array;
+use super::memory::{Memory, Refused, read_array};
 use crate::resource::AttributeValue;
 
 const SIGNATURE: &[u8; 8] = b"OTEL_CTX";

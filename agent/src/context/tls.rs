@@ -16,9 +16,8 @@ use object::read::elf::FileHeader;
 use super::elf::{Abi, Elf32, Elf64, Layout};
 use super::image::{Image, TlsSegment, Variable};
 use super::maps::Maps;
-use super::memory::{Memory, Refused};
+use super::memory::{Memory, Refused, read_array, read_u32};
 use super::relocations::{Answer, answers};
-use super::{read_array, read_u32};
 use crate::kernel::ContextRecipe;
 
 /// Static TLS farther from the thread pointer is not believed. Addresses are not

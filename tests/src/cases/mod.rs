@@ -8,6 +8,7 @@ mod clock;
 mod command;
 mod config;
 mod container;
+mod context;
 mod delivery;
 mod faults;
 mod filter;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> Vec<Case> {
         relation::cases(),
         journeys::cases(),
         chains::cases(),
+        context::cases(),
         metrics::cases(),
         balance::cases(),
         top::cases(),

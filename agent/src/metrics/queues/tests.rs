@@ -61,6 +61,7 @@ pub(in crate::metrics) fn call(
         sender: None,
         payload: None,
         receive_before: None,
+        application: None,
         restarts: None,
         reentered: false,
         unlinked: false,
