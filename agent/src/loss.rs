@@ -130,7 +130,7 @@ losses! {
             "its spans go without it",
             "`process/lookups.rs`";
         ContextRefused = "context_refused",
-            "the same, of a process that may not be read, or is larger than the bounds",
+            "the same, of a process whose memory map, libraries or payload are larger than the bounds",
             "its spans go without it, until it executes another program",
             "`context/`";
     }

@@ -23,14 +23,36 @@ const CONTEXT_NAMES: [&[u8]; 3] = [
     b"/memfd:OTEL_CTX",
 ];
 
+/// Whose dynamic linker has made the thread's vector of modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CLibrary {
+    Glibc,
+    Musl,
+}
+
+impl CLibrary {
+    /// From the name of its file, or of its dynamic linker's.
+    fn of_file(name: &[u8]) -> Option<Self> {
+        const GLIBC: [&[u8]; 4] = [b"ld-linux", b"libc.so.6", b"ld-2.", b"libc-2."];
+        const MUSL: [&[u8]; 2] = [b"ld-musl-", b"libc.musl-"];
+        if GLIBC.iter().any(|of| name.starts_with(of)) {
+            Some(Self::Glibc)
+        } else if name == b"libc.so" || MUSL.iter().any(|of| name.starts_with(of)) {
+            Some(Self::Musl)
+        } else {
+            None
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Maps {
     /// Addresses of mappings that are named like a context.
     pub(super) contexts: Vec<u64>,
     /// Addresses where the beginning of a file is mapped.
     pub(super) images: Vec<u64>,
-    /// The C library is musl; else it is glibc.
-    pub(super) is_musl: bool,
+    /// `None` if it is another one, or none.
+    pub(super) c_library: Option<CLibrary>,
     /// It has addresses of more than 32 bits, as every 64-bit process has.
     pub(super) is_64_bit: bool,
 }
@@ -84,7 +106,7 @@ impl Maps {
             && hexadecimal(Some(offset)) == Some(0)
         {
             let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-            self.is_musl |= file.starts_with(b"ld-musl-") || file.starts_with(b"libc.musl-");
+            self.c_library = self.c_library.or(CLibrary::of_file(file));
             if self.images.len() == MAX_IMAGES {
                 return Err(Refused::TooMuch);
             }
@@ -131,7 +153,7 @@ nonsense
             Maps {
                 contexts: vec![0x7f00_0000_0000, 0x7f00_0000_2000, 0x7f00_0000_4000],
                 images: vec![0x5555_5000_0000, 0x7f00_0000_6000],
-                is_musl: true,
+                c_library: Some(CLibrary::Musl),
                 is_64_bit: true,
             }
         );

@@ -15,7 +15,7 @@ use object::read::elf::FileHeader;
 
 use super::elf::{Abi, Elf32, Elf64, Layout};
 use super::image::{Image, TlsSegment, Variable};
-use super::maps::Maps;
+use super::maps::{CLibrary, Maps};
 use super::memory::{Memory, Refused, read_array, read_u32};
 use super::relocations::{Answer, answers};
 use crate::kernel::ContextRecipe;
@@ -117,15 +117,14 @@ fn at_offset(abi: &Abi, offset: i64) -> ContextRecipe {
 /// By the vector of modules: glibc has two words for each module, and the number
 /// of modules in the entry before the vector; musl has one word, and the number
 /// in the first.
-fn in_module(abi: &Abi, is_musl: bool, module: u64, value: u64) -> Option<ContextRecipe> {
+fn in_module(abi: &Abi, maps: &Maps, module: u64, value: u64) -> Option<ContextRecipe> {
     let word = abi.word.cast_signed();
     let module = u32::try_from(module)
         .ok()
         .filter(|&module| module != 0 && u64::from(module) <= MAX_MODULE)?;
-    let (entry, vector_at, length_at) = if is_musl {
-        (word, abi.vector_at_musl, 0)
-    } else {
-        (2 * word, abi.vector_at_glibc, -2 * word)
+    let (entry, vector_at, length_at) = match maps.c_library? {
+        CLibrary::Musl => (word, abi.vector_at_musl, 0),
+        CLibrary::Glibc => (2 * word, abi.vector_at_glibc, -2 * word),
     };
     Some(ContextRecipe {
         offset: i64::try_from(value).ok()?,
@@ -151,7 +150,7 @@ fn in_library<Elf: FileHeader<Endian = NativeEndian>>(
             }
             Answer::Module(at) => {
                 let module = read_word(memory, abi, at)?;
-                in_module(abi, maps.is_musl, module, variable.value)
+                in_module(abi, maps, module, variable.value)
             }
             Answer::Descriptor(at) => {
                 let argument = read_word(memory, abi, at.wrapping_add(abi.word.into()))?;
@@ -184,9 +183,7 @@ fn by_argument(
         Ok((module, value))
     };
     match pair() {
-        Ok((module, value)) if value == variable.value => {
-            Ok(in_module(abi, maps.is_musl, module, value))
-        }
+        Ok((module, value)) if value == variable.value => Ok(in_module(abi, maps, module, value)),
         Ok(_) | Err(Refused::Unreadable) => Ok(None),
         Err(refused) => Err(refused),
     }

@@ -51,7 +51,7 @@ impl LookupLosses {
         self.contexts_given_up.load(Ordering::Relaxed)
     }
 
-    /// Processes that could not be read, or were larger than the bounds.
+    /// Processes that were larger than the bounds.
     pub fn contexts_refused(&self) -> u64 {
         self.contexts_refused.load(Ordering::Relaxed)
     }

@@ -114,6 +114,7 @@ pub(super) struct Contexts {
     lookups: Lookups<Result<Option<Found>, Refused>>,
     losses: LookupLosses,
     changes: Vec<ContextChange>,
+    has_warned: bool,
 }
 
 impl Contexts {
@@ -123,6 +124,7 @@ impl Contexts {
             lookups: Lookups::new(losses.of_contexts()),
             losses: losses.clone(),
             changes: Vec::new(),
+            has_warned: false,
         }
     }
 
@@ -178,8 +180,11 @@ impl Contexts {
                 self.again(look, now, false);
                 return None;
             }
-            Err(refused) => {
-                tracing::debug!(pid = key.pid, error = %refused, "a process's context cannot be read");
+            Err(Refused::NotPermitted) => {
+                self.warn_once();
+                return None;
+            }
+            Err(Refused::TooMuch) => {
                 self.losses.context_refused();
                 return None;
             }
@@ -190,6 +195,16 @@ impl Contexts {
         }
         self.again(look, now, found.recipe.is_some());
         Some(Published::of(found.resource))
+    }
+
+    /// The rule on most hosts, where other users' programs may not be read.
+    fn warn_once(&mut self) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::info!(
+                "the traces of other users' programs cannot be joined: reading what they publish \
+                 takes CAP_SYS_PTRACE"
+            );
+        }
     }
 
     fn again(&self, look: &mut Look, now: Instant, has_all: bool) {
