@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::prelude::*;
 use prost::Message as _;
 
-use super::memory::read_array;
+use super::memory::{Memory, read_array};
 use super::published::ProcessContext;
 use super::*;
 
@@ -181,7 +181,8 @@ proptest! {
             // Machine, and program headers behind the header.
             bytes[18..20].copy_from_slice(&62_u16.to_ne_bytes());
             bytes[32..40].copy_from_slice(&64_u64.to_ne_bytes());
-            bytes[54..58].copy_from_slice(&[56, 0, bytes[56] % 64, 0]);
+            let headers = bytes[56] % 64;
+            bytes[54..58].copy_from_slice(&[56, 0, headers, 0]);
         }
         look(&Made { at: AT, bytes: bytes.clone() });
         drop(read(&Made { at: AT, bytes }));

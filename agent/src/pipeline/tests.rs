@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::KernelFilter;
 use crate::metrics::exchange::exchange;
-use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
+use crate::skel::types::{call_abi, call_context, call_event, call_flag, call_op, event_kind};
 
 const IN_DOUBT: u32 = call_flag::CALL_SENDER_IN_CALL.0 | call_flag::CALL_SENDER_UNTOLD.0;
 
@@ -461,4 +461,28 @@ fn exemplars_are_spans_that_are_kept() {
     exemplars.sort_unstable();
     expected.sort_unstable();
     assert_eq!(exemplars, expected);
+}
+
+#[test]
+fn an_application_trace_is_kept_whatever_the_share() {
+    // A call_context of events.h: a span that is sampled or not, and no root.
+    let in_context = |flags: u8, record: &[u8]| {
+        let mut bytes = vec![0; size_of::<call_context>()];
+        bytes[0] = u8::try_from(event_kind::EVENT_CALL_IN_CONTEXT.0).unwrap();
+        bytes[8..32].fill(7);
+        (bytes[32], bytes[33]) = (flags, 1);
+        bytes.extend(record);
+        bytes
+    };
+    let none = Sampling::new(0.0, false, None);
+    for (flags, expected) in [(1, true), (0, false)] {
+        let records = [Some(in_context(flags, &send(7, "x"))), Some(send(8, "x"))];
+        let spans = spans_of(none, &records);
+        assert_eq!(spans.len(), usize::from(expected));
+        assert!(spans.iter().all(|span| span.is_send && span.has_parent));
+    }
+    assert!(matches!(
+        Event::parse(&in_context(1, &send(7, "x"))[..60]),
+        Err(crate::event::DecodeError::TooShort(_))
+    ));
 }
