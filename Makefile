@@ -131,6 +131,7 @@ programs:
 	cargo build -p mqspan-tests
 	$(MAKE) -s -C tests/workload
 	$(MAKE) -s -C tests/hostile
+	$(MAKE) -s -C tests/context
 
 programs-arm64:
 	tests/install-deps.sh --for arm64

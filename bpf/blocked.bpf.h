@@ -100,6 +100,7 @@ int it_blocked(struct bpf_iter__task *ctx)
 	thread->call.ipc_ns = BPF_CORE_READ(task, nsproxy, ipc_ns, ns.inum);
 	thread->call.pid = task->tgid;
 	thread->call.tid = task->pid;
+	context_clear(thread); /* only the thread itself can read it */
 	root_is_own(thread);
 	call_arguments(thread, op, compat ? ABI_COMPAT : ABI_NATIVE, &args,
 		       task_file(task, args.arg[0]));

@@ -187,12 +187,30 @@ static __always_inline void call_is_over(struct task_struct *task,
 	}
 }
 
+/*
+ * Writes the record into the ring, with the context in front of it if there is
+ * one. Two calls, so that the verifier knows the size of either.
+ */
+static __always_inline long record_output(struct thread_record *thread,
+					  __u64 size, __u64 context_size,
+					  __u64 flags)
+{
+	if (context_size) {
+		thread->context.kind = EVENT_CALL_IN_CONTEXT;
+		return bpf_ringbuf_output(&events, &thread->context,
+					  size + sizeof(struct call_context),
+					  flags);
+	}
+	KEEP_APART();
+	return bpf_ringbuf_output(&events, &thread->call, size, flags);
+}
+
 /* Sends the finished record to the agent, and frees it for the next call. */
 static __always_inline void call_submit(struct task_struct *task,
 					struct thread_record *thread)
 {
 	struct call_event *call = &thread->call;
-	__u64 size, used, flags = BPF_RB_NO_WAKEUP;
+	__u64 size, context_size = 0, used, flags = BPF_RB_NO_WAKEUP;
 
 	thread->state = THREAD_IDLE;
 	if (!wanted_at_return(call)) {
@@ -219,7 +237,9 @@ static __always_inline void call_submit(struct task_struct *task,
 			flags = BPF_RB_FORCE_WAKEUP;
 		}
 	}
-	if (ring_pressure && !ring_share_take(size)) {
+	if (thread->context.span.is_known || thread->context.has_root_trace)
+		context_size = sizeof(struct call_context);
+	if (ring_pressure && !ring_share_take(size + context_size)) {
 		call_lost();
 		call_is_over(task, thread, SEND_UNTOLD);
 		return;
@@ -228,7 +248,7 @@ static __always_inline void call_submit(struct task_struct *task,
 	barrier_var(size);
 	if (size > CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max)
 		size = CALL_FIXED_SIZE + QUEUE_NAME_SIZE + payload_max;
-	if (bpf_ringbuf_output(&events, call, size, flags)) {
+	if (record_output(thread, size, context_size, flags)) {
 		call_lost();
 		call_is_over(task, thread, SEND_UNTOLD);
 	} else {
@@ -386,6 +406,7 @@ static __always_inline void call_interrupted(struct task_struct *task,
 	thread->interrupted_start_ns = restarts ? thread->call.start_ns : 0;
 	if (restarts)
 		thread->call.flags |= CALL_REENTERED;
+	thread->interrupted_for = thread->context.span;
 	thread->goes_back = !handler;
 	if (restarts && handler) {
 		regs = registers_of(task);
@@ -471,6 +492,7 @@ static __noinline void call_enter(struct task_struct *task, __u8 op, __u8 abi,
 		thread->interrupted_start_ns = 0;
 	}
 	thread->call.start_ns = now;
+	context_find(thread);
 	if (is_transfer(op))
 		wait_tell(task, thread);
 	if (is_send(op))

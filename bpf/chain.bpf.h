@@ -34,16 +34,28 @@ static __always_inline __u64 reads_of(struct task_struct *task)
 }
 
 /* Tells the agent which trace the cause of the call is in. */
-static __always_inline void root_tell(struct call_event *call,
+static __always_inline void root_tell(struct thread_record *thread,
 				      const struct trace_root *root)
 {
-	call->root_start_ns = root->start_ns;
-	call->root_tid = root->tid;
+	struct call_context *context = &thread->context;
+
+	thread->call.root_start_ns = root->start_ns;
+	thread->call.root_tid = root->tid;
+	context->has_root_trace = root->is_application;
+	if (!root->is_application)
+		return;
+	context->root_trace_flags = root->trace_flags;
+	context->root_trace_id[0] = root->trace_id[0];
+	context->root_trace_id[1] = root->trace_id[1];
 }
 
-/* The call is the first of its trace. */
+/*
+ * The call is the first of its trace, or the first of ours in the trace of an
+ * application.
+ */
 static __always_inline void root_is_own(struct thread_record *thread)
 {
+	const struct application_span *span = &thread->context.span;
 	struct trace_root *root = &thread->root;
 
 	root->start_ns = thread->call.start_ns;
@@ -53,6 +65,12 @@ static __always_inline void root_is_own(struct thread_record *thread)
 	root->is_away = 0;
 	for (int i = 0; i < MAX_ASKED; i++)
 		root->asked[i] = 0;
+	root->is_application = is_in_application_trace(thread);
+	if (!root->is_application)
+		return;
+	root->trace_flags = span->trace_flags;
+	root->trace_id[0] = span->trace_id[0];
+	root->trace_id[1] = span->trace_id[1];
 }
 
 /* The call is the child of one that has this root. */
@@ -172,6 +190,9 @@ static __always_inline bool chain_goes_on(const struct thread_record *thread)
 	if (chains.mode == CHAINS_LINK || root_is_home(&chain->root, call) ||
 	    place_in_asked(&chain->root, call) < MAX_ASKED)
 		return false;
+	/* The application knows better. */
+	if (is_in_application_trace(thread))
+		return false;
 	/* Its receive is to be within the limit, too. */
 	if (chain->root.hops + 2 > chains.max_hops)
 		return false;
@@ -197,7 +218,7 @@ static __always_inline void cause_find(struct thread_record *thread)
 	call->cause_start_ns = chain->cause_start_ns;
 	call->cause_tid = call->tid;
 	call->flags |= CALL_CAUSE;
-	root_tell(call, &chain->root);
+	root_tell(thread, &chain->root);
 	if (chain_goes_on(thread))
 		root_is_of(thread, &chain->root);
 	else

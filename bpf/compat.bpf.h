@@ -115,6 +115,32 @@ static __always_inline const struct pt_regs *current_registers(void)
 		(struct task_struct *)bpf_get_current_task());
 }
 
+/*
+ * What the thread pointer of the current thread was when the kernel last set or
+ * saved it: where its variables of the storage class thread_local are. On
+ * x86-64 arch_prctl(2) and clone(2) set it, on arm64 the program itself, and
+ * the kernel saves it when the thread loses the CPU. 32-bit programs have it in
+ * a segment descriptor, whose base is in three parts
+ * (arch/x86/include/asm/desc_defs.h).
+ */
+static __always_inline __u64 thread_pointer_of(struct task_struct *task,
+					       __u32 word)
+{
+#if defined(__TARGET_ARCH_x86)
+	__u64 raw = 0;
+
+	if (word == 8)
+		return BPF_CORE_READ(task, thread.fsbase);
+	bpf_probe_read_kernel(&raw, sizeof(raw),
+			      (const void *)task +
+				      bpf_core_field_offset(struct task_struct,
+							    thread.tls_array));
+	return (raw >> 16 & 0xffffff) | (raw >> 56 << 24);
+#elif defined(__TARGET_ARCH_arm64)
+	return BPF_CORE_READ(task, thread.uw.tp_value);
+#endif
+}
+
 /* Linux 5.14 renamed task_struct.state to __state (2f064a59a11f). */
 struct task_struct___state {
 	long state;

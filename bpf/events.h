@@ -25,6 +25,7 @@ enum event_kind {
 	EVENT_PROCESS = 2,
 	EVENT_ENVIRONMENT = 3,
 	EVENT_PATH = 4,
+	EVENT_CALL_IN_CONTEXT = 5,
 };
 
 /* Each is named as in the system call table of its own ABI. */
@@ -168,6 +169,31 @@ _Static_assert(sizeof(struct call_event) == 192 + QUEUE_NAME_SIZE,
  */
 #define PAYLOAD_OFFSET(name_len) ((((__u64)(name_len)) + 8) & ~7ULL)
 #define PAYLOAD_MAX 4096
+
+/* A span of an application, as the thread that works for it publishes it. */
+struct application_span {
+	__u64 trace_id[2]; /* 16 bytes in the order of W3C Trace Context */
+	__u64 span_id; /* 8 bytes, likewise */
+	__u8 trace_flags; /* of W3C Trace Context */
+	__u8 is_known;
+	__u8 padding[6];
+};
+
+/*
+ * In front of a call_event, as one record with it, where a trace of an
+ * application is involved: few calls have it.
+ */
+struct call_context {
+	__u8 kind; /* EVENT_CALL_IN_CONTEXT */
+	/* The root of the cause is in a trace of an application. */
+	__u8 has_root_trace;
+	__u8 root_trace_flags;
+	__u8 padding[5];
+	struct application_span span; /* that the call is made for */
+	__u64 root_trace_id[2];
+};
+
+_Static_assert(sizeof(struct call_context) == 56, "layout of call_context");
 
 /*
  * The kinds of tenants between which room is shared. Only the host's root can

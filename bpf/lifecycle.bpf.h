@@ -86,8 +86,12 @@ static __always_inline int thread_exits(void)
 	}
 	if (!use_task_storage && thread)
 		thread_delete_by_id(tid);
-	if (filter.by_process && !TASK_VIA(task, signal, live.counter))
+	if (!filter.by_process && !contexts_known)
+		return 0;
+	if (!TASK_VIA(task, signal, live.counter)) {
 		bpf_map_delete_elem(&pids, &pid);
+		context_forget(pid);
+	}
 	return 0;
 }
 

@@ -117,6 +117,9 @@ __s64 without_record;
 /* How many threads have a record. */
 __u64 followed;
 
+/* How many processes are in the map contexts; both sides add to it. */
+__u64 contexts_known;
+
 /* Incremented when the agent forgets processes; see process_identify(). */
 __u32 identity_generation;
 
@@ -151,13 +154,17 @@ struct trace_root {
 	__u32 tid;
 	__u32 pid; /* thread group */
 	__u32 hops; /* calls up to the later one, both included */
-	__u32 is_away; /* another process has had a part in the trace */
+	__u8 is_away; /* another process has had a part in the trace */
+	__u8 is_application; /* the trace is an application's; else its own */
+	__u8 trace_flags; /* of the application's trace */
+	__u8 padding;
 	/*
 	 * Who may wait for what comes of traces that this one may go on with,
 	 * the last at the end: processes, and threads of the process that took
 	 * their message. 0: nobody.
 	 */
 	__u32 asked[MAX_ASKED];
+	__u64 trace_id[2]; /* of the application's trace */
 };
 
 /* The last message that the thread has taken; see chain.bpf.h. */
@@ -208,6 +215,8 @@ struct thread_record {
 	__u64 comm[2]; /* the name that comm_verdict is about */
 	struct chain chain;
 	struct trace_root root; /* of the call */
+	struct application_span interrupted_for; /* by the interrupted call */
+	struct call_context context; /* in front of call */
 	struct call_event call; /* copied to the ring as it is */
 };
 
@@ -328,6 +337,33 @@ struct {
 	__type(key, __u64);
 	__type(value, struct message_origin);
 } messages SEC(".maps");
+
+/*
+ * How to get from a thread's pointer to its variable otel_thread_ctx_v1
+ * (context.bpf.h). Without a module, the variable is at a fixed offset.
+ */
+struct context_recipe {
+	struct execution execution; /* that it was found in */
+	__s64 offset; /* of the variable, from the pointer or in its block */
+	__u32 module; /* number of the module with the variable, or 0 */
+	__u8 word; /* bytes of a pointer */
+	__u8 entry; /* bytes of an entry of the vector of modules */
+	__s8 vector_at; /* of the pointer to that vector, from the pointer */
+	__s8 length_at; /* of the vector's length, from the vector */
+};
+
+/*
+ * The processes that publish the spans of their threads, by thread group id.
+ * Inserted by the agent once it has found out how, deleted with the process and
+ * when the agent forgets it. When full, which takes more processes than the
+ * agent remembers, calls of further ones are nobody's work.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct context_recipe);
+} contexts SEC(".maps");
 
 /*
  * enum verdict of processes, by thread group id. Children inherit it at fork;
@@ -457,6 +493,8 @@ struct process_event layout_of_process_event;
 struct environment_event layout_of_environment_event;
 struct path_event layout_of_path_event;
 struct process_entry layout_of_process_entry;
+struct call_context layout_of_call_context;
+struct context_recipe layout_of_context_recipe;
 struct queue_key layout_of_queue_key;
 struct lost_owner_key layout_of_lost_owner_key;
 struct lost_key layout_of_lost_key;

@@ -82,8 +82,9 @@ static __always_inline void message_delivered(__u64 message, long type)
 	thread->call.cause_tid = origin->tid;
 	thread->call.message_created_ns = origin->created_ns;
 	thread->call.flags |= CALL_MESSAGE | sender_flags(origin);
-	root_tell(&thread->call, &origin->root);
-	if (chains.joins_receives && origin->fate != SEND_UNTOLD)
+	root_tell(thread, &origin->root);
+	if (chains.joins_receives && origin->fate != SEND_UNTOLD &&
+	    !is_in_application_trace(thread))
 		root_is_of(thread, &origin->root);
 	/*
 	 * A message is received only once. Delete it here as well as in

@@ -11,6 +11,8 @@
  *   queue     from a descriptor to the queue behind it
  *   process   identity of the calling process
  *   lost      metrics of calls whose record is lost
+ *   context   the span of an application that a call is made for
+ *   chain     what a send comes of
  *   message   identity of messages
  *   call      entry and return of one call: the body of all backends
  *   lifecycle signals, forks and exits: the ends that have no return
@@ -35,6 +37,7 @@
 #include "queue.bpf.h"
 #include "process.bpf.h"
 #include "lost.bpf.h"
+#include "context.bpf.h"
 #include "chain.bpf.h"
 #include "message.bpf.h"
 #include "call.bpf.h"

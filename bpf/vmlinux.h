@@ -345,7 +345,26 @@ struct seccomp {
 	int mode;
 };
 
+/* arch/x86/include/asm/processor.h, arch/arm64/include/asm/processor.h */
+#if defined(__TARGET_ARCH_x86)
+struct desc_struct {
+	u16 limit0;
+};
+
+struct thread_struct {
+	struct desc_struct tls_array[3];
+	unsigned long fsbase;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct thread_struct {
+	struct {
+		unsigned long tp_value;
+	} uw;
+};
+#endif
+
 struct task_struct {
+	struct thread_struct thread;
 	struct thread_info thread_info;
 	unsigned long nvcsw;
 	struct task_io_accounting ioac;

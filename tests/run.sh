@@ -116,6 +116,7 @@ check "build of the cases" cargo build --quiet -p mqspan-tests
 check "build of the agent" release_build
 check "build of the workloads" make -s -C tests/workload
 check "build of the attacks" make -s -C tests/hostile
+check "build of programs with contexts" make -s -C tests/context
 for abi in x86_64 i386; do
 	for scenario in basic odd; do
 		check "the truth of $scenario, $abi, by strace" tests/workload/oracle.sh "target/workload/mqwork-$abi" "$scenario"

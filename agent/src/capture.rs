@@ -50,6 +50,7 @@ pub fn run<S: SpanSink>(
         tracer.set_cgroups(&pipeline.take_cgroup_verdicts());
         pipeline.tick(now);
         tracer.forget(&pipeline.take_forgotten());
+        tracer.set_contexts(&pipeline.take_context_changes());
         tracer.recount(now);
         tracer.watch_pressure(now);
         between_rounds(tracer, pipeline);

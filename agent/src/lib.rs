@@ -44,6 +44,7 @@ mod trace_state;
 mod test_calls;
 
 mod container;
+mod context;
 mod encode;
 mod filter;
 mod host;

@@ -125,6 +125,14 @@ losses! {
             "the same, of too many to look up at a time",
             "spans go without it",
             "`process/lookups.rs`";
+        ContextGivenUp = "context_given_up",
+            "what a process publishes of its own traces, which took longer than 1 s to find",
+            "its spans go without it",
+            "`process/lookups.rs`";
+        ContextRefused = "context_refused",
+            "the same, of a process whose memory map, libraries or payload are larger than the bounds",
+            "its spans go without it, until it executes another program",
+            "`context/`";
     }
 }
 

@@ -11,7 +11,7 @@ use crate::event::{Call, CallKey, Event};
 use crate::filter::NameFilter;
 use crate::host::Host;
 use crate::ids::Ids;
-use crate::kernel::{CgroupVerdict, KernelFilter, PendingLosses};
+use crate::kernel::{CgroupVerdict, ContextChange, KernelFilter, PendingLosses};
 use crate::metrics::QueueMetrics;
 use crate::process::{Process, Processes};
 use crate::processing::Processings;
@@ -282,7 +282,7 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
         }
         match sampling.decide(span) {
             Decision::Keep => {
-                span.trace_state = sampling.trace_state();
+                span.trace_state = sampling.trace_state(span);
                 true
             }
             // Nothing else is in the trace, and nothing will be.
@@ -388,6 +388,11 @@ impl<'a, S: SpanSink> Pipeline<'a, S> {
 
     pub fn processes_mut(&mut self) -> &mut Processes {
         &mut self.processes
+    }
+
+    /// What the kernel is to know of the contexts of processes.
+    pub fn take_context_changes(&mut self) -> Vec<ContextChange> {
+        self.processes.take_context_changes()
     }
 
     /// Processes that the kernel is to report again.

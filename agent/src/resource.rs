@@ -45,7 +45,7 @@ pub enum AttributeValue {
 
 impl AttributeValue {
     /// Length of its texts in bytes.
-    fn text_bytes(&self) -> usize {
+    pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::String(text) => text.len(),
             Self::Strings(texts) => texts
@@ -148,9 +148,13 @@ impl Resource {
 
     /// Sets a string that something else has not set.
     pub fn set_new_text(&mut self, key: &str, value: &str) {
+        self.set_new(key, || AttributeValue::String(value.to_owned()));
+    }
+
+    /// Sets an attribute that something else has not set.
+    pub fn set_new(&mut self, key: &str, value: impl FnOnce() -> AttributeValue) {
         if self.get(key).is_none() {
-            let value = AttributeValue::String(value.to_owned());
-            self.attributes.push((key.to_owned().into(), value));
+            self.attributes.push((key.to_owned().into(), value()));
         }
     }
 

@@ -12,7 +12,7 @@ use opentelemetry_semantic_conventions::attribute as semconv;
 use crate::clock::Times;
 use crate::config::{ChainMode, Correlation, ReceiveStart, Traces};
 use crate::errno;
-use crate::event::{Call, CallKey, Cause, Notify, OpenArguments};
+use crate::event::{ApplicationTrace, Call, CallKey, Cause, Notify, OpenArguments};
 use crate::ids::{Ids, SpanId, TraceId};
 use crate::rfc3339::Rfc3339;
 use crate::stack_text::StackText;
@@ -46,6 +46,7 @@ impl SpanSettings {
         }
         if call.operation.is_receive() {
             return match self.traces.chain_mode() {
+                ChainMode::Proven if call.application_parent().is_some() => false,
                 ChainMode::Proven => call.parent().is_some(),
                 ChainMode::Thread => true,
                 ChainMode::Link | ChainMode::None => false,
@@ -68,7 +69,14 @@ pub enum SpanKind {
 pub struct Link {
     pub trace_id: TraceId,
     pub span_id: SpanId,
+    /// Of W3C Trace Context.
+    pub trace_flags: u8,
 }
+
+/// The trace flags of our own traces. Every exported span was sampled; the target
+/// of a link may have been. The trace ids are hashes, all of whose bits are as
+/// good as random.
+pub const SAMPLED_RANDOM: u8 = 0x03;
 
 /// One call as a span. Times are Unix nanoseconds.
 #[derive(Debug, Clone)]
@@ -76,14 +84,23 @@ pub struct Span<'a> {
     pub call: &'a Call<'a>,
     pub trace_id: TraceId,
     pub span_id: SpanId,
-    /// Of a receive the send of its message, of a send the receive that it comes
-    /// of; see [`Cause::is_parent`].
+    /// The application's span that the call is made for. Else of a receive the send
+    /// of its message, of a send the receive that it comes of; see
+    /// [`Cause::is_parent`].
     pub parent_span_id: Option<SpanId>,
+    /// Whether the context of the parent came with a message.
+    pub parent_is_remote: bool,
+    /// The application's trace that it is in, which the application has decided to
+    /// keep.
+    pub application_trace: Option<ApplicationTrace>,
     /// The send of the message, unless [`Correlation::None`]. "Messaging spans" of
     /// the semantic conventions asks for it beside a parent, too.
     pub sender_link: Option<Link>,
     /// Of a send the receive that it may come of, unless that is its parent.
     pub receive_link: Option<Link>,
+    /// The application's span that the call is made for, if the application does not
+    /// keep it, so that nothing can be its child.
+    pub application_link: Option<Link>,
     /// The interrupted call that this one restarts.
     pub restart_link: Option<Link>,
     pub times: Times,
@@ -121,11 +138,17 @@ pub trait AttributeSink {
 impl<'a> Span<'a> {
     pub fn new(call: &'a Call<'a>, settings: &SpanSettings, times: impl Into<Times>) -> Self {
         let ids = &settings.ids;
-        let trace_id = ids.trace_id(call.root());
+        let application_trace = call.application_trace();
+        let trace_id = application_trace.map_or_else(|| ids.trace_id(call.root()), |of| of.id);
         let parent = call.parent();
-        let link = |cause: Cause| Link {
-            trace_id: ids.trace_id(cause.root),
-            span_id: ids.span_id(cause.call),
+        let application_parent = call.application_parent();
+        let link = |cause: Cause| {
+            let of = cause.application_trace;
+            Link {
+                trace_id: of.map_or_else(|| ids.trace_id(cause.root), |of| of.id),
+                span_id: ids.span_id(cause.call),
+                trace_flags: of.map_or(SAMPLED_RANDOM, |of| of.flags),
+            }
         };
         let mut times = times.into();
         let idle_ns = idle_ns(call, settings.traces.receive_start);
@@ -134,7 +157,11 @@ impl<'a> Span<'a> {
         Self {
             trace_id,
             span_id: ids.span_id(call.key()),
-            parent_span_id: parent.map(|cause| ids.span_id(cause.call)),
+            parent_span_id: application_parent
+                .map(|span| span.id)
+                .or_else(|| parent.map(|cause| ids.span_id(cause.call))),
+            parent_is_remote: application_parent.is_none() && call.sender.is_some(),
+            application_trace,
             sender_link: call
                 .sender
                 .filter(|_| links_to_sender)
@@ -143,19 +170,33 @@ impl<'a> Span<'a> {
                 .receive_before
                 .filter(|cause| !cause.is_parent)
                 .map(link),
+            application_link: call
+                .application
+                .filter(|span| !span.is_sampled())
+                .map(|span| Link {
+                    trace_id: span.trace.id,
+                    span_id: span.id,
+                    trace_flags: span.trace.flags,
+                }),
             restart_link: call.restarts.map(|start_ns| {
                 let interrupted = CallKey {
                     start_ns,
                     ..call.key()
                 };
+                // An interrupted receive has no message, so it begins a trace. A send's parent is
+                // that of its restart, and so is an application's span.
+                let is_same_trace =
+                    application_parent.is_some() || parent.is_some() && call.operation.is_send();
                 Link {
-                    // An interrupted receive has no message, so it begins a trace. A send's
-                    // parent is that of its restart.
-                    trace_id: match parent {
-                        Some(_) if call.operation.is_send() => trace_id,
-                        _ => ids.trace_id(interrupted),
+                    trace_id: if is_same_trace {
+                        trace_id
+                    } else {
+                        ids.trace_id(interrupted)
                     },
                     span_id: ids.span_id(interrupted),
+                    trace_flags: application_trace
+                        .filter(|_| is_same_trace)
+                        .map_or(SAMPLED_RANDOM, |of| of.flags),
                 }
             }),
             times,
@@ -189,10 +230,13 @@ impl<'a> Span<'a> {
         Self {
             span_id: settings.ids.process_id(receive.key()),
             parent_span_id: None,
+            parent_is_remote: false,
             receive_link: Some(Link {
                 trace_id: of_receive.trace_id,
                 span_id: of_receive.span_id,
+                trace_flags: of_receive.trace_flags(),
             }),
+            application_link: None,
             restart_link: None,
             times: (start_unix_ns, end_unix_ns).into(),
             idle_ns: 0,
@@ -200,6 +244,12 @@ impl<'a> Span<'a> {
             is_process: true,
             ..of_receive
         }
+    }
+
+    /// The flags of its trace.
+    pub fn trace_flags(&self) -> u8 {
+        self.application_trace
+            .map_or(SAMPLED_RANDOM, |trace| trace.flags)
     }
 
     /// For a parent without a span. The trace stays the same: what comes of this
@@ -235,12 +285,6 @@ impl<'a> Span<'a> {
         } else {
             SpanKind::Internal
         }
-    }
-
-    /// Whether the parent is in another thread: its context came with the message.
-    pub fn has_remote_parent(&self) -> bool {
-        let is_receive = self.receive_link.map(|link| link.span_id) == self.parent_span_id;
-        self.call.sender.is_some() && self.parent_span_id.is_some() && !is_receive
     }
 
     /// Start of the call in Unix nanoseconds.

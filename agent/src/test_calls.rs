@@ -52,6 +52,7 @@ pub(crate) fn receive() -> Call<'static> {
             cause: Cause {
                 call: SEND,
                 root: SEND,
+                application_trace: None,
                 is_parent: true,
             },
             created_ns: 810_000,
@@ -59,6 +60,7 @@ pub(crate) fn receive() -> Call<'static> {
         }),
         receive_before: None,
         no_wait: false,
+        application: None,
         restarts: None,
         reentered: false,
         unlinked: false,

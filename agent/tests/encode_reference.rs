@@ -11,7 +11,8 @@ use mqspan::internals::clock::{Anchors, Reading};
 use mqspan::internals::config::Correlation;
 use mqspan::internals::encode::{self, Batch, Push, SCHEMA_URL, json};
 use mqspan::internals::event::{
-    Abi, Call, CallKey, Cause, Notify, OpenArguments, Operation, Queue, SendFate, Sender, Timeout,
+    Abi, ApplicationSpan, ApplicationTrace, Call, CallKey, Cause, Notify, OpenArguments, Operation,
+    Queue, SendFate, Sender, Timeout,
 };
 use mqspan::internals::span::Span;
 use mqspan::internals::trace_state::TraceState;
@@ -87,12 +88,22 @@ prop_compose! {
 
 fn any_cause() -> impl Strategy<Value = Cause> {
     let key = |(tid, start_ns)| CallKey { tid, start_ns };
-    let keys = (any::<(u32, u64)>(), any::<(u32, u64)>(), any::<bool>());
-    keys.prop_map(move |(call, root, is_parent)| Cause {
+    let keys = (
+        any::<(u32, u64)>(),
+        any::<(u32, u64)>(),
+        option::of(any_trace()),
+        any::<bool>(),
+    );
+    keys.prop_map(move |(call, root, application_trace, is_parent)| Cause {
         call: key(call),
         root: key(root),
+        application_trace,
         is_parent,
     })
+}
+
+fn any_trace() -> impl Strategy<Value = ApplicationTrace> {
+    any::<([u8; 16], u8)>().prop_map(|(id, flags)| ApplicationTrace { id, flags })
 }
 
 prop_compose! {
@@ -102,6 +113,7 @@ prop_compose! {
         notify in option::of((-2_i32..5, any::<i32>())),
         sender in option::of((any_cause(), any::<u64>())),
         receive_before in option::of(any_cause()),
+        application in option::of((any_trace(), any::<[u8; 8]>())),
         restarts in option::of(any::<u64>()),
         death_signal in option::weighted(0.1, 0_u32..70),
         payload in option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..300)),
@@ -116,6 +128,7 @@ prop_compose! {
             }),
             sender: sender.map(|(cause, created_ns)| Sender { cause, created_ns, fate: SendFate::Told }),
             receive_before,
+            application: application.map(|(trace, id)| ApplicationSpan { trace, id }),
             restarts,
             death_signal,
             payload: payload.clone().map(|bytes| &*bytes.leak()),

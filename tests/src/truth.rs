@@ -35,6 +35,9 @@ pub(crate) struct Call {
     /// A send: the message for whose sake it is made.
     #[serde(default)]
     pub(crate) cause: Option<i64>,
+    /// The span that its thread publishes at that moment (`tests/context`).
+    #[serde(default)]
+    pub(crate) traceparent: Option<String>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) ret: i64,
     #[serde(rename = "errno_name")]

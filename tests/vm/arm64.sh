@@ -87,7 +87,7 @@ build "CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 \
 for program in mqspan mqspan-e2e; do
 	build "aarch64-linux-gnu-strip -o target/arm64/$program target/cross/$target/debug/$program"
 done
-for programs in workload hostile; do
+for programs in workload hostile context; do
 	build "make -s -C tests/$programs OUT=../../target/arm64 ABIS='aarch64 arm'"
 done
 say "built in $root/target/arm64"

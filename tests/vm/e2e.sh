@@ -60,6 +60,14 @@ for program in "$agent" "$e2e" "$workload" "$workload32" "$hostile" "$steady"; d
 	[ -x "$program" ] || { echo "e2e.sh: $program is not built: see the head of this script" >&2 && exit 2; }
 done
 
+# Programs that publish their contexts, with their libraries. ldd knows nothing of the C library of a cross compiler.
+for program in "${workload%/*}"/ctx-* "${workload%/*}"/libctx-*; do
+	add+=(--add "$program")
+done
+for library in /usr/i686-linux-gnu/lib/{ld-linux.so.2,libc.so.6}; do
+	[ "$arch" = x86_64 ] && add+=(--add "$library")
+done
+
 failed=0
 for backend in "${backends[@]}"; do
 	"$root/tests/vm/run.sh" --kernel "$kernel" --arch "$arch" --append "$append" --timeout "${MQSPAN_VM_TIMEOUT:-2400}" \

@@ -12,6 +12,7 @@
 #include "mqwork.h"
 
 _Thread_local uint64_t send_cause;
+_Thread_local const char *thread_traceparent;
 
 int64_t realtime_ns(void)
 {
@@ -36,6 +37,7 @@ void call_begin(struct call *call, const char *op)
 		.nonblocking = -1,
 		.depth = -1,
 		.notify_signal = -1,
+		.traceparent = thread_traceparent,
 	};
 	prctl(PR_GET_NAME, call->comm);
 	call->start_ns = realtime_ns();

@@ -58,6 +58,9 @@ struct call {
 
 	uint64_t cause; /* a send: the message it is for the sake of, or 0 */
 
+	/* The published span that the call is made for, as a traceparent, or NULL. */
+	const char *traceparent;
+
 	/* Only where the call takes or returns a descriptor. */
 	bool has_mqdes;
 	int mqdes;
@@ -87,6 +90,9 @@ struct call {
 
 /* The message for whose sake the thread's next send is made, or 0. */
 extern _Thread_local uint64_t send_cause;
+
+/* What the thread publishes now (tests/context), or NULL. */
+extern _Thread_local const char *thread_traceparent;
 
 int64_t realtime_ns(void);
 pid_t thread_id(void);

@@ -152,6 +152,8 @@ void truth_print(const struct call *call)
 	append_number(&line, "message", call->message_known,
 		      (int64_t)call->message);
 	append_number(&line, "cause", call->cause, (int64_t)call->cause);
+	if (call->traceparent)
+		append_string(&line, "traceparent", call->traceparent);
 	if (call->timed)
 		append(&line,
 		       ",\"timeout\":{\"sec\":%" PRId64 ",\"nsec\":%" PRId64

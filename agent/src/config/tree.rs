@@ -170,6 +170,9 @@ section! {
         receive_start: ReceiveStart = ReceiveStart::Message,
         /// Whether receives that get nothing (EAGAIN, ETIMEDOUT) have spans. Without this they count as sampled out. Metrics count them.
         empty_receives: bool = true,
+        /// Whether to join the traces of programs whose OpenTelemetry SDK publishes its contexts (OTEP 4719 and 4947). Calls of a thread that
+        /// works for a sampled span are children of that span, and the resource is the SDK's. Takes CAP_SYS_PTRACE for other users' programs.
+        application_context: bool = true,
         /// What a thread sends after it has received a message.
         chains: Chains = Chains::default(),
         /// Whether what threads do with the messages they take has spans: children of the message's send, from the receive's return to the

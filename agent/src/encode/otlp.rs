@@ -11,11 +11,8 @@ use crate::span::{AttributeSink, Link, Span};
 
 use super::wire::{WireWriter, copy_text, padded_varint, varint, varint_len};
 
-/// Low bits of `Span.flags` and `Link.flags`: the W3C trace flags "sampled" and
-/// "random". Every exported span was sampled; the target of a link may have
-/// been. The trace ids are hashes, all of whose bits are as good as random.
-const SAMPLED_RANDOM: u32 = 0x003;
-/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit is meaningful.
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit is meaningful. The eight
+/// lowest bits are the trace flags.
 const HAS_IS_REMOTE: u32 = 0x100;
 /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent, or the link's target, is
 /// remote. This is true of a sender, whose context arrives with the message as
@@ -55,18 +52,19 @@ pub fn span<'room>(mut writer: WireWriter<'room>, span: &Span<'_>) -> WireWriter
     span.attributes(&mut sink);
     writer = sink.writer;
     if let Some(sender) = &span.sender_link {
-        let flags = SAMPLED_RANDOM | HAS_IS_REMOTE | IS_REMOTE;
+        let flags = HAS_IS_REMOTE | IS_REMOTE;
         let is_parent = span.parent_span_id == Some(sender.span_id);
         writer = link(writer, sender, "sender", is_parent, flags);
     }
     if let Some(receive) = &span.receive_link {
-        let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
         let is_parent = span.parent_span_id == Some(receive.span_id);
-        writer = link(writer, receive, "receive", is_parent, flags);
+        writer = link(writer, receive, "receive", is_parent, HAS_IS_REMOTE);
+    }
+    if let Some(application) = &span.application_link {
+        writer = link(writer, application, "application", false, HAS_IS_REMOTE);
     }
     if let Some(interrupted) = &span.restart_link {
-        let flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
-        writer = link(writer, interrupted, "interrupted", false, flags);
+        writer = link(writer, interrupted, "interrupted", false, HAS_IS_REMOTE);
     }
     if span.is_error {
         writer = status(writer, crate::status::message(call).as_str());
@@ -99,7 +97,7 @@ fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
     let Some(room) = writer.window::<44>() else {
         return;
     };
-    let mut flags = SAMPLED_RANDOM | HAS_IS_REMOTE;
+    let mut flags = u32::from(span.trace_flags()) | HAS_IS_REMOTE;
     let mut used = 34;
     room[0] = 1 << 3 | 2;
     room[1] = 16;
@@ -111,7 +109,7 @@ fn identity(writer: &mut WireWriter<'_>, span: &Span<'_>) {
         room[34] = 4 << 3 | 2;
         room[35] = 8;
         room[36..44].copy_from_slice(parent);
-        if span.has_remote_parent() {
+        if span.parent_is_remote {
             flags |= IS_REMOTE;
         }
         used = 44;
@@ -180,6 +178,7 @@ fn link<'room>(
         writer = link_text(writer, OF_PARENT);
     }
     writer.bytes(&[6 << 3 | 5]);
+    let flags = flags | u32::from(link.trace_flags);
     writer.bytes(&flags.to_le_bytes());
     writer
 }

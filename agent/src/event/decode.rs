@@ -7,14 +7,14 @@ use std::borrow::Cow;
 use std::mem::offset_of;
 
 use super::{
-    Abi, Call, CallKey, Cause, DecodeError, EnvironmentSeen, Event, Notify, OpenArguments,
-    Operation, PathKind, PathSeen, PidLevel, ProcessKey, ProcessSeen, Queue, SendFate, Sender,
-    Timeout, lossy,
+    Abi, ApplicationSpan, ApplicationTrace, Call, CallKey, Cause, DecodeError, EnvironmentSeen,
+    Event, Notify, OpenArguments, Operation, PathKind, PathSeen, PidLevel, ProcessKey, ProcessSeen,
+    Queue, SendFate, Sender, Timeout, lossy,
 };
 use crate::owner::Owner;
 use crate::skel::types::{
-    call_event, call_flag, environment_event, event_kind, execution, path_event, path_kind,
-    pid_level, process_event,
+    call_context, call_event, call_flag, environment_event, event_kind, execution, path_event,
+    path_kind, pid_level, process_event,
 };
 
 impl<'a> Event<'a> {
@@ -26,7 +26,12 @@ impl<'a> Event<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let kind = *bytes.first().ok_or(DecodeError::TooShort(0))?;
         match event_kind(kind.into()) {
-            event_kind::EVENT_CALL => parse_call(bytes).map(Self::Call),
+            event_kind::EVENT_CALL => parse_call(bytes, &Context::default()).map(Self::Call),
+            event_kind::EVENT_CALL_IN_CONTEXT => {
+                let context = Context::parse(bytes)?;
+                let rest = bytes.get(size_of::<call_context>()..).unwrap_or_default();
+                parse_call(rest, &context).map(Self::Call)
+            }
             event_kind::EVENT_PROCESS => parse_process(bytes).map(Self::Process),
             event_kind::EVENT_ENVIRONMENT => parse_environment(bytes).map(Self::Environment),
             event_kind::EVENT_PATH => parse_path(bytes).map(Self::Path),
@@ -35,7 +40,45 @@ impl<'a> Event<'a> {
     }
 }
 
-fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
+/// What is in front of a call's record where an application's trace is involved.
+#[derive(Default)]
+struct Context {
+    application: Option<ApplicationSpan>,
+    root_trace: Option<ApplicationTrace>,
+}
+
+impl Context {
+    fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let raw: call_context = plain(bytes)?;
+        let trace = |words, flags| ApplicationTrace {
+            id: bytes_of(words),
+            flags,
+        };
+        let span = raw.span;
+        Ok(Self {
+            application: (span.is_known != 0).then(|| ApplicationSpan {
+                trace: trace(span.trace_id, span.trace_flags),
+                id: span.span_id.to_ne_bytes(),
+            }),
+            root_trace: (raw.has_root_trace != 0)
+                .then(|| trace(raw.root_trace_id, raw.root_trace_flags)),
+        })
+    }
+}
+
+/// The bytes that the kernel has read as two words.
+fn bytes_of([first, second]: [u64; 2]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes
+        .iter_mut()
+        .zip(first.to_ne_bytes().into_iter().chain(second.to_ne_bytes()))
+    {
+        *to = from;
+    }
+    bytes
+}
+
+fn parse_call<'a>(bytes: &'a [u8], context: &Context) -> Result<Call<'a>, DecodeError> {
     const FIXED: usize = offset_of!(call_event, name);
     let fixed = bytes
         .get(..FIXED)
@@ -66,6 +109,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
             tid: raw.root_tid,
             start_ns: raw.root_start_ns,
         },
+        application_trace: context.root_trace,
         is_parent: has(call_flag::CALL_CHILD),
     };
     Ok(Call {
@@ -120,6 +164,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
         }),
         receive_before: (operation.is_send() && has(call_flag::CALL_CAUSE)).then_some(cause),
         no_wait: has(call_flag::CALL_NO_WAIT),
+        application: context.application,
         restarts: has(call_flag::CALL_RESTARTED).then_some(raw.interrupted_start_ns),
         reentered: has(call_flag::CALL_REENTERED),
         unlinked: has(call_flag::CALL_UNLINKED),
@@ -148,21 +193,26 @@ fn parse_call(bytes: &[u8]) -> Result<Call<'_>, DecodeError> {
 
 /// Copies the record of a call without the bytes of the message.
 pub fn copy_without_payload(record: &[u8], to: &mut Vec<u8>) {
-    const FLAGS: usize = offset_of!(call_event, flags);
-    const NAME_LEN: usize = offset_of!(call_event, name_len);
+    let call_at = match record.first() {
+        Some(&kind) if event_kind(kind.into()) == event_kind::EVENT_CALL_IN_CONTEXT => {
+            size_of::<call_context>()
+        }
+        _ => 0,
+    };
     let word = |at: usize| {
         let bytes = record.get(at..at + 4)?;
         bytes.try_into().ok().map(u32::from_ne_bytes)
     };
-    let flags = word(FLAGS).unwrap_or_default();
+    let flags_at = call_at + offset_of!(call_event, flags);
+    let flags = word(flags_at).unwrap_or_default();
     let name_len = match flags & call_flag::CALL_NAME.0 {
         0 => 0,
-        _ => word(NAME_LEN).unwrap_or_default() as usize,
+        _ => word(call_at + offset_of!(call_event, name_len)).unwrap_or_default() as usize,
     };
-    let len = record.len().min(offset_of!(call_event, name) + name_len);
+    let len = call_at + offset_of!(call_event, name) + name_len;
     to.clear();
-    to.extend_from_slice(record.get(..len).unwrap_or_default());
-    if let Some(bytes) = to.get_mut(FLAGS..FLAGS + 4) {
+    to.extend_from_slice(record.get(..len.min(record.len())).unwrap_or_default());
+    if let Some(bytes) = to.get_mut(flags_at..flags_at + 4) {
         bytes.copy_from_slice(&(flags & !call_flag::CALL_PAYLOAD.0).to_ne_bytes());
     }
 }
@@ -184,6 +234,7 @@ fn parse_notify(operation: Operation, raw: &call_event) -> Option<Notify> {
 
 /// Types in `events.h` for which any bytes are a valid value.
 trait Plain: Copy {}
+impl Plain for call_context {}
 impl Plain for process_event {}
 impl Plain for execution {}
 

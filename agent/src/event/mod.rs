@@ -194,6 +194,8 @@ pub struct Call<'a> {
     /// Send or receive: the thread has neither slept nor read anything since its
     /// last receive with a message.
     pub no_wait: bool,
+    /// The application's span that it is made for.
+    pub application: Option<ApplicationSpan>,
     /// Start of the interrupted call that this one restarts.
     pub restarts: Option<u64>,
     /// A signal ended the wait, and the kernel enters the call again by itself:
@@ -226,9 +228,10 @@ impl Call<'_> {
             .or(self.receive_before)
     }
 
-    /// The cause whose child it is.
+    /// The cause whose child it is. An application's span is a stronger parent.
     pub fn parent(&self) -> Option<Cause> {
-        self.cause().filter(|cause| cause.is_parent)
+        self.cause()
+            .filter(|cause| cause.is_parent && self.application_parent().is_none())
     }
 
     /// Of a send the receive that nothing came after before it: it is not only taken
@@ -243,7 +246,21 @@ impl Call<'_> {
         self.operation.is_receive() && self.ret >= 0 && self.death_signal.is_none()
     }
 
-    /// The first call in its trace.
+    /// The application's span whose child it is.
+    pub fn application_parent(&self) -> Option<&ApplicationSpan> {
+        self.application.as_ref().filter(|span| span.is_sampled())
+    }
+
+    /// The application's trace that it is in; else the trace is one of ours.
+    pub fn application_trace(&self) -> Option<ApplicationTrace> {
+        match self.application_parent() {
+            Some(span) => Some(span.trace),
+            None => self.parent()?.application_trace,
+        }
+    }
+
+    /// The first call in its trace. Of an application's trace, the first call that
+    /// led here.
     pub fn root(&self) -> CallKey {
         self.parent().map_or(self.key(), |cause| cause.root)
     }
@@ -333,6 +350,28 @@ pub enum Notify {
     },
 }
 
+/// A trace that a program makes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApplicationTrace {
+    pub id: [u8; 16],
+    /// Of W3C Trace Context.
+    pub flags: u8,
+}
+
+/// A span that a program makes itself, as its thread publishes it (OTEP 4947).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApplicationSpan {
+    pub trace: ApplicationTrace,
+    pub id: [u8; 8],
+}
+
+impl ApplicationSpan {
+    /// Whether the program has decided to keep it.
+    pub fn is_sampled(&self) -> bool {
+        self.trace.flags & 1 != 0
+    }
+}
+
 /// What a call comes of: a receive of the send of its message, a send of the
 /// receive before it in its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,6 +379,8 @@ pub struct Cause {
     pub call: CallKey,
     /// The first call in the trace of `call`.
     pub root: CallKey,
+    /// The application's trace that `call` is in; else the trace is that of `root`.
+    pub application_trace: Option<ApplicationTrace>,
     /// Whether the call is in that trace, as the child of `call`; else it begins a
     /// trace.
     pub is_parent: bool,

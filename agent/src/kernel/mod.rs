@@ -4,6 +4,7 @@
 mod attach;
 mod backend;
 mod bpf_error;
+mod contexts;
 mod counters;
 mod filter;
 mod hooks;
@@ -24,6 +25,7 @@ mod waiting;
 
 pub use attach::{AttachError, HookState, Tracer};
 pub use backend::{Backend, candidates};
+pub use contexts::{ContextChange, ContextRecipe};
 pub use counters::KernelCounts;
 pub use filter::CgroupVerdict;
 pub use hooks::HookTarget;

@@ -160,6 +160,8 @@ fn calls(observed: &Observed) {
                 IdentityLoss::Process => state.processes_lost,
                 IdentityLoss::ProcGivenUp => state.lookups.given_up(),
                 IdentityLoss::ProcLeftOut => state.lookups.left_out(),
+                IdentityLoss::ContextGivenUp => state.lookups.contexts_given_up(),
+                IdentityLoss::ContextRefused => state.lookups.contexts_refused(),
             };
             observer.observe(
                 count,

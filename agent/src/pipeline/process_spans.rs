@@ -55,8 +55,8 @@ impl<S: SpanSink> Pipeline<'_, S> {
             ReceiveSpan::Exported { is_child } => (is_child, true),
             ReceiveSpan::Held | ReceiveSpan::Dropped { .. } => (false, false),
         };
-        if settings.sampling.keeps(span.trace_id) {
-            span.trace_state = settings.sampling.trace_state();
+        if settings.sampling.keeps(&span) {
+            span.trace_state = settings.sampling.trace_state(&span);
         } else if !processing.is_promised && !has_receive && !self.whole_traces.is_kept(receive) {
             let joins_sends = settings.span.traces.joins_sends();
             let has_others = receive.parent().is_some() || settings.span.can_have_children(receive);
@@ -107,6 +107,7 @@ impl<S: SpanSink> Pipeline<'_, S> {
         let send = span.call.parent().map(|cause| cause.call);
         let send = send.filter(|send| has_sender && !self.sends.is_untold(*send));
         let of_receive = has_receive && !self.sends.is_untold(receive);
+        span.parent_is_remote = send.is_some();
         let parent = send.or(of_receive.then_some(receive));
         span.parent_span_id = parent.map(|call| ids.span_id(call));
     }

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::ids::Ids;
 use crate::kernel::KernelFilter;
 use crate::metrics::exchange::exchange;
-use crate::skel::types::{call_abi, call_event, call_flag, call_op, event_kind};
+use crate::skel::types::{call_abi, call_context, call_event, call_flag, call_op, event_kind};
 
 const IN_DOUBT: u32 = call_flag::CALL_SENDER_IN_CALL.0 | call_flag::CALL_SENDER_UNTOLD.0;
 
@@ -467,4 +467,51 @@ fn exemplars_are_spans_that_are_kept() {
     exemplars.sort_unstable();
     expected.sort_unstable();
     assert_eq!(exemplars, expected);
+}
+
+/// With a call_context of events.h in front: a span that is sampled or not, and no root.
+fn in_context(flags: u8, record: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; size_of::<call_context>()];
+    bytes[0] = u8::try_from(event_kind::EVENT_CALL_IN_CONTEXT.0).unwrap();
+    bytes[8..32].fill(7);
+    (bytes[32], bytes[33]) = (flags, 1);
+    bytes.extend(record);
+    bytes
+}
+
+#[test]
+fn a_copy_without_the_message_is_the_same_call() {
+    let flags = call_flag::CALL_NAME.0;
+    let mut plain = record(call_op::CALL_TIMEDRECEIVE, flags, |raw| {
+        raw.name_len = 2;
+        (raw.name[0], raw.name[1]) = (b'/'.cast_signed(), b'q'.cast_signed());
+    });
+    plain.truncate(std::mem::offset_of!(call_event, name) + 2);
+    for original in [plain.clone(), in_context(1, &plain)] {
+        let mut bytes = original.clone();
+        bytes.extend([0; 6]);
+        let mut copy = Vec::new();
+        crate::event::copy_without_payload(&bytes, &mut copy);
+        assert_eq!(copy, original);
+    }
+    let mut copy = Vec::new();
+    for end in 0..plain.len() {
+        crate::event::copy_without_payload(&plain[..end], &mut copy);
+        assert!(copy.len() <= end);
+    }
+}
+
+#[test]
+fn an_application_trace_is_kept_whatever_the_share() {
+    let none = Sampling::new(0.0, false, None);
+    for (flags, expected) in [(1, true), (0, false)] {
+        let records = [Some(in_context(flags, &send(7, "x"))), Some(send(8, "x"))];
+        let spans = spans_of(none, &records);
+        assert_eq!(spans.len(), usize::from(expected));
+        assert!(spans.iter().all(|span| span.is_send && span.has_parent));
+    }
+    assert!(matches!(
+        Event::parse(&in_context(1, &send(7, "x"))[..60]),
+        Err(crate::event::DecodeError::TooShort(_))
+    ));
 }

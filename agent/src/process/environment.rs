@@ -15,15 +15,15 @@ pub(super) const VALUE_MAX_BYTES: usize = 256;
 const CHARACTER_MAX_BYTES: usize = 4;
 
 /// Maximum length of a key in bytes. What has a longer one is left out.
-const KEY_MAX_BYTES: usize = 128;
+pub(super) const KEY_MAX_BYTES: usize = 128;
 
 /// Maximum number of attributes beside those in [`SERVICE`], and of bytes of
 /// their keys and values together. Further ones are left out.
-const MAX_ATTRIBUTES: usize = 64;
-const MAX_BYTES: usize = 4 << 10;
+pub(super) const MAX_ATTRIBUTES: usize = 64;
+pub(super) const MAX_BYTES: usize = 4 << 10;
 
 /// These have room whatever else there is.
-const SERVICE: [&str; 4] = [
+pub(super) const SERVICE: [&str; 4] = [
     semconv::SERVICE_NAME,
     semconv::SERVICE_NAMESPACE,
     semconv::SERVICE_VERSION,
@@ -164,7 +164,7 @@ fn is_beyond_the_bound(text: &str) -> bool {
 }
 
 /// The text, cut at a character boundary if it is too long.
-fn bounded(text: &str) -> &str {
+pub(super) fn bounded(text: &str) -> &str {
     (0..=text.len().min(VALUE_MAX_BYTES))
         .rev()
         .find_map(|end| text.get(..end))

@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::proc::{Missing, ProcFacts};
+use super::published::{Look, Published};
 use crate::clock::Anchors;
 use crate::container::Container;
 use crate::event::{Call, PathKind, PathSeen, ProcessKey, ProcessSeen, Timeout};
@@ -83,6 +84,9 @@ pub(super) struct Facts {
     /// A cgroup that is known to be this container's.
     pub(super) cgroup_id: Option<u64>,
     pub(super) own: Environment,
+    /// What it publishes, which is stronger than its environment.
+    pub(super) published: Published,
+    pub(super) look: Look,
     pub(super) is_from_kernel: bool,
 }
 
@@ -107,6 +111,7 @@ impl Facts {
             is_container_known: !parts.missing.container,
             own: parts.environment,
             is_from_kernel: true,
+            ..Self::default()
         }
     }
 
@@ -166,7 +171,10 @@ impl Facts {
         let container = [&self.container.id, &self.container.pod_uid];
         let container: usize = container.into_iter().flatten().map(String::len).sum();
         let texts = [&self.exe_name, &self.exe_path, &self.comm, &self.created];
-        texts.map(String::len).iter().sum::<usize>() + container + self.own.bytes()
+        texts.map(String::len).iter().sum::<usize>()
+            + container
+            + self.own.bytes()
+            + self.published.bytes()
     }
 }
 

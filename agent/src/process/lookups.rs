@@ -19,7 +19,7 @@ use crate::event::ProcessKey;
 const MAX_THREADS: usize = 8;
 /// Maximum number of these that are within their deadline.
 const MAX_READING: usize = 2;
-const DEADLINE: Duration = Duration::from_secs(1);
+pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 /// Look-ups begun per second. A thread for each of many processes that live
 /// only for a moment would cost more than it is worth.
 const MAX_A_SECOND: u32 = 50;
@@ -31,6 +31,8 @@ const STACK_BYTES: usize = 128 << 10;
 pub struct LookupLosses {
     given_up: Arc<AtomicU64>,
     left_out: Arc<AtomicU64>,
+    contexts_given_up: Arc<AtomicU64>,
+    contexts_refused: Arc<AtomicU64>,
 }
 
 impl LookupLosses {
@@ -43,6 +45,29 @@ impl LookupLosses {
     pub fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }
+
+    /// The same of what processes publish: look-ups that passed their deadline.
+    pub fn contexts_given_up(&self) -> u64 {
+        self.contexts_given_up.load(Ordering::Relaxed)
+    }
+
+    /// Processes that were larger than the bounds.
+    pub fn contexts_refused(&self) -> u64 {
+        self.contexts_refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn context_refused(&self) {
+        self.contexts_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For look-ups of what processes publish. What is left out is looked up
+    /// later, so nobody counts it.
+    pub(super) fn of_contexts(&self) -> Self {
+        Self {
+            given_up: Arc::clone(&self.contexts_given_up),
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -52,17 +77,18 @@ struct Lookup {
     given_up: bool,
 }
 
+/// Look-ups of one kind, each of which finds a `T`.
 #[derive(Debug)]
-pub(super) struct ProcLookups {
+pub(super) struct Lookups<T> {
     threads: HashMap<ProcessKey, Lookup>,
-    send: Sender<(ProcessKey, ProcFacts)>,
-    found: Receiver<(ProcessKey, ProcFacts)>,
+    send: Sender<(ProcessKey, T)>,
+    found: Receiver<(ProcessKey, T)>,
     losses: LookupLosses,
     second: Option<Instant>,
     begun: u32,
 }
 
-impl ProcLookups {
+impl<T: Send + 'static> Lookups<T> {
     pub(super) fn new(losses: LookupLosses) -> Self {
         let (send, found) = channel();
         Self {
@@ -75,29 +101,18 @@ impl ProcLookups {
         }
     }
 
-    /// Looks up what is missing about a process of this user. `pid` is its id
-    /// in the agent's PID namespace.
-    pub(super) fn begin(
-        &mut self,
-        pid: u32,
-        key: ProcessKey,
-        uid: u32,
-        missing: Missing,
-        now: Instant,
-    ) {
-        self.begin_with(key, uid, now, move || ProcFacts::read(pid, &key, missing));
-    }
-
-    fn begin_with(
+    /// Begins a look-up about a process of this user. Returns whether there is
+    /// room for it.
+    pub(super) fn begin_with(
         &mut self,
         key: ProcessKey,
         uid: u32,
         now: Instant,
-        read: impl FnOnce() -> ProcFacts + Send + 'static,
-    ) {
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> bool {
         if !self.has_room(key, uid, now) {
             self.losses.left_out.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
         let send = self.send.clone();
         let thread = thread::Builder::new()
@@ -115,10 +130,12 @@ impl ProcLookups {
                     given_up: false,
                 };
                 self.threads.insert(key, lookup);
+                true
             }
             Err(error) => {
                 tracing::debug!(%error, "no thread for a look-up in /proc");
                 self.losses.left_out.fetch_add(1, Ordering::Relaxed);
+                false
             }
         }
     }
@@ -144,7 +161,7 @@ impl ProcLookups {
 
     /// Returns what was found since the last call. Gives up look-ups that take
     /// too long.
-    pub(super) fn take(&mut self, now: Instant) -> Vec<(ProcessKey, ProcFacts)> {
+    pub(super) fn take(&mut self, now: Instant) -> Vec<(ProcessKey, T)> {
         if self.threads.is_empty() {
             return Vec::new();
         }
@@ -166,6 +183,23 @@ impl ProcLookups {
             }
         }
         found
+    }
+}
+
+/// Look-ups of what is missing about a process.
+pub(super) type ProcLookups = Lookups<ProcFacts>;
+
+impl ProcLookups {
+    /// `pid` is the id of the process in the agent's PID namespace.
+    pub(super) fn begin(
+        &mut self,
+        pid: u32,
+        key: ProcessKey,
+        uid: u32,
+        missing: Missing,
+        now: Instant,
+    ) {
+        self.begin_with(key, uid, now, move || ProcFacts::read(pid, &key, missing));
     }
 }
 

@@ -7,6 +7,7 @@ mod environment;
 mod facts;
 mod lookups;
 mod proc;
+mod published;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
@@ -20,12 +21,14 @@ use self::facts::{Arriving, Facts};
 pub use self::lookups::LookupLosses;
 use self::lookups::ProcLookups;
 use self::proc::Missing;
+use self::published::{Contexts, Look, Published};
 use crate::clock::Anchors;
 use crate::config::{self, Enrich};
 use crate::encode::{self, EncodedResource};
 use crate::event::{Call, EnvironmentSeen, PathSeen, PidLevel, ProcessKey, ProcessSeen};
 use crate::hash::KeyHasher;
 use crate::host::Host;
+use crate::kernel::ContextChange;
 use crate::kubernetes::{FoundPod, Pods};
 use crate::owner::{Owner, OwnerLosses};
 use crate::resource::{AttributeValue, Resource};
@@ -66,6 +69,7 @@ pub struct Processes {
     arriving: HashMap<ProcessKey, Arriving>,
     lookups: ProcLookups,
     lookup_losses: LookupLosses,
+    contexts: Contexts,
     owners: Arc<OwnerLosses>,
     /// Thread group ids of the processes dropped since they were last taken.
     forgotten: Vec<u32>,
@@ -75,6 +79,8 @@ pub struct Processes {
     pods: Option<Pods>,
     /// Counts look-ups, to find the processes not seen for longest.
     turn: u64,
+    /// Time at the end of the last round.
+    now: Instant,
 }
 
 struct Known {
@@ -109,6 +115,7 @@ impl Processes {
             bytes: 0,
             arriving: HashMap::new(),
             lookups: ProcLookups::new(lookup_losses.clone()),
+            contexts: Contexts::new(&lookup_losses),
             lookup_losses,
             owners: Arc::default(),
             forgotten: Vec::new(),
@@ -117,7 +124,36 @@ impl Processes {
             enrich: enrich.clone(),
             pods: None,
             turn: 0,
+            now: Instant::now(),
         }
+    }
+
+    /// Looks for what processes publish, if `is_on`.
+    #[must_use]
+    pub fn with_contexts(mut self, is_on: bool) -> Self {
+        self.contexts.set_on(is_on);
+        self
+    }
+
+    /// Looks for what processes publish from now on, or forgets it.
+    pub fn set_contexts(&mut self, is_on: bool) {
+        if is_on == self.contexts.is_on() {
+            return;
+        }
+        self.contexts.set_on(is_on);
+        self.bytes = 0;
+        for (key, mut known) in std::mem::take(&mut self.known) {
+            let pid = known.facts.look.pid();
+            self.contexts.forget(key, &mut known.facts.look);
+            known.facts.look = Look::at(pid, self.now);
+            known.facts.published = Published::default();
+            self.insert(known.facts, known.turn);
+        }
+    }
+
+    /// What the kernel is to know of contexts since the last call.
+    pub fn take_context_changes(&mut self) -> Vec<ContextChange> {
+        self.contexts.take_changes()
     }
 
     /// Takes the names of pods and workloads from `pods`.
@@ -168,12 +204,26 @@ impl Processes {
 
     /// Takes news of pods and results from `/proc`. Never waits.
     pub fn tick(&mut self, now: Instant) {
+        self.now = now;
         if let Some(pods) = &mut self.pods {
             pods.update();
         }
         for (key, found) in self.lookups.take(now) {
             if let Some(mut known) = self.remove(&key) {
                 known.facts.add(found);
+                self.insert(known.facts, known.turn);
+            }
+        }
+        for (key, found) in self.contexts.take(now) {
+            let Some(known) = self.known.get_mut(&key) else {
+                continue;
+            };
+            let look = &mut known.facts.look;
+            let published = self.contexts.found(key, look, found, now);
+            if let Some(published) = published.filter(|found| *found != known.facts.published)
+                && let Some(mut known) = self.remove(&key)
+            {
+                known.facts.published = published;
                 self.insert(known.facts, known.turn);
             }
         }
@@ -197,9 +247,15 @@ impl Processes {
             self.owners.name_container(process.owner, name);
         }
         let missing = parts.missing;
-        let facts = Facts::of_kernel(process, parts, anchors);
-        self.look_up(self.pid_here(&process.pids), &facts, missing);
-        self.remove(&process.key);
+        let mut facts = Facts::of_kernel(process, parts, anchors);
+        let pid = self.pid_here(&process.pids);
+        self.look_up(pid, &facts, missing);
+        let earlier = self.remove(&process.key).map(|known| known.facts);
+        facts.look = earlier.map_or_else(|| Look::at(pid, self.now), |earlier| earlier.look);
+        if facts.look.is_due(self.now) {
+            self.contexts
+                .begin(facts.key, process.uid, &mut facts.look, self.now);
+        }
         Some(self.remember(facts))
     }
 
@@ -233,13 +289,18 @@ impl Processes {
         self.turn += 1;
         if let Some(known) = self.known.get_mut(&call.process) {
             known.turn = self.turn;
+            if known.facts.look.is_due(self.now) {
+                let uid = known.facts.uid.unwrap_or(u32::MAX);
+                let look = &mut known.facts.look;
+                self.contexts.begin(call.process, uid, look, self.now);
+            }
             if known.waiting.is_some() && known.waiting != self.pods.as_ref().map(Pods::generation)
             {
                 return self.ask_again(call.process);
             }
             return Arc::clone(&known.process);
         }
-        let facts = Facts::of_call(call, anchors);
+        let mut facts = Facts::of_call(call, anchors);
         let missing = Missing {
             exe: true,
             container: true,
@@ -250,6 +311,7 @@ impl Processes {
             .is_in_initial_pid_namespace()
             .then_some(call.process.pid);
         self.look_up(pid, &facts, missing);
+        facts.look = Look::at(pid, self.now);
         self.remember(facts)
     }
 
@@ -329,6 +391,7 @@ impl Processes {
             known,
             forgotten,
             bytes,
+            contexts,
             ..
         } = self;
         known.retain(|key, known| {
@@ -336,6 +399,7 @@ impl Processes {
             if !stays {
                 *bytes = bytes.saturating_sub(known.bytes());
                 forgotten.push(key.pid);
+                contexts.forget(*key, &mut known.facts.look);
             }
             stays
         });
@@ -382,6 +446,9 @@ impl Processes {
         }
         self.host.describe(&mut resource);
         if self.enrich.process {
+            for (key, value) in facts.published.iter() {
+                resource.set_new(key, || value.clone());
+            }
             for (key, value) in facts.own.iter() {
                 resource.set_new_text(key, value);
             }
@@ -404,7 +471,7 @@ impl Processes {
         }
     }
 
-    /// Sets `service.*`. Precedence, highest first: the process's environment,
+    /// Sets `service.*`. Precedence, highest first: what the process publishes, its environment,
     /// its pod, its executable and host.
     fn describe_service(
         &self,
@@ -413,7 +480,8 @@ impl Processes {
         found: Option<FoundPod<'_>>,
     ) {
         let own = |key| {
-            let told = self.enrich.process.then(|| facts.own.get(key)).flatten();
+            let told = || facts.published.text(key).or_else(|| facts.own.get(key));
+            let told = self.enrich.process.then(told).flatten();
             told.map(str::to_owned)
         };
         let of_pod = found.map(|found| found.service()).unwrap_or_default();

@@ -59,12 +59,18 @@ impl ProcFacts {
                 .ok();
         }
         // Checked last, so that everything read before is of the same process.
-        if start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns)) {
+        if is_still(pid, key) {
             facts
         } else {
             Self::default()
         }
     }
+}
+
+/// Whether the id still stands for this process.
+pub(super) fn is_still(pid: u32, key: &ProcessKey) -> bool {
+    let directory = Path::new("/proc").join(pid.to_string());
+    start_ns(&directory).is_some_and(|start| same_start(start, key.start_ns))
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

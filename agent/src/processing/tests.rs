@@ -29,6 +29,7 @@ fn send(tid: u32, start_ns: u64, of_ns: u64, no_wait: bool) -> Call<'static> {
             call: key(tid, of_ns),
             root: key(tid, of_ns),
             is_parent: true,
+            application_trace: None,
         }),
         no_wait,
         ..message(tid, start_ns)

@@ -8,7 +8,6 @@ pub mod whole;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::ids::TraceId;
 use crate::span::Span;
 use crate::trace_state::{RANDOM_BITS, TraceState};
 
@@ -53,10 +52,11 @@ impl Sampling {
         }
     }
 
-    /// Whether the trace is in the share that is kept.
-    pub fn keeps(&self, trace: TraceId) -> bool {
-        let random = u128::from_be_bytes(trace) as u64 & ((1 << RANDOM_BITS) - 1);
-        random >= self.threshold
+    /// Whether its whole trace is kept, by the ratio or, as with the specification's
+    /// sampler `ParentBased`, by the application that began it.
+    pub fn keeps(&self, span: &Span<'_>) -> bool {
+        let random = u128::from_be_bytes(span.trace_id) as u64 & ((1 << RANDOM_BITS) - 1);
+        span.application_trace.is_some() || random >= self.threshold
     }
 
     pub fn decide(&self, span: &Span<'_>) -> Decision {
@@ -64,7 +64,7 @@ impl Sampling {
         let is_slow = self
             .keep_slower_than_ns
             .is_some_and(|limit| call.end_ns.saturating_sub(call.start_ns) > limit);
-        if self.keeps(span.trace_id) {
+        if self.keeps(span) {
             Decision::Keep
         } else if is_slow || self.keep_errors && span.failure.is_some() {
             Decision::KeepAlways
@@ -73,9 +73,11 @@ impl Sampling {
         }
     }
 
-    /// The `tracestate` of spans with [`Decision::Keep`].
-    pub fn trace_state(&self) -> Option<TraceState> {
+    /// The `tracestate` of a span with [`Decision::Keep`]. Of an application's trace
+    /// the share is not known.
+    pub fn trace_state(&self, span: &Span<'_>) -> Option<TraceState> {
         self.trace_state
+            .filter(|_| span.application_trace.is_none())
     }
 
     /// Whether what is dropped can be kept after all, because of another call of
@@ -88,7 +90,8 @@ impl Sampling {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// In the share that is kept, like everything in its trace.
+    /// In the share that is kept, or in a trace that an application keeps, like
+    /// everything in its trace.
     Keep,
     /// Kept because it was slow or failed, with what is left of its trace.
     KeepAlways,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Globs;
-use crate::event::{Operation, Timeout};
+use crate::event::{ApplicationSpan, Operation, Timeout};
 use crate::test_calls::receive;
 
 /// Attributes as text.
@@ -190,4 +190,73 @@ fn a_template_stands_for_the_queue_in_the_name_alone() {
             ("messaging.destination.template", "/ord*")
         ]
     );
+}
+
+const APPLICATION: ApplicationSpan = ApplicationSpan {
+    trace: ApplicationTrace {
+        id: [0xaa; 16],
+        flags: 1,
+    },
+    id: [0xbb; 8],
+};
+
+#[test]
+fn the_span_of_the_application_is_the_parent_if_it_is_sampled() {
+    let settings = settings(Traces::default());
+    let mut call = receive();
+    let without = Span::new(&call, &settings, (0, 0));
+    let sender = without.sender_link.unwrap();
+    assert_eq!(without.parent_span_id, Some(sender.span_id));
+    assert!(without.parent_is_remote);
+
+    let mut with = receive();
+    with.application = Some(APPLICATION);
+    let span = Span::new(&with, &settings, (0, 0));
+    assert_eq!((span.trace_id, span.trace_flags()), ([0xaa; 16], 1));
+    assert_eq!(span.parent_span_id, Some([0xbb; 8]));
+    assert_eq!(span.span_id, without.span_id);
+    assert_eq!(
+        (span.sender_link, span.application_link),
+        (Some(sender), None)
+    );
+    assert!(!span.parent_is_remote);
+
+    let mut unsampled = APPLICATION;
+    unsampled.trace.flags = 2;
+    with.application = Some(unsampled);
+    let span = Span::new(&with, &settings, (0, 0));
+    assert_eq!(span.trace_id, without.trace_id);
+    assert_eq!(span.parent_span_id, without.parent_span_id);
+    let link = Link {
+        trace_id: [0xaa; 16],
+        span_id: [0xbb; 8],
+        trace_flags: 2,
+    };
+    assert_eq!(span.application_link, Some(link));
+
+    // The receive of a message whose send is in the application's trace.
+    let cause = &mut call.sender.as_mut().unwrap().cause;
+    cause.application_trace = Some(APPLICATION.trace);
+    let span = Span::new(&call, &settings, (0, 0));
+    assert_eq!(span.trace_id, [0xaa; 16]);
+    assert_eq!(span.parent_span_id, Some(sender.span_id));
+    assert_eq!(span.sender_link.unwrap().trace_id, [0xaa; 16]);
+}
+
+#[test]
+fn a_restart_is_in_the_trace_of_what_it_restarts() {
+    let settings = settings(Traces::default());
+    let mut call = receive();
+    call.sender = None;
+    call.restarts = Some(900_000);
+    let link = Span::new(&call, &settings, (0, 0)).restart_link.unwrap();
+    let interrupted = CallKey {
+        tid: call.tid,
+        start_ns: 900_000,
+    };
+    assert_eq!(link.trace_id, settings.ids.trace_id(interrupted));
+    call.application = Some(APPLICATION);
+    let link = Span::new(&call, &settings, (0, 0)).restart_link.unwrap();
+    assert_eq!((link.trace_id, link.trace_flags), ([0xaa; 16], 1));
+    assert_eq!(link.span_id, settings.ids.span_id(interrupted));
 }

@@ -59,6 +59,7 @@ pub(crate) fn receive() -> Call<'static> {
         sender: None,
         receive_before: None,
         no_wait: false,
+        application: None,
         restarts: None,
         reentered: false,
         unlinked: false,
@@ -87,6 +88,7 @@ pub(crate) fn full_receive() -> Call<'static> {
             cause: Cause {
                 call: SEND,
                 root: SEND,
+                application_trace: None,
                 is_parent: true,
             },
             created_ns: 4_999_999_995_000,
@@ -198,26 +200,29 @@ pub(crate) fn proto_span(span: &Span<'_>) -> ProtoSpan {
     };
     links.extend(
         span.sender_link
-            .map(|link| with_parent(link, "sender", 0x303)),
+            .map(|link| with_parent(link, "sender", 0x300)),
     );
     links.extend(
         span.receive_link
-            .map(|link| with_parent(link, "receive", 0x103)),
+            .map(|link| with_parent(link, "receive", 0x100)),
     );
-    let is_in_receive =
-        span.is_process && span.parent_span_id == span.receive_link.map(|link| link.span_id);
+    links.extend(
+        span.application_link
+            .map(|link| proto_link(link, "application", 0x100)),
+    );
     links.extend(
         span.restart_link
-            .map(|link| proto_link(link, "interrupted", 0x103)),
+            .map(|link| proto_link(link, "interrupted", 0x100)),
     );
     ProtoSpan {
         trace_id: span.trace_id.to_vec(),
         span_id: span.span_id.to_vec(),
         parent_span_id: span.parent_span_id.map(Vec::from).unwrap_or_default(),
-        flags: match span.parent_span_id {
-            Some(_) if span.call.sender.is_some() && !is_in_receive => 0x303,
-            _ => 0x103,
-        },
+        flags: u32::from(span.trace_flags())
+            | match span.parent_span_id {
+                Some(_) if span.parent_is_remote => 0x300,
+                _ => 0x100,
+            },
         name: match span.name() {
             (operation, Some(queue)) => format!("{operation} {queue}"),
             (operation, None) => operation.to_owned(),
@@ -246,7 +251,7 @@ fn proto_link(link: Link, role: &str, flags: u32) -> ProtoLink {
         trace_id: link.trace_id.to_vec(),
         span_id: link.span_id.to_vec(),
         attributes: attributes.0,
-        flags,
+        flags: flags | u32::from(link.trace_flags),
         ..ProtoLink::default()
     }
 }

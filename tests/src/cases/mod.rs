@@ -8,6 +8,7 @@ mod clock;
 mod command;
 mod config;
 mod container;
+mod context;
 mod delivery;
 mod faults;
 mod filter;
@@ -102,6 +103,7 @@ pub(crate) fn all() -> Vec<Case> {
         journeys::cases(),
         chains::cases(),
         process_spans::cases(),
+        context::cases(),
         metrics::cases(),
         balance::cases(),
         top::cases(),

@@ -129,7 +129,8 @@ impl<'a> Agent<'a> {
         let host = Host::read();
         let processes = Processes::new(host.clone(), &config.resource, &config.enrich)
             .with_pods(self.pods.take())
-            .with_owners(Arc::clone(self.meters.owner_losses()));
+            .with_owners(Arc::clone(self.meters.owner_losses()))
+            .with_contexts(config.traces.application_context);
         self.source.set_lookups(processes.lookup_losses());
         let pipeline = Pipeline::new(
             PipelineSettings::new(&config, &host),

@@ -108,6 +108,9 @@ impl Reload {
             let processes = pipeline.processes_mut();
             processes.reconfigure(&config.resource, &config.enrich, new_pods);
         }
+        let is_on = config.traces.application_context;
+        pipeline.processes_mut().set_contexts(is_on);
+        tracer.set_contexts(&pipeline.take_context_changes());
         warn_of_pids(tracer);
         self.current = config;
         tracing::info!("the new configuration is in use");

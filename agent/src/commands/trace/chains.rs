@@ -252,6 +252,7 @@ mod tests {
             call,
             root,
             is_parent: true,
+            application_trace: None,
         });
         call
     }
@@ -264,6 +265,7 @@ mod tests {
                 call,
                 root,
                 is_parent: true,
+                application_trace: None,
             },
             created_ns: start_ns - 1_000,
             fate: SendFate::Told,

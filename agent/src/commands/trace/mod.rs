@@ -106,7 +106,8 @@ impl Traced<'_> {
         let host = Host::read();
         let pipeline = Pipeline::new(
             PipelineSettings::new(self.config, &host),
-            Processes::new(host, &self.config.resource, &self.config.enrich),
+            Processes::new(host, &self.config.resource, &self.config.enrich)
+                .with_contexts(self.config.traces.application_context),
             sink,
             self.counts,
         );

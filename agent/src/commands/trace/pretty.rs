@@ -400,6 +400,7 @@ mod tests {
             },
             root: SEND,
             is_parent: true,
+            application_trace: None,
         };
         call.receive_before = Some(cause);
         let proven = line(&call, 0, false);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use libbpf_rs::{Iter, MapCore, MapHandle};
 
 use super::{HookState, HookStatus, Tracer, find_blocked, is_entry};
 use crate::kernel::bpf_error::into_io;
+use crate::kernel::contexts::{self, ContextChange};
 use crate::kernel::filter::{self, CgroupVerdict};
 use crate::kernel::hooks::Purpose;
 use crate::kernel::lost::LostTables;
@@ -181,6 +183,24 @@ impl Tracer {
             let cgroups = &self.skel.maps.cgroups;
             if let Err(error) = filter::set_cgroup(cgroups, self.generation, *verdict) {
                 tracing::debug!(%error, "the kernel does not take a verdict");
+            }
+        }
+    }
+
+    /// Tells the programs which processes publish the spans of their threads.
+    pub fn set_contexts(&mut self, changes: &[ContextChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
+            return;
+        };
+        // SAFETY: aligned, in a page that stays mapped, and programs change it by
+        // atomic operations, too.
+        let known = unsafe { AtomicU64::from_ptr(&raw mut bss.contexts_known) };
+        for change in changes {
+            if let Err(error) = contexts::apply(&self.skel.maps.contexts, known, change) {
+                tracing::debug!(%error, "the kernel does not take a context");
             }
         }
     }

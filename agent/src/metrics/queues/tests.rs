@@ -18,6 +18,7 @@ const SENT: CallKey = CallKey {
 const SEND: Cause = Cause {
     call: SENT,
     root: SENT,
+    application_trace: None,
     is_parent: true,
 };
 
@@ -61,6 +62,7 @@ pub(in crate::metrics) fn call(
         payload: None,
         receive_before: None,
         no_wait: false,
+        application: None,
         restarts: None,
         reentered: false,
         unlinked: false,
