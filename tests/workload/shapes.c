@@ -4,6 +4,7 @@
  * made for: that is what a trace should show, or leave open, but never get wrong.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -487,6 +488,40 @@ static void shape_mixed(void)
 	unmake(queues, 2);
 }
 
+/* Between two messages it sleeps or reads, in turn. */
+static void doze(struct queue *from)
+{
+	struct timespec nap = { .tv_nsec = 1000000 };
+	int zeros = open("/dev/zero", O_RDONLY);
+	struct message message;
+	bool sleeps = false;
+	char byte;
+
+	for (;;) {
+		take(from, &message);
+		if (is_end(&message))
+			break;
+		sleeps = !sleeps;
+		if (sleeps)
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		else if (read(zeros, &byte, 1) != 1)
+			fail("/dev/zero: %s", strerror(errno));
+	}
+	close(zeros);
+}
+
+/* A thread that never goes from one message to the next without a pause. */
+static void shape_doze(void)
+{
+	struct queue queues[1];
+
+	make(queues, 1);
+	PROCESS(doze(&queues[0]));
+	PROCESS(source(&queues[0], 1));
+	wait_for_all();
+	unmake(queues, 1);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -496,7 +531,7 @@ static const struct {
 	{ "request", shape_request },	{ "pingpong", shape_pingpong },
 	{ "batch", shape_batch },	{ "combine", shape_combine },
 	{ "loop", shape_loop },		{ "handover", shape_handover },
-	{ "mixed", shape_mixed },
+	{ "mixed", shape_mixed },	{ "doze", shape_doze },
 };
 
 /* shape NAME [N]: N messages through one of the shapes above. */
