@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -443,13 +444,31 @@ static void chatter(int socket, long count)
 			return;
 }
 
+static long slept(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_THREAD, &usage))
+		fail("getrusage: %s", strerror(errno));
+	return usage.ru_nvcsw;
+}
+
+/* A timer can be over before the thread sleeps, above all on a slow machine. */
+static void nap(void)
+{
+	struct timespec time = { .tv_nsec = 1000 };
+	long before = slept();
+
+	do {
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+	} while (slept() == before);
+}
+
 /* Takes messages, and sends only for what comes from elsewhere. */
 static void mixed(struct queue *from, struct queue *to)
 {
 	int sockets[2];
 	struct message message;
-	/* Of a shorter one a slow machine may find that it is over already. */
-	struct timespec nap = { .tv_nsec = 1000000 };
 	pid_t writer;
 	char byte;
 
@@ -464,7 +483,7 @@ static void mixed(struct queue *from, struct queue *to)
 		take(from, &message);
 		if (is_end(&message))
 			break;
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		nap();
 		give(to, 'n', NULL);
 		if (read(sockets[0], &byte, 1) != 1)
 			fail("read: %s", strerror(errno));
@@ -491,7 +510,6 @@ static void shape_mixed(void)
 /* Between two messages it sleeps or reads, in turn. */
 static void doze(struct queue *from)
 {
-	struct timespec nap = { .tv_nsec = 1000000 };
 	int zeros = open("/dev/zero", O_RDONLY);
 	struct message message;
 	bool sleeps = false;
@@ -503,7 +521,7 @@ static void doze(struct queue *from)
 			break;
 		sleeps = !sleeps;
 		if (sleeps)
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+			nap();
 		else if (read(zeros, &byte, 1) != 1)
 			fail("/dev/zero: %s", strerror(errno));
 	}
