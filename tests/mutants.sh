@@ -128,9 +128,10 @@ mutant every-second agent/src/pipeline.rs 's/counts.spans, 1\)/counts.spans, 2)/
 mutant kernel-copy bpf/message.bpf.h 's/thread->call.timeout_sec = copy.tv_sec;//' fentry tocttou_64
 mutant identity bpf/message.bpf.h 's/origin.start_ns = thread->call.start_ns;/origin.start_ns = thread->call.start_ns + 1;/' fentry exchange_32
 mutant stale-identity bpf/message.bpf.h 's/if \(bpf_map_update_elem\(&messages, &message, &origin, BPF_ANY\)\)/if (bpf_map_update_elem(&messages, &message, &origin, BPF_NOEXIST))/; s/bpf_map_delete_elem\(&messages, &message\);//g' fentry exchange_64
-mutant whole agent/src/pipeline.rs 's/self.send_after_all\(call\)/drop(call)/' fentry journeys_slow_ones
+mutant whole agent/src/pipeline/after_all.rs 's/None => self.send_after_all\(.*\),/None => {}/' fentry journeys_slow_ones
 mutant parents bpf/message.bpf.h 's/origin->fate = fate;/origin->fate = SEND_TOLD;/' fentry journeys_min_duration
 mutant parents-filtered agent/src/sends.rs 's/self.untold.insert\(call, \(\), 1\);//' fentry journeys_filtered_by_the_agent
+mutant process-pause agent/src/processing.rs 's/!pending.has_end && call.no_wait/!pending.has_end/' e2e process_spans_pauses
 mutant chain-waits bpf/chain.bpf.h 's/chain->waits == waits_of\(task\) &&//' fentry chains_socket_and_timer
 mutant chain-reads bpf/chain.bpf.h 's/chain->reads == reads_of\(task\)/true/' fentry chains_event_loop
 mutant chain-home bpf/chain.bpf.h 's/root_is_home\(&chain->root, call\)/false/' fentry chains_request_and_reply

@@ -4,10 +4,12 @@
  * made for: that is what a trace should show, or leave open, but never get wrong.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -483,13 +485,31 @@ static void chatter(int socket, long count)
 			return;
 }
 
+static long slept(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_THREAD, &usage))
+		fail("getrusage: %s", strerror(errno));
+	return usage.ru_nvcsw;
+}
+
+/* A timer can be over before the thread sleeps, above all on a slow machine. */
+static void nap(void)
+{
+	struct timespec time = { .tv_nsec = 1000 };
+	long before = slept();
+
+	do {
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+	} while (slept() == before);
+}
+
 /* Takes messages, and sends only for what comes from elsewhere. */
 static void mixed(struct queue *from, struct queue *to)
 {
 	int sockets[2];
 	struct message message;
-	/* Of a shorter one a slow machine may find that it is over already. */
-	struct timespec nap = { .tv_nsec = 1000000 };
 	pid_t writer;
 	char byte;
 
@@ -504,7 +524,7 @@ static void mixed(struct queue *from, struct queue *to)
 		take(from, &message);
 		if (is_end(&message))
 			break;
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		nap();
 		give(to, 'n', NULL);
 		if (read(sockets[0], &byte, 1) != 1)
 			fail("read: %s", strerror(errno));
@@ -528,6 +548,39 @@ static void shape_mixed(void)
 	unmake(queues, 2);
 }
 
+/* Between two messages it sleeps or reads, in turn. */
+static void doze(struct queue *from)
+{
+	int zeros = open("/dev/zero", O_RDONLY);
+	struct message message;
+	bool sleeps = false;
+	char byte;
+
+	for (;;) {
+		take(from, &message);
+		if (is_end(&message))
+			break;
+		sleeps = !sleeps;
+		if (sleeps)
+			nap();
+		else if (read(zeros, &byte, 1) != 1)
+			fail("/dev/zero: %s", strerror(errno));
+	}
+	close(zeros);
+}
+
+/* A thread that never goes from one message to the next without a pause. */
+static void shape_doze(void)
+{
+	struct queue queues[1];
+
+	make(queues, 1);
+	PROCESS(doze(&queues[0]));
+	PROCESS(source(&queues[0], 1));
+	wait_for_all();
+	unmake(queues, 1);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -538,6 +591,7 @@ static const struct {
 	{ "late", shape_late },		{ "batch", shape_batch },
 	{ "combine", shape_combine },	{ "loop", shape_loop },
 	{ "handover", shape_handover }, { "mixed", shape_mixed },
+	{ "doze", shape_doze },
 };
 
 /* shape NAME [N]: N messages through one of the shapes above. */

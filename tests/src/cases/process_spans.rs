@@ -30,6 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         case!("process_spans_batch", batch),
         case!("process_spans_event_loop", event_loop),
         case!("process_spans_waits", waits),
+        case!("process_spans_pauses", pauses),
         case!("process_spans_off", off),
         case!("process_spans_sampled", sampled),
         case!("process_spans_lost_calls", lost_calls),
@@ -375,6 +376,16 @@ async fn waits(bench: &'static Bench) -> Result<()> {
     ensure!(
         found.of_queue("sa") <= at_most && found.children <= at_most,
         "{found:?} of a thread that waits"
+    );
+    Ok(())
+}
+
+/// Nor is one between two receives.
+async fn pauses(bench: &'static Bench) -> Result<()> {
+    let found = traced(bench, "doze").await?;
+    ensure!(
+        found.receives > 0 && found.processes == 0,
+        "{found:?} of a thread that sleeps or reads after each"
     );
     Ok(())
 }
