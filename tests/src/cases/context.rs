@@ -286,14 +286,18 @@ impl<'a> Judge<'a> {
             }
             None => ensure!(linked.is_empty(), "{what} is linked to {linked:?}"),
         }
+        let is_first = |pid| {
+            self.pairs
+                .first()
+                .is_some_and(|(first, _)| first.pid == pid)
+        };
         // The next program is another one.
         let is_executed = |queue: &String| queue.ends_with(EXECUTED);
         if is_known && !call.queue.as_ref().is_some_and(is_executed) {
             let resource = &traced.origin.resource;
             for (key, value) in RESOURCE {
                 ensure!(
-                    call.pid != self.pairs[0].0.pid
-                        || resource.get(key) == Some(&Attribute::from(value)),
+                    !is_first(call.pid) || resource.get(key) == Some(&Attribute::from(value)),
                     "{what}: {key} is {:?}",
                     resource.get(key)
                 );

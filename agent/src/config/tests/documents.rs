@@ -188,7 +188,7 @@ filter:
   min_duration: 37ms
   errors_only: true
 sampling: {ratio: 0.41, always_keep: {errors: false, slower_than: 42ms}}
-traces: {correlation: link, receive_start: call, empty_receives: false, chains: {mode: link, max_hops: 47, max_age: 47s}, process_spans: true, unset_status_errnos: {send: [EPERM, EBADF], receive: [EPERM], other: [EBADF]}, body_size: true, destination_templates: [/t48-*]}
+traces: {correlation: link, receive_start: call, empty_receives: false, application_context: false, chains: {mode: link, max_hops: 47, max_age: 47s}, process_spans: true, unset_status_errnos: {send: [EPERM, EBADF], receive: [EPERM], other: [EBADF]}, body_size: true, destination_templates: [/t48-*]}
 enrich: {process: false, container: false, kubernetes: {enabled: true, node_name: n51, labels: true}}
 resource: {attributes: {a61: v62}}
 exporters:
