@@ -101,7 +101,7 @@ mutant restarted bpf/call.bpf.h 's/call.flags \|= CALL_RESTARTED/call.flags |= 0
 mutant killed bpf/lifecycle.bpf.h 's/thread->call.flags \|= CALL_DIED;//' e2e killed_64
 mutant exec bpf/lifecycle.bpf.h 's/signal : SIGKILL/signal : 15/' e2e exec_64
 mutant blocked bpf/blocked.bpf.h 's/if \(!task_is_asleep\(task\)\)/if (1)/' e2e blocked_before_attach_32
-mutant ring-share bpf/call.bpf.h 's/(ring_share_take\(size\)\) \{\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
+mutant ring-share bpf/call.bpf.h 's/(ring_share_take\(size \+ context_size\)\) \{\n\s*)call_lost\(\)/$1COUNT(message_lost)/' e2e balance_ring_full_64
 mutant unfair bpf/share.bpf.h 's/if \(!is_within_share\(free, room/if (0 \&\& !is_within_share(free, room/' e2e hostile_flood_exchange_8
 mutant threads bpf/share.bpf.h 's/if \(all >= max_threads\)\n\s*return false;//; s/!is_within_share\(free, free/0 \&\& !is_within_share(free, free/' e2e limits_threads
 mutant crowd bpf/share.bpf.h 's/!is_within_share\(free, free/0 \&\& !is_within_share(free, free/' e2e shares_threads
@@ -137,6 +137,10 @@ mutant chain-reads bpf/chain.bpf.h 's/chain->reads == reads_of\(task\)/true/' fe
 mutant chain-home bpf/chain.bpf.h 's/root_is_home\(&chain->root, call\)/false/' fentry chains_request_and_reply
 mutant chain-hops bpf/chain.bpf.h 's/chain->root.hops \+ 2 > chains.max_hops/false/' fentry chains_ping_pong
 mutant chain-unknown bpf/chain.bpf.h 's/chain->root.hops > 1 &&//' e2e chains_request_and_reply
+mutant chain-asked bpf/chain.bpf.h 's/place_in_asked\(&chain->root, call\) < MAX_ASKED\)/false)/' fentry chains_late_replies
+mutant chain-filtered bpf/call.bpf.h 's/(if \(is_receive\(op\)\)\n\s*)chain_breaks\(thread\);/$1;/' e2e chains_receive_left_out
+mutant context-valid bpf/context.bpf.h 's/context.valid != 1 \|\|//' e2e context_executable_64
+mutant context-sampled bpf/context.bpf.h 's/span->is_known && \(span->trace_flags & TRACE_SAMPLED\)/span->is_known/' e2e context_executable_64
 mutant receive-start agent/src/span.rs 's/until.saturating_sub\(call.start_ns\)/0/' fentry pingpong_64
 mutant stopped bpf/blocked.bpf.h 's/if \(stopped\) \{/if (0) {/' e2e stopped_before_attach_64
 mutant children bpf/lifecycle.bpf.h 's/COUNT\(child_lost\)/COUNT(message_lost)/' e2e limits_children
