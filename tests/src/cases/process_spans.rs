@@ -2,14 +2,12 @@
 //! children of, and what is a child of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mqspan_testkit::collector::Collector;
-use mqspan_testkit::free_address;
 use mqspan_testkit::semconv;
 use mqspan_testkit::span::{Traced, Value, attributes};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value as Json, json};
 
@@ -18,7 +16,6 @@ use super::{Case, case, comparison};
 use crate::Bench;
 use crate::agent::{self, Agent};
 use crate::compare::{end_ns, is_of, is_process, pairs, start_ns};
-use crate::scrape::{scrape_anew, sum};
 use crate::truth::Call;
 use crate::workload::Workload;
 
@@ -37,8 +34,6 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// For longer than the agent waits for another send.
-const PATIENCE: Duration = Duration::from_secs(6);
 /// Two conversions of the kernel's time differ by this at most.
 const TOLERANCE_NS: i64 = 100_000;
 
@@ -64,10 +59,10 @@ impl Found {
     }
 }
 
-fn over(process_spans: bool, prometheus: SocketAddr) -> Json {
+fn over(process_spans: bool) -> Json {
     json!({
         "traces": {"process_spans": process_spans},
-        "metrics": {"prometheus": {"address": prometheus.to_string()}},
+        "metrics": {"otlp": {"enabled": true}},
         "capture": {"ring_buffer_size": "64MiB"},
         "exporters": {"otlp": {"sending_queue": {"queue_size": "512MiB"}}},
     })
@@ -82,15 +77,14 @@ fn workload(bench: &Bench, name: &str) -> Result<Workload> {
 async fn traced(bench: &'static Bench, name: &str) -> Result<Found> {
     let workload = workload(bench, name)?;
     let collector = Collector::start()?;
-    let prometheus = free_address()?;
-    let agent = Agent::sending_to(bench, &collector, over(true, prometheus)).await?;
+    let agent = Agent::sending_to(bench, &collector, over(true)).await?;
     let calls = workload.run(bench).await?;
     collector
         .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
         .await?;
-    tokio::time::sleep(PATIENCE).await;
-    let counted = counted(prometheus, &calls).await?;
+    // At its end the agent tells what it has not told yet.
     agent.stop_balanced(bench).await?;
+    let counted = counted(&collector, &calls);
     let spans = collector.spans_that(is_of(&calls));
     comparison(bench, &workload).check(&calls, &spans)?;
     ensure_parents_there(&spans)?;
@@ -103,24 +97,39 @@ async fn traced(bench: &'static Bench, name: &str) -> Result<Found> {
     Ok(found)
 }
 
-/// `messaging.process.duration` of the queues of these calls.
-async fn counted(prometheus: SocketAddr, calls: &[Call]) -> Result<usize> {
-    let queues: BTreeSet<_> = calls
+/// `messaging.process.duration` of the queues of these calls, as exported last.
+fn counted(collector: &Collector, calls: &[Call]) -> usize {
+    let queues: BTreeSet<&str> = calls
         .iter()
-        .filter_map(|call| call.queue.as_ref())
+        .filter_map(|call| call.queue.as_deref())
         .collect();
-    let text = scrape_anew(prometheus).await?;
-    let of_queue = |queue| {
-        let labels = [
-            &*format!("messaging_destination_name=\"{queue}\""),
-            "messaging_operation_name=\"process\"",
-            "messaging_system=\"posix_mq\"",
-        ];
-        sum(&text, "messaging_process_duration_seconds_count", &labels)
-    };
-    let all: f64 = queues.into_iter().map(of_queue).sum();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Ok(all as usize)
+    let seen = collector.seen();
+    let mut counts: HashMap<&str, u64> = HashMap::new();
+    let metrics = seen
+        .metrics
+        .iter()
+        .flat_map(|resource| &resource.scope_metrics)
+        .flat_map(|scope| &scope.metrics)
+        .filter(|metric| metric.name == "messaging.process.duration");
+    for metric in metrics {
+        let Some(Data::Histogram(histogram)) = &metric.data else {
+            continue;
+        };
+        for point in &histogram.data_points {
+            let (attributes, _) = attributes(&point.attributes);
+            let is = |key: &str, value: &str| attributes.get(key) == Some(&value.into());
+            let queue = queues
+                .iter()
+                .find(|&queue| is("messaging.destination.name", queue));
+            if let Some(queue) = queue
+                && is("messaging.operation.name", "process")
+                && is("messaging.system", "posix_mq")
+            {
+                counts.insert(queue, point.count);
+            }
+        }
+    }
+    usize::try_from(counts.values().sum::<u64>()).unwrap_or(usize::MAX)
 }
 
 type Id<'a> = (&'a [u8], &'a [u8]);
@@ -394,15 +403,14 @@ async fn pauses(bench: &'static Bench) -> Result<()> {
 async fn off(bench: &'static Bench) -> Result<()> {
     let workload = workload(bench, "pipeline")?;
     let collector = Collector::start()?;
-    let prometheus = free_address()?;
-    let agent = Agent::sending_to(bench, &collector, over(false, prometheus)).await?;
+    let agent = Agent::sending_to(bench, &collector, over(false)).await?;
     let calls = workload.run(bench).await?;
     collector
         .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
         .await?;
-    tokio::time::sleep(PATIENCE).await;
-    let counted = counted(prometheus, &calls).await?;
+    // At its end the agent tells what it has not told yet.
     agent.stop_balanced(bench).await?;
+    let counted = counted(&collector, &calls);
     let spans = collector.spans_that(is_of(&calls));
     comparison(bench, &workload).check(&calls, &spans)?;
     ensure!(
@@ -421,7 +429,7 @@ async fn sampled(bench: &'static Bench) -> Result<()> {
         json!({"ratio": 0.1, "always_keep": {"errors": true, "slower_than": "200us"}}),
     ] {
         let collector = Collector::start()?;
-        let mut over = over(true, free_address()?);
+        let mut over = over(true);
         agent::merge(&mut over, json!({"sampling": config}));
         let agent = Agent::sending_to(bench, &collector, over).await?;
         let calls = workload(bench, "pipeline")?.run(bench).await?;
