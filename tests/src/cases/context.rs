@@ -189,11 +189,13 @@ impl<'a> Judge<'a> {
             theirs.extend(made_for(call)?.map(|(id, _)| id));
         }
         let traces: HashSet<&String> = theirs.iter().map(|(trace, _)| trace).collect();
-        let senders: HashMap<i64, Id> = self
+        // A program that executes itself numbers its messages anew, in another queue.
+        let message = |call: &Call| Some((call.queue.clone(), call.message?));
+        let senders: HashMap<_, Id> = self
             .pairs
             .iter()
             .filter(|(call, _)| call.is_send())
-            .filter_map(|(call, traced)| Some((call.message?, id(traced))))
+            .filter_map(|(call, traced)| Some((message(call)?, id(traced))))
             .collect();
         let mut found = Found::default();
         for (call, traced) in &self.pairs {
@@ -227,7 +229,7 @@ impl<'a> Judge<'a> {
                 "{what} is in a trace of the application, where none is to be known"
             );
             let mut is_followed = false;
-            if let Some(sender) = call.message.and_then(|message| senders.get(&message))
+            if let Some(sender) = message(call).and_then(|message| senders.get(&message))
                 && call.is_receive()
                 && self.bench.backend.sees_messages()
             {
