@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::balance::Decoded;
 use crate::clock::{Anchors, Reading, Times};
-use crate::config::{Abi, Config};
+use crate::config::Config;
 use crate::event::{Call, CallKey, Event};
 use crate::filter::NameFilter;
 use crate::host::Host;
@@ -69,7 +69,7 @@ impl PipelineSettings {
             span: SpanSettings::new(Ids::new(host.boot_seed()), config.traces.clone()),
             filter: NameFilter::new(&config.filter, &KernelFilter::new(&config.filter)),
             sampling: Sampling::of(config),
-            sees_receives: Abi::ALL.iter().all(|abi| config.capture.abis.contains(abi)),
+            sees_receives: config.capture.has_every_abi(),
         }
     }
 }

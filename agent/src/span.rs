@@ -46,7 +46,6 @@ impl SpanSettings {
         }
         if call.operation.is_receive() {
             return match self.traces.chain_mode() {
-                ChainMode::Proven if call.application_parent().is_some() => false,
                 ChainMode::Proven => call.parent().is_some(),
                 ChainMode::Thread => true,
                 ChainMode::Link | ChainMode::None => false,

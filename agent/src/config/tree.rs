@@ -190,6 +190,13 @@ section! {
     }
 }
 
+impl Capture {
+    /// Whether no call goes by unseen because of its ABI.
+    pub fn has_every_abi(&self) -> bool {
+        Abi::ALL.iter().all(|abi| self.abis.contains(abi))
+    }
+}
+
 impl Traces {
     /// `chains.mode`, as far as `correlation` lets it be: where messages do not carry traces
     /// on, it is not known which are replies.

@@ -62,13 +62,7 @@ impl KernelSettings {
 fn chains_of(config: &Config) -> Chains {
     let mode = match config.traces.chain_mode() {
         // A thread can change its ABI, and what it receives by another one is not seen.
-        ChainMode::Proven
-            if Abi::ALL
-                .iter()
-                .any(|abi| !config.capture.abis.contains(abi)) =>
-        {
-            ChainMode::Link
-        }
+        ChainMode::Proven if !config.capture.has_every_abi() => ChainMode::Link,
         mode => mode,
     };
     Chains {

@@ -112,11 +112,11 @@ impl QueueMetrics {
     /// seen recently.
     #[inline]
     pub fn call(&mut self, call: &Call<'_>) {
-        let at = self.place_of(call);
+        let outcome = Outcome::of(call, &self.counted.traces);
+        let at = self.place_of(call, outcome);
         let Some(series) = self.counted.series.get_mut(at) else {
             return;
         };
-        let outcome = Outcome::of(call, &self.counted.traces);
         series.record(call, outcome);
         self.last = Some((call.key(), at));
         let Some(depth) = series
@@ -164,7 +164,8 @@ impl QueueMetrics {
     /// Counts the processing of the message that a receive took, which was counted
     /// before.
     pub fn processed(&mut self, receive: &Call<'_>, end_ns: u64) {
-        let at = self.place_of(receive);
+        let outcome = Outcome::of(receive, &self.counted.traces);
+        let at = self.place_of(receive, outcome);
         if let Some(series) = self.counted.series.get_mut(at) {
             series.processed(receive, end_ns);
         }
@@ -172,14 +173,14 @@ impl QueueMetrics {
 
     /// Takes the span of a counted processing, which is kept, as an exemplar.
     pub fn process_exemplar(&mut self, receive: &Call<'_>, end_ns: u64, ids: (TraceId, SpanId)) {
-        let at = self.place_of(receive);
+        let outcome = Outcome::of(receive, &self.counted.traces);
+        let at = self.place_of(receive, outcome);
         if let Some(series) = self.counted.series.get_mut(at) {
             series.process_exemplar(receive, end_ns, ids);
         }
     }
 
-    fn place_of(&mut self, call: &Call<'_>) -> usize {
-        let outcome = Outcome::of(call, &self.counted.traces);
+    fn place_of(&mut self, call: &Call<'_>, outcome: Outcome) -> usize {
         let key = Key::of(call, outcome);
         match self.cache.get(&key) {
             Some(cached) if cached.name.as_deref() == call.name.as_deref() => cached.series,

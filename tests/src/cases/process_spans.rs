@@ -73,11 +73,16 @@ fn workload(bench: &Bench, name: &str) -> Result<Workload> {
     Workload::new(bench.workload()?, &["shape", name, &messages])
 }
 
-/// Runs one shape with process spans, and checks every field of every span.
-async fn traced(bench: &'static Bench, name: &str) -> Result<Found> {
+/// Runs one shape, with or without process spans, and checks every field of every span. Returns the
+/// calls, their spans, and how many processings the metric counts.
+async fn run(
+    bench: &'static Bench,
+    name: &str,
+    process_spans: bool,
+) -> Result<(Vec<Call>, Vec<Traced>, usize)> {
     let workload = workload(bench, name)?;
     let collector = Collector::start()?;
-    let agent = Agent::sending_to(bench, &collector, over(true)).await?;
+    let agent = Agent::sending_to(bench, &collector, over(process_spans)).await?;
     let calls = workload.run(bench).await?;
     collector
         .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
@@ -87,6 +92,11 @@ async fn traced(bench: &'static Bench, name: &str) -> Result<Found> {
     let counted = counted(&collector, &calls);
     let spans = collector.spans_that(is_of(&calls));
     comparison(bench, &workload).check(&calls, &spans)?;
+    Ok((calls, spans, counted))
+}
+
+async fn traced(bench: &'static Bench, name: &str) -> Result<Found> {
+    let (calls, spans, counted) = run(bench, name, true).await?;
     ensure_parents_there(&spans)?;
     let found = judged(&calls, &spans)?;
     println!("    {name}: {found:?}");
@@ -401,18 +411,7 @@ async fn pauses(bench: &'static Bench) -> Result<()> {
 
 /// Without the option, no span is other than before, and the metric is the same.
 async fn off(bench: &'static Bench) -> Result<()> {
-    let workload = workload(bench, "pipeline")?;
-    let collector = Collector::start()?;
-    let agent = Agent::sending_to(bench, &collector, over(false)).await?;
-    let calls = workload.run(bench).await?;
-    collector
-        .wait_for_spans(calls.len(), bench.bound(60), is_of(&calls))
-        .await?;
-    // At its end the agent tells what it has not told yet.
-    agent.stop_balanced(bench).await?;
-    let counted = counted(&collector, &calls);
-    let spans = collector.spans_that(is_of(&calls));
-    comparison(bench, &workload).check(&calls, &spans)?;
+    let (calls, spans, counted) = run(bench, "pipeline", false).await?;
     ensure!(
         spans.len() == calls.len() && counted > 0,
         "{} spans of {} calls, {counted} durations of processing",

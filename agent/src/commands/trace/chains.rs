@@ -27,7 +27,7 @@ pub(super) struct Chains<W> {
     out: LineOutput<W>,
     colours: Colours,
     chains: HashMap<TraceId, Chain>,
-    /// In all chains.
+    /// Sum of the lengths of `chains`, for [`MAX_SPANS`].
     spans: usize,
     /// Calls that had their trace for themselves.
     alone: u64,
@@ -170,7 +170,7 @@ impl Node {
 }
 
 impl Chain {
-    /// Its nodes are in order.
+    /// Start of the first span; `nodes` must be sorted.
     fn start_unix_ns(&self) -> u64 {
         self.nodes.first().map_or(0, |node| node.start_unix_ns)
     }

@@ -243,14 +243,24 @@ fn write_journey(
     };
     let sent_by = threads.get(&sender.cause.call.tid);
     let name = sent_by.map_or("?", |known| known.comm.as_str());
-    write!(
+    let from = Thread(name, sender.cause.call.tid);
+    write_origin(
         line,
-        "  {}\u{2190} {} after {}{}",
-        colours.of_journey(),
-        Thread(name, sender.cause.call.tid),
-        Nanoseconds((seconds * 1e9) as u64),
-        colours.plain()
+        colours,
+        format_args!("{from}"),
+        (seconds * 1e9) as u64,
     )
+}
+
+fn write_origin(
+    line: &mut String,
+    colours: Colours,
+    from: fmt::Arguments<'_>,
+    after_ns: u64,
+) -> fmt::Result {
+    let (colour, plain) = (colours.of_journey(), colours.plain());
+    let after = Nanoseconds(after_ns);
+    write!(line, "  {colour}\u{2190} {from} after {after}{plain}")
 }
 
 /// Writes which receive a send comes of, with a question mark if that is not proven.
@@ -271,15 +281,10 @@ fn write_cause(
     let Some(received) = received else {
         return Ok(());
     };
-    write!(
-        line,
-        "  {}\u{2190} {}{} after {}{}",
-        colours.of_journey(),
-        Escaped(received.queue.as_deref().unwrap_or("?")),
-        if cause.is_parent { "" } else { "?" },
-        Nanoseconds(call.start_ns.saturating_sub(received.end_ns)),
-        colours.plain()
-    )
+    let queue = Escaped(received.queue.as_deref().unwrap_or("?"));
+    let doubt = if cause.is_parent { "" } else { "?" };
+    let after_ns = call.start_ns.saturating_sub(received.end_ns);
+    write_origin(line, colours, format_args!("{queue}{doubt}"), after_ns)
 }
 
 /// Text of attributes that `span` spells out.
