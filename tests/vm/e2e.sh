@@ -27,7 +27,7 @@ done
 [ $# -gt 0 ] && shift
 if [ $# -eq 0 ]; then
 	set -- --filter '^(basic|paced|pingpong|exchange|odd|time64|blocked|detached|interrupted|killed_|trace_json_killed|exec_)' \
-		--filter '^(closed|tocttou|correlation|journeys|chains|payload|balance_|abis|doctor|metrics|clock|top_)' \
+		--filter '^(closed|tocttou|correlation|journeys|chains|process_spans|context_(executable|passed_on|exec|torn)|payload|balance_|abis|doctor|metrics|clock|top_)' \
 		--filter '^filter_(min|errors|syscalls|in_kernel|include_all)'
 	# Only attacks that kernels answer differently: how the ring is shared, where threads are remembered, what is
 	# known about a process. The others are about the agent itself and would take minutes here.
